@@ -1,0 +1,77 @@
+# Orris. `make demo` runs the main job, `make test` the tests; both set up what they need on a fresh machine (python3 >= 3.11 with venv).
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+STORE ?= ./artifacts
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV)/.runtime ## Install Orris with training and serving into .venv
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Orris needs Python 3.11 or newer; say which with  make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.python requirements/runtime.txt pyproject.toml
+	@echo "Installing Orris into $(VENV) …"
+	@$(PIP) install --require-hashes -r requirements/runtime.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
+	@echo "Installing the development tools into $(VENV) …"
+	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: demo
+demo: setup ## Train on iris, prove, publish, serve on PORT (default 8000); Ctrl-C ends it
+	@$(BIN)/orris train --store $(STORE)
+	@exec $(BIN)/orris serve iris --store $(STORE) --port $(PORT)
+
+.PHONY: training
+training: setup ## Train as params.yaml says, and publish
+	@$(BIN)/orris train --store $(STORE)
+
+.PHONY: run
+run: setup ## Serve the newest version on PORT
+	@exec $(BIN)/orris serve --store $(STORE) --port $(PORT)
+
+.PHONY: test
+test: $(VENV)/.dev ## Run the tests
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Lint, types, import contracts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: format
+format: $(VENV)/.dev ## Format the code
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: bench
+bench: $(VENV)/.dev ## Measure start-up times and requests a second beside the floor (needs wrk)
+	@$(BIN)/python benchmarks/start.py
+	@$(BIN)/python benchmarks/throughput.py
+
+.PHONY: lock
+lock: $(VENV)/.dev ## Resolve the locked requirements anew
+	@for lock in dev runtime serve; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
+
+.PHONY: clean
+clean: ## Remove what was built (not the published models in STORE)
+	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

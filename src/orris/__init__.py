@@ -1,0 +1,24 @@
+"""Orris: from a table to a proven production prediction API.
+
+``orris.train(…)``, ``orris.package(pipeline, X, y, name=…)`` and ``orris.load("NAME@VERSION")`` are the whole of it from Python.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orris.version import __version__
+
+if TYPE_CHECKING:
+    from orris.api import Bundle, Model, Store, load, package, train
+
+__all__ = ["Bundle", "Model", "Store", "__version__", "load", "package", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python interface when it is first used, so that ``orris --help`` and the server's start do not pay for it."""
+    if name in __all__:
+        from orris import api  # noqa: PLC0415
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'orris' has no attribute '{name}'")

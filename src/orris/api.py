@@ -1,0 +1,283 @@
+"""Orris from Python: ``orris.train``, ``orris.package``, ``orris.load``. With ``cli`` the only place where the stages are joined."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orris.bundle import MANIFEST, Manifest, read_manifest
+from orris.errors import MissingExtraError, ServingError
+from orris.schema import Bounds, Schema
+from orris.schema.checks import check
+from orris.schema.frames import encode
+from orris.schema.strict import encode as encode_rows
+from orris.settings import DEFAULT_STORE
+from orris.store import Reference, Store
+from orris.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from orris.serving.engine import Engine
+    from orris.training.params import TrainParams
+    from orris.training.run import Progress, Trained
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A packaged, proven model on disk.
+
+    Attributes:
+        folder: The bundle's folder: in the store if it was published, otherwise where it was built.
+        manifest: What it holds.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.manifest.name
+
+    @property
+    def version(self) -> str:
+        """The version."""
+        return self.manifest.version
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """What the evaluation measured."""
+        return self.manifest.metrics
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the parity gate found."""
+        return self.manifest.verdict
+
+    def publish(self, store: str | Path = DEFAULT_STORE, *, aliases: Sequence[str] = ("latest",)) -> Bundle:
+        """Publish to a store; returns the published bundle.
+
+        Raises:
+            VersionExistsError: That version is there already.
+        """
+        target = Store(store)
+        reference = target.publish(self.folder, aliases=aliases)
+        return Bundle(target.fetch(reference), self.manifest)
+
+
+class Model:
+    """A loaded model: the engine of the server, for Python.
+
+    Rows may be a DataFrame (columns by name), an array ``(n_rows, n_columns)`` or a list of rows, each a ``dict`` or a list in schema order.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of the model."""
+        return self._engine.manifest
+
+    @property
+    def schema(self) -> Schema:
+        """The model's columns and labels."""
+        return self._engine.schema
+
+    def predict(self, rows: Any) -> npt.NDArray[Any]:
+        """Labels as the fitted classifier gives them, or float64 values; ``(n_rows,)``.
+
+        Raises:
+            RowError: Rows that a server would refuse; names row and column.
+        """
+        answers = self._engine.run(self._encode(rows))
+        if answers.values is not None:
+            return answers.values
+        return np.asarray(np.array(self.schema.labels)[answers.labels])
+
+    def predict_proba(self, rows: Any) -> FloatArray:
+        """Probabilities, float64 ``(n_rows, n_classes)``, columns in the order of ``schema.labels``.
+
+        Raises:
+            RowError: Rows that a server would refuse; names row and column.
+            ServingError: The model has no probabilities.
+        """
+        answers = self._engine.run(self._encode(rows))
+        if answers.probabilities is None:
+            raise ServingError(f"{self.manifest.name} has no probabilities: the fitted model has no predict_proba")
+        return answers.probabilities
+
+    def _encode(self, rows: Any) -> FloatArray:
+        if isinstance(rows, Mapping):
+            rows = [rows]
+        if isinstance(rows, list):
+            return encode_rows(self.schema, rows, max(1, len(rows)))
+        encoded = encode(self.schema, rows)
+        check(self.schema, encoded)
+        return encoded
+
+    def __repr__(self) -> str:
+        return f"<orris.Model {self.manifest.name}@{self.manifest.version}>"
+
+
+def train(
+    table: str | Path | pd.DataFrame | None = None,
+    *,
+    target: str | None = None,
+    store: str | Path | None = DEFAULT_STORE,
+    version: str = "",
+    aliases: Sequence[str] = ("latest",),
+    **params: Any,
+) -> Bundle:
+    """``orris train`` from Python: train, evaluate, prove, package and publish.
+
+    Args:
+        table: A CSV or Parquet file, or a DataFrame; by default the bundled iris table.
+        target: The column to predict.
+        store: Where to publish; ``None`` builds the bundle in a temporary folder and publishes nothing.
+        version: The version; by default ``1.0.<UTC timestamp>``.
+        aliases: Aliases to move to the new version.
+        **params: Any other key of ``params.yaml``: ``name``, ``model``, ``tune``, ``gates``, …
+
+    Raises:
+        OrrisError: See ``orris.training.run.train``.
+    """
+    _require_training()
+    from orris.training.params import TrainParams, override  # noqa: PLC0415
+
+    in_memory = table is not None and not isinstance(table, str | Path)
+    base = TrainParams() if table is None else TrainParams(bounds={})
+    flags = {"target": target, "table": None if in_memory or table is None else str(table), **params}
+    return train_params(
+        override(base, **flags),
+        frame=table if in_memory else None,
+        store=store,
+        version=version,
+        aliases=aliases,  # type: ignore[arg-type]
+    )
+
+
+def train_params(
+    params: TrainParams,
+    *,
+    frame: pd.DataFrame | None = None,
+    store: str | Path | None,
+    version: str = "",
+    aliases: Sequence[str] = ("latest",),
+    progress: Progress | None = None,
+    done: Any = None,
+) -> Bundle:
+    """``train`` for settings that are read already; ``done`` is told the ``Trained`` before it is published."""
+    _require_training()
+    from orris.training import run  # noqa: PLC0415
+
+    folder = Path(tempfile.mkdtemp(prefix="orris-"))
+    trained = run.train(params, folder, frame=frame, version=version, progress=progress or (lambda _: None))
+    if done is not None:
+        done(trained)
+    return _published(trained, store, aliases)
+
+
+def package(
+    pipeline: Any,
+    X: Any,
+    y: Any,
+    *,
+    name: str,
+    store: str | Path | None = DEFAULT_STORE,
+    version: str = "",
+    target: str = "",
+    categorical: Sequence[str] = (),
+    bounds: Mapping[str, Bounds] | None = None,
+    gates: Sequence[str] = (),
+    require_compiled: bool = False,
+    aliases: Sequence[str] = ("latest",),
+) -> Bundle:
+    """Package a pipeline that you have fitted: learn its schema, compile it, prove it, publish it.
+
+    Args:
+        pipeline: A fitted scikit-learn classifier, regressor or Pipeline.
+        X: The rows that it was fitted on: a DataFrame or an array ``(n_rows, n_columns)``.
+        y: Their targets, ``(n_rows,)``.
+        name: The model's name.
+        store: Where to publish; ``None`` builds the bundle in a temporary folder and publishes nothing.
+        version: The version; by default ``1.0.<UTC timestamp>``.
+        target: Name of the target; by default that of ``y``.
+        categorical: Integer columns that are categories.
+        bounds: Hard bounds by column; a row outside them is refused.
+        gates: Conditions such as ``accuracy>=0.9``; if one fails, nothing is published.
+        require_compiled: Raise rather than fall back to scikit-learn at serving time.
+        aliases: Aliases to move to the new version.
+
+    Raises:
+        OrrisError: See ``orris.training.run.package``.
+    """
+    _require_training()
+    from orris.training import run  # noqa: PLC0415
+    from orris.training.params import TrainParams  # noqa: PLC0415
+
+    params = TrainParams(
+        name=name, categorical=tuple(categorical), bounds=dict(bounds or {}), gates=tuple(gates), require_compiled=require_compiled
+    )
+    folder = Path(tempfile.mkdtemp(prefix="orris-"))
+    trained = run.package(pipeline, X, y, folder, name=name, version=version, target=target, params=params)
+    return _published(trained, store, aliases)
+
+
+def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE, threads: int = 1) -> Model:
+    """Load a model through the server's engine: audited, and its golden rows reproduced.
+
+    Args:
+        source: A ``Bundle``, a bundle's folder, or a reference in the store: ``NAME``, ``NAME@VERSION``, ``NAME:ALIAS``.
+        store: The store that references are looked up in.
+        threads: Threads for one call of the model.
+
+    Raises:
+        StoreError, BundleError, ServingError: Not found, changed, or not reproduced.
+    """
+    from orris.serving.engine import Engine  # noqa: PLC0415
+
+    return Model(Engine.load(locate(source, store), threads=threads))
+
+
+def locate(source: Bundle | str | Path, store: str | Path = DEFAULT_STORE) -> Path:
+    """The folder of a bundle, a folder, or a reference in the store (downloaded if the store is remote)."""
+    if isinstance(source, Bundle):
+        return source.folder
+    if isinstance(source, Path) or (source and (Path(source) / MANIFEST).is_file()):
+        return Path(source)
+    return Store(store).fetch(source)
+
+
+def _published(trained: Trained, store: str | Path | None, aliases: Sequence[str]) -> Bundle:
+    bundle = Bundle(trained.folder, trained.manifest)
+    if store is None:
+        return bundle
+    published = bundle.publish(store, aliases=aliases)
+    _remove(trained.folder)
+    return published
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # noqa: PLC0415
+
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _require_training() -> None:
+    try:
+        import sklearn  # noqa: F401, PLC0415
+    except ImportError:
+        raise MissingExtraError("train", "training and packaging") from None
+
+
+__all__ = ["Bundle", "Model", "Reference", "Store", "load", "locate", "package", "read_manifest", "train"]

@@ -1,0 +1,235 @@
+"""The model bundle: a directory that holds everything a server needs, immutable once published, with nothing in it that can execute.
+
+Writing: a stage fills a folder with files (``model.onnx``, ``report.html``, …); ``seal`` then writes ``manifest.json`` as the last file.
+Reading is three visible steps: ``read_manifest`` (inspect), ``audit`` (digests, format number; signatures in ``signing.py``), and then
+the serving engine constructs the model.
+
+To change the format: raise ``FORMAT``, keep reading the old one, and add a bundle in the old format to ``tests/bundles/``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from orris.errors import BundleError, BundleFormatError, IntegrityError
+from orris.schema import Schema
+from orris.verdict import Verdict
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"
+MODEL_ONNX = "model.onnx"
+MODEL_SKOPS = "model.skops"
+_CHECKSUM = re.compile(rb'("checksum": ")([0-9a-f]{64})(")')
+_NO_CHECKSUM = "0" * 64
+
+
+class Golden(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Encoded rows (``None`` for missing) and the fitted pipeline's answers to them; readiness means reproducing these.
+
+    Attributes:
+        rows: ``(n_rows, n_columns)``.
+        labels: Classification: position in ``Schema.labels`` per row.
+        probabilities: Classification with ``predict_proba``: ``(n_rows, n_classes)``.
+        values: Regression: the value per row.
+    """
+
+    rows: tuple[tuple[float | None, ...], ...]
+    labels: tuple[int, ...] = ()
+    probabilities: tuple[tuple[float, ...], ...] = ()
+    values: tuple[float, ...] = ()
+
+    def array(self) -> npt.NDArray[np.float64]:
+        """The rows as float64 ``(n_rows, n_columns)``, missing values as NaN."""
+        return np.array(self.rows, dtype=np.float64)
+
+
+class Provenance(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the model came from.
+
+    Attributes:
+        data_digest: sha256 of the training data (encoded rows and target).
+        n_rows: Rows it was fitted on.
+        table: File name of the table, without its folder; empty for data handed over in memory.
+        git_commit: Commit of the working tree, with ``+dirty`` if it had changes; empty outside a repository.
+        python: Python's version.
+        libraries: Versions of the libraries that fitted and converted it.
+        parameters: Everything that was asked for: preset, seed, model parameters, …
+    """
+
+    data_digest: str
+    n_rows: int
+    table: str = ""
+    git_commit: str = ""
+    python: str = ""
+    libraries: dict[str, str] = {}
+    parameters: dict[str, Any] = {}
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The bundle's table of contents; see the attributes' own types for what they hold.
+
+    Attributes:
+        format: Number of the bundle format.
+        checksum: sha256 of the manifest file itself, with this value as zeros.
+        digest: sha256 over what determines the answers (schema, model file, golden rows): equal for equal data, settings and seed,
+            whatever the version and the time.
+        created: UTC, ISO 8601.
+        model_file: ``model.onnx``, or ``model.skops`` for a model served by scikit-learn.
+        files: sha256 of every other file of the bundle, by relative POSIX path.
+    """
+
+    format: int
+    checksum: str
+    name: str
+    version: str
+    created: str
+    orris: str
+    digest: str
+    model_file: Literal["model.onnx", "model.skops"]
+    schema: Schema
+    verdict: Verdict
+    golden: Golden
+    metrics: dict[str, float]
+    provenance: Provenance
+    files: dict[str, str]
+
+
+class _Format(msgspec.Struct):
+    format: int
+
+
+def seal(
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    created: str,
+    orris: str,
+    model_file: Literal["model.onnx", "model.skops"],
+    schema: Schema,
+    verdict: Verdict,
+    golden: Golden,
+    metrics: Mapping[str, float],
+    provenance: Provenance,
+) -> Manifest:
+    """Write ``manifest.json`` over the files that ``folder`` holds; the folder is a bundle from then on.
+
+    Raises:
+        BundleError: The model file is not there.
+    """
+    # As they will be read: an integer where a float belongs comes back as a float, and the digest must not notice.
+    schema = msgspec.json.decode(msgspec.json.encode(schema), type=Schema)
+    golden = msgspec.json.decode(msgspec.json.encode(golden), type=Golden)
+    files = {path: _sha256(folder / path) for path in _listing(folder) if path not in {MANIFEST, SIGNATURE}}
+    if model_file not in files:
+        raise BundleError(f"{folder}: {model_file} is missing, so there is nothing to seal")
+    manifest = Manifest(
+        format=FORMAT,
+        checksum=_NO_CHECKSUM,
+        name=name,
+        version=version,
+        created=created,
+        orris=orris,
+        digest=_digest(schema, golden, files[model_file]),
+        model_file=model_file,
+        schema=schema,
+        verdict=verdict,
+        golden=golden,
+        metrics=dict(metrics),
+        provenance=provenance,
+        files=files,
+    )
+    blank = msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    checksum = hashlib.sha256(blank).hexdigest()
+    write_atomically(folder / MANIFEST, _CHECKSUM.sub(rb"\g<1>" + checksum.encode() + rb"\g<3>", blank, count=1))
+    return msgspec.structs.replace(manifest, checksum=checksum)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Inspect: parse and check ``manifest.json`` alone; no other file is opened.
+
+    Raises:
+        BundleError: There is no manifest, or it is malformed.
+        BundleFormatError: It was written in a newer format.
+        IntegrityError: It was changed after it was sealed.
+    """
+    path = folder / MANIFEST
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(f"{path}: not found, so this folder is no Orris bundle") from None
+    return parse_manifest(content, str(path))
+
+
+def parse_manifest(content: bytes, origin: str) -> Manifest:
+    """``read_manifest`` for bytes that are at hand already; ``origin`` names them in errors."""
+    try:
+        written = msgspec.json.decode(content, type=_Format).format
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise IntegrityError(f"{origin}: not a manifest ({error}); fetch or publish the bundle again") from None
+    if written > FORMAT:
+        raise BundleFormatError(f"{origin}: bundle format {written} is newer than this Orris reads (up to {FORMAT}); upgrade orris")
+    found = _CHECKSUM.search(content)
+    blank = _CHECKSUM.sub(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", content, count=1)
+    if found is None or hashlib.sha256(blank).hexdigest().encode() != found.group(2):
+        raise IntegrityError(f"{origin}: changed after it was sealed; fetch or publish the bundle again")
+    try:
+        return msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"{origin}: {error}") from None
+
+
+def audit(folder: Path, manifest: Manifest) -> None:
+    """Audit: every file is there, unchanged, and nothing else is.
+
+    Raises:
+        IntegrityError: Names the first file that is missing, changed or unknown.
+    """
+    present = set(_listing(folder)) - {MANIFEST, SIGNATURE}
+    for path, expected in sorted(manifest.files.items()):
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts:
+            raise IntegrityError(f"{folder}: the manifest names '{path}', which is outside the bundle")
+        if path not in present:
+            raise IntegrityError(f"{folder / path}: named in the manifest, but missing")
+        if _sha256(folder / path) != expected:
+            raise IntegrityError(f"{folder / path}: its content is not what the manifest says (sha256 differs)")
+    unknown = sorted(present - set(manifest.files))
+    if unknown:
+        raise IntegrityError(f"{folder / unknown[0]}: not named in the manifest")
+    if _digest(manifest.schema, manifest.golden, manifest.files[manifest.model_file]) != manifest.digest:
+        raise IntegrityError(f"{folder / MANIFEST}: its digest does not match what it describes")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that a reader, or a crash at any instant, sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _listing(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest(schema: Schema, golden: Golden, model_sha256: str) -> str:
+    described = {"golden": msgspec.to_builtins(golden), "model": model_sha256, "schema": msgspec.to_builtins(schema)}
+    return hashlib.sha256(msgspec.json.encode(described, order="sorted")).hexdigest()

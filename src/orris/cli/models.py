@@ -1,0 +1,224 @@
+"""``orris models``: what is in the store, and which version an alias points to."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, store_url
+
+if TYPE_CHECKING:
+    from orris.bundle import Manifest
+    from orris.schema import Column
+    from orris.store import AliasRecord, Store
+
+app = typer.Typer(help="List, compare, promote, verify and move published models.", no_args_is_help=True)
+
+ReferenceArgument = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME:ALIAS")]
+
+
+def _open(flag: str | None) -> Store:
+    from orris.store import Store  # noqa: PLC0415
+
+    return Store(store_url(flag))
+
+
+@app.command("list", epilog="Example:  orris models list iris")
+def list_models(
+    name: Annotated[str | None, typer.Argument(help="Only this model.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List models and their versions, newest first."""
+    source = _open(store)
+    found = [info for model in ([name] if name else source.models()) for info in source.versions(model)]
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        say(f"{source.url} holds no models; publish one with  orris train")
+        return
+    print_table(
+        ("model", "version", "aliases", "created", "served by", "quality", "digest"),
+        [(v.name, v.version, " ".join(v.aliases), v.created, v.strategy, v.problem or _headline(v.metrics), v.digest[:12]) for v in found],
+    )
+
+
+def _headline(metrics: dict[str, float]) -> str:
+    """The one metric that a list has room for."""
+    return next((f"{name} {metrics[name]:.4f}" for name in ("accuracy", "r2", "rmse") if name in metrics), "")
+
+
+@app.command(epilog="Example:  orris models show iris:prod")
+def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show what a version is: its schema, metrics, parity verdict and origin."""
+    manifest = _open(store).manifest(reference)
+    if as_json:
+        print_json(manifest)
+        return
+    say(f"{manifest.name}@{manifest.version}  {manifest.schema.task} of '{manifest.schema.target}'")
+    say(f"created {manifest.created} by orris {manifest.orris}; digest {manifest.digest}")
+    say(manifest.verdict.sentence())
+    rows = [(c.name, c.kind.value, _values(c), "yes" if c.missing else "") for c in manifest.schema.columns]
+    print_table(("column", "kind", "values", "missing"), rows, title="schema")
+    print_table(("metric", "value"), [(name, f"{value:.6g}") for name, value in manifest.metrics.items()], title="metrics")
+
+
+def _values(column: Column) -> str:
+    if column.levels:
+        return ", ".join(map(str, column.levels))
+    return "" if column.low is None or column.high is None else f"{column.low:g} … {column.high:g}"
+
+
+@app.command(epilog="Example:  orris models compare iris:prod iris:latest")
+def compare(
+    a: Annotated[str, typer.Argument(help="The one, as NAME@VERSION or NAME:ALIAS")],
+    b: Annotated[str, typer.Argument(help="The other")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare two versions: answers, schema and metrics."""
+    source = _open(store)
+    first, second = source.manifest(a), source.manifest(b)
+    difference = _difference(first, second)
+    if as_json:
+        print_json(difference)
+        return
+    say("the same answers: equal digests" if difference["same_digest"] else "different models: digests differ")
+    for line in difference["schema"] or ["no difference"]:
+        say(f"schema: {line}")
+    rows = [
+        (name, _number(left), _number(right), "" if left is None or right is None else f"{right - left:+.6g}")
+        for name, (left, right) in difference["metrics"].items()
+    ]
+    print_table(("metric", f"{first.name}@{first.version}", f"{second.name}@{second.version}", "difference"), rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _difference(first: Manifest, second: Manifest) -> dict[str, Any]:
+    names = list(dict.fromkeys([*first.metrics, *second.metrics]))
+    return {
+        "same_digest": first.digest == second.digest,
+        "schema": _schema_difference(first, second),
+        "metrics": {name: (first.metrics.get(name), second.metrics.get(name)) for name in names},
+    }
+
+
+def _schema_difference(first: Manifest, second: Manifest) -> list[str]:
+    """What a caller of the first would have to change for the second, in sentences."""
+    before = {column.name: column for column in first.schema.columns}
+    after = {column.name: column for column in second.schema.columns}
+    lines = [f"column '{name}' is gone" for name in before if name not in after]
+    lines += [f"column '{name}' is new" for name in after if name not in before]
+    for name, old in before.items():
+        new = after.get(name)
+        if new is not None:
+            lines += [f"column '{name}': {old.kind.value} became {new.kind.value}"] * (old.kind is not new.kind)
+            lines += [f"column '{name}': levels changed"] * (set(old.levels) != set(new.levels))
+            lines += [f"column '{name}': missing values {'are' if new.missing else 'are no longer'} taken"] * (old.missing != new.missing)
+            lines += [f"column '{name}': hard bounds changed"] * (old.bounds != new.bounds)
+    if first.schema.labels != second.schema.labels:
+        lines.append("the classes changed")
+    return lines
+
+
+@app.command(epilog="Example:  orris models promote iris@1.0.20261121031500 prod")
+def promote(
+    reference: ReferenceArgument,
+    alias: Annotated[str, typer.Argument(help="Alias to move, such as prod.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Point an alias to a version; the move is recorded and can be undone."""
+    source = _open(store)
+    wanted = source.resolve(reference)
+    _told(source.promote(wanted.name, wanted.version, alias), as_json)
+
+
+@app.command(epilog="Example:  orris models rollback iris prod")
+def rollback(
+    name: Annotated[str, typer.Argument(help="The model.")],
+    alias: Annotated[str, typer.Argument(help="Alias to move back.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Point an alias back to the version that it pointed to before."""
+    _told(_open(store).rollback(name, alias), as_json)
+
+
+def _told(record: AliasRecord, as_json: bool) -> None:
+    if as_json:
+        print_json(record)
+    else:
+        say(f"{record.alias} is now {record.version}" + (f" (was {record.previous})" if record.previous else ""))
+
+
+@app.command(epilog="Example:  orris models verify iris:prod --key public.pem")
+def verify(
+    reference: ReferenceArgument = "",
+    key: Annotated[Path | None, typer.Option(help="Public key (PEM) that the signature must verify with.")] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every file against the manifest, the golden rows against the model, and, with --key, the signature."""
+    from orris.serving.engine import Engine  # noqa: PLC0415
+
+    source = _open(store)
+    wanted = source.resolve(reference)
+    folder = source.fetch(wanted)
+    if key is not None:
+        from orris.signing import verify as verify_signature  # noqa: PLC0415
+
+        verify_signature(folder, key)
+    engine = Engine.load(folder)
+    checked = {"files": len(engine.manifest.files), "golden_rows": len(engine.manifest.golden.rows), "signature": key is not None}
+    if as_json:
+        print_json({"name": wanted.name, "version": wanted.version, **checked})
+    else:
+        signed = ", signature verified" if key is not None else ""
+        say(f"{wanted}: {checked['files']} files unchanged, {checked['golden_rows']} golden rows reproduced{signed}")
+
+
+@app.command(epilog="Example:  orris models sign iris:latest --key private.pem")
+def sign(
+    reference: ReferenceArgument,
+    key: Annotated[Path, typer.Option(help="Private key (PEM, elliptic curve).")],
+    store: StoreOption = None,
+) -> None:
+    """Sign a published version with the model-signing library."""
+    from orris.signing import sign as sign_bundle  # noqa: PLC0415
+
+    source = _open(store)
+    wanted = source.resolve(reference)
+    with tempfile.TemporaryDirectory() as folder:
+        signature = sign_bundle(source.fetch(wanted), key, signature=Path(folder) / "model.sig")
+        source.attach_signature(wanted, signature)
+    say(f"signed {wanted}")
+
+
+@app.command(epilog="Example:  orris models push iris:latest gs://models/prod")
+def push(
+    reference: ReferenceArgument, to: Annotated[str, typer.Argument(help="URL of the other store.")], store: StoreOption = None
+) -> None:
+    """Copy a version from the store to another store."""
+    _copy(_open(store), to_flag=to, reference=reference)
+
+
+@app.command(epilog="Example:  orris models pull iris:prod gs://models/prod")
+def pull(
+    reference: ReferenceArgument, origin: Annotated[str, typer.Argument(help="URL of the other store.")], store: StoreOption = None
+) -> None:
+    """Copy a version from another store to the store."""
+    _copy(_open(origin), to_flag=store_url(store), reference=reference)
+
+
+def _copy(source: Store, *, to_flag: str, reference: str) -> None:
+    target = _open(to_flag)
+    copied = source.copy(reference, target)
+    say(f"{copied} is now in {target.url}")

@@ -1,0 +1,67 @@
+"""What every command prints with: results on standard output, everything else on standard error. Rich is imported when it is needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+StoreOption = Annotated[
+    str | None, typer.Option("--store", help="Model store: a directory, gs://… or s3://… [default: ./artifacts, or ORRIS_STORE]")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
+
+
+def say(text: str = "") -> None:
+    """A line of the command's result."""
+    print(text, flush=True)  # noqa: T201
+
+
+def tell(text: str = "") -> None:
+    """A line for the person who watches."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    import msgspec  # noqa: PLC0415
+
+    say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A table on standard output; cells are plain text."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(*header, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console(highlight=False)
+    # A pipe has no width: do not fold what a program reads.
+    console.print(table, width=None if console.is_terminal else 200)
+
+
+@contextmanager
+def working(first: str) -> Iterator[Callable[[str], None]]:
+    """A spinner on standard error while a person watches; yields what is told each step."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+
+    with Console(stderr=True).status(f"{first} …") as status:
+        yield lambda step: status.update(f"{step} …")
+
+
+def store_url(flag: str | None) -> str:
+    """The store that a command works on: the flag, ``ORRIS_STORE``, or the default."""
+    import os  # noqa: PLC0415
+
+    from orris.settings import read_settings  # noqa: PLC0415
+
+    return read_settings(os.environ, store=flag).store

@@ -1,0 +1,132 @@
+"""``orris train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orris.cli.terminal import JsonOption, StoreOption, print_json, say, store_url, working
+
+if TYPE_CHECKING:
+    from orris.training.params import TrainParams
+    from orris.training.run import Trained
+
+EXAMPLES = (
+    "Examples:  orris train   ·   orris train data/churn.csv --target churned --name churn --model hist-gradient-boosting "
+    "--gate 'roc_auc>=0.8'"
+)
+DEFAULT_PARAMS = Path("params.yaml")
+
+
+def train(
+    table: Annotated[str | None, typer.Argument(help="CSV (any delimiter, .gz) or Parquet file [default: data/iris.csv]")] = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    model: Annotated[str | None, typer.Option(help="Preset: logistic, forest, hist-gradient-boosting, ridge, …")] = None,
+    pipeline: Annotated[str | None, typer.Option(help="Your own: package.module:factory, which returns an unfitted pipeline.")] = None,
+    task: Annotated[str | None, typer.Option(help="classification or regression [default: from the target]")] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out; may be repeated.")] = None,
+    categorical: Annotated[list[str] | None, typer.Option(help="Integer column that is a category; may be repeated.")] = None,
+    gate: Annotated[list[str] | None, typer.Option(help="Condition such as 'accuracy>=0.9'; may be repeated.")] = None,
+    tune: Annotated[int | None, typer.Option(help="Random search over this many candidates.", min=0)] = None,
+    test_size: Annotated[float | None, typer.Option(help="Share of the rows held out.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation; 0 for none.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    require_compiled: Annotated[bool | None, typer.Option("--require-compiled", help="Fail rather than serve by scikit-learn.")] = None,
+    params: Annotated[Path | None, typer.Option(help="Settings file [default: params.yaml, if it is there]")] = None,
+    version: Annotated[str, typer.Option(help="Version to publish [default: 1.0.<UTC timestamp>]")] = "",
+    alias: Annotated[list[str] | None, typer.Option(help="Alias to move to the new version; may be repeated [default: latest]")] = None,
+    publish: Annotated[bool, typer.Option(help="Publish to the store.")] = True,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a model on a table, prove that what is served answers the same, and publish it.
+
+    Without arguments: the settings of params.yaml, or the bundled iris table.
+    """
+    from orris import api  # noqa: PLC0415
+
+    url = store_url(store) if publish else None
+    asked = {
+        "table": table,
+        "target": target,
+        "name": name,
+        "model": model,
+        "pipeline": pipeline,
+        "task": task,
+        "drop": drop,
+        "categorical": categorical,
+        "gates": gate,
+        "tune": tune,
+        "test_size": test_size,
+        "folds": folds,
+        "seed": seed,
+        "require_compiled": require_compiled,
+    }
+    settings = _settings(params, asked, quiet=as_json)
+    with working("training") as progress:
+        bundle = api.train_params(
+            settings,
+            store=url,
+            version=version,
+            aliases=alias or ["latest"],
+            progress=progress,
+            done=None if as_json else _print_trained,
+        )
+    if as_json:
+        manifest = bundle.manifest
+        print_json(
+            {
+                "name": manifest.name,
+                "version": manifest.version,
+                "digest": manifest.digest,
+                "store": url,
+                "folder": str(bundle.folder),
+                "metrics": manifest.metrics,
+                "verdict": manifest.verdict,
+            }
+        )
+    elif url is None:
+        say(f"Built {bundle.name}@{bundle.version} in {bundle.folder}; nothing was published")
+    else:
+        say(f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])}); report: {bundle.folder}/report.html")
+        say(f"Serve it:  orris serve {bundle.name}")
+
+
+def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> TrainParams:
+    """The settings of the file, overridden by flags; the bundled table is written where the default one is missing."""
+    from orris.training.params import TrainParams, load_params, override  # noqa: PLC0415
+    from orris.training.table import write_iris  # noqa: PLC0415
+
+    if file is not None:
+        base = load_params(file)
+    elif DEFAULT_PARAMS.is_file():
+        base = load_params(DEFAULT_PARAMS)
+    else:
+        base = TrainParams()
+    if asked["table"] is not None and asked["table"] != base.table:
+        base = _without_columns_of(base)
+    settings = override(base, **asked)
+    if settings.table == TrainParams().table and not Path(settings.table).exists():
+        write_iris(Path(settings.table))
+        if not quiet:
+            say(f"{settings.table} was not there: wrote the bundled iris table")
+    return settings
+
+
+def _without_columns_of(base: TrainParams) -> TrainParams:
+    """Settings for another table than the file's: what names the columns of the file's table does not apply."""
+    from orris.training.params import override  # noqa: PLC0415
+
+    return override(base, bounds={}, categorical=(), drop=())
+
+
+def _print_trained(trained: Trained) -> None:
+    from orris.training.evaluation import summary_lines  # noqa: PLC0415
+
+    say(summary_lines(trained.evaluation))
+    for note in trained.evaluation.notes:
+        say(f"note: {note}")
+    say(trained.manifest.verdict.sentence())

@@ -1,0 +1,5 @@
+"""Fitted pipeline -> served model, proven: converters by family, the parity gate, and the order in which ways of serving are tried."""
+
+from orris.compile.strategies import Compiled, compile_pipeline
+
+__all__ = ["Compiled", "compile_pipeline"]

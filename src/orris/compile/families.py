@@ -1,0 +1,27 @@
+"""Imports every family's module, which registers its converters.
+
+``composition`` calls ``register`` before it converts; nothing else needs to know which families there are.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+MODULES = (
+    "preprocessing",
+    "imputing",
+    "encoding",
+    "composition",
+    "linear",
+    "trees",
+    "boosting",
+    "neural",
+    "svm",
+)
+"""Modules of ``orris.compile`` that hold converters."""
+
+
+def register() -> None:
+    """Import them all; the second time costs nothing."""
+    for module in MODULES:
+        import_module(f"orris.compile.{module}")

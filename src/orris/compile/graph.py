@@ -1,0 +1,216 @@
+"""A small builder for ONNX graphs, and the values that travel through it while a pipeline is converted.
+
+The compiled model has one input, ``rows``: the encoded rows of the schema, float64 ``(n_rows, n_columns)``. Its outputs are
+
+* classification: ``label`` int64 ``(n_rows,)``, the position of the class in ``Schema.labels``, and, where the classifier has
+  ``predict_proba``, ``probabilities`` float64 ``(n_rows, n_classes)``;
+* regression: ``value`` float64 ``(n_rows,)``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from orris.schema import Level
+
+FloatArray = npt.NDArray[np.float64]
+
+OPSET = 21
+ML_OPSET = 5
+IR_VERSION = 10
+"""Read by every ONNX Runtime since 1.20."""
+
+ML_DOMAIN = "ai.onnx.ml"
+INPUT, LABEL, PROBABILITIES, VALUE = "rows", "label", "probabilities", "value"
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What is known of one column of a tensor while converting.
+
+    Attributes:
+        name: Its name, where the step before has named it (a table's column name); otherwise empty.
+        levels: If not ``None``, the tensor does not hold the value itself but the code of a category (see ``orris.schema``): the
+            fitted estimator saw ``levels[code]``; NaN is missing, -1 a level never seen.
+        source: Position of the input column that this feature is a monotone function of, if it is of exactly one.
+        inverse: Maps values of this feature, float64 ``(k,)``, back to values of that input column; the parity gate uses it to place
+            rows on split thresholds.
+        missing_as: What the fitted estimator sees where the tensor is NaN: NaN, or None (in object columns only).
+    """
+
+    name: str = ""
+    levels: tuple[Level, ...] | None = None
+    source: int | None = None
+    inverse: Callable[[FloatArray], FloatArray] | None = None
+    missing_as: Literal["nan", "none"] = "nan"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A float64 tensor ``(n_rows, len(features))`` in the graph, and what each of its columns is.
+
+    Attributes:
+        tensor: Its name.
+        features: Its columns.
+        sparse: scikit-learn holds it as a sparse matrix: some steps carry out other operations then.
+        single: scikit-learn holds it in float32 (the values are exact in it), and would go on computing in float32.
+    """
+
+    tensor: str
+    features: tuple[Feature, ...]
+    sparse: bool = False
+    single: bool = False
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return len(self.features)
+
+    @property
+    def coded(self) -> bool:
+        """Whether any column holds category codes rather than values."""
+        return any(feature.levels is not None for feature in self.features)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Names of the tensors a converted predictor ends in.
+
+    Attributes:
+        label: Classification: int64 ``(n_rows,)``, position in the estimator's ``classes_``.
+        probabilities: Classification with ``predict_proba``: float64 ``(n_rows, n_classes)``.
+        value: Regression: float64 ``(n_rows,)``.
+    """
+
+    label: str | None = None
+    probabilities: str | None = None
+    value: str | None = None
+
+
+@dataclass
+class Graph:
+    """Collects nodes and constants; every method returns the name of the tensor it made."""
+
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    thresholds: dict[int, list[FloatArray]] = field(default_factory=dict)
+    """Per input column: raw values that lie on a split threshold of some tree, for the parity gate."""
+    foreign: Literal["", "float64", "float32"] = ""
+    """Element type in which skl2onnx may convert an estimator that has no exact converter; empty: not at all."""
+    used_foreign: list[str] = field(default_factory=list)
+    """Class names of the estimators that skl2onnx converted."""
+    opsets: dict[str, int] = field(default_factory=lambda: {"": OPSET, ML_DOMAIN: ML_OPSET})
+    _counter: int = 0
+
+    def name(self, stem: str) -> str:
+        """A tensor name not used before."""
+        self._counter += 1
+        return f"{stem}_{self._counter}"
+
+    def constant(self, array: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> str:
+        """A constant tensor; equal constants are stored once."""
+        value = np.ascontiguousarray(array, dtype=dtype).reshape(np.shape(array))
+        digest = hashlib.sha256(value.tobytes()).hexdigest()[:16]
+        key = f"c_{value.dtype}_{'x'.join(map(str, value.shape))}_{digest}"
+        if key not in self.initializers:
+            self.initializers[key] = numpy_helper.from_array(value, key)
+        return key
+
+    def add(self, op: str, *inputs: str, domain: str = "", outputs: int = 1, **attributes: Any) -> Any:
+        """Append a node; returns its output's name, or a tuple of names when ``outputs > 1``."""
+        if op in {"Mul", "Div"}:
+            inputs = self._away_from_one(op, inputs)
+        names = [self.name(op.lower()) for _ in range(outputs)]
+        self.nodes.append(helper.make_node(op, list(inputs), names, domain=domain, **attributes))
+        return names[0] if outputs == 1 else tuple(names)
+
+    def _away_from_one(self, op: str, inputs: tuple[str, ...]) -> tuple[str, ...]:
+        """The operands of ``op``, such that ONNX Runtime does not take them for ``x * 1`` or ``x / 1``.
+
+        Its optimizer drops a lone constant that is 1 after rounding to float32, so also 1 + 1e-9. Both operands are doubled or halved
+        instead, which is exact and leaves the result as it was.
+        """
+        for position, other in ((1, 0), (0, 1)) if op == "Mul" else ((1, 0),):
+            stored = self.initializers.get(inputs[position])
+            if stored is None or stored.data_type != TensorProto.DOUBLE or int(np.prod(stored.dims)) != 1:
+                continue
+            value = numpy_helper.to_array(stored)
+            if np.float32(value.item()) == 1.0 and value.item() != 1.0:
+                away = self.constant(value * 2.0 if op == "Div" else value / 2.0)
+                doubled = self.add("Mul", inputs[other], self.constant(2.0, np.float64))
+                return (doubled, away) if position == 1 else (away, doubled)
+        return inputs
+
+    def cast(self, tensor: str, to: int) -> str:
+        """``Cast`` to an ``onnx.TensorProto`` element type."""
+        return str(self.add("Cast", tensor, to=to))
+
+    def take(self, frame: Frame, positions: Sequence[int]) -> Frame:
+        """The columns at ``positions``, in that order."""
+        chosen = tuple(frame.features[i] for i in positions)
+        if list(positions) == list(range(frame.width)):
+            return frame
+        index = self.constant(np.asarray(positions, dtype=np.int64))
+        return replace(frame, tensor=self.add("Gather", frame.tensor, index, axis=1), features=chosen)
+
+    def concat(self, frames: Sequence[Frame]) -> Frame:
+        """The frames side by side; frames of no column are dropped."""
+        kept = [frame for frame in frames if frame.width]
+        if len(kept) == 1:
+            return kept[0]
+        tensor = self.add("Concat", *(frame.tensor for frame in kept), axis=1)
+        features = tuple(feature for frame in kept for feature in frame.features)
+        return Frame(tensor, features, any(frame.sparse for frame in kept), all(frame.single for frame in kept))
+
+    def on_threshold(self, feature: Feature, thresholds: FloatArray) -> None:
+        """Remember that the model splits ``feature`` at ``thresholds``, float64 ``(k,)``; see ``parity.py``."""
+        if feature.source is None or feature.levels is not None or not len(thresholds):
+            return
+        inverse = feature.inverse or (lambda values: values)
+        unique = np.unique(thresholds)
+        single = unique.astype(np.float32)
+        spread = [
+            unique,
+            np.nextafter(unique, -np.inf),
+            np.nextafter(unique, np.inf),
+            single.astype(np.float64),
+            np.nextafter(single, np.float32(-np.inf)).astype(np.float64),
+            np.nextafter(single, np.float32(np.inf)).astype(np.float64),
+        ]
+        raw = inverse(np.concatenate(spread))
+        around = np.concatenate([raw, np.nextafter(raw, -np.inf), np.nextafter(raw, np.inf)])
+        self.thresholds.setdefault(feature.source, []).append(np.unique(around[np.isfinite(around)]))
+
+    def model(self, n_columns: int, outputs: Sequence[tuple[str, str, int, Sequence[int | str]]]) -> onnx.ModelProto:
+        """The finished model.
+
+        Args:
+            n_columns: Width of the encoded rows.
+            outputs: ``(tensor, public name, element type, shape)`` of each output; a text dimension is variable.
+        """
+        for tensor, public, _, _ in outputs:
+            self.nodes.append(helper.make_node("Identity", [tensor], [public]))
+        graph = helper.make_graph(
+            self.nodes,
+            "orris",
+            [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["n_rows", n_columns])],
+            [helper.make_tensor_value_info(public, kind, list(shape)) for _, public, kind, shape in outputs],
+            list(self.initializers.values()),
+        )
+        opsets = [helper.make_opsetid(domain, version) for domain, version in sorted(self.opsets.items())]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="orris")
+        onnx.checker.check_model(model)
+        return model
+
+
+def unnamed(frame: Frame) -> Frame:
+    """The same frame with its columns' names forgotten, as after a step that returns an array."""
+    return replace(frame, features=tuple(replace(feature, name="") for feature in frame.features))

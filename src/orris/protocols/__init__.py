@@ -1,0 +1,1 @@
+"""The dialects that are served: they translate, and do nothing else."""

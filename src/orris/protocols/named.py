@@ -1,0 +1,77 @@
+"""Named rows: ``{"sepal_length": 5.1, …}`` or a list of such objects; Orris' own dialect.
+
+One row is answered with ``{"prediction", "prediction_label", "probabilities", "request_id", "model_version"}``, a list with the same per row under
+``predictions``. ``prediction`` is the class' number (an integer label itself, otherwise its position), or the value for regression.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from orris.errors import OrrisError, Problem
+from orris.protocols.status import problem
+from orris.runtime import Answers
+from orris.serving.engine import Engine
+from orris.serving.exchange import Asked, Reply
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(msgspec.Struct, omit_defaults=True, gc=False):
+    """The answer to one row."""
+
+    prediction: int | float
+    prediction_label: str | None = None
+    predicted_class: str | None = None
+    probabilities: list[float] | None = None
+    request_id: str | None = None
+    model_version: str | None = None
+    warnings: list[dict[str, Any]] | None = None
+
+
+class AnswerList(msgspec.Struct, omit_defaults=True, gc=False):
+    """The answers to a list of rows."""
+
+    predictions: list[Answer]
+    request_id: str
+    model_version: str
+    warnings: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRows:
+    """The dialect; ``with_class`` adds ``predicted_class``, the label, for callers of ``/predict/``."""
+
+    with_class: bool = False
+
+    def read(self, engine: Engine, body: bytes) -> Asked:
+        """Rows by name."""
+        return Asked(*engine.reader.read(body))
+
+    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> bytes:
+        """One answer, or a list of them."""
+        version = engine.manifest.version
+        told = [{"row": w.row, "column": w.column, "problem": w.problem} for w in warnings] or None
+        if asked.single:
+            answer = self._answers(engine, answers)[0]
+            answer.request_id, answer.model_version, answer.warnings = request_id, version, told
+            return _encode(answer)
+        return _encode(AnswerList(self._answers(engine, answers), request_id, version, told))
+
+    def refuse(self, error: OrrisError, request_id: str) -> Reply:
+        """A problem document."""
+        return problem(error, request_id)
+
+    def _answers(self, engine: Engine, answers: Answers) -> list[Answer]:
+        if answers.values is not None:
+            return [Answer(value) for value in answers.values.tolist()]
+        assert answers.labels is not None  # noqa: S101 (a classifier's answers always have labels)
+        labels = answers.labels.tolist()
+        probabilities = answers.probabilities.tolist() if answers.probabilities is not None else [None] * len(labels)
+        numbers, texts = engine.class_numbers, engine.text_labels
+        if self.with_class:
+            return [Answer(numbers[i], texts[i], texts[i], p) for i, p in zip(labels, probabilities, strict=True)]
+        return [Answer(numbers[i], texts[i], None, p) for i, p in zip(labels, probabilities, strict=True)]

@@ -1,0 +1,70 @@
+"""The schema as documents: JSON Schema for OpenAPI, and the example rows that every page and every ``curl`` shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from orris.schema.columns import Column, Kind, Schema
+
+JsonObject = dict[str, Any]
+
+_TYPES = {Kind.NUMBER: "number", Kind.INTEGER: "integer", Kind.BOOLEAN: "boolean"}
+
+
+def example_row(schema: Schema) -> JsonObject:
+    """A row with a training value in every column, as a caller would send it."""
+    return {column.name: column.example for column in schema.columns}
+
+
+def row_schema(schema: Schema) -> JsonObject:
+    """JSON Schema (2020-12) of one row."""
+    return {
+        "title": "Row",
+        "type": "object",
+        "additionalProperties": False,
+        "required": [column.name for column in schema.columns if not column.missing],
+        "properties": {column.name: _property(column) for column in schema.columns},
+        "examples": [example_row(schema)],
+    }
+
+
+def describe_column(column: Column) -> JsonObject:
+    """One column for people and programs that ask what the model takes."""
+    described: JsonObject = {"name": column.name, "kind": column.kind.value, "missing": column.missing}
+    if column.kind is Kind.CATEGORY:
+        described |= {"levels": list(column.levels), "unseen": column.unseen}
+    elif column.low is not None:
+        described["range"] = [column.low, column.high]
+    if column.bounds is not None:
+        described["bounds"] = msgspec.to_builtins(column.bounds)
+    return described | {"example": column.example}
+
+
+def _property(column: Column) -> JsonObject:
+    described: JsonObject
+    if column.kind is Kind.CATEGORY:
+        text = isinstance(column.levels[0], str)
+        described = {"type": "string" if text else "integer"}
+        if column.unseen:
+            described |= {"examples": list(column.levels), "description": "Other levels are answered, with a warning."}
+        else:
+            described["enum"] = [*column.levels, *([None] if column.missing else [])]
+    else:
+        described = {"type": _TYPES[column.kind]}
+    if column.missing:
+        described["type"] = [described["type"], "null"]
+    if column.kind in {Kind.NUMBER, Kind.INTEGER} and column.low is not None:
+        described["description"] = f"Training saw {column.low:g} to {column.high:g}; values outside are answered, with a warning."
+    if column.bounds is not None:
+        names = {
+            "minimum": "minimum",
+            "maximum": "maximum",
+            "exclusive_minimum": "exclusiveMinimum",
+            "exclusive_maximum": "exclusiveMaximum",
+        }
+        described |= {names[key]: value for key, value in msgspec.to_builtins(column.bounds).items() if value is not None}
+    if "examples" not in described:
+        described["examples"] = [column.example]
+    return described

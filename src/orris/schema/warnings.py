@@ -1,0 +1,61 @@
+"""Soft bounds: values that are answered, with a warning, because training saw nothing like them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from orris.errors import Problem
+from orris.schema.columns import UNSEEN, Kind, Schema
+
+FloatArray = npt.NDArray[np.float64]
+
+MISSING, UNSEEN_LEVEL, OUT_OF_RANGE = "missing", "unseen", "out_of_range"
+"""Kinds of warning: the label values of the metric ``orris_input_warnings_total``."""
+
+_TEXTS = {
+    MISSING: "missing; training saw missing values here",
+    UNSEEN_LEVEL: "not one of the levels that training saw",
+    OUT_OF_RANGE: "outside the range that training saw",
+}
+
+
+class Watch:
+    """Finds what is unusual in encoded rows. The common case, nothing, costs one comparison of the array."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._low = np.array([_low(c.low, c.kind) for c in schema.columns])
+        self._high = np.array([_high(c.high, len(c.levels), c.kind) for c in schema.columns])
+
+    def usual(self, rows: FloatArray) -> bool:
+        """Whether every value of ``rows`` ``(n_rows, n_columns)`` is present, known and within the learned range."""
+        return bool(((rows >= self._low) & (rows <= self._high)).all())
+
+    def kinds(self, rows: FloatArray) -> list[tuple[int, int, str]]:
+        """``(row, column position, kind)`` of every unusual value."""
+        odd = np.argwhere(~((rows >= self._low) & (rows <= self._high)))
+        return [(int(i), int(j), self._kind(rows[i, j], int(j))) for i, j in odd]
+
+    def describe(self, row: int, column: int, kind: str) -> Problem:
+        """The warning as the answer carries it."""
+        return Problem(row, self._schema.columns[column].name, _TEXTS[kind])
+
+    def _kind(self, value: float, column: int) -> str:
+        if np.isnan(value):
+            return MISSING
+        if self._schema.columns[column].kind is Kind.CATEGORY and value == UNSEEN:
+            return UNSEEN_LEVEL
+        return OUT_OF_RANGE
+
+
+def _high(high: float | None, n_levels: int, kind: Kind) -> float:
+    if kind is Kind.CATEGORY:
+        return n_levels - 1.0
+    return np.inf if high is None else high
+
+
+def _low(low: float | None, kind: Kind) -> float:
+    if kind is Kind.CATEGORY:
+        return 0.0
+    return -np.inf if low is None else low

@@ -1,0 +1,1 @@
+"""The server: one loaded model, the fast lane, probes, pages."""

@@ -1,0 +1,135 @@
+"""The ASGI application: predict routes go to the fast lane, probes are answered at once, everything else goes to the pages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from time import perf_counter, time
+from typing import Any
+
+from orris.serving.exchange import ProblemDocument, Reply, request_id_of, send_reply
+from orris.serving.lane import Lane, Scope
+from orris.serving.probes import Probe
+from orris.telemetry.logs import Line, RequestLog
+from orris.telemetry.metrics import Metrics
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+logger = logging.getLogger(__name__)
+
+
+class App:
+    """Dispatches requests, and sees to it that every one gets a request id, is counted and is logged.
+
+    Args:
+        lanes: The fast lane of each predict route, by path.
+        probes: What answers GET at once, by path.
+        build_pages: Makes the ASGI application for all other routes; called when the first of them is asked for.
+        problem: Writes the answer to a request that no route takes.
+        metrics: Where requests are counted.
+        log: Where a line per request goes.
+    """
+
+    def __init__(
+        self,
+        lanes: Mapping[str, Lane],
+        probes: Mapping[str, Probe],
+        build_pages: Callable[[], Any],
+        *,
+        problem: ProblemDocument,
+        metrics: Metrics,
+        log: RequestLog,
+    ) -> None:
+        self._lanes = dict(lanes)
+        self._probes = dict(probes)
+        self._build_pages = build_pages
+        self._pages: asyncio.Future[Any] | None = None
+        self._problem = problem
+        self._metrics = metrics
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """One connection's request, or the server's lifespan."""
+        if scope["type"] == "http":
+            lane = self._lanes.get(scope["path"])
+            if lane is not None and scope["method"] == "POST":
+                await lane(scope, receive, send)
+            else:
+                await self._observed(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                self._log.flush()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _observed(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Answer, and count and log it as the fast lane does."""
+        start = perf_counter()
+        headers = dict(scope["headers"])
+        request_id = request_id_of(headers.get(b"x-request-id"))
+        scope["orris.request_id"] = request_id
+        status = 0
+
+        async def observing(message: dict[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                ours = [(b"x-request-id", request_id.encode()), (b"x-process-time", b"%.6f" % (perf_counter() - start))]
+                message["headers"] = [*message.get("headers", []), *ours]
+            await send(message)
+
+        self._metrics.in_flight += 1
+        try:
+            route = await self._answer(scope, receive, observing, headers, request_id)
+        except Exception:
+            logger.exception("request %s failed", request_id)
+            route = _route(scope)
+            if not status:
+                await send_reply(observing, self._problem(500, request_id, ""))
+        finally:
+            self._metrics.in_flight -= 1
+        method = scope["method"] if scope["method"] in METHODS else "(other)"
+        seconds = perf_counter() - start
+        self._metrics.finished(method, route, status, seconds)
+        level = "info" if status < 400 else "warning" if status < 500 else "error"
+        self._log.add(Line(time(), level, request_id, method, route, status, round(seconds * 1e3, 3)))
+
+    async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
+        """Answer a request that is not for the fast lane; returns its route template."""
+        path, method = scope["path"], scope["method"]
+        if path in self._lanes:
+            await send_reply(send, self._problem(405, request_id, "this route answers POST"), (b"allow", b"POST"))
+            return str(path)
+        probe = self._probes.get(path)
+        if probe is not None:
+            reply = self._probed(probe, method, headers, request_id)
+            if reply is not None:
+                await send_reply(send, reply)
+                return str(path)
+        pages = await self._pages_ready()
+        await pages(scope, receive, send)
+        return _route(scope)
+
+    def _probed(self, probe: Probe, method: str, headers: dict[bytes, bytes], request_id: str) -> Reply | None:
+        if method not in {"GET", "HEAD"}:
+            return self._problem(405, request_id, "this route answers GET")._replace(headers=((b"allow", b"GET, HEAD"),))
+        return probe(headers, request_id)
+
+    async def _pages_ready(self) -> Any:
+        """The pages, imported and built on a thread when first asked for: most servers never need FastAPI."""
+        if self._pages is None:
+            self._pages = asyncio.get_running_loop().run_in_executor(None, self._build_pages)
+        return await self._pages
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that the pages matched: bounded, whatever paths are asked for."""
+    return getattr(scope.get("route"), "path", None) or "(unmatched)"

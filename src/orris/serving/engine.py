@@ -1,0 +1,99 @@
+"""One loaded model: arrays in, arrays out. Loading is inspect, audit, construct, and then the golden rows must come out as they were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from orris.bundle import MODEL_ONNX, Golden, Manifest, audit, read_manifest
+from orris.errors import NotReadyError
+from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
+from orris.schema import Schema
+from orris.schema.rows import MAX_ROWS, RowReader
+from orris.schema.warnings import Watch
+
+FloatArray = npt.NDArray[np.float64]
+
+GOLDEN_TOLERANCE = 1e-9
+"""Golden answers were computed on another machine, whose vector width may round the last bits of a sum differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """A model that has proven, in this process, that it answers as the fitted pipeline did.
+
+    Attributes:
+        manifest: What the bundle says of it.
+        runtime: What answers.
+        reader: Reads JSON rows.
+        watch: Finds unusual values.
+        text_labels: Labels as text, by position.
+        class_numbers: What ``prediction`` is, by position: an integer label itself, otherwise the position.
+    """
+
+    manifest: Manifest
+    runtime: Runtime
+    reader: RowReader
+    watch: Watch
+    text_labels: tuple[str, ...]
+    class_numbers: tuple[int, ...]
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 1, max_rows: int = MAX_ROWS) -> Engine:
+        """Load a bundle's model.
+
+        Args:
+            folder: The bundle.
+            threads: Threads for one call of the model.
+            max_rows: Most rows that one request may hold.
+
+        Raises:
+            BundleError: Not a bundle, of a newer format, or changed.
+            ServingError: The model does not load, or does not reproduce the golden rows.
+        """
+        manifest = read_manifest(folder)
+        audit(folder, manifest)
+        file = folder / manifest.model_file
+        runtime: Runtime
+        runtime = OnnxRuntime(file, threads) if manifest.model_file == MODEL_ONNX else SklearnRuntime.load(file, manifest.schema)
+        reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}")
+        schema = manifest.schema
+        return cls(
+            manifest,
+            runtime,
+            RowReader(schema, max_rows),
+            Watch(schema),
+            tuple(label_text(label) for label in schema.labels),
+            tuple(label if type(label) is int else i for i, label in enumerate(schema.labels)),
+        )
+
+    @property
+    def schema(self) -> Schema:
+        """The model's contract."""
+        return self.manifest.schema
+
+    def run(self, rows: FloatArray) -> Answers:
+        """Answer encoded rows, float64 ``(n_rows, n_columns)``; raises ``ServingError`` if the model fails."""
+        return self.runtime.run(rows)
+
+
+def label_text(label: object) -> str:
+    """A class label as text: ``true``/``false`` for booleans, as JSON writes them."""
+    return str(label).lower() if isinstance(label, bool) else str(label)
+
+
+def reproduce(runtime: Runtime, golden: Golden, name: str) -> None:
+    """Raise ``NotReadyError`` unless the runtime gives the golden rows' answers."""
+    found = runtime.run(golden.array())
+    if golden.labels and (found.labels is None or found.labels.tolist() != list(golden.labels)):
+        raise NotReadyError(f"{name}: its golden rows come out with other labels on this machine; do not serve it, publish it again")
+    for expected, served in ((golden.probabilities, found.probabilities), (golden.values, found.values)):
+        if not expected:
+            continue
+        reference = np.array(expected, dtype=np.float64)
+        allowed = GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(reference))
+        if served is None or not (np.abs(served - reference) <= allowed).all():
+            raise NotReadyError(f"{name}: its golden rows come out different on this machine; do not serve it, publish it again")

@@ -1,0 +1,149 @@
+"""Every route that is not hot, in FastAPI: what is loaded, and the documentation. Imported when the first of them is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+from starlette.staticfiles import StaticFiles
+
+from orris.schema.documents import describe_column
+from orris.serving.catalog import Live
+from orris.serving.exchange import ProblemDocument, Reply
+from orris.serving.openapi import document
+from orris.serving.probes import Probe
+from orris.version import __version__
+
+_ASSETS = Path(fastapi_offline.__file__).parent / "static"
+
+_DOCS_HTML = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="icon" href="{root}/docs/assets/favicon.png">
+<link rel="stylesheet" href="{root}/docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{root}/docs/assets/swagger-ui-bundle.js"></script>
+<script src="{root}/docs/start.js"></script>
+</body>
+</html>
+"""
+_DOCS_JS = """"use strict";
+SwaggerUIBundle({url: location.pathname.replace(/docs\\/?$/, "") + "openapi.json", dom_id: "#swagger-ui"});
+"""
+_DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+
+
+def build_pages(live: Live, *, probes: dict[str, Probe], problem: ProblemDocument, predict_routes: tuple[str, ...]) -> FastAPI:
+    """The FastAPI application.
+
+    Args:
+        live: The version that answers.
+        probes: What answers at once; described in the OpenAPI document as well.
+        problem: Writes problem documents.
+        predict_routes: Paths of the fast lane, which the OpenAPI document describes although FastAPI does not serve them.
+    """
+    app = FastAPI(title="Orris", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
+    app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="docs-assets")
+    _add_errors(app, problem)
+    for path, probe in probes.items():
+        if path != "/":
+            app.add_api_route(path, _probed(probe), methods=["GET"], description=probe.__doc__, name=path.strip("/").replace("/", "_"))
+    _add_model(app, live, predict_routes)
+    _add_documentation(app, live, predict_routes)
+    return app
+
+
+def response(reply: Reply) -> Response:
+    """A reply as FastAPI returns it."""
+    headers = {name.decode(): value.decode() for name, value in reply.headers}
+    return Response(reply.body, reply.status, headers | {"content-type": reply.content_type.decode()})
+
+
+def _request_id(request: Request) -> str:
+    """The id that ``App`` gave the request."""
+    return str(request.scope["orris.request_id"])
+
+
+def _probed(probe: Probe) -> Any:
+    async def endpoint(request: Request) -> Response:
+        reply = probe(dict(request.scope["headers"]), _request_id(request))
+        return response(reply) if reply is not None else Response(status_code=404)
+
+    return endpoint
+
+
+def _add_errors(app: FastAPI, problem: ProblemDocument) -> None:
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        detail = f"there is no {request.url.path[:200]} here; see /api/v1/ for the routes" if error.status_code == 404 else ""
+        answer = response(problem(error.status_code, _request_id(request), detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+
+def _add_model(app: FastAPI, live: Live, predict_routes: tuple[str, ...]) -> None:
+    @app.get("/api/v1/model/info")
+    async def model_info() -> Response:
+        """What is loaded: the schema, the metrics, the parity verdict, and where the model came from."""
+        return Response(msgspec.json.encode(describe(live)), media_type="application/json")
+
+    @app.get("/api/v1/")
+    async def endpoints() -> dict[str, Any]:
+        """The routes."""
+        manifest = live.engine.manifest
+        readable = ["/", *(route.path for route in app.routes if isinstance(route, Route))]
+        everything = {"POST": list(predict_routes), "GET": readable}
+        return {"service": "orris", "model": manifest.name, "model_version": manifest.version, "endpoints": everything}
+
+
+def describe(live: Live) -> dict[str, Any]:
+    """The loaded version as ``/api/v1/model/info`` tells it."""
+    manifest = live.engine.manifest
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "model_version": manifest.version,
+        "digest": manifest.digest,
+        "created": manifest.created,
+        "task": manifest.schema.task,
+        "target": manifest.schema.target,
+        "labels": manifest.schema.labels,
+        "columns": [describe_column(column) for column in manifest.schema.columns],
+        "verdict": msgspec.to_builtins(manifest.verdict),
+        "metrics": manifest.metrics,
+        "provenance": msgspec.to_builtins(manifest.provenance),
+    }
+
+
+def _add_documentation(app: FastAPI, live: Live, predict_routes: tuple[str, ...]) -> None:
+    @app.get("/", include_in_schema=False)
+    async def welcome(request: Request) -> Response:
+        """Browsers are sent to the documentation."""
+        return Response(status_code=307, headers={"location": f"{request.scope.get('root_path', '')}/docs"})
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> JSONResponse:
+        """The OpenAPI document."""
+        return JSONResponse(document(app, live.engine, predict_routes))
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(request: Request) -> HTMLResponse:
+        """Interactive documentation; works offline."""
+        page = _DOCS_HTML.format(root=request.scope.get("root_path", ""), title=f"Orris · {live.engine.manifest.name}")
+        return HTMLResponse(page, headers={"content-security-policy": _DOCS_POLICY, "x-content-type-options": "nosniff"})
+
+    @app.get("/docs/start.js", include_in_schema=False)
+    async def docs_start() -> Response:
+        """Starts the documentation page."""
+        return Response(_DOCS_JS, media_type="text/javascript")

@@ -1,0 +1,17 @@
+"""The store: versions and aliases of bundles in a directory or a bucket; see ``store.py``."""
+
+from orris.store.aliases import AliasRecord
+from orris.store.references import Reference, check_alias, check_name, check_version
+from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author
+
+__all__ = [
+    "DEFAULT_URL",
+    "AliasRecord",
+    "Reference",
+    "Store",
+    "VersionInfo",
+    "check_alias",
+    "check_name",
+    "check_version",
+    "default_author",
+]

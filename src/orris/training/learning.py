@@ -1,0 +1,305 @@
+"""Table -> schema: what every column holds, learned from all training rows. After ``table``, before ``pipelines``.
+
+The same code learns from tables that ``orris train`` has read and from the frames and arrays that a notebook's pipeline was fitted on,
+so it takes any dtype and describes what is there, without changing it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from orris.errors import SchemaError, TrainingError
+from orris.schema import MAX_INTEGER, Bounds, Column, Kind, Label, Schema
+from orris.schema.frames import decode, encode, encode_column, is_missing
+from orris.training.text import MAX_LEVELS, are_dates, free_text
+
+Task = Literal["classification", "regression"]
+
+_NUMERIC = {Kind.NUMBER, Kind.INTEGER}
+_MAX_CLASSES_OF_NUMBERS = 20
+_MIN_ROWS_PER_CLASS_OF_NUMBERS = 10
+
+
+def choose_task(y: pd.Series[Any], override: str | None = None) -> Task:
+    """Classification or regression, from the target ``(n_rows,)``.
+
+    Text, booleans and categories are classes; numbers with fractions are values; whole numbers are classes if there are two of them, or at
+    most 20 and on average ten rows or more of each.
+
+    Raises:
+        TrainingError: A missing or infinite target (names the rows), a single class or value, or an override that the target cannot follow.
+    """
+    name = str(y.name) if y.name is not None else "the target"
+    missing = np.flatnonzero(y.isna())
+    if len(missing):
+        raise TrainingError(f"target column '{name}' is missing in {_rows(missing)}; remove or complete these rows")
+    n_distinct = y.nunique()
+    if n_distinct < 2:
+        raise TrainingError(f"target column '{name}' is the same in every row, so there is nothing to learn")
+    numbers = _target_numbers(y)
+    chosen = override or _natural_task(numbers, n_distinct)
+    if chosen not in ("classification", "regression"):
+        raise TrainingError(f"task '{chosen}' is unknown; it is 'classification' or 'regression'")
+    if chosen == "regression":
+        if numbers is None:
+            raise TrainingError(f"target column '{name}' holds {y.dtype} values, not numbers, so the task cannot be regression")
+        infinite = np.flatnonzero(~np.isfinite(numbers))
+        if len(infinite):
+            raise TrainingError(f"target column '{name}' is infinite in {_rows(infinite)}; remove these rows")
+        return "regression"
+    if numbers is None and (n_distinct > MAX_LEVELS or (len(y) > 50 and n_distinct > len(y) / 2)):
+        raise TrainingError(
+            f"target column '{name}' holds {n_distinct:,} different values in {len(y):,} rows: too many for classes; is it the target?"
+        )
+    return "classification"
+
+
+def learn_schema(
+    X: pd.DataFrame | npt.NDArray[Any],
+    *,
+    target: str,
+    task: Task,
+    labels: Sequence[Any] = (),
+    categorical: Sequence[str] = (),
+    bounds: Mapping[str, Bounds] | None = None,
+) -> Schema:
+    """The contract of a model that is fitted on ``X``.
+
+    Args:
+        X: ``(n_rows, n_columns)``, a DataFrame of any dtypes, or an array, whose columns are then named ``x0``, ``x1``, …
+        target: Name of the target column.
+        task: What the model predicts.
+        labels: Classification: the fitted classifier's ``classes_``.
+        categorical: Columns that are categories though they hold whole numbers, or many or date-like texts.
+        bounds: Hard bounds per column of numbers; the training rows must respect them.
+
+    Returns:
+        The schema; ``unseen`` is left False, because only the fitted pipeline can tell.
+
+    Raises:
+        SchemaError: A column that cannot be learned from or served, or bounds that do not fit; names the column and, where there is
+            one, the row.
+    """
+    container: Literal["frame", "array"] = "frame" if isinstance(X, pd.DataFrame) else "array"
+    frame = X if isinstance(X, pd.DataFrame) else _named(np.asarray(X))
+    _check_shape(frame)
+    for name in (*categorical, *(bounds or {})):
+        if name not in frame.columns:
+            near = difflib.get_close_matches(name, list(frame.columns), n=1)
+            raise SchemaError(f"column '{name}' is declared, but is not in the table{f'; is {near[0]!r} meant?' if near else ''}")
+    complete = np.flatnonzero(~frame.isna().any(axis=1).to_numpy())
+    example_row = int(complete[0]) if len(complete) else None
+    columns = [_column(name, frame[name], name in categorical, (bounds or {}).get(name), example_row) for name in map(str, frame.columns)]
+    return Schema(tuple(columns), target, task, tuple(_scalar(label) for label in labels), container)
+
+
+def to_training_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """The schema's columns of ``frame`` with exactly the values and dtypes that the served model's pipeline would be given.
+
+    Columns of integers, integer-coded categories and nullable booleans become float64 where training saw missing values.
+    """
+    table = decode(schema, encode(schema, frame))
+    return table if isinstance(table, pd.DataFrame) else pd.DataFrame(table, columns=list(schema.names))
+
+
+def _natural_task(numbers: npt.NDArray[np.float64] | None, n_distinct: int) -> Task:
+    if numbers is None or n_distinct == 2:
+        return "classification" if numbers is None or _is_whole(numbers) else "regression"
+    few = n_distinct <= _MAX_CLASSES_OF_NUMBERS and len(numbers) >= _MIN_ROWS_PER_CLASS_OF_NUMBERS * n_distinct
+    return "classification" if few and _is_whole(numbers) else "regression"
+
+
+def _is_whole(numbers: npt.NDArray[np.float64]) -> bool:
+    return bool((np.trunc(numbers) == numbers).all())
+
+
+def _target_numbers(y: pd.Series[Any]) -> npt.NDArray[np.float64] | None:
+    """The target as numbers, or ``None`` if it holds text, booleans, categories or anything else."""
+    if isinstance(y.dtype, pd.CategoricalDtype) or pd.api.types.is_bool_dtype(y.dtype):
+        return None
+    if pd.api.types.is_numeric_dtype(y.dtype):
+        return np.asarray(y.to_numpy(dtype=np.float64, na_value=np.nan))
+    if all(isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) for value in y):
+        return np.asarray(y, dtype=np.float64)
+    return None
+
+
+def _named(array: npt.NDArray[Any]) -> pd.DataFrame:
+    if array.ndim != 2:
+        raise SchemaError(f"an array of shape (n_rows, n_columns) is needed, not {array.shape}")
+    values = array if array.dtype.kind in "fiub" else array.astype(object)
+    return pd.DataFrame({f"x{i}": pd.Series(values[:, i], dtype=values.dtype) for i in range(array.shape[1])})
+
+
+def _check_shape(frame: pd.DataFrame) -> None:
+    if not len(frame.columns) or not len(frame):
+        raise SchemaError("there is no row or no column to learn from")
+    for name in frame.columns:
+        if not isinstance(name, str) or not name:
+            raise SchemaError(f"the column name {name!r} is not text; before fitting, rename it or pass X.to_numpy()")
+    twice = frame.columns[frame.columns.duplicated()]
+    if len(twice):
+        raise SchemaError(f"the column name '{twice[0]}' is there twice; rename one of them")
+
+
+def _column(name: str, series: pd.Series[Any], declared: bool, bounds: Bounds | None, example_row: int | None) -> Column:
+    missing = series.isna().to_numpy()
+    if missing.all():
+        raise SchemaError(f"column '{name}' holds no value in any row; leave it out (--drop {name})")
+    kind, dtype = _kind_and_dtype(name, series, declared)
+    levels = _levels(name, series, declared) if kind is Kind.CATEGORY else ()
+    nones = dtype == "object" and all(value is None for value in series[missing])
+    column = Column(
+        name=name,
+        kind=kind,
+        dtype="float64" if missing.any() and dtype in {"int64", "bool"} else dtype,
+        levels=levels,
+        missing_as="none" if missing.any() and nones else "nan",
+        missing=bool(missing.any()),
+        bounds=bounds,
+    )
+    codes = encode_column(column, series, [])
+    low, high = _range(column, codes)
+    row = example_row if example_row is not None else int(np.flatnonzero(~missing)[0])
+    return msgspec.structs.replace(column, low=low, high=high, example=_example(column, codes[row]))
+
+
+def _range(column: Column, codes: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Smallest and largest training value; checks that all are finite, exact, and within the declared bounds."""
+    if column.bounds is not None:
+        _check_bounds(column, codes)
+    if column.kind is Kind.CATEGORY:
+        return None, None
+    infinite = np.flatnonzero(np.isinf(codes))
+    if len(infinite):
+        raise SchemaError(f"column '{column.name}' is infinite in {_rows(infinite)}; remove these rows or make them missing")
+    low, high = float(np.nanmin(codes)), float(np.nanmax(codes))
+    if column.kind is Kind.INTEGER and max(-low, high) > MAX_INTEGER:
+        raise SchemaError(
+            f"column '{column.name}' holds integers beyond {MAX_INTEGER}, which no model computes with exactly, as identifiers are; "
+            f"leave it out (--drop {column.name})"
+        )
+    return low, high
+
+
+def _check_bounds(column: Column, codes: npt.NDArray[np.float64]) -> None:
+    bounds = column.bounds
+    if bounds is None:
+        return
+    if column.kind not in _NUMERIC:
+        raise SchemaError(f"column '{column.name}' is a {column.kind.value}, so it cannot have bounds; remove them")
+    lows = [low for low in (bounds.minimum, bounds.exclusive_minimum) if low is not None]
+    highs = [high for high in (bounds.maximum, bounds.exclusive_maximum) if high is not None]
+    if not all(map(math.isfinite, (*lows, *highs))):
+        raise SchemaError(f"column '{column.name}': a bound is not a finite number")
+    for row in (int(np.nanargmin(codes)), int(np.nanargmax(codes))):
+        problem = bounds.problem(float(codes[row]))
+        if problem is not None:
+            raise SchemaError(f"column '{column.name}', {_rows([row])}: the value {codes[row]:g} breaks the declared bounds ({problem})")
+
+
+def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[Kind, str]:
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        kind, _ = _kind_and_dtype(name, pd.Series(np.asarray(dtype.categories, dtype=object)), declared=False)
+        return Kind.BOOLEAN if kind is Kind.BOOLEAN else Kind.CATEGORY, "category"
+    if pd.api.types.is_bool_dtype(dtype) and not pd.api.types.is_object_dtype(dtype):
+        return Kind.BOOLEAN, "bool"
+    if pd.api.types.is_integer_dtype(dtype):
+        return Kind.CATEGORY if declared else Kind.INTEGER, "int64"
+    if pd.api.types.is_float_dtype(dtype):
+        return Kind.CATEGORY if declared else Kind.NUMBER, "float64"
+    if pd.api.types.is_object_dtype(dtype):
+        return _kind_of_objects(name, series, declared), "object"
+    if pd.api.types.is_string_dtype(dtype):
+        return Kind.CATEGORY, "str" if str(dtype) == "str" else "object"
+    what = "dates or times" if dtype.kind in "mM" or pd.api.types.is_datetime64_any_dtype(dtype) else f"values of type {dtype}"
+    raise _unusable(name, f"it holds {what}")
+
+
+def _kind_of_objects(name: str, series: pd.Series[Any], declared: bool) -> Kind:
+    row, first = next((row, value) for row, value in enumerate(series) if not is_missing(value))
+    trial = Column(name, Kind.CATEGORY, levels=("",)) if isinstance(first, str) else Column(name, Kind.NUMBER)
+    if isinstance(first, bool | np.bool_):
+        trial = Column(name, Kind.BOOLEAN)
+    problems: list[Any] = []
+    codes = encode_column(trial, series, problems)
+    if problems and problems[0].row == row:
+        dates = hasattr(first, "isoformat")
+        raise _unusable(name, "it holds dates or times" if dates else f"it holds values of type {type(first).__name__}")
+    if problems:
+        raise _unusable(
+            name, f"it mixes types: {_rows([row])} holds {type(first).__name__}, but in {_rows([problems[0].row])} {problems[0].problem}"
+        )
+    if trial.kind is not Kind.NUMBER:
+        return trial.kind
+    if declared:
+        return Kind.CATEGORY
+    return Kind.INTEGER if all(is_missing(value) or isinstance(value, int | np.integer) for value in series) and len(codes) else Kind.NUMBER
+
+
+def _levels(name: str, series: pd.Series[Any], declared: bool) -> tuple[str, ...] | tuple[int, ...]:
+    """The levels that training saw: in the order of a category dtype, otherwise sorted."""
+    counts = series.value_counts(sort=False)
+    present: list[Any] = [value for value, count in counts.items() if count and not is_missing(value)]
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        seen, declared = set(present), True
+        present = [level for level in series.dtype.categories if level in seen]
+    else:
+        present = sorted(present)
+    if all(isinstance(level, str) for level in present):
+        texts = tuple(str(level) for level in present)
+        if not declared:
+            _check_text(name, texts, int(counts.sum()))
+        return texts
+    if not all(float(level).is_integer() and abs(level) <= MAX_INTEGER for level in present):
+        raise SchemaError(
+            f"column '{name}' is declared a category, but holds numbers that are not whole; write its levels as text or integers"
+        )
+    return tuple(int(level) for level in present)
+
+
+def _check_text(name: str, levels: tuple[str, ...], n_values: int) -> None:
+    if are_dates(levels):
+        raise _unusable(
+            name,
+            f"it holds dates or times, such as '{levels[0]}'",
+            f"; if they are levels of a category, declare it (--categorical {name})",
+        )
+    reason = free_text(levels, n_values)
+    if reason is not None:
+        raise _unusable(name, reason, f"; if it is a category all the same, declare it (--categorical {name})")
+
+
+def _unusable(name: str, reason: str, more: str = "") -> SchemaError:
+    return SchemaError(
+        f"column '{name}' cannot be learned from: {reason}. Leave it out (--drop {name}), or turn it into numbers or categories{more}"
+    )
+
+
+def _example(column: Column, code: float) -> str | float | int | bool:
+    if column.kind is Kind.CATEGORY:
+        return column.levels[int(code)]
+    if column.kind is Kind.BOOLEAN:
+        return bool(code)
+    return int(code) if column.kind is Kind.INTEGER else float(code)
+
+
+def _scalar(label: Any) -> Label:
+    value: Label = label.item() if isinstance(label, np.generic) else label
+    return value
+
+
+def _rows(rows: Sequence[int] | npt.NDArray[Any]) -> str:
+    """Rows for a message; counted from 0, as everywhere in Orris."""
+    shown = ", ".join(str(int(row)) for row in rows[:5])
+    more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{more} (the first is 0)"

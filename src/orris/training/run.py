@@ -1,0 +1,287 @@
+"""The whole training job: table -> schema -> pipeline -> evaluation -> gates -> proven model -> bundle folder.
+
+``train`` fits a preset or the user's own factory; ``package`` takes a pipeline that is fitted already. Both end in the same bundle.
+Publishing is the caller's: a gate that fails leaves no trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from orris.bundle import Golden, Manifest, Provenance, seal
+from orris.compile import Compiled, compile_pipeline
+from orris.errors import TrainingError
+from orris.runtime import Answers
+from orris.schema import Label, Schema
+from orris.schema.frames import encode
+from orris.training import gates as gates_of
+from orris.training import learning, pipelines, plots, report, table, tuning
+from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
+from orris.training.params import TrainParams
+from orris.version import __version__
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = npt.NDArray[np.float64]
+Progress = Callable[[str], None]
+
+_LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A sealed bundle folder, and what a person wants to read about it.
+
+    Attributes:
+        folder: The bundle.
+        manifest: Its manifest.
+        evaluation: Metrics, report text and what the plots show.
+    """
+
+    folder: Path
+    manifest: Manifest
+    evaluation: Evaluation
+
+
+def default_version() -> str:
+    """``1.0.<UTC timestamp>``: SemVer, and a valid container tag."""
+    return f"1.0.{datetime.now(UTC):%Y%m%d%H%M%S}"
+
+
+def train(
+    params: TrainParams, folder: Path, *, frame: pd.DataFrame | None = None, version: str = "", progress: Progress = lambda _: None
+) -> Trained:
+    """Train as ``params`` says and write a bundle into ``folder``.
+
+    Args:
+        params: What to train.
+        folder: An empty folder.
+        frame: The table, if it is in memory; otherwise ``params.table`` is read.
+        version: The bundle's version; by default ``default_version()``.
+        progress: Told what is being done.
+
+    Raises:
+        TableError, SchemaError: The table cannot be used; names file, row or column.
+        TrainingError, GateError: The model cannot be trained, or a gate refuses it.
+        CompileError: No way of serving it passes the parity gate.
+    """
+    progress("reading the table")
+    rows = table.read_table(params.table) if frame is None else frame
+    X, y = _split(rows, params)
+    task = learning.choose_task(y, params.task)
+    labels = _labels(y) if task == "classification" else ()
+    schema = learning.learn_schema(X, target=params.target, task=task, labels=labels, categorical=params.categorical, bounds=params.bounds)
+    X = learning.to_training_frame(X, schema)
+    targets = y.to_numpy(dtype=np.float64) if task == "regression" else np.array(y.tolist())
+    pipeline = _pipeline(params, schema)
+    parameters = msgspec.to_builtins(params)
+    if params.tune:
+        progress(f"tuning over {params.tune} candidates")
+        tuned = tuning.tune(
+            pipeline,
+            params.model,
+            X,
+            targets,
+            n=params.tune,
+            seed=params.seed,
+            folds=params.folds,
+            progress=lambda done, total: progress(f"tuning {done}/{total}"),
+        )
+        pipeline, parameters["tuned"] = tuned[0], {key: repr(value) for key, value in tuned[1].items()}
+    progress("evaluating")
+    evaluation = evaluate(pipeline, X, targets, schema, test_size=params.test_size, folds=params.folds, seed=params.seed)
+    gates_of.check_gates([gates_of.parse_gate(gate) for gate in params.gates], evaluation.metrics)
+    progress("fitting on all rows")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pipeline.fit(X, targets)
+    job = _Job(pipeline, schema, encode(schema, X), targets, evaluation, Path(params.table).name if frame is None else "", parameters)
+    return _bundle(job, folder, name=params.name, version=version, require_compiled=params.require_compiled, progress=progress)
+
+
+def package(
+    pipeline: Any,
+    X: Any,
+    y: Any,
+    folder: Path,
+    *,
+    name: str,
+    version: str = "",
+    target: str = "",
+    params: TrainParams | None = None,
+    progress: Progress = lambda _: None,
+) -> Trained:
+    """Write a bundle of a pipeline that the caller has fitted.
+
+    Args:
+        pipeline: A fitted scikit-learn classifier, regressor or Pipeline.
+        X: Rows like those it was fitted on, best those themselves: a DataFrame or an array ``(n_rows, n_columns)``.
+        y: Their targets, ``(n_rows,)``.
+        folder: An empty folder.
+        name: The model's name.
+        version: The bundle's version; by default ``default_version()``.
+        target: Name of the target; by default that of ``y``, or ``target``.
+        params: Categorical columns, bounds, gates and whether a compiled model is required; other settings are not used.
+        progress: Told what is being done.
+
+    Raises:
+        SchemaError, TrainingError, GateError, CompileError: As ``train``.
+    """
+    params = params or TrainParams(name=name, bounds={})
+    if not hasattr(pipeline, "predict"):
+        raise TrainingError(f"{type(pipeline).__name__} has no predict: a fitted classifier, regressor or Pipeline is needed")
+    targets = np.asarray(y)
+    classes = getattr(pipeline, "classes_", None)
+    labels: tuple[Label, ...] = () if classes is None else tuple(np.asarray(classes).tolist())
+    schema = learning.learn_schema(
+        X,
+        target=target or str(getattr(y, "name", "") or "target"),
+        task="regression" if classes is None else "classification",
+        labels=labels,
+        categorical=params.categorical,
+        bounds=params.bounds,
+    )
+    progress("evaluating")
+    evaluation = evaluate_fitted(pipeline, X, targets, schema)
+    gates_of.check_gates([gates_of.parse_gate(gate) for gate in params.gates], evaluation.metrics)
+    parameters = {"pipeline": type(pipeline).__name__, "packaged": True}
+    job = _Job(pipeline, schema, encode(schema, X), targets, evaluation, "", parameters)
+    return _bundle(job, folder, name=name, version=version, require_compiled=params.require_compiled, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A fitted pipeline on its way into a bundle."""
+
+    pipeline: Any
+    schema: Schema
+    rows: FloatArray
+    targets: npt.NDArray[Any]
+    evaluation: Evaluation
+    table: str
+    parameters: Mapping[str, Any]
+
+
+def _split(rows: pd.DataFrame, params: TrainParams) -> tuple[pd.DataFrame, pd.Series[Any]]:
+    """The table without dropped columns, and its target."""
+    for column in (params.target, *params.drop):
+        if column not in rows.columns:
+            known = ", ".join(map(str, rows.columns))
+            raise TrainingError(f"the table has no column '{column}'; it has {known}")
+    if not len(rows):
+        raise TrainingError("the table has no rows")
+    return rows.drop(columns=[params.target, *params.drop]), rows[params.target]
+
+
+def _labels(y: pd.Series[Any]) -> tuple[Label, ...]:
+    labels = tuple(np.unique(np.array(y.tolist())).tolist())
+    if len(labels) < 2:
+        raise TrainingError(f"the target '{y.name}' holds a single class; at least two are needed to classify")
+    return labels
+
+
+def _pipeline(params: TrainParams, schema: Schema) -> Any:
+    if params.pipeline:
+        return pipelines.from_factory(params.pipeline, schema)
+    return pipelines.build(params.model, schema, seed=params.seed, parameters=params.model_parameters)
+
+
+def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compiled: bool, progress: Progress) -> Trained:
+    """Compile, prove, draw, report, seal."""
+    compiled = compile_pipeline(job.pipeline, job.schema, job.rows, require_compiled=require_compiled, progress=progress)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / compiled.model_file).write_bytes(compiled.content)
+    provenance = Provenance(
+        data_digest=_data_digest(job.rows, job.targets),
+        n_rows=len(job.rows),
+        table=job.table,
+        git_commit=_git_commit(),
+        python=platform.python_version(),
+        libraries={library: metadata.version(library) for library in _LIBRARIES},
+        parameters=dict(job.parameters),
+    )
+    version = version or default_version()
+    progress("writing the report")
+    drawn = plots.draw(job.evaluation, compiled.schema, folder / "plots")
+    report.write_report(
+        folder,
+        name=name,
+        version=version,
+        schema=compiled.schema,
+        evaluation=job.evaluation,
+        provenance=_told(provenance),
+        verdict=compiled.verdict,
+        plots=drawn,
+        parameters=job.parameters,
+    )
+    manifest = seal(
+        folder,
+        name=name,
+        version=version,
+        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        orris=__version__,
+        model_file=compiled.model_file,
+        schema=compiled.schema,
+        verdict=compiled.verdict,
+        golden=_golden(compiled),
+        metrics=job.evaluation.metrics,
+        provenance=provenance,
+    )
+    return Trained(folder, manifest, job.evaluation)
+
+
+def _golden(compiled: Compiled) -> Golden:
+    rows = tuple(tuple(None if np.isnan(value) else value for value in row) for row in compiled.golden_rows.tolist())
+    answers: Answers = compiled.golden_answers
+    return Golden(
+        rows,
+        labels=() if answers.labels is None else tuple(answers.labels.tolist()),
+        probabilities=() if answers.probabilities is None else tuple(map(tuple, answers.probabilities.tolist())),
+        values=() if answers.values is None else tuple(answers.values.tolist()),
+    )
+
+
+def _data_digest(rows: FloatArray, targets: npt.NDArray[Any]) -> str:
+    digest = hashlib.sha256(np.ascontiguousarray(rows).tobytes())
+    digest.update("\n".join(map(str, targets.tolist())).encode())
+    return digest.hexdigest()
+
+
+def _git_commit() -> str:
+    """The commit of the working tree, with ``+dirty`` if it has changes; empty outside a repository."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=10, check=False)  # noqa: S603, S607
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+dirty" if commit and git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _told(provenance: Provenance) -> dict[str, str]:
+    """The provenance as the report's table shows it."""
+    told = {
+        "Training rows": f"{provenance.n_rows:,}",
+        "Table": provenance.table or "in memory",
+        "Data digest (sha256)": provenance.data_digest,
+        "Git commit": provenance.git_commit or "none",
+        "Python": provenance.python,
+    }
+    return told | provenance.libraries

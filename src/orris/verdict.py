@@ -1,0 +1,59 @@
+"""The parity gate's verdict: written by ``compile``, carried by the bundle's manifest, shown in the report and by the server."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Strategy = Literal["exact", "skl2onnx-float64", "skl2onnx-float32", "scikit-learn"]
+"""How the fitted pipeline is served, in the order in which the ways are tried."""
+
+
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A strategy that was tried and refused, and why."""
+
+    strategy: Strategy
+    reason: str
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the gate compared and what it found.
+
+    Attributes:
+        strategy: How the model is served.
+        family: ``forest``, ``tree``, ``linear`` or ``other``: which tolerance applied.
+        n_rows: Rows on which the served model and the fitted pipeline were compared.
+        rows_by_origin: Of those, how many from the training table, on thresholds, with missing values, …
+        n_label_differences: Rows on which the labels differed; a published model has none.
+        largest_difference: Largest difference of a probability (absolute) or a value (relative, see ``tolerance``).
+        tolerance: What was allowed: absolute for probabilities, relative to ``max(1, |value|)`` for values.
+        one_row_microseconds: Median time of one row through the served model.
+        one_row_microseconds_reference: The same through the fitted scikit-learn pipeline.
+        attempts: Strategies that were tried before this one, and why each was refused.
+    """
+
+    strategy: Strategy
+    family: Literal["forest", "tree", "linear", "other"]
+    n_rows: int
+    rows_by_origin: dict[str, int]
+    n_label_differences: int
+    largest_difference: float
+    tolerance: float
+    one_row_microseconds: float
+    one_row_microseconds_reference: float
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the model is served from ONNX rather than by scikit-learn."""
+        return self.strategy != "scikit-learn"
+
+    def sentence(self) -> str:
+        """The verdict in one line, for people."""
+        speed = self.one_row_microseconds_reference / max(self.one_row_microseconds, 1e-9)
+        return (
+            f"parity: {self.strategy}, {self.n_rows:,} rows compared, {self.n_label_differences} labels differ, "
+            f"largest difference {self.largest_difference:.3g} (allowed {self.tolerance:.3g}); "
+            f"one row {self.one_row_microseconds:.1f} µs against {self.one_row_microseconds_reference:.0f} µs ({speed:,.0f} times faster)"
+        )

@@ -1,0 +1,3 @@
+"""The one place that names the version of Orris."""
+
+__version__ = "0.1.0"

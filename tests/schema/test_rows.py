@@ -1,0 +1,249 @@
+"""Reading JSON rows: the fast reader and the strict one give the same answer, and every problem says where it is."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orris.errors import BodyError, RowError
+from orris.schema import MAX_INTEGER, UNSEEN, Bounds, Column, Kind, Schema, strict
+from orris.schema.rows import RowReader
+
+MIXED = Schema(
+    columns=(
+        Column("size", Kind.NUMBER, low=0.5, high=9.5, bounds=Bounds(exclusive_minimum=0)),
+        Column("n:rooms", Kind.INTEGER, dtype="int64", low=1, high=12, bounds=Bounds(minimum=1, maximum=50)),
+        Column("sunny", Kind.BOOLEAN, dtype="bool"),
+        Column("town", Kind.CATEGORY, dtype="object", levels=("oslo", "rome"), unseen=True, missing=True),
+        Column("grade", Kind.CATEGORY, dtype="int64", levels=(1, 2, 3)),
+        Column("age", Kind.NUMBER, missing=True, low=0, high=100),
+    ),
+    target="price",
+    task="regression",
+)
+PLAIN = Schema(columns=(Column("a", Kind.NUMBER), Column("b", Kind.NUMBER)), target="y", task="regression")
+GOOD = {"size": 2.5, "n:rooms": 3, "sunny": True, "town": "rome", "grade": 2, "age": 40}
+
+
+def body(**changes: Any) -> bytes:
+    """A good row, changed; a value of ``...`` leaves the column out."""
+    row = {name: value for name, value in (GOOD | {k.replace("__", ":"): v for k, v in changes.items()}).items() if value is not ...}
+    return json.dumps(row).encode()
+
+
+def outcome(read: Any, text: bytes) -> Any:
+    """What a reader makes of a body, in a form that compares."""
+    try:
+        rows, single = read(text)
+    except (BodyError, RowError) as error:
+        return type(error), str(error), getattr(error, "problems", None)
+    return rows.shape, rows.tobytes(), single
+
+
+def problem_of(text: bytes, schema: Schema = MIXED) -> tuple[int | None, str | None, str]:
+    """The only problem of a body."""
+    with pytest.raises(RowError) as caught:
+        RowReader(schema).read(text)
+    (problem,) = caught.value.problems
+    return problem.row, problem.column, problem.problem
+
+
+def test_a_good_row_is_encoded_in_schema_order() -> None:
+    """Numbers are themselves, booleans 0 or 1, categories the position of their level."""
+    rows, single = RowReader(MIXED).read(body())
+    assert rows.tolist() == [[2.5, 3.0, 1.0, 1.0, 1.0, 40.0]]
+    assert rows.dtype == np.float64
+    assert single
+
+
+def test_a_list_of_rows_keeps_its_order() -> None:
+    """A list is several rows, also if it holds one."""
+    rows, single = RowReader(PLAIN).read(b'[{"b":2,"a":1},{"a":3,"b":4}]')
+    assert rows.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    assert not single
+    assert not RowReader(PLAIN).read(b'[{"b":2,"a":1}]')[1]
+
+
+def test_missing_values_may_be_null_or_left_out_where_training_saw_some() -> None:
+    """Both become NaN."""
+    for text in (body(town=None, age=None), body(town=..., age=...)):
+        rows, _ = RowReader(MIXED).read(text)
+        assert np.isnan(rows[0, [3, 5]]).all()
+
+
+def test_an_unseen_level_is_encoded_where_the_model_takes_it() -> None:
+    """It becomes -1, and a column that takes none refuses it."""
+    rows, _ = RowReader(MIXED).read(body(town="paris"))
+    assert rows[0, 3] == UNSEEN
+    row, column, text = problem_of(body(grade=9))
+    assert (row, column) == (0, "grade")
+    assert "levels" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "column", "words"),
+    [
+        ({"size": "2.5"}, "size", "a number is needed, not text"),
+        ({"size": True}, "size", "a number is needed, not a boolean"),
+        ({"size": [1]}, "size", "a number is needed, not a list"),
+        ({"size": {"x": 1}}, "size", "a number is needed, not an object"),
+        ({"size": None}, "size", "a value is needed"),
+        ({"size": ...}, "size", "this column is missing"),
+        ({"size": 0}, "size", "Measurement must be positive"),
+        ({"size": math.nan}, "size", "NaN is not a number"),
+        ({"size": math.inf}, "size", "Infinity is not a number"),
+        ({"size": 1e31}, "size", "magnitude"),
+        ({"age": math.nan}, "age", "send null"),
+        ({"n__rooms": 2.5}, "n:rooms", "an integer is needed"),
+        ({"n__rooms": 51}, "n:rooms", "at most 50"),
+        ({"n__rooms": 0}, "n:rooms", "at least 1"),
+        ({"sunny": 1}, "sunny", "true or false is needed"),
+        ({"town": 5}, "town", "as text"),
+        ({"grade": "2"}, "grade", "as an integer"),
+        ({"colour": "red"}, "colour", "not in the model's schema"),
+    ],
+)
+def test_a_wrong_value_is_told_with_row_and_column(changes: dict[str, Any], column: str, words: str) -> None:
+    """Each kind of mistake gets one problem that names its place and says what to do."""
+    row, found, text = problem_of(body(**changes))
+    assert (row, found) == (0, column)
+    assert words in text
+
+
+def test_a_key_given_twice_is_refused() -> None:
+    """msgspec would keep the last one silently."""
+    assert problem_of(b'{"a":1,"b":2,"a":3}', PLAIN)[1:] == ("a", "this column is given twice; give it once")
+    assert problem_of(b'{"a":1,"b":2,"\\u0061":3}', PLAIN)[1] == "a"
+
+
+def test_a_key_given_twice_does_not_hide_behind_one_left_out() -> None:
+    """The number of colons is right here, and the row is still refused."""
+    text = body(town=...)[:-1] + b', "size": 3}'
+    assert problem_of(text)[1] == "size"
+
+
+def test_every_problem_of_a_body_is_told() -> None:
+    """Up to a limit, problems are listed with the rows that they are in."""
+    with pytest.raises(RowError) as caught:
+        RowReader(PLAIN).read(b'[{"a":1,"b":2},{"a":"x"},{"b":null,"a":1,"c":1}]')
+    assert [(p.row, p.column) for p in caught.value.problems] == [(1, "a"), (1, "b"), (2, "c"), (2, "b")]
+
+
+def test_very_many_problems_are_counted_rather_than_listed() -> None:
+    """A hostile body cannot make a huge answer."""
+    with pytest.raises(RowError) as caught:
+        RowReader(PLAIN).read(b"[" + b",".join([b"{}"] * 1000) + b"]")
+    assert len(caught.value.problems) == strict.MAX_PROBLEMS + 1
+    assert "1900 more problems" in caught.value.problems[-1].problem
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"", "empty"),
+        (b"  \n", "empty"),
+        (b"{", "not JSON"),
+        (b'{"a":1,}', "not JSON"),
+        (b"\xff\xfe{\x00", "not UTF-8"),
+        ('{"a":1,"b":2}'.encode("utf-16"), "not UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"a":' * 50_000, "nested too deeply"),
+    ],
+)
+def test_a_body_that_is_no_json_is_refused(text: bytes, words: str) -> None:
+    """It is a ``BodyError``, which says what is wrong with it."""
+    with pytest.raises(BodyError, match=words):
+        RowReader(PLAIN).read(text)
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    """Some editors and Windows tools write one."""
+    assert RowReader(PLAIN).read(b'\xef\xbb\xbf{"a":1,"b":2}')[0].tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize("text", [b"1", b'"x"', b"null", b"true", b"NaN", b"[1]", b"[[]]", b"[null]", b"{}", b"[]"])
+def test_a_document_of_another_shape_is_refused(text: bytes) -> None:
+    """Anything but an object or a list of objects is a ``RowError``."""
+    with pytest.raises(RowError):
+        RowReader(PLAIN).read(text)
+
+
+def test_numbers_beyond_all_computing_are_refused() -> None:
+    """Neither a huge exponent nor thousands of digits is a server's error."""
+    for number in (b"1e999", b"9" * 5_000, b"-1e400", str(MAX_INTEGER * 10**300).encode()):
+        assert problem_of(b'{"a":' + number + b',"b":1}', PLAIN)[1] == "a"
+
+
+def test_integers_beyond_exact_ones_are_refused_in_integer_columns() -> None:
+    """float64 would change them silently."""
+    schema = Schema(columns=(Column("n", Kind.INTEGER),), target="y", task="regression")
+    assert problem_of(b'{"n":9007199254740993}', schema)[1] == "n"
+    assert RowReader(schema).read(b'{"n":9007199254740992}')[0].tolist() == [[2.0**53]]
+
+
+def test_integral_floats_are_integers() -> None:
+    """JSON does not tell 3.0 from 3."""
+    assert RowReader(MIXED).read(body(n__rooms=3.0, grade=2.0))[0][0].tolist()[:5] == [2.5, 3.0, 1.0, 1.0, 1.0]
+
+
+def test_too_many_rows_are_refused() -> None:
+    """The limit is told."""
+    with pytest.raises(RowError, match="more than the 2"):
+        RowReader(PLAIN, max_rows=2).read(b'[{"a":1,"b":2},{"a":1,"b":2},{"a":1,"b":2}]')
+
+
+def test_ten_thousand_rows_are_read() -> None:
+    """A large batch is one array."""
+    rows, _ = RowReader(PLAIN).read(json.dumps([{"a": i, "b": -i} for i in range(10_000)]).encode())
+    assert rows.shape == (10_000, 2)
+    assert rows[9_999].tolist() == [9_999.0, -9_999.0]
+
+
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 60),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(["oslo", "rome", "paris:", "", "2"]),
+    st.lists(st.integers(), max_size=2),
+)
+names = st.sampled_from([*MIXED.names, "other"])
+written_rows = st.lists(st.tuples(names, scalars), max_size=8)
+
+
+def written(pairs: list[tuple[str, Any]]) -> str:
+    """An object with its keys as they are, twice if twice."""
+    return "{" + ",".join(f"{json.dumps(key)}:{json.dumps(value)}" for key, value in pairs) + "}"
+
+
+@given(st.lists(written_rows, max_size=3), st.booleans())
+def test_the_fast_reader_agrees_with_the_strict_one(rows: list[list[tuple[str, Any]]], single: bool) -> None:
+    """Whatever is sent, both give the same rows or the same error."""
+    text = written(rows[0]) if single and rows else "[" + ",".join(map(written, rows)) + "]"
+    encoded = text.encode()
+    assert outcome(RowReader(MIXED).read, encoded) == outcome(lambda b: strict.read(MIXED, b, 100_000), encoded)
+
+
+@given(st.data())
+def test_the_fast_reader_agrees_with_the_strict_one_on_nearly_good_rows(data: st.DataObject) -> None:
+    """Rows with all columns and one or two surprises reach the fast path's own branches."""
+    pairs = [(name, data.draw(st.one_of(st.just(GOOD[name]), scalars))) for name in data.draw(st.permutations(list(GOOD)))]
+    if data.draw(st.booleans()):
+        pairs.append((data.draw(names), data.draw(scalars)))
+    if data.draw(st.booleans()):
+        del pairs[data.draw(st.integers(0, len(pairs) - 1))]
+    encoded = written(pairs).encode()
+    assert outcome(RowReader(MIXED).read, encoded) == outcome(lambda b: strict.read(MIXED, b, 100_000), encoded)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_raise_anything_but_a_body_or_row_error(text: bytes) -> None:
+    """Garbage is refused, never a server's error."""
+    outcome(RowReader(MIXED).read, text)

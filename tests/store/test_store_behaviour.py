@@ -1,0 +1,230 @@
+"""What a store does, the same in a directory, in Google Cloud Storage and in S3."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from orris import bundle
+from orris.errors import IntegrityError, NotFoundError, StoreError, VersionExistsError
+from orris.store import Reference, Store
+from tests.store.conftest import MakeBundle
+
+
+def _files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_published_version_comes_back_byte_for_byte(store: Store, make_bundle: MakeBundle, cache: Path) -> None:
+    """Publishing answers with the reference, and fetching that gives the same files."""
+    folder = make_bundle("1.0.0")
+    reference = store.publish(folder)
+    assert str(reference) == "iris@1.0.0"
+    assert _files(store.fetch(reference, cache)) == _files(folder)
+
+
+def test_manifest_is_read_without_fetching(store: Store, make_bundle: MakeBundle) -> None:
+    """The manifest of a published version equals the bundle's."""
+    folder = make_bundle("1.0.0")
+    assert store.manifest(store.publish(folder)) == bundle.read_manifest(folder)
+
+
+def test_versions_are_listed_in_semver_order(store: Store, make_bundle: MakeBundle) -> None:
+    """Numbers count by value, and a pre-release comes before its release."""
+    for version in ("1.0.20261121031500", "1.0.9", "2.0.0", "1.10.0", "2.0.0-rc.2", "2.0.0-rc.10"):
+        store.publish(make_bundle(version))
+    listed = [info.version for info in store.versions("iris")]
+    assert listed == ["1.0.9", "1.0.20261121031500", "1.10.0", "2.0.0-rc.2", "2.0.0-rc.10", "2.0.0"]
+
+
+def test_listing_describes_each_version(store: Store, make_bundle: MakeBundle) -> None:
+    """A listed version carries its aliases, time, metrics, digest and strategy."""
+    store.publish(make_bundle("1.0.0"), aliases=("latest", "dev"))
+    (info,) = store.versions("iris")
+    assert info.aliases == ("dev", "latest")
+    assert (info.created, info.metrics, info.strategy) == ("2026-11-21T03:15:00Z", {"accuracy": 0.97}, "exact")
+    assert len(info.digest) == 64
+    assert info.problem is None
+    assert not info.signed
+
+
+def test_models_lists_names(store: Store, make_bundle: MakeBundle) -> None:
+    """An empty store holds no models; a published one appears under its name."""
+    assert store.models() == []
+    store.publish(make_bundle("1.0.0", name="wine"))
+    store.publish(make_bundle("1.0.0", name="iris"))
+    assert store.models() == ["iris", "wine"]
+
+
+def test_identical_version_is_refused_as_identical(store: Store, make_bundle: MakeBundle) -> None:
+    """Publishing the same bundle twice says that there is nothing to do."""
+    folder = make_bundle("1.0.0")
+    store.publish(folder)
+    with pytest.raises(VersionExistsError, match="identical"):
+        store.publish(folder)
+
+
+def test_other_content_under_the_same_version_is_refused(store: Store, make_bundle: MakeBundle, cache: Path) -> None:
+    """A published version keeps its bytes, and its aliases stay where they are."""
+    store.publish(make_bundle("1.0.0", content=b"first"))
+    with pytest.raises(VersionExistsError, match="another model"):
+        store.publish(make_bundle("1.0.0", content=b"second"), aliases=("prod",))
+    assert (store.fetch("iris@1.0.0", cache) / "model.onnx").read_bytes() == b"first"
+    assert [record.alias for record in store.aliases("iris")] == ["latest"]
+
+
+def test_damaged_bundle_is_not_published(store: Store, make_bundle: MakeBundle) -> None:
+    """A changed byte is refused with the file's name before anything is written."""
+    folder = make_bundle("1.0.0")
+    (folder / "model.onnx").write_bytes(b"mod3l")
+    with pytest.raises(IntegrityError, match=r"model\.onnx"):
+        store.publish(folder)
+    assert store.models() == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "version"),
+    [("", "1.2.0"), ("iris", "1.2.0"), ("iris@1.0.0", "1.0.0"), ("iris:latest", "1.1.0"), ("iris:prod", "1.0.0")],
+)
+def test_references_resolve(store: Store, make_bundle: MakeBundle, reference: str, version: str) -> None:
+    """Nothing, a name, a version and an alias each lead to a version; a name alone leads to the newest release."""
+    for published, aliases in (("1.0.0", ("prod",)), ("1.2.0", ()), ("2.0.0-rc.1", ()), ("1.1.0", ("latest",))):
+        store.publish(make_bundle(published), aliases=aliases)
+    assert store.resolve(reference) == Reference("iris", version)
+
+
+@pytest.mark.parametrize(
+    ("reference", "told"),
+    [("wine", "it holds: iris"), ("iris@9.0.0", "newest first: 1.1.0, 1.0.0"), ("iris:prod", r"its aliases are: latest \(1\.1\.0\)")],
+)
+def test_what_is_not_there_is_answered_with_what_is(store: Store, make_bundle: MakeBundle, reference: str, told: str) -> None:
+    """An unknown model, version or alias names the known ones."""
+    store.publish(make_bundle("1.0.0"))
+    store.publish(make_bundle("1.1.0"))
+    with pytest.raises(NotFoundError, match=told):
+        store.resolve(reference)
+
+
+def test_only_model_must_be_the_only_one(store: Store, make_bundle: MakeBundle) -> None:
+    """An empty reference is refused in an empty store and among several models."""
+    with pytest.raises(NotFoundError, match="train or package one first"):
+        store.resolve("")
+    store.publish(make_bundle("1.0.0", name="wine"))
+    store.publish(make_bundle("1.0.0", name="iris"))
+    with pytest.raises(NotFoundError, match=r"iris, wine; say which"):
+        store.resolve("")
+
+
+def test_promotion_is_recorded(store: Store, make_bundle: MakeBundle) -> None:
+    """The history of an alias tells who moved it, when, from where and why."""
+    store.publish(make_bundle("1.0.0"), aliases=("prod",), author="ada")
+    store.publish(make_bundle("1.1.0"), aliases=())
+    store.promote("iris", "1.1.0", "prod", author="grace")
+    first, second = store.history("iris", "prod")
+    assert (first.number, first.version, first.previous, first.author, first.action) == (1, "1.0.0", None, "ada", "publish")
+    assert (second.number, second.version, second.previous, second.author, second.action) == (2, "1.1.0", "1.0.0", "grace", "promote")
+    assert first.time.endswith("Z")
+    assert store.resolve("iris:prod").version == "1.1.0"
+
+
+def test_promotion_to_the_same_version_writes_nothing(store: Store, make_bundle: MakeBundle) -> None:
+    """An alias that points there already is not moved."""
+    store.publish(make_bundle("1.0.0"))
+    assert store.promote("iris", "1.0.0", "latest").action == "publish"
+    assert len(store.history("iris", "latest")) == 1
+
+
+def test_promotion_needs_a_published_version(store: Store, make_bundle: MakeBundle) -> None:
+    """An alias never points to what is not there."""
+    store.publish(make_bundle("1.0.0"))
+    with pytest.raises(NotFoundError, match=r"no version 3\.0\.0"):
+        store.promote("iris", "3.0.0", "prod")
+    with pytest.raises(NotFoundError, match="no alias 'prod'"):
+        store.history("iris", "prod")
+
+
+def test_repeated_rollback_walks_back(store: Store, make_bundle: MakeBundle) -> None:
+    """Each rollback goes one version further back, a promotion in between starts anew, and the first version is the end."""
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        store.publish(make_bundle(version), aliases=("prod",))
+    assert store.rollback("iris", "prod").version == "1.1.0"
+    assert store.rollback("iris", "prod").version == "1.0.0"
+    store.promote("iris", "1.2.0", "prod")
+    assert store.rollback("iris", "prod").version == "1.0.0"
+    with pytest.raises(NotFoundError, match=r"points to 1\.0\.0, and there is no version before"):
+        store.rollback("iris", "prod")
+    assert [record.action for record in store.history("iris", "prod")][3:] == ["rollback", "rollback", "promote", "rollback"]
+
+
+def test_rollback_of_an_unknown_alias_is_refused(store: Store, make_bundle: MakeBundle) -> None:
+    """There is nothing to roll back where nothing was promoted."""
+    store.publish(make_bundle("1.0.0"))
+    with pytest.raises(NotFoundError, match="no alias 'prod'"):
+        store.rollback("iris", "prod")
+
+
+def test_author_is_found_when_not_given(store: Store, make_bundle: MakeBundle) -> None:
+    """A record without a named author carries the one of this machine."""
+    store.publish(make_bundle("1.0.0"))
+    assert store.history("iris", "latest")[0].author
+
+
+def test_signature_is_attached_once(store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path) -> None:
+    """A signature comes after publication; the same one again is fine, another one is refused."""
+    reference = store.publish(make_bundle("1.0.0"))
+    signature, other = tmp_path / "model.sig", tmp_path / "other.sig"
+    signature.write_bytes(b"signature")
+    other.write_bytes(b"another signature")
+    assert not (store.fetch(reference, cache) / "model.sig").exists()
+    store.attach_signature(reference, signature)
+    store.attach_signature(reference, signature)
+    with pytest.raises(StoreError, match="signed already"):
+        store.attach_signature(reference, other)
+    assert (store.fetch(reference, cache) / "model.sig").read_bytes() == b"signature"
+    assert store.versions("iris")[0].signed
+
+
+def test_signature_of_a_bundle_is_published_with_it(store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path) -> None:
+    """A bundle that is signed already keeps its signature, which nothing can replace."""
+    folder = make_bundle("1.0.0")
+    (folder / "model.sig").write_bytes(b"signature")
+    store.publish(folder)
+    (tmp_path / "other.sig").write_bytes(b"another signature")
+    with pytest.raises(StoreError, match="signed already"):
+        store.attach_signature("iris@1.0.0", tmp_path / "other.sig")
+    assert (store.fetch("iris", cache) / "model.sig").read_bytes() == b"signature"
+
+
+def test_copy_carries_files_and_signature_to_another_store(store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path) -> None:
+    """Pushing and pulling keep every byte, and move the aliases that are asked for in the other store."""
+    mine, back = Store(tmp_path / "mine"), Store(tmp_path / "back")
+    folder = make_bundle("1.0.0")
+    (folder / "model.sig").write_bytes(b"signature")
+    mine.publish(folder)
+    assert mine.copy("iris:latest", store, aliases=("stage",)) == Reference("iris", "1.0.0")
+    store.copy("iris:stage", back, cache=cache)
+    assert _files(back.fetch("iris")) == _files(folder)
+    assert [record.alias for record in store.aliases("iris")] == ["stage"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["../iris", "iris/../wine", "Iris", ".iris", "iris@1.0", "iris@1.0.0+build", "iris@../1.0.0", "iris:../x", "iris:1st", "iris@01.0.0"],
+)
+def test_malformed_references_are_refused(store: Store, text: str) -> None:
+    """A name, version or alias that could leave its folder, or is no container tag, never reaches a path."""
+    with pytest.raises(StoreError):
+        store.resolve(text)
+
+
+@pytest.mark.parametrize("text", ["1.0", "1.0.0+build", "1.0." + "1" * 128, "v1.0.0", "1.0.0-", "1.0.0-01", "1.0.0\n"])
+def test_malformed_versions_are_not_published(store: Store, make_bundle: MakeBundle, text: str) -> None:
+    """A version must be SemVer and a container tag."""
+    folder = make_bundle("1.0.0")
+    sealed = (folder / "manifest.json").read_text()
+    manifest = bundle.parse_manifest(sealed.encode(), "here")
+    assert manifest.version != text
+    with pytest.raises(StoreError, match="use SemVer"):
+        store.promote("iris", text, "prod") if store.publish(folder) else None
