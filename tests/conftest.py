@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
+import httpx
 import pytest
+
+import orris
+from orris.api import Bundle
+from tests.servers import Server, client, serving
+from tests.tables import mixed_table
+
+TABLE = Path(__file__).parents[1] / "data" / "iris.csv"
+MEASUREMENTS = {column: {"exclusive_minimum": 0} for column in ("sepal_length", "sepal_width", "petal_length", "petal_width")}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -16,3 +26,39 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         report.outcome = "failed"
         report.longrepr = f"skipped in CI: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def iris(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The default model: logistic regression on iris, published as 1.0.0 in a store of its own."""
+    store = tmp_path_factory.mktemp("store")
+    return orris.train(store=store, table=TABLE, target="species", name="iris", version="1.0.0", bounds=MEASUREMENTS)
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A model of a table with numbers, integers, booleans, categories and missing values in each."""
+    return orris.train(
+        mixed_table(), target="churned", name="churn", model="logistic", version="1.0.0", store=tmp_path_factory.mktemp("store")
+    )
+
+
+@pytest.fixture(scope="session")
+def server(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The iris model, served by a process."""
+    with serving(str(iris.folder), folder=tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def ask(server: Server) -> Iterator[httpx.Client]:
+    """A client of ``server``."""
+    with client(server) as asking:
+        yield asking
+
+
+@pytest.fixture(scope="session")
+def mixed_server(mixed: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The mixed model, served by a process."""
+    with serving(str(mixed.folder), folder=tmp_path_factory.mktemp("server")) as running:
+        yield running

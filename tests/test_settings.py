@@ -28,7 +28,9 @@ def test_an_unknown_variable_stops_the_process_and_is_named() -> None:
         read_settings({"ORRIS_PROT": "9000"})
 
 
-@pytest.mark.parametrize(("key", "value"), [("ORRIS_PORT", "http"), ("ORRIS_PORT", "70000"), ("ORRIS_MAX_ROWS", "0"), ("ORRIS_ACCESS_LOG", "maybe")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("ORRIS_PORT", "http"), ("ORRIS_PORT", "70000"), ("ORRIS_MAX_ROWS", "0"), ("ORRIS_ACCESS_LOG", "maybe")]
+)
 def test_a_malformed_value_is_named(key: str, value: str) -> None:
     """Key and value are both in the message."""
     with pytest.raises(SettingsError, match=f"{key}={value}"):

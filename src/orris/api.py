@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orris.bundle import MANIFEST, Manifest, read_manifest
-from orris.errors import MissingExtraError, ServingError
+from orris.errors import MissingExtraError, ServingError, SettingsError
 from orris.schema import Bounds, Schema
 from orris.schema.checks import check
 from orris.schema.frames import encode
@@ -77,7 +77,8 @@ class Bundle:
 class Model:
     """A loaded model: the engine of the server, for Python.
 
-    Rows may be a DataFrame (columns by name), an array ``(n_rows, n_columns)`` or a list of rows, each a ``dict`` or a list in schema order.
+    Rows may be a DataFrame (columns by name), an array ``(n_rows, n_columns)``, or a list of rows, each a ``dict`` or a list in the order
+    of the schema.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -154,16 +155,15 @@ def train(
     _require_training()
     from orris.training.params import TrainParams, override  # noqa: PLC0415
 
-    in_memory = table is not None and not isinstance(table, str | Path)
-    base = TrainParams() if table is None else TrainParams(bounds={})
-    flags = {"target": target, "table": None if in_memory or table is None else str(table), **params}
-    return train_params(
-        override(base, **flags),
-        frame=table if in_memory else None,
-        store=store,
-        version=version,
-        aliases=aliases,  # type: ignore[arg-type]
-    )
+    if table is None:
+        settings, frame = override(TrainParams(), target=target, **params), None
+    elif target is None:
+        raise SettingsError("orris.train: say which column of the table to predict: target=…")
+    elif isinstance(table, str | Path):
+        settings, frame = override(TrainParams(), table=str(table), target=target, **params), None
+    else:
+        settings, frame = override(TrainParams(), target=target, **params), table
+    return train_params(settings, frame=frame, store=store, version=version, aliases=aliases)
 
 
 def train_params(

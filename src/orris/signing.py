@@ -36,7 +36,7 @@ def sign(folder: Path, private_key: Path, *, signature: Path | None = None) -> P
         raise SignatureError(f"{target}: there is a signature already; remove it to sign again")
     try:
         config = signing.Config().use_elliptic_key_signer(private_key=_readable(private_key))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:  # the last for a key of another kind
         raise SignatureError(f"{private_key}: not an unencrypted elliptic-curve private key in PEM: {error}") from error
     temporary = target.with_name(f".{target.name}.tmp")
     try:
@@ -65,7 +65,7 @@ def verify(folder: Path, public_key: Path, *, signature: Path | None = None) -> 
         raise SignatureError(f"{source}: not found, so the bundle is not signed; sign it with  orris models sign")
     try:
         config = verifying.Config().use_elliptic_key_verifier(public_key=_readable(public_key))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:  # the last for a key of another kind
         raise SignatureError(f"{public_key}: not an elliptic-curve public key in PEM: {error}") from error
     config.set_hashing_config(_hashing())
     try:

@@ -17,11 +17,11 @@ from orris.compile.graph import INPUT, LABEL, PROBABILITIES, VALUE, Feature, Flo
 from orris.compile.registry import convert_predictor
 
 Table = tuple[FloatArray, npt.NDArray[Any]]
-RunGraph = Callable[[Graph, Prediction | Frame, int, FloatArray], dict[str, npt.NDArray[np.generic]]]
+RunGraph = Callable[[Graph, Prediction | Frame, int, FloatArray], dict[str, npt.NDArray[Any]]]
 _ELEMENTS = {LABEL: TensorProto.INT64, PROBABILITIES: TensorProto.DOUBLE, VALUE: TensorProto.DOUBLE, "frame": TensorProto.DOUBLE}
 
 
-def run(graph: Graph, result: Prediction | Frame, n_columns: int, rows: FloatArray) -> dict[str, npt.NDArray[np.generic]]:
+def run(graph: Graph, result: Prediction | Frame, n_columns: int, rows: FloatArray) -> dict[str, npt.NDArray[Any]]:
     """Finish the graph and run it on one thread over rows ``(n_rows, n_columns)``."""
     if isinstance(result, Frame):
         tensors: dict[str, str | None] = {"frame": result.tensor}

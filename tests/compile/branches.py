@@ -8,10 +8,20 @@ from typing import Any
 import agreement
 import numpy as np
 from hypothesis import strategies as st
+from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
 from orris.compile.graph import INPUT, Feature, FloatArray, Frame, Graph, Prediction
 from orris.compile.registry import convert_predictor
 from orris.schema import Level
+
+TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}
+LABELS = {"iris": np.array(["setosa", "versicolor", "virginica"]), "wine": np.array([-7, 0, 12]), "cancer": np.array([False, True])}
+
+
+def table(name: str) -> tuple[Any, Any]:
+    """A data set as it comes, decimals and all, with labels of some type; digits cut to 400 rows."""
+    x, y = TABLES[name](return_X_y=True)
+    return (x[:400], y[:400]) if name == "digits" else (x, LABELS[name][y])
 
 
 def compiled(estimator: Any, n_columns: int, levels: dict[int, Sequence[Level]] | None = None) -> tuple[Graph, Prediction]:
@@ -60,7 +70,7 @@ def assert_same(
         graph, prediction = compiled(estimator, x.shape[1])
         alone = run_graph(graph, prediction, x.shape[1], rows[i : i + 1])
         for name, values in alone.items():
-            np.testing.assert_array_equal(values[0], answers[name][i])
+            np.testing.assert_allclose(values[0], answers[name][i], atol=absolute, rtol=relative)
 
 
 def assert_answers(estimator: Any, answers: dict[str, Any], data: Any, *, absolute: float = 0.0, relative: float = 0.0) -> None:
@@ -73,13 +83,13 @@ def assert_answers(estimator: Any, answers: dict[str, Any], data: Any, *, absolu
 
 
 @st.composite
-def tables(draw: st.DrawFn, *, holes: bool = False) -> tuple[FloatArray, np.ndarray[Any, Any], int]:
+def tables(draw: st.DrawFn, *, holes: bool = False) -> tuple[FloatArray, Any, int]:
     """Small tables of few different numbers, so full of ties: rows, class numbers (two classes or more), and a seed."""
     seed = draw(st.integers(0, 2**31 - 1))
     random = np.random.default_rng(seed)
     n_rows, n_columns, n_classes = draw(st.integers(8, 60)), draw(st.integers(1, 4)), draw(st.integers(2, 4))
     step = draw(st.sampled_from([1.0, 0.1, 1 / 3, 1e-3, 1e6, 16777217.0]))
-    x = random.integers(-3, 6, size=(n_rows, n_columns)) * step
+    x = np.asarray(random.integers(-3, 6, size=(n_rows, n_columns)) * step, dtype=np.float64)
     if holes:
         x[random.random(x.shape) < 0.15] = np.nan
     y = np.concatenate([np.arange(n_classes), random.integers(n_classes, size=n_rows - n_classes)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import agreement
 import pytest
+
+from tests.compile import agreement
 
 
 @pytest.fixture(scope="session")

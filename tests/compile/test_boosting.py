@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import agreement
@@ -9,18 +11,20 @@ import branches
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
+    AdaBoostClassifier,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
-from sklearn.linear_model import LinearRegression
-from test_trees import TABLES, table
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from orris.compile import boosting  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
@@ -28,21 +32,28 @@ from orris.schema import UNSEEN, Column, Kind, Schema
 from orris.schema.frames import decode
 
 TOLERANCE = 1e-12
-PLAIN = {"max_depth": 3, "n_estimators": 15, "random_state": 0}
-HIST = {"max_iter": 15, "random_state": 0, "early_stopping": False}
+PLAIN: dict[str, Any] = {"max_depth": 3, "n_estimators": 15, "random_state": 0}
+HIST: dict[str, Any] = {"max_iter": 15, "random_state": 0, "early_stopping": False}
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_gradient_boosting_classifier(run_graph: agreement.RunGraph, name: str):
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    """Keeps scikit-learn's threads from waiting for each other on a shared machine; answers do not depend on their number."""
+    with threadpool_limits(1):
+        yield
+
+
+@pytest.mark.parametrize("name", branches.TABLES)
+def test_gradient_boosting_classifier(run_graph: agreement.RunGraph, name: str) -> None:
     """Two classes or more, any kind of label."""
-    x, y = table(name)
+    x, y = branches.table(name)
     branches.assert_same(run_graph, GradientBoostingClassifier(**PLAIN).fit(x, y), x, absolute=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_hist_classifier(run_graph: agreement.RunGraph, name: str):
+@pytest.mark.parametrize("name", branches.TABLES)
+def test_hist_classifier(run_graph: agreement.RunGraph, name: str) -> None:
     """Two classes or more, any kind of label, with missing values that training saw and that it did not."""
-    x, y = table(name)
+    x, y = branches.table(name)
     for data in (x, branches.with_holes(x)):
         model = HistGradientBoostingClassifier(**HIST, max_leaf_nodes=7).fit(data, y)
         branches.assert_same(run_graph, model, data, holes=True, absolute=TOLERANCE)
@@ -61,16 +72,16 @@ def test_hist_classifier(run_graph: agreement.RunGraph, name: str):
     ],
     ids=str,
 )
-def test_gradient_boosting_classifier_settings(run_graph: agreement.RunGraph, options: dict[str, Any]):
+def test_gradient_boosting_classifier_settings(run_graph: agreement.RunGraph, options: dict[str, Any]) -> None:
     """Every loss and every start that does not depend on the row."""
-    x, y = table("cancer")
+    x, y = branches.table("cancer")
     branches.assert_same(run_graph, GradientBoostingClassifier(**{**PLAIN, **options}).fit(x, y), x, absolute=TOLERANCE)
 
 
 @pytest.mark.parametrize("init", ["zero", DummyClassifier(strategy="prior")], ids=str)
-def test_gradient_boosting_of_three_classes_from_any_start(run_graph: agreement.RunGraph, init: Any):
+def test_gradient_boosting_of_three_classes_from_any_start(run_graph: agreement.RunGraph, init: Any) -> None:
     """Three classes start from zero or from the logarithms of their shares."""
-    x, y = table("iris")
+    x, y = branches.table("iris")
     branches.assert_same(run_graph, GradientBoostingClassifier(**PLAIN, init=init).fit(x, y), x, absolute=TOLERANCE)
 
 
@@ -86,7 +97,7 @@ def test_gradient_boosting_of_three_classes_from_any_start(run_graph: agreement.
     ],
     ids=str,
 )
-def test_gradient_boosting_regressor_to_the_last_bit(run_graph: agreement.RunGraph, options: dict[str, Any]):
+def test_gradient_boosting_regressor_to_the_last_bit(run_graph: agreement.RunGraph, options: dict[str, Any]) -> None:
     """Every loss and start gives exactly the same sum."""
     x, y = load_diabetes(return_X_y=True)
     branches.assert_same(run_graph, GradientBoostingRegressor(**{**PLAIN, **options}).fit(x, y), x)
@@ -95,7 +106,7 @@ def test_gradient_boosting_regressor_to_the_last_bit(run_graph: agreement.RunGra
 @pytest.mark.parametrize(
     "options", [{}, {"loss": "absolute_error"}, {"loss": "quantile", "quantile": 0.9}, {"loss": "poisson"}, {"loss": "gamma"}], ids=str
 )
-def test_hist_regressor(run_graph: agreement.RunGraph, options: dict[str, Any]):
+def test_hist_regressor(run_graph: agreement.RunGraph, options: dict[str, Any]) -> None:
     """Sums are the same to the last bit; behind an exponential to a relative 1e-12."""
     x, y = load_diabetes(return_X_y=True)
     relative = TOLERANCE if options.get("loss") in {"poisson", "gamma"} else 0.0
@@ -117,9 +128,9 @@ def test_hist_regressor(run_graph: agreement.RunGraph, options: dict[str, Any]):
     ],
     ids=str,
 )
-def test_hist_classifier_at_its_edges(run_graph: agreement.RunGraph, name: str, options: dict[str, Any]):
+def test_hist_classifier_at_its_edges(run_graph: agreement.RunGraph, name: str, options: dict[str, Any]) -> None:
     """One iteration, no split at all, early stopping, stumps, few bins."""
-    x, y = table(name)
+    x, y = branches.table(name)
     if "monotonic_cst" in options:
         if name == "iris":
             y = y != "setosa"  # scikit-learn takes these constraints for two classes only
@@ -128,7 +139,7 @@ def test_hist_classifier_at_its_edges(run_graph: agreement.RunGraph, name: str, 
     branches.assert_same(run_graph, model, x, holes=True, absolute=TOLERANCE)
 
 
-def test_two_classes_in_the_middle_are_labelled_as_each_library_does(run_graph: agreement.RunGraph):
+def test_two_classes_in_the_middle_are_labelled_as_each_library_does(run_graph: agreement.RunGraph) -> None:
     """A raw score of exactly 0 is the second class for plain boosting and the first for histogram boosting."""
     x, y = np.zeros((40, 1)), np.repeat([3, 8], 20)
     plain = GradientBoostingClassifier(n_estimators=1).fit(x, y)
@@ -181,7 +192,7 @@ def strange(schema: Schema, rows: Any) -> Any:
 
 @pytest.mark.parametrize("n_levels", [2, 12, 31, 33, 64, 200])
 @pytest.mark.parametrize("categorical", ["from_dtype", ["town", "grade"], [3, 1], [False, True, False, True]], ids=str)
-def test_pandas_categories(run_graph: agreement.RunGraph, n_levels: int, categorical: Any):
+def test_pandas_categories(run_graph: agreement.RunGraph, n_levels: int, categorical: Any) -> None:
     """Sets of levels, missing and unseen ones go the way they go in the fitted model, however the columns were declared."""
     schema, rows, y = coded_table(n_levels)
     model = HistGradientBoostingRegressor(**HIST, categorical_features=categorical, min_samples_leaf=5).fit(decode(schema, rows), y)
@@ -191,7 +202,7 @@ def test_pandas_categories(run_graph: agreement.RunGraph, n_levels: int, categor
     branches.assert_answers(model, run_graph(graph, prediction, 4, rows), decode(schema, rows))
 
 
-def test_levels_that_training_did_not_see(run_graph: agreement.RunGraph):
+def test_levels_that_training_did_not_see(run_graph: agreement.RunGraph) -> None:
     """A level of the schema that this model was not fitted on is unknown to it, wherever it stands among the others."""
     schema, rows, y = coded_table(12)
     known = ~np.isin(rows[:, 1], [0, 5, 11])
@@ -201,7 +212,7 @@ def test_levels_that_training_did_not_see(run_graph: agreement.RunGraph):
     branches.assert_answers(model, run_graph(graph, prediction, 4, rows), decode(schema, rows), absolute=TOLERANCE)
 
 
-def test_column_whose_levels_are_all_unknown(run_graph: agreement.RunGraph):
+def test_column_whose_levels_are_all_unknown(run_graph: agreement.RunGraph) -> None:
     """Where no level of a column is known to the model, all its rows go where the missing go."""
     schema, rows, y = coded_table(12)
     model = HistGradientBoostingRegressor(**HIST, categorical_features="from_dtype").fit(decode(schema, rows), y)
@@ -212,8 +223,10 @@ def test_column_whose_levels_are_all_unknown(run_graph: agreement.RunGraph):
     branches.assert_answers(model, run_graph(graph, prediction, 4, rows), decode(other, rows))
 
 
-@pytest.mark.parametrize("values", [[0, 1, 2, 3], [-5, 0, 7, 2019], [1, 40, 80, 100_000, 2**31 - 1], list(range(100, 300))], ids=lambda v: str(v[:5]))
-def test_numbers_as_categories(run_graph: agreement.RunGraph, values: list[int]):
+@pytest.mark.parametrize(
+    "values", [[0, 1, 2, 3], [-5, 0, 7, 2019], [1, 40, 80, 100_000, 2**31 - 1], list(range(100, 300))], ids=lambda v: str(v[:5])
+)
+def test_numbers_as_categories(run_graph: agreement.RunGraph, values: list[int]) -> None:
     """Whole numbers declared categorical match by value; a fraction, a missing or any other number is unknown."""
     draw = np.random.default_rng(0)
     x = np.column_stack([draw.normal(size=600), draw.choice(values, size=600), draw.choice([0, 1], size=600)]).astype(float)
@@ -227,7 +240,7 @@ def test_numbers_as_categories(run_graph: agreement.RunGraph, values: list[int])
 
 @settings(max_examples=30, deadline=None)
 @given(data=branches.tables(holes=True), iterations=st.integers(1, 8), leaf=st.integers(1, 5), categorical=st.booleans())
-def test_any_hist_model_on_tables_full_of_ties(data: Any, iterations: int, leaf: int, categorical: bool):
+def test_any_hist_model_on_tables_full_of_ties(data: Any, iterations: int, leaf: int, categorical: bool) -> None:
     """Random tables and settings give equal labels, probabilities within 1e-12 and values to the last bit."""
     x, y, seed = data
     if categorical:
@@ -239,7 +252,7 @@ def test_any_hist_model_on_tables_full_of_ties(data: Any, iterations: int, leaf:
 
 @settings(max_examples=25, deadline=None)
 @given(data=branches.tables(), rounds=st.integers(1, 8), leaf=st.integers(1, 5), rate=st.floats(0.01, 2.0))
-def test_any_gradient_boosting_on_tables_full_of_ties(data: Any, rounds: int, leaf: int, rate: float):
+def test_any_gradient_boosting_on_tables_full_of_ties(data: Any, rounds: int, leaf: int, rate: float) -> None:
     """Random tables and settings give equal labels, probabilities within 1e-12 and values to the last bit."""
     x, y, seed = data
     shared = {"n_estimators": rounds, "min_samples_leaf": leaf, "learning_rate": rate, "random_state": seed}
@@ -247,14 +260,43 @@ def test_any_gradient_boosting_on_tables_full_of_ties(data: Any, rounds: int, le
     branches.assert_same(agreement.run, GradientBoostingRegressor(**shared).fit(x, y / 3), x)
 
 
-def test_start_that_depends_on_the_row_is_refused():
+@pytest.mark.parametrize("depth", [1, 3])
+@pytest.mark.parametrize("name", ["iris", "wine", "cancer"])
+def test_adaboost_over_trees(run_graph: agreement.RunGraph, name: str, depth: int) -> None:
+    """The weighted votes of trees give the same labels, and probabilities within 1e-12."""
+    x, y = branches.table(name)
+    model = AdaBoostClassifier(DecisionTreeClassifier(max_depth=depth), n_estimators=20, random_state=0).fit(x, y)
+    branches.assert_same(run_graph, model, x, absolute=TOLERANCE)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=branches.tables(), rounds=st.integers(1, 8), rate=st.floats(0.01, 2.0))
+def test_any_adaboost_on_tables_full_of_ties(data: Any, rounds: int, rate: float) -> None:
+    """Random tables and settings give equal labels and probabilities within 1e-12."""
+    x, y, seed = data
+    y = np.where(x[:, 0] > np.median(x[:, 0]), y, (y + 1) % 2)  # boosting gives up on a target that is all noise
+    model = AdaBoostClassifier(n_estimators=rounds, learning_rate=rate, random_state=seed)
+    with contextlib.suppress(ValueError):
+        model.fit(x, y)
+    assume(hasattr(model, "estimators_") and len(model.estimators_))
+    branches.assert_same(agreement.run, model, x, absolute=TOLERANCE)
+
+
+def test_adaboost_over_anything_else_is_refused() -> None:
+    """Only trees can be read; other members are left to the next strategy."""
+    x, y = load_iris(return_X_y=True)
+    with pytest.raises(NotConvertibleError):
+        branches.compiled(AdaBoostClassifier(LogisticRegression(), n_estimators=2).fit(x, y), 4)
+
+
+def test_start_that_depends_on_the_row_is_refused() -> None:
     """Boosting on top of another model's predictions is left to the next strategy."""
     x, y = load_diabetes(return_X_y=True)
     with pytest.raises(NotConvertibleError, match="LinearRegression"):
         branches.compiled(GradientBoostingRegressor(**PLAIN, init=LinearRegression()).fit(x, y), 10)
 
 
-def test_codes_of_an_undeclared_category_are_refused():
+def test_codes_of_an_undeclared_category_are_refused() -> None:
     """A category-coded column that the model takes for numbers cannot be converted."""
     x, y = load_iris(return_X_y=True)
     with pytest.raises(NotConvertibleError, match="c1"):
@@ -262,21 +304,21 @@ def test_codes_of_an_undeclared_category_are_refused():
 
 
 @pytest.mark.parametrize("odd", [0.5, 2.0**31])
-def test_categories_that_are_no_whole_numbers_are_refused(odd: float):
+def test_categories_that_are_no_whole_numbers_are_refused(odd: float) -> None:
     """Fractions and large numbers as categories are left to the next strategy, which names the column."""
     x = np.tile([[odd], [1.0]], (30, 1))
     with pytest.raises(NotConvertibleError, match="c0"):
         branches.compiled(HistGradientBoostingRegressor(**HIST, categorical_features=[0]).fit(x, x[:, 0]), 1)
 
 
-def test_text_categories_without_codes_are_refused():
+def test_text_categories_without_codes_are_refused() -> None:
     """A text column that reaches the model as plain values has no numbers to match."""
     frame = pd.DataFrame({"town": pd.Categorical(["a", "b"] * 30)})
     with pytest.raises(NotConvertibleError, match="c0"):
         branches.compiled(HistGradientBoostingRegressor(**HIST, categorical_features="from_dtype").fit(frame, np.arange(60.0)), 1)
 
 
-def test_single_class_is_refused():
+def test_single_class_is_refused() -> None:
     """Histogram boosting on one class answers two columns of probabilities for it, which no caller can use."""
     x = load_iris().data
     with pytest.raises(NotConvertibleError, match="single class"):

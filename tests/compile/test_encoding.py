@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
-from transformations import CODED, NUMBERS, TEXT, assert_transforms, converted, draw, fitted, schema_of
+
+from tests.compile.transformations import CODED, NUMBERS, TEXT, assert_transforms, converted, draw, fitted, schema_of
 
 EVERY = (*TEXT, *CODED, "flag", "maybe", "holes", "count")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import agreement
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA, TruncatedSVD
@@ -19,6 +18,7 @@ from sklearn.preprocessing import PowerTransformer, StandardScaler
 from orris.compile import foreign
 from orris.compile.graph import INPUT, Feature, Frame, Graph
 from orris.errors import NotConvertibleError
+from tests.compile import agreement
 
 Kind = Literal["", "float64", "float32"]
 
@@ -79,7 +79,8 @@ def test_transformer_keeps_its_width(run_graph: agreement.RunGraph, estimator: A
     """A transformer gives a frame as wide as its output, and double again after float32."""
     x, _ = agreement.iris()
     estimator.fit(x)
-    for kind, tolerance in (("float64", 1e-12), ("float32", 1e-4)):
+    tolerances: dict[Kind, float] = {"float64": 1e-12, "float32": 1e-4}
+    for kind, tolerance in tolerances.items():
         graph = Graph(foreign=kind)
         frame = foreign.transform(graph, estimator, _frame(4))
         assert frame.width == 2

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from transformations import CODED, NUMBERS, assert_transforms, converted, draw, fitted, schema_of
 
 from orris.errors import NotConvertibleError
+from tests.compile.transformations import CODED, NUMBERS, assert_transforms, converted, draw, fitted, schema_of
 
 TEXT_NAN = ("word", "text", "kind")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import agreement
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +15,7 @@ from sklearn.svm import LinearSVC, LinearSVR
 
 from orris.compile import linear  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
+from tests.compile import agreement
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning", "ignore::FutureWarning")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import agreement
 import numpy as np
 import pytest
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 
 from orris.compile import naive_bayes  # noqa: F401 (registers its converters)
+from tests.compile import agreement
 
 
 @pytest.mark.parametrize("table", agreement.CLASSIFICATION)

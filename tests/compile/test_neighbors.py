@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import agreement
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from orris.compile import neighbors  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
+from tests.compile import agreement
 
 WEIGHTS = ["uniform", "distance"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import agreement
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +10,7 @@ from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from orris.compile import neural  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
+from tests.compile import agreement
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 ACTIVATIONS = ["identity", "logistic", "tanh", "relu"]

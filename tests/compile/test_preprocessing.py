@@ -26,10 +26,10 @@ from sklearn.preprocessing import (
     RobustScaler,
     StandardScaler,
 )
-from transformations import CODED, NUMBERS, WHOLE, assert_transforms, converted, draw, fitted, schema_of
 
 from orris.errors import NotConvertibleError
 from orris.schema.frames import decode
+from tests.compile.transformations import CODED, NUMBERS, WHOLE, assert_transforms, converted, draw, fitted, schema_of
 
 SCALERS = [
     StandardScaler(),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import agreement
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,8 +11,10 @@ from hypothesis import strategies as st
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 
 from orris.compile import svm  # noqa: F401 (registers its converters)
-from orris.compile.graph import FloatArray
+from orris.compile.graph import INPUT, Feature, FloatArray, Frame, Graph
+from orris.compile.registry import convert_predictor
 from orris.errors import NotConvertibleError
+from tests.compile import agreement
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `probability` parameter was deprecated:FutureWarning")
 KERNELS = ["linear", "rbf", "poly", "sigmoid"]
@@ -21,7 +22,7 @@ KERNELS = ["linear", "rbf", "poly", "sigmoid"]
 
 def _rows(x: FloatArray, kernel: str) -> FloatArray:
     """Hard rows; for unbounded kernels without those far out, where equal columns leave libsvm a sum of rounding errors."""
-    rows = agreement.hard_rows(x)
+    rows: FloatArray = agreement.hard_rows(x)
     return rows if kernel in ("rbf", "sigmoid") else rows[np.abs(rows).max(axis=1) < 1e3]
 
 
@@ -70,6 +71,18 @@ def test_columns_far_from_zero_keep_their_distances(run_graph: agreement.RunGrap
     x, y = agreement.iris()
     x = x + 1e6
     agreement.assert_agrees(run_graph, SVC(gamma=0.2, probability=True, random_state=0).fit(x, y), x, relative=1e-9)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_one_column_scaled_before(run_graph: agreement.RunGraph, kernel: str) -> None:
+    """A multiplication by one number in front of the model is not rounded to float32 by ONNX Runtime's fusions."""
+    x, y = agreement.iris()
+    x = x[:, 2:3]
+    estimator = SVC(kernel=kernel, probability=True, random_state=0).fit(x * 0.7, y)
+    graph = Graph()
+    frame = Frame(graph.add("Mul", INPUT, graph.constant([0.7])), (Feature(),))
+    answers = run_graph(graph, convert_predictor(graph, estimator, frame), 1, x)
+    np.testing.assert_allclose(answers["probabilities"], estimator.predict_proba(x * 0.7), rtol=1e-11)
 
 
 @pytest.mark.parametrize("kernel", ["precomputed", np.dot])

@@ -13,7 +13,7 @@ from orris.compile.composition import input_frame, transform
 from orris.compile.graph import Feature, FloatArray, Frame, Graph
 from orris.compile.levels import values
 from orris.schema import UNSEEN, Column, Kind, Schema
-from orris.schema.frames import decode
+from orris.schema.frames import decode, is_missing
 
 COLUMNS = {
     "size": Column("size", Kind.NUMBER, missing=True),
@@ -94,7 +94,7 @@ def _coded(feature: Feature, column: Any) -> FloatArray:
     if feature.levels is None:
         return np.asarray(column, dtype=np.float64)
     codes = {level: float(code) for code, level in enumerate(feature.levels)}
-    return np.array([np.nan if value is None or value != value else codes.get(value, UNSEEN) for value in column.tolist()])
+    return np.array([np.nan if is_missing(value) else codes.get(value, UNSEEN) for value in column.tolist()])
 
 
 def assert_transforms(run_graph: Any, step: Any, schema: Schema, rows: FloatArray, *, tolerance: float = 0.0) -> Frame:

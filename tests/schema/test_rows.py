@@ -117,7 +117,7 @@ def test_a_wrong_value_is_told_with_row_and_column(changes: dict[str, Any], colu
 
 
 def test_a_key_given_twice_is_refused() -> None:
-    """msgspec would keep the last one silently."""
+    """The parser alone would keep the last one silently."""
     assert problem_of(b'{"a":1,"b":2,"a":3}', PLAIN)[1:] == ("a", "this column is given twice; give it once")
     assert problem_of(b'{"a":1,"b":2,"\\u0061":3}', PLAIN)[1] == "a"
 

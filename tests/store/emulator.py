@@ -1,13 +1,14 @@
 """Run as ``emulator.py gs|gs-unconditional|s3``: a bucket service on a free port, printed as a URL; ends when its standard input does.
 
 gcp-storage-emulator ignores ``ifGenerationMatch``, which Google Cloud Storage honours, so ``gs`` adds that one rule to it; the emulator as
-it comes is ``gs-unconditional``. Both services answer one request at a time, which makes their check-then-write atomic, as the real ones are.
+it comes is ``gs-unconditional``. Both services answer one request at a time, which makes check-then-write atomic, as the real ones are.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from http import HTTPStatus
 from typing import Any
 
 BUCKET = "orris"
@@ -27,9 +28,9 @@ def _serve_gs(conditional: bool) -> str:
             return False
 
     def insert(request: Any, response: Any, storage: Any, *args: Any, **kwargs: Any) -> None:
-        name = (request.query.get("name") or [None])[0] or request.data["meta"]["name"]
-        if request.query.get("ifGenerationMatch") == ["0"] and exists(storage, request.params["bucket_name"], name):
-            response.status = 412
+        new_only = request.query.get("ifGenerationMatch") == ["0"]
+        if new_only and exists(storage, request.params["bucket_name"], request.data["meta"]["name"]):
+            response.status = HTTPStatus.PRECONDITION_FAILED
             response.json({"error": {"code": 412, "message": "At least one of the pre-conditions you specified did not hold."}})
         else:
             plain(request, response, storage, *args, **kwargs)

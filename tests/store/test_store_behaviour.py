@@ -84,27 +84,24 @@ def test_damaged_bundle_is_not_published(store: Store, make_bundle: MakeBundle) 
     assert store.models() == []
 
 
-@pytest.mark.parametrize(
-    ("reference", "version"),
-    [("", "1.2.0"), ("iris", "1.2.0"), ("iris@1.0.0", "1.0.0"), ("iris:latest", "1.1.0"), ("iris:prod", "1.0.0")],
-)
-def test_references_resolve(store: Store, make_bundle: MakeBundle, reference: str, version: str) -> None:
+def test_references_resolve(store: Store, make_bundle: MakeBundle) -> None:
     """Nothing, a name, a version and an alias each lead to a version; a name alone leads to the newest release."""
     for published, aliases in (("1.0.0", ("prod",)), ("1.2.0", ()), ("2.0.0-rc.1", ()), ("1.1.0", ("latest",))):
         store.publish(make_bundle(published), aliases=aliases)
-    assert store.resolve(reference) == Reference("iris", version)
+    references = {"": "1.2.0", "iris": "1.2.0", "iris@1.0.0": "1.0.0", "iris:latest": "1.1.0", "iris:prod": "1.0.0"}
+    assert {text: store.resolve(text) for text in references} == {text: Reference("iris", version) for text, version in references.items()}
 
 
-@pytest.mark.parametrize(
-    ("reference", "told"),
-    [("wine", "it holds: iris"), ("iris@9.0.0", "newest first: 1.1.0, 1.0.0"), ("iris:prod", r"its aliases are: latest \(1\.1\.0\)")],
-)
-def test_what_is_not_there_is_answered_with_what_is(store: Store, make_bundle: MakeBundle, reference: str, told: str) -> None:
+def test_what_is_not_there_is_answered_with_what_is(store: Store, make_bundle: MakeBundle) -> None:
     """An unknown model, version or alias names the known ones."""
     store.publish(make_bundle("1.0.0"))
     store.publish(make_bundle("1.1.0"))
-    with pytest.raises(NotFoundError, match=told):
-        store.resolve(reference)
+    with pytest.raises(NotFoundError, match="no model 'wine'; it holds: iris"):
+        store.resolve("wine")
+    with pytest.raises(NotFoundError, match=r"newest first: 1\.1\.0, 1\.0\.0"):
+        store.resolve("iris@9.0.0")
+    with pytest.raises(NotFoundError, match=r"its aliases are: latest \(1\.1\.0\)"):
+        store.resolve("iris:prod")
 
 
 def test_only_model_must_be_the_only_one(store: Store, make_bundle: MakeBundle) -> None:
@@ -207,24 +204,3 @@ def test_copy_carries_files_and_signature_to_another_store(store: Store, make_bu
     store.copy("iris:stage", back, cache=cache)
     assert _files(back.fetch("iris")) == _files(folder)
     assert [record.alias for record in store.aliases("iris")] == ["stage"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["../iris", "iris/../wine", "Iris", ".iris", "iris@1.0", "iris@1.0.0+build", "iris@../1.0.0", "iris:../x", "iris:1st", "iris@01.0.0"],
-)
-def test_malformed_references_are_refused(store: Store, text: str) -> None:
-    """A name, version or alias that could leave its folder, or is no container tag, never reaches a path."""
-    with pytest.raises(StoreError):
-        store.resolve(text)
-
-
-@pytest.mark.parametrize("text", ["1.0", "1.0.0+build", "1.0." + "1" * 128, "v1.0.0", "1.0.0-", "1.0.0-01", "1.0.0\n"])
-def test_malformed_versions_are_not_published(store: Store, make_bundle: MakeBundle, text: str) -> None:
-    """A version must be SemVer and a container tag."""
-    folder = make_bundle("1.0.0")
-    sealed = (folder / "manifest.json").read_text()
-    manifest = bundle.parse_manifest(sealed.encode(), "here")
-    assert manifest.version != text
-    with pytest.raises(StoreError, match="use SemVer"):
-        store.promote("iris", text, "prod") if store.publish(folder) else None

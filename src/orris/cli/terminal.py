@@ -41,9 +41,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
     table = Table(*header, title=title, title_justify="left")
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(highlight=False)
     # A pipe has no width: do not fold what a program reads.
-    console.print(table, width=None if console.is_terminal else 200)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(table)
 
 
 @contextmanager

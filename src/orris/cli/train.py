@@ -106,21 +106,12 @@ def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> Train
         base = load_params(DEFAULT_PARAMS)
     else:
         base = TrainParams()
-    if asked["table"] is not None and asked["table"] != base.table:
-        base = _without_columns_of(base)
     settings = override(base, **asked)
     if settings.table == TrainParams().table and not Path(settings.table).exists():
         write_iris(Path(settings.table))
         if not quiet:
             say(f"{settings.table} was not there: wrote the bundled iris table")
     return settings
-
-
-def _without_columns_of(base: TrainParams) -> TrainParams:
-    """Settings for another table than the file's: what names the columns of the file's table does not apply."""
-    from orris.training.params import override  # noqa: PLC0415
-
-    return override(base, bounds={}, categorical=(), drop=())
 
 
 def _print_trained(trained: Trained) -> None:

@@ -1,4 +1,4 @@
-"""Converters of scikit-learn's gradient boosting, plain and histogram-based.
+"""Converters of scikit-learn's boosting: gradient boosting, plain and histogram-based, and AdaBoost over trees.
 
 Raw scores start from the baseline, to which the trees are added one after the other, so labels, which compare raw scores, are the same to
 the last bit; probabilities and values that pass through an exponential differ by the last bits of the two libraries' ``exp``.
@@ -15,17 +15,29 @@ import numpy.typing as npt
 from onnx import TensorProto
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import (
+    AdaBoostClassifier,
     GradientBoostingClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
+from sklearn.tree import DecisionTreeClassifier
 
 from orris.compile.categories import Categories, read_categories
 from orris.compile.graph import FloatArray, Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
-from orris.compile.tree_ensemble import LEAF, Tree, add_binary, add_largest, add_totals, after_rounding, constant_tree, note_thresholds
-from orris.compile.trees import read_tree
+from orris.compile.tree_ensemble import (
+    LEAF,
+    Tree,
+    add_binary,
+    add_largest,
+    add_totals,
+    add_votes,
+    after_rounding,
+    constant_tree,
+    note_thresholds,
+)
+from orris.compile.trees import leave_to_foreign, read_tree
 from orris.errors import NotConvertibleError
 
 _INVERSE_LINKS: dict[str, Callable[[Graph, str], str]] = {
@@ -63,6 +75,34 @@ def hist_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def hist_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """All losses; Poisson and gamma pass through the exponential."""
     return Prediction(value=_column(graph, _inverse_link(graph, estimator, _hist(graph, estimator, frame))))
+
+
+@predictor(AdaBoostClassifier)
+def adaboost_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """AdaBoost over decision trees (SAMME): each tree gives its weight to the class it names and takes a share from the others."""
+    classes = estimator.classes_
+    if len(classes) < 2 or not all(isinstance(member, DecisionTreeClassifier) for member in estimator.estimators_):
+        return leave_to_foreign(graph, estimator, frame)
+    require_values(frame, estimator)
+    trees = []
+    for member, weight in zip(estimator.estimators_, estimator.estimator_weights_, strict=False):
+        tree = read_tree(member)
+        named = member.classes_[tree.values.argmax(axis=1)]
+        trees.append(replace(tree, values=np.where(named[:, np.newaxis] == classes, weight, -1 / (len(classes) - 1) * weight)))
+    note_thresholds(graph, frame, trees)
+    trees = [after_rounding(tree) for tree in trees]
+    note_thresholds(graph, frame, trees)
+    total = graph.constant(estimator.estimator_weights_.sum(), np.float64)
+    decision = graph.add("Div", add_votes(graph, frame.tensor, trees), total)
+    if len(classes) > 2:
+        share = graph.add("Div", decision, graph.constant(float(len(classes) - 1)))
+        return Prediction(label=add_largest(graph, decision), probabilities=graph.add("Softmax", share, axis=1))
+    # Not a MatMul by (-1, 1): ONNX Runtime would fuse it with the division and keep the divisor in float32.
+    first, second = graph.add("Split", decision, outputs=2, axis=1, num_outputs=2)
+    score = graph.add("Sub", second, first)
+    label = graph.cast(graph.add("Greater", _column(graph, score), graph.constant(0.0, np.float64)), TensorProto.INT64)
+    halves = graph.add("Mul", score, graph.constant([[-0.5, 0.5]], np.float64))
+    return Prediction(label=label, probabilities=graph.add("Softmax", halves, axis=1))
 
 
 def _classify(graph: Graph, estimator: Any, raw: str, positive: str) -> Prediction:

@@ -168,7 +168,7 @@ def column_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
     parts = []
     for name, inner, _ in step.transformers_:
         positions = _positions(step, np.asarray(step._transformer_to_input_indices[name], dtype=np.int64).tolist(), frame)
-        if isinstance(inner, str) and inner == "drop" or not positions:
+        if (isinstance(inner, str) and inner == "drop") or not positions:
             continue
         part = graph.take(frame, positions)
         if not isinstance(inner, str):

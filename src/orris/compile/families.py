@@ -12,10 +12,13 @@ MODULES = (
     "imputing",
     "encoding",
     "composition",
+    "ensembles",
     "linear",
     "trees",
     "boosting",
     "neural",
+    "naive_bayes",
+    "neighbors",
     "svm",
 )
 """Modules of ``orris.compile`` that hold converters."""

@@ -72,9 +72,10 @@ def _converted(graph: Graph, estimator: Any, frame: Frame) -> onnx.ModelProto:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return convert_sklearn(
+            model: onnx.ModelProto = convert_sklearn(
                 estimator, initial_types=[(_INPUT, kind([None, frame.width]))], options=options, target_opset=_TARGET_OPSET
             )
+            return model
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotConvertibleError(f"skl2onnx cannot convert {type(estimator).__name__} in {graph.foreign}: {reason}") from error

@@ -21,6 +21,11 @@ from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
 
 
+def _passive_aggressive(name: str) -> tuple[type, ...]:
+    """The class of that name, which scikit-learn deprecates in 1.8 and removes later."""
+    return (getattr(lm, name),) if hasattr(lm, name) else ()
+
+
 def _coefficients(estimator: Any) -> tuple[FloatArray, FloatArray]:
     """Weights ``(n_features, n_outputs)`` and intercepts ``(n_outputs,)`` of a fitted linear model."""
     coef = estimator.coef_
@@ -54,7 +59,7 @@ def _one_versus_rest(graph: Graph, scores: str, n_classes: int) -> str:
 
 
 @predictor(
-    lm.PassiveAggressiveClassifier,
+    *_passive_aggressive("PassiveAggressiveClassifier"),
     lm.Perceptron,
     lm.RidgeClassifier,
     lm.RidgeClassifierCV,
@@ -130,7 +135,7 @@ def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> str:
     lm.LinearRegression,
     lm.OrthogonalMatchingPursuit,
     lm.OrthogonalMatchingPursuitCV,
-    lm.PassiveAggressiveRegressor,
+    *_passive_aggressive("PassiveAggressiveRegressor"),
     lm.QuantileRegressor,
     lm.Ridge,
     lm.RidgeCV,

@@ -8,6 +8,9 @@ Neighbours at equal distance decide many answers on real tables, and which of th
 * ``brute``: distances from a matrix product, whose last bits depend on the BLAS library, and heaps merged over threads. Refused.
 * ``ball_tree``: refused.
 
+With distance weights and 8 or more neighbours, numpy adds the votes for a label in another order than here: two classes whose votes
+are equal but for rounding may change places.
+
 So a preset should set ``algorithm='kd_tree'``. The heap is simulated (``tie_breaking.py``) only for rows where it can change the answer.
 """
 

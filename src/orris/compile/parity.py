@@ -25,6 +25,8 @@ TOLERANCES: dict[Family, float] = {"forest": 0.0, "tree": 1e-12, "linear": 1e-12
 _SMALL_PROBABILITY = 1e-6
 """In ``other``, probabilities below this are compared as if they were this large."""
 
+_TIMING_NANOSECONDS = 200_000_000
+
 _FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees"), "forest"),
     **dict.fromkeys(("GradientBoosting", "HistGradientBoosting", "AdaBoost", "Bagging"), "tree"),
@@ -169,11 +171,11 @@ def prove(
 
 
 def _one_row_microseconds(run: Callable[[FloatArray], object], sample: FloatArray, repeats: int) -> float:
-    """Median time of one row, after one call to warm up."""
+    """Median time of one row, after one call to warm up; slow models get fewer repeats."""
     row = np.ascontiguousarray(sample[:1])
     run(row)
-    taken = []
-    for _ in range(repeats):
+    taken: list[int] = []
+    while len(taken) < repeats and sum(taken) < _TIMING_NANOSECONDS:
         start = time.perf_counter_ns()
         run(row)
         taken.append(time.perf_counter_ns() - start)

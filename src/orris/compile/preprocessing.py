@@ -150,16 +150,15 @@ def polynomial_features(graph: Graph, step: Any, frame: Frame) -> Frame:
     frame = numbers(graph, frame, step)
     terms = [tuple(np.repeat(np.arange(frame.width), powers).tolist()) for powers in step.powers_]
     # A dense matrix multiplies a term's tail by its first column, a sparse one its head by its last.
-    split = (lambda term: (term[:-1], term[-1])) if frame.sparse else (lambda term: (term[1:], term[0]))
     known: dict[tuple[int, ...], int] = {(i,): i for i in range(frame.width)}
     tensors = [frame.tensor]
     below = frame.tensor
-    positions = {(i,): i for i in range(frame.width)}
+    positions = dict(known)
     for degree in range(2, max((len(term) for term in terms), default=0) + 1):
         wanted = _of_degree(degree, frame.width, interaction_only=step.interaction_only)
         if not wanted:
             break
-        parents, factors = zip(*(split(term) for term in wanted), strict=True)
+        parents, factors = zip(*((term[:-1], term[-1]) if frame.sparse else (term[1:], term[0]) for term in wanted), strict=True)
         left = graph.add("Gather", below, graph.constant([positions[parent] for parent in parents], np.int64), axis=1)
         right = graph.add("Gather", frame.tensor, graph.constant(factors, np.int64), axis=1)
         below = graph.add("Mul", left, right)

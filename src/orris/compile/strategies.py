@@ -1,4 +1,4 @@
-"""The ways to serve a fitted pipeline, tried in order until one passes the parity gate: exact, skl2onnx in double, in float, scikit-learn."""
+"""The ways to serve a fitted pipeline, tried until one passes the parity gate: exact, skl2onnx in double, in float, scikit-learn."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def _indifferent(reference: parity.Reference, rows: FloatArray) -> bool:
     if not reference.takes(rows):
         return False
     first, second = (reference.runtime.run(rows, name) for name in ("unseen", "another"))
-    return all(a is None or np.array_equal(a, b, equal_nan=True) for a, b in zip(first, second, strict=True))
+    return all(a is None or (b is not None and np.array_equal(a, b, equal_nan=True)) for a, b in zip(first, second, strict=True))
 
 
 def _at(schema: Schema, training: FloatArray, numbers: list[int], magnitude: float) -> FloatArray:

@@ -4,8 +4,9 @@ Votes, Platt's sigmoid and the pairwise coupling of probabilities follow ``svm_p
 ``multiclass_probability`` of the libsvm that scikit-learn carries (``svm/src/libsvm/svm.cpp``); the coupling follows Wu, Lin and Weng
 (2004), method 2. ``LinearSVC`` and ``LinearSVR`` are in ``linear.py``.
 
-Sums over support vectors are rounded in another order than libsvm's. Labels differ only where a decision is nothing but rounding error: with
-an unbounded kernel (linear, polynomial), a row at 1e30 in a column in which the support vectors of two classes do not differ.
+Sums over support vectors are rounded in another order than libsvm's, so a label may differ where a decision is nothing but rounding error:
+exactly midway between support vectors of opposite weight, or, with an unbounded kernel (linear, polynomial), at 1e30 in a column in which
+the support vectors of two classes do not differ.
 """
 
 from __future__ import annotations
@@ -39,10 +40,9 @@ def _kernel(graph: Graph, estimator: Any, frame: Frame) -> str:
     if estimator.kernel not in ("linear", "poly", "sigmoid"):
         raise NotConvertibleError(f"{type(estimator).__name__} with the kernel {estimator.kernel!r} has no exact converter")
     if estimator.kernel == "linear":
-        return str(graph.add("MatMul", frame.tensor, graph.constant(vectors.T)))
+        return arithmetic.affine(graph, frame.tensor, vectors.T, 0.0)
     if estimator.kernel == "poly" and estimator.degree < 1:
         raise NotConvertibleError("a polynomial kernel of degree 0 has no exact converter")
-    # gamma is folded into the vectors: ONNX Runtime fuses MatMul and a scalar Mul into one node that keeps the scalar in float32
     shifted = arithmetic.affine(graph, frame.tensor, gamma * vectors.T, float(estimator.coef0))
     return str(graph.add("Tanh", shifted)) if estimator.kernel == "sigmoid" else _power(graph, shifted, int(estimator.degree))
 

@@ -104,8 +104,8 @@ def _either(body: Graph, condition: str, then: _Branch, otherwise: _Branch, k: i
 
 def _graph(body: Graph, name: str, inputs: list[_Value], outputs: list[_Value]) -> GraphProto:
     """The subgraph of what ``body`` has collected."""
-    described = [[helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs)]
-    return helper.make_graph(body.nodes, name, *described)
+    taken, given = ([helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs))
+    return helper.make_graph(body.nodes, name, taken, given)
 
 
 def _targets_differ(body: Graph, tree: Tree, distances: str, kth: str) -> str:
@@ -145,7 +145,7 @@ def _visits(body: Graph, tree: Tree, column: str) -> str | None:
 
 
 def _ranks(n_leaves: int) -> tuple[FloatArray, FloatArray]:
-    """What each inner node adds to each leaf's rank if its left child goes first, or its right: two float64 ``(n_leaves, n_leaves - 1)``."""
+    """What each inner node adds to each leaf's rank if its left child goes first, or its right; two ``(n_leaves, n_leaves - 1)``."""
     if_left_first, if_right_first = np.zeros((2, n_leaves, n_leaves - 1))
     for leaf in range(n_leaves):
         node, weight = leaf + n_leaves - 1, 1.0

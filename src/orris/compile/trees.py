@@ -10,7 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import ExtraTreesClassifier, ExtraTreesRegressor, RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import (
+    BaggingClassifier,
+    BaggingRegressor,
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 from orris.compile.graph import Frame, Graph, Prediction
@@ -70,14 +77,49 @@ def forest_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _mean(graph, estimator, frame, estimator.estimators_)
 
 
+@predictor(BaggingClassifier)
+def bagging_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Bags of trees only: the mean over trees of the leaf's class shares; a class that a tree did not see has none."""
+    if not all(isinstance(member, DecisionTreeClassifier) for member in estimator.estimators_):
+        return leave_to_foreign(graph, estimator, frame)
+    return _vote(graph, estimator, frame, estimator.estimators_)
+
+
+@predictor(BaggingRegressor)
+def bagging_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Bags of trees only: the mean over trees of the leaf's value."""
+    if not all(isinstance(member, DecisionTreeRegressor) for member in estimator.estimators_):
+        return leave_to_foreign(graph, estimator, frame)
+    return _mean(graph, estimator, frame, estimator.estimators_)
+
+
+def leave_to_foreign(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """What happens to an estimator without a converter: skl2onnx where the strategy allows it, else ``NotConvertibleError``."""
+    from orris.compile import foreign  # noqa: PLC0415 (skl2onnx is slow to import and rarely needed)
+
+    return foreign.predict(graph, estimator, frame)
+
+
 def _read(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> list[Tree]:
     require_values(frame, estimator)
-    refuse_outputs(estimator)
     trees = [read_tree(member) for member in members]
+    if isinstance(estimator, BaggingClassifier | BaggingRegressor):
+        trees = [replace(tree, feature=chosen[tree.feature]) for tree, chosen in zip(trees, estimator.estimators_features_, strict=True)]
+    if isinstance(estimator, BaggingClassifier):
+        trees = [_spread(tree, member, estimator.n_classes_) for tree, member in zip(trees, members, strict=True)]
     note_thresholds(graph, frame, trees)
     trees = [after_rounding(tree) for tree in trees]
     note_thresholds(graph, frame, trees)
     return trees
+
+
+def _spread(tree: Tree, member: Any, n_classes: int) -> Tree:
+    """The tree's columns of class shares put where those classes are among all: a bagged tree's ``classes_`` are their positions."""
+    if len(member.classes_) == n_classes:
+        return tree
+    values = np.zeros((len(tree.values), n_classes))
+    values[:, member.classes_.astype(np.int64)] = tree.values
+    return replace(tree, values=values)
 
 
 def _vote(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> Prediction:

@@ -1,7 +1,8 @@
 """Named rows: ``{"sepal_length": 5.1, …}`` or a list of such objects; Orris' own dialect.
 
-One row is answered with ``{"prediction", "prediction_label", "probabilities", "request_id", "model_version"}``, a list with the same per row under
-``predictions``. ``prediction`` is the class' number (an integer label itself, otherwise its position), or the value for regression.
+One row is answered with ``prediction``, ``prediction_label``, ``probabilities``, ``request_id`` and ``model_version``; a list of rows
+with such an answer per row under ``predictions``. ``prediction`` is the class' number (an integer label itself, otherwise the label's
+position), or the value for regression.
 """
 
 from __future__ import annotations

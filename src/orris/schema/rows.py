@@ -121,7 +121,11 @@ def _field_type(schema: Schema, column: Column) -> Any:
         constraints["le"] = high if bounds is None or bounds.maximum is None else min(high, bounds.maximum)
     if column.kind is Kind.INTEGER:
         return Annotated[int, msgspec.Meta(**_integral(constraints))]
-    return Annotated[float, msgspec.Meta(**{name: float(value) for name, value in constraints.items()})]
+    return Annotated[float, msgspec.Meta(**_real(constraints))]
+
+
+def _real(constraints: dict[str, Any]) -> dict[str, Any]:
+    return {name: float(value) for name, value in constraints.items()}
 
 
 def _integral(constraints: dict[str, Any]) -> dict[str, Any]:

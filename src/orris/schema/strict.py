@@ -144,15 +144,14 @@ def _code(schema: Schema, column: Column, value: Any) -> float | str:
         return math.nan if column.missing else "a value is needed: training saw no missing values here"
     if isinstance(value, _Constant):
         return f"{value.text} is not a JSON number; send null for a missing value" if column.missing else f"{value.text} is not a number"
+    if isinstance(value, _Digits):
+        return "this number is larger than any that can be computed with"
     if column.kind is Kind.CATEGORY:
         return _category(column, value)
-    if column.kind is Kind.BOOLEAN:
-        return float(value) if isinstance(value, bool) else f"{_ARTICLES[column.kind]} is needed, not {_name(value)}"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        if isinstance(value, _Digits):
-            return "this number is larger than any that can be computed with"
+    wanted: Any = bool if column.kind is Kind.BOOLEAN else int | float
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         return f"{_ARTICLES[column.kind]} is needed, not {_name(value)}"
-    return _number(schema, column, value)
+    return float(value) if wanted is bool else _number(schema, column, value)
 
 
 def _category(column: Column, value: Any) -> float | str:

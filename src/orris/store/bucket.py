@@ -170,6 +170,8 @@ class Bucket:
         """Remove uploads that no record names and that nothing was added to for a day."""
         for version, inside in self._inventory(name).items():
             uploads = {part for part in inside if part not in (_RECORD, SIGNATURE)}
+            if _RECORD in inside and len(uploads) == 1:
+                continue  # what the record names; spares a request per version
             record = self._publication(name, version) if _RECORD in inside else None
             for upload in uploads - ({record.upload} if record else set()):
                 home = f"{name}/versions/{version}/{upload}"
@@ -228,8 +230,9 @@ class Bucket:
         with self._reported("downloaded", home):
             try:
                 self._files.get([self._full(f"{home}/{file}") for file in files], [str(folder / file) for file in files])
-            except FileNotFoundError as error:
-                raise IntegrityError(f"{self.url}/{home}: a file of the version is missing: {error}") from None
+            except FileNotFoundError:
+                missing = [file for file in files if not self._files.exists(self._full(f"{home}/{file}"))]
+                raise IntegrityError(f"{self.url}/{home}/{', '.join(missing)}: missing in the store") from None
 
     def _audit(self, folder: Path, manifest: Manifest, home: str) -> None:
         try:
@@ -260,7 +263,7 @@ def _open(scheme: str) -> Any:
         from gcsfs.core import GCSFileSystem  # noqa: PLC0415
 
         # An emulator needs no credentials, and looking for some takes seconds.
-        return GCSFileSystem(use_listings_cache=False, token="anon" if os.environ.get("STORAGE_EMULATOR_HOST") else None)  # noqa: S106
+        return GCSFileSystem(use_listings_cache=False, token="anon" if os.environ.get("STORAGE_EMULATOR_HOST") else None)
     import fsspec  # noqa: PLC0415
 
     return fsspec.filesystem(scheme, use_listings_cache=False)

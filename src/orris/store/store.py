@@ -6,10 +6,12 @@ A version is immutable from the instant it appears, and appears whole. An alias 
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -27,6 +29,7 @@ from orris.store.references import Reference
 
 DEFAULT_URL = "./artifacts"
 _MAX_NAMED = 10
+_PARALLEL_READS = 16
 
 
 class VersionInfo(msgspec.Struct, frozen=True):
@@ -92,7 +95,8 @@ class Store:
         if not self._place.publish(reference.name, reference.version, folder, manifest):
             raise VersionExistsError(self._exists(reference, manifest))
         self._move(reference, aliases, author, "publish")
-        self._place.sweep(reference.name)
+        with contextlib.suppress(OrrisError):  # the publication stands, and the next one sweeps again
+            self._place.sweep(reference.name)
         return reference
 
     def models(self) -> list[str]:
@@ -111,10 +115,10 @@ class Store:
             pointing.setdefault(alias.version, []).append(alias.alias)
         proper = sorted((version for version in found if references.is_version(version)), key=references.version_key)
         strange = sorted(version for version in found if not references.is_version(version))
-        return [
-            *(self._info(Reference(name, version), tuple(pointing.get(version, ()))) for version in proper),
-            *(VersionInfo(name, version, problem="its folder's name is no version; remove it from the store") for version in strange),
-        ]
+        with ThreadPoolExecutor(_PARALLEL_READS) as pool:  # a bucket answers each request late, but many at once
+            infos = list(pool.map(lambda version: self._info(Reference(name, version), tuple(pointing.get(version, ()))), proper))
+        problem = "its folder's name is no version; remove it from the store"
+        return infos + [VersionInfo(name, version, problem=problem) for version in strange]
 
     def aliases(self, name: str) -> list[AliasRecord]:
         """Where each alias of a model points: its newest record, sorted by alias; unreadable ones are left to ``history``."""

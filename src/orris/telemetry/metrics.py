@@ -1,7 +1,7 @@
 """What a process counts, and its Prometheus exposition.
 
-The request path runs on one thread, so a count is an addition to a plain integer; ``prometheus_client`` meets the numbers only when they are
-scraped. Label values are route templates, schema labels and fixed words: no request can create a series.
+The request path runs on one thread, so a count is an addition to a plain integer; ``prometheus_client`` meets the numbers only when
+they are scraped. Label values are route templates, schema labels and fixed words: no request can create a series.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     table: str = "data/iris.csv"
     target: str = "species"
     name: str = "iris"
-    model: str = ""
+    model: str = "logistic"
     pipeline: str | None = None
     task: Task | None = None
     drop: tuple[str, ...] = ()
@@ -107,7 +107,7 @@ def load_params(path: str | Path) -> TrainParams:
 def override(params: TrainParams, **flags: Any) -> TrainParams:
     """``params`` with the flags that are given (not ``None``).
 
-    Another target is another problem: what was said about the old one (name, model, dropped columns, bounds, gates, …) does not apply to it.
+    Another target is another problem: what was said about the old one (name, model, dropped columns, bounds, gates, …) does not apply.
     A flag for a preset overrules a pipeline of the user's own, and the other way round.
 
     Raises:
@@ -129,12 +129,11 @@ def override(params: TrainParams, **flags: Any) -> TrainParams:
 
 
 def _convert(settings: Mapping[Any, Any], origin: str) -> TrainParams:
-    known = TrainParams.__struct_fields__
-    for key in settings:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"is '{near[0]}' meant?" if near else f"known are: {', '.join(known)}"
-            raise SettingsError(f"{origin}: unknown key '{key}'; {hint}")
+    _check_keys(settings, TrainParams.__struct_fields__, origin)
+    bounds = settings.get("bounds")
+    for column, limits in bounds.items() if isinstance(bounds, dict) else ():
+        if isinstance(limits, dict):
+            _check_keys(limits, Bounds.__struct_fields__, f"{origin}: bounds of '{column}'")
     try:
         params: TrainParams = msgspec.convert(dict(settings), TrainParams)
     except msgspec.ValidationError as error:
@@ -146,6 +145,14 @@ def _convert(settings: Mapping[Any, Any], origin: str) -> TrainParams:
     if params.folds == 1:
         raise SettingsError(f"{origin}: key 'folds': one fold cannot cross-validate; use 2 or more, or 0 for none")
     return params
+
+
+def _check_keys(given: Mapping[Any, Any], known: tuple[str, ...], origin: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"is '{near[0]}' meant?" if near else f"known are: {', '.join(known)}"
+            raise SettingsError(f"{origin}: unknown key '{key}'; {hint}")
 
 
 def _named(params: TrainParams, *, by_table: bool = True) -> TrainParams:

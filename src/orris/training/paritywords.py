@@ -7,10 +7,10 @@ from typing import Any, Literal
 from orris.verdict import Verdict
 
 _SERVED = {
-    "exact": "The served model is a compiled copy (ONNX) of the trained pipeline that carries out the same operations in the same precision.",
+    "exact": "The served model is a compiled copy (ONNX) of the trained pipeline: the same operations in the same precision.",
     "skl2onnx-float64": "The served model is a compiled copy (ONNX) of the trained pipeline, made by skl2onnx in double precision.",
     "skl2onnx-float32": "The served model is a compiled copy (ONNX) of the trained pipeline, made by skl2onnx in single precision.",
-    "scikit-learn": "No compiled copy of the trained pipeline answered exactly as it does, so the pipeline itself is served, by scikit-learn. "
+    "scikit-learn": "No compiled copy of the trained pipeline answered exactly as it does, so scikit-learn serves the pipeline itself. "
     "Its answers are right; it is slower, and the server needs the extra 'sklearn'.",
 }
 
@@ -47,12 +47,13 @@ def _words(badge: str, tone: str, icon: str, paragraphs: list[str]) -> dict[str,
 def _comparison(verdict: Verdict, task: str) -> str:
     origins = ", ".join(f"{n_rows:,} {origin}" for origin, n_rows in verdict.rows_by_origin.items())
     listed = f" ({origins})" if origins else ""
+    difference, allowed = f"{verdict.largest_difference:.3g}", f"{verdict.tolerance:.3g} was allowed"
     if task == "regression":
-        found = f"The largest difference of a value, relative to its size, was {verdict.largest_difference:.3g}; {verdict.tolerance:.3g} was allowed."
+        found = f"The largest difference of a value, relative to its size, was {difference}; {allowed}."
     else:
         n_labels = verdict.n_label_differences
         labels = "No label differed" if n_labels == 0 else f"{n_labels:,} label{'s' * (n_labels != 1)} differed"
-        found = f"{labels}; the largest difference of a probability was {verdict.largest_difference:.3g}, and {verdict.tolerance:.3g} was allowed."
+        found = f"{labels}; the largest difference of a probability was {difference}, and {allowed}."
     return f"Before it could be published, both answered the same {verdict.n_rows:,} rows{listed}, chosen to make them disagree. {found}"
 
 

@@ -67,7 +67,7 @@ def write_report(
         "metrics": _metrics(evaluation),
         "gate_heads": heads("gate", "#measured", "passed"),
         "gates": [(str(result.gate), repr(result.value), "yes" if result.passed else "no") for result in gates],
-        "figures": _figures(plots),
+        "figures": _figures(plots, evaluation),
         **_classes(evaluation),
         "schema_heads": heads("column", "kind", "range or levels in training", "missing", "hard bounds", "example"),
         "columns": [_column(column) for column in schema.columns],
@@ -108,10 +108,12 @@ def _markdown(text: object) -> str:
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _number(value: float | None) -> str:
+def _number(value: float | None, *, like: float | None = None) -> str:
+    """Four decimals for ordinary sizes, five digits for others; written as ``like`` would be, if given."""
     if value is None:
         return "–"
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 10 or value == 0 else f"{value:.5g}"
+    size = abs(value if like is None else like)
+    return f"{value:.4f}" if 1e-3 <= size < 10 or size == 0 else f"{value:.5g}"
 
 
 def _summary(schema: Schema, evaluation: Evaluation) -> str:
@@ -135,7 +137,7 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
         if key.startswith("cv_"):
             continue
         mean, spread = evaluation.metrics.get(f"cv_{key}_mean"), evaluation.metrics.get(f"cv_{key}_std")
-        folds = "–" if mean is None or spread is None else f"{_number(mean)} ± {_number(spread)}"
+        folds = "–" if mean is None or spread is None else f"{_number(mean)} ± {_number(spread, like=mean)}"
         known = GLOSSARY.get(key)
         rows.append((key, _number(value), folds, known.meaning if known else ""))
     judged = "rows held out" if evaluation.n_train else "rows given"
@@ -171,12 +173,13 @@ def _classes(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _figures(plots: Mapping[str, Path]) -> list[dict[str, str]]:
+def _figures(plots: Mapping[str, Path], evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
             "data": base64.b64encode(path.read_bytes()).decode(),
             "alt": PLOTS[key].title if key in PLOTS else key,
             "caption": PLOTS[key].meaning if key in PLOTS else key,
+            "wide": key == "confusion_matrix" and len(evaluation.labels) > MAX_MATRIX_CLASSES,
         }
         for key, path in plots.items()
     ]
@@ -190,7 +193,8 @@ def _column(column: Column) -> tuple[str, ...]:
     else:
         seen = f"{column.low:g} to {column.high:g}"
     bounds = "–" if column.bounds is None else _bounds(column.bounds)
-    return column.name, column.kind.value, seen, "allowed" if column.missing else "rejected", bounds, _value(column.example)
+    example = f"{column.example:g}" if isinstance(column.example, float) else _value(column.example)
+    return column.name, column.kind.value, seen, "allowed" if column.missing else "rejected", bounds, example
 
 
 def _bounds(bounds: Bounds) -> str:

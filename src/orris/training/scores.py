@@ -14,9 +14,6 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-LOWER_IS_BETTER = frozenset({"log_loss", "brier", "rmse", "mae", "median_absolute_error", "mape", "max_error"})
-"""Of all metrics, those where less is better."""
-
 
 @dataclass(frozen=True)
 class Predictions:

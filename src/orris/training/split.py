@@ -6,6 +6,7 @@ so that text, integer and boolean labels are the same thing.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,10 +88,11 @@ def holdout(target: Target, test_size: float, seed: int, notes: list[str]) -> Sp
     else:
         _require_rows_per_class(target)
         smallest_side = int(np.count_nonzero(target.counts()))
-    n_test = min(max(round(n_rows * test_size), smallest_side), n_rows - smallest_side)
-    if n_test != round(n_rows * test_size):
+    wanted = math.ceil(n_rows * test_size)  # Rounded as scikit-learn does, so that its users get the numbers they know.
+    n_test = min(max(wanted, smallest_side), n_rows - smallest_side)
+    if n_test != wanted:
         notes.append(
-            f"{n_test} of {n_rows} rows are held out rather than {round(n_rows * test_size)} (test_size {test_size:g}): "
+            f"{n_test} of {n_rows} rows are held out rather than {wanted} (test_size {test_size:g}): "
             f"each side of the split needs at least {smallest_side}."
         )
     train, test = train_test_split(np.arange(n_rows), test_size=n_test, random_state=seed, shuffle=True, stratify=target.codes)

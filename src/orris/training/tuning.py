@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import BaseCrossValidator, KFold, StratifiedKFold, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -72,7 +72,7 @@ def tune(
     Raises:
         TrainingError: The preset has no space to search, a class has a single row, or no candidate could be fitted.
     """
-    task: Task = "classification" if hasattr(pipeline, "predict_proba") else "regression"
+    task: Task = "classification" if is_classifier(pipeline) else "regression"
     preset = preset or PRESETS[task][0]
     if (preset, task) not in _SPACES:
         raise TrainingError(f"'{preset}' has no parameters to tune; --tune works with the presets: {', '.join(PRESETS[task])}")

@@ -1,0 +1,79 @@
+"""A real ``orris serve`` in a subprocess, and what a test asks of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+_URL = re.compile(r"on http://localhost:(\d+) ")
+
+
+@dataclass
+class Server:
+    """A running server.
+
+    Attributes:
+        url: Where it listens.
+        process: The process.
+        log: File that its standard output goes to.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def port(self) -> int:
+        """The port of ``url``."""
+        return int(self.url.rpartition(":")[2])
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+
+@contextmanager
+def serving(*arguments: str, folder: Path, environ: dict[str, str] | None = None) -> Iterator[Server]:
+    """``orris serve`` with these arguments on a free port, from its announcement on."""
+    log = folder / "requests.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orris", "serve", *arguments, "--port", "0"],
+            stdout=output,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(environ or {})},
+        )
+    assert process.stderr is not None
+    try:
+        yield Server(f"http://127.0.0.1:{_announced(process.stderr)}", process, log)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def _announced(stream: IO[str]) -> int:
+    said = []
+    for line in stream:
+        said.append(line)
+        found = _URL.search(line)
+        if found:
+            return int(found.group(1))
+    raise AssertionError(f"orris serve did not start: {''.join(said)}")
+
+
+def client(server: Server) -> httpx.Client:
+    """A client that does not follow redirects and does not read proxies."""
+    return httpx.Client(base_url=server.url, trust_env=False, timeout=30)
