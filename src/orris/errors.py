@@ -126,5 +126,9 @@ class NotReadyError(ServingError):
     """The model is not ready: the golden rows have not been reproduced, or the server is draining."""
 
 
+class OverloadedError(ServingError):
+    """More is asked than can be answered in time (HTTP 503); trying again later helps."""
+
+
 class TooLargeError(ServingError):
     """A request is over a size limit (HTTP 413)."""

@@ -41,6 +41,38 @@ class Runtime(Protocol):
         """Answer float64 ``(n_rows, n_columns)``; raises ``ServingError`` if the model fails."""
 
 
+def open_session(model: bytes | Path, threads: int = 1) -> Any:
+    """An ``onnxruntime.InferenceSession`` that computes what the graph says, node by node.
+
+    ONNX Runtime's graph optimizers are off. They are made for float32: one keeps the factor beside a ``MatMul`` in float32, another drops a
+    ``Mul`` by 1 + 1e-9. Graphs of Orris leave them nothing to gain: with all of them one row takes 0.2 to 1.8 microseconds (2 to 4 %)
+    less, 1,000 rows take the same time, and loading takes up to three times as long.
+
+    Args:
+        model: The serialised model, or the file that holds it.
+        threads: Threads for one call.
+
+    Raises:
+        MissingExtraError: ONNX Runtime is not installed.
+        ServingError: It does not load the model.
+    """
+    try:
+        import onnxruntime as ort  # noqa: PLC0415
+    except ImportError:
+        raise MissingExtraError("serve", "answering with a compiled model") from None
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ServingError(f"ONNX Runtime does not load the model: {error}") from error
+
+
 class OnnxRuntime:
     """A compiled model in ONNX Runtime.
 
@@ -50,20 +82,7 @@ class OnnxRuntime:
     """
 
     def __init__(self, model: bytes | Path, threads: int = 1) -> None:
-        try:
-            import onnxruntime as ort  # noqa: PLC0415
-        except ImportError:
-            raise MissingExtraError("serve", "answering with a compiled model") from None
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        try:
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ServingError(f"ONNX Runtime does not load the model: {error}") from error
+        self._session = open_session(model, threads)
         names = [output.name for output in self._session.get_outputs()]
         self._names = names
         self._order = [names.index(name) if name in names else None for name in ("label", "probabilities", "value")]

@@ -31,6 +31,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         threads: Threads for one call of the model.
         max_body_bytes: Longest request body; a longer one is answered with 413.
         max_rows: Most rows that one request may hold.
+        max_header_bytes: Most bytes of a request line with its headers; more are answered with 431.
+        max_in_flight: Requests answered at once; more are refused with 503 and ``Retry-After`` rather than queued.
+        request_seconds: Longest time from a request's first byte to its last; a slower client is cut off.
         access_log: Whether a JSON line per request goes to standard output.
         verify_key: Public key (PEM) that a bundle's signature must verify with before it is loaded; empty: signatures are not asked for.
     """
@@ -41,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: Positive = 1
     max_body_bytes: Positive = 32 * 1024 * 1024
     max_rows: Positive = 100_000
+    max_header_bytes: Positive = 32 * 1024
+    max_in_flight: Positive = 4_096
+    request_seconds: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     access_log: bool = True
     verify_key: str = ""
 

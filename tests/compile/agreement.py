@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 from onnx import TensorProto
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.preprocessing import StandardScaler
 
 from orris.compile.graph import INPUT, LABEL, PROBABILITIES, VALUE, Feature, FloatArray, Frame, Graph, Prediction
 from orris.compile.registry import convert_predictor
+from orris.runtime import open_session
 
 Table = tuple[FloatArray, npt.NDArray[Any]]
 RunGraph = Callable[[Graph, Prediction | Frame, int, FloatArray], dict[str, npt.NDArray[Any]]]
@@ -32,10 +32,7 @@ def run(graph: Graph, result: Prediction | Frame, n_columns: int, rows: FloatArr
         for public, tensor in tensors.items()
         if tensor is not None
     ]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    content = graph.model(n_columns, outputs).SerializeToString()
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = open_session(graph.model(n_columns, outputs).SerializeToString())
     names = [public for _, public, _, _ in outputs]
     return dict(zip(names, session.run(names, {INPUT: rows}), strict=True))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import agreement
 import numpy as np
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
@@ -13,6 +12,7 @@ from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wi
 from orris.compile.graph import INPUT, Feature, FloatArray, Frame, Graph, Prediction
 from orris.compile.registry import convert_predictor
 from orris.schema import Level
+from tests.compile import agreement
 
 TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}
 LABELS = {"iris": np.array(["setosa", "versicolor", "virginica"]), "wine": np.array([-7, 0, 12]), "cancer": np.array([False, True])}

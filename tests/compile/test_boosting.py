@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import agreement
-import branches
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,6 +28,7 @@ from orris.compile import boosting  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
 from orris.schema import UNSEEN, Column, Kind, Schema
 from orris.schema.frames import decode
+from tests.compile import agreement, branches
 
 TOLERANCE = 1e-12
 PLAIN: dict[str, Any] = {"max_depth": 3, "n_estimators": 15, "random_state": 0}

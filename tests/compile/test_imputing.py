@@ -27,7 +27,7 @@ TEXT_NAN = ("word", "text", "kind")
         {"strategy": "most_frequent"},
         {"strategy": "constant"},
         {"strategy": "constant", "fill_value": -7.5},
-        {"strategy": np.nanmax},
+        pytest.param({"strategy": np.nanmax}, id="callable"),
     ],
     ids=str,
 )

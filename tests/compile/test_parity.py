@@ -67,7 +67,7 @@ def shifted(model: onnx.ModelProto, attribute: str) -> bytes:
 def test_thresholds_off_by_one_ulp_are_found() -> None:
     """Training rows alone would not show it on every forest; the rows on thresholds do."""
     model, _ = build(forest(), SCHEMA)
-    with pytest.raises(ParityError, match="labels differ|largest difference"):
+    with pytest.raises(ParityError, match=r"labels differ|largest difference"):
         gate(forest(), shifted(model, "nodes_splits"))
 
 

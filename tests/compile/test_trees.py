@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import agreement
-import branches
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,6 +25,7 @@ from orris.compile.registry import convert_predictor
 from orris.compile.tree_ensemble import last_rounding_below
 from orris.compile.trees import read_tree
 from orris.errors import NotConvertibleError
+from tests.compile import agreement, branches
 
 SINGLE: list[type] = [DecisionTreeClassifier, ExtraTreeClassifier]
 FORESTS: list[type] = [RandomForestClassifier, ExtraTreesClassifier]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,9 +19,10 @@ EXAMPLES = "Examples:  orris serve   ·   orris serve iris:prod --port 9000   ·
 
 
 def serve(
-    model: Annotated[
-        str, typer.Argument(help="NAME, NAME@VERSION, NAME:ALIAS or a bundle's folder [default: the newest of the only model]")
-    ] = "",
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="NAME, NAME@VERSION, NAME:ALIAS or a bundle's folder; the first is the default [default: the only model]"),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1, or ORRIS_HOST]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000, or ORRIS_PORT]")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads for one call of the model [default: 1, or ORRIS_THREADS]")] = None,
@@ -34,8 +35,8 @@ def serve(
     from orris.settings import read_settings  # noqa: PLC0415
 
     settings = read_settings(os.environ, store=store, host=host, port=port, threads=threads, access_log=access_log)
-    engine = load_engine(model, settings)
-    run(engine, settings)
+    references = models or [""]
+    run([(load_engine(reference, settings), reference) for reference in references], settings)
 
 
 def load_engine(model: str, settings: Settings) -> Engine:
@@ -51,47 +52,21 @@ def load_engine(model: str, settings: Settings) -> Engine:
     return Engine.load(folder, threads=settings.threads, max_rows=settings.max_rows)
 
 
-def build(engine: Engine, settings: Settings) -> tuple[Any, Any]:
-    """The ASGI application for a loaded model, and the ``Live`` whose readiness it shows."""
-    from orris.protocols.named import NamedRows  # noqa: PLC0415
-    from orris.protocols.status import problem_document  # noqa: PLC0415
-    from orris.serving.app import App  # noqa: PLC0415
-    from orris.serving.catalog import Live  # noqa: PLC0415
-    from orris.serving.lane import Lane  # noqa: PLC0415
-    from orris.serving.probes import Probes  # noqa: PLC0415
-    from orris.telemetry.logs import RequestLog  # noqa: PLC0415
-    from orris.telemetry.metrics import Metrics  # noqa: PLC0415
-
-    metrics, log = Metrics(), RequestLog(enabled=settings.access_log)
-    live = Live.of(engine, metrics)
-    dialects = {"/api/v1/predict": NamedRows(), "/predict": NamedRows(), "/predict/": NamedRows(with_class=True)}
-    lanes = {
-        route: Lane(dialect, route, live, metrics=metrics, log=log, max_body_bytes=settings.max_body_bytes)
-        for route, dialect in dialects.items()
-    }
-    probes = Probes(live, metrics, problem_document).routes
-
-    def pages() -> Any:
-        from orris.serving.pages import build_pages  # noqa: PLC0415 (FastAPI and pydantic, which most servers never need)
-
-        return build_pages(live, probes=probes, problem=problem_document, predict_routes=tuple(dialects))
-
-    return App(lanes, probes, pages, problem=problem_document, metrics=metrics, log=log), live
-
-
-def run(engine: Engine, settings: Settings) -> None:
+def run(engines: list[tuple[Engine, str]], settings: Settings) -> None:
     """Serve until told to stop."""
+    from orris.cli.assembly import assemble  # noqa: PLC0415
     from orris.serving.server import serve as listen  # noqa: PLC0415
 
-    app, live = build(engine, settings)
+    served = assemble(engines, settings)
 
     def ready(port: int) -> None:
-        _announce(engine, settings.host, port)
+        for engine, _ in engines:
+            _announce(engine, settings.host, port)
 
     def stop() -> None:
-        live.ready = False
+        served.catalog.draining = True
 
-    listen(app, host=settings.host, port=settings.port, on_ready=ready, on_stop=stop)
+    listen(served.app, protocol=served.connection, host=settings.host, port=settings.port, on_ready=ready, on_stop=stop)
 
 
 def _announce(engine: Engine, host: str, port: int) -> None:

@@ -19,9 +19,6 @@ from orris.errors import NotConvertibleError
 def affine(graph: Graph, tensor: str, weights: npt.ArrayLike, bias: npt.ArrayLike) -> str:
     """``tensor @ weights + bias``.
 
-    A ``Gemm``, never a ``MatMul``: ONNX Runtime fuses a ``MatMul`` with a ``Mul`` or ``Div`` by a single number before or after it into
-    one node that keeps the number in float32, as after a scaler of one column.
-
     Args:
         graph: Where the node goes.
         tensor: Float64 ``(n_rows, n_features)``.

@@ -96,21 +96,22 @@ def adaboost_classifier(graph: Graph, estimator: Any, frame: Frame) -> Predictio
     decision = graph.add("Div", add_votes(graph, frame.tensor, trees), total)
     if len(classes) > 2:
         share = graph.add("Div", decision, graph.constant(float(len(classes) - 1)))
-        return Prediction(label=add_largest(graph, decision), probabilities=graph.add("Softmax", share, axis=1))
-    # Not a MatMul by (-1, 1): ONNX Runtime would fuse it with the division and keep the divisor in float32.
+        return Prediction(label=add_largest(graph, decision), probabilities=graph.add("Softmax", share, axis=1), decision=decision)
     first, second = graph.add("Split", decision, outputs=2, axis=1, num_outputs=2)
     score = graph.add("Sub", second, first)
-    label = graph.cast(graph.add("Greater", _column(graph, score), graph.constant(0.0, np.float64)), TensorProto.INT64)
+    margin = _column(graph, score)
+    label = graph.cast(graph.add("Greater", margin, graph.constant(0.0, np.float64)), TensorProto.INT64)
     halves = graph.add("Mul", score, graph.constant([[-0.5, 0.5]], np.float64))
-    return Prediction(label=label, probabilities=graph.add("Softmax", halves, axis=1))
+    return Prediction(label=label, probabilities=graph.add("Softmax", halves, axis=1), decision=margin)
 
 
 def _classify(graph: Graph, estimator: Any, raw: str, positive: str) -> Prediction:
     probabilities = _inverse_link(graph, estimator, raw)
     if len(estimator.classes_) > 2:
-        return Prediction(label=add_largest(graph, raw), probabilities=probabilities)
-    label = graph.cast(graph.add(positive, _column(graph, raw), graph.constant(0.0, np.float64)), TensorProto.INT64)
-    return Prediction(label=label, probabilities=probabilities)
+        return Prediction(label=add_largest(graph, raw), probabilities=probabilities, decision=raw)
+    decision = _column(graph, raw)
+    label = graph.cast(graph.add(positive, decision, graph.constant(0.0, np.float64)), TensorProto.INT64)
+    return Prediction(label=label, probabilities=probabilities, decision=decision)
 
 
 def _inverse_link(graph: Graph, estimator: Any, raw: str) -> str:

@@ -14,9 +14,18 @@ import numpy as np
 import onnx
 import sklearn
 from onnx import TensorProto
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
+)
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the two halving searches importable)
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
@@ -29,7 +38,10 @@ from orris.errors import NotConvertibleError
 from orris.schema import Column, Kind, Schema
 
 SEARCHES = (GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV)
-_HAND_ON = (Pipeline, *SEARCHES, TransformedTargetRegressor)
+_ENSEMBLES = (CalibratedClassifierCV, StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor)
+_HAND_ON = (Pipeline, *SEARCHES, TransformedTargetRegressor, FrozenEstimator, *_ENSEMBLES)
+"""They give their rows to other estimators as they are."""
+
 _TAKE_CODES = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
 _CAST_TO_SINGLE = ("DecisionTree", "ExtraTree", "RandomForest")
 
@@ -100,7 +112,7 @@ def predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def transform(graph: Graph, estimator: Any, frame: Frame) -> Frame:
     """Append a transformer, and name its columns as ``set_output`` has it: an array's columns have no names."""
     out = convert_transformer(graph, estimator, frame)
-    if isinstance(estimator, (Pipeline, *SEARCHES)):
+    if isinstance(estimator, (Pipeline, FrozenEstimator, *SEARCHES)):
         return out
     own = getattr(estimator, "_sklearn_output_config", {}).get("transform")
     if (own or sklearn.get_config()["transform_output"]) == "default":
@@ -143,6 +155,18 @@ def search_transform(graph: Graph, search: Any, frame: Frame) -> Frame:
 def search_predict(graph: Graph, search: Any, frame: Frame) -> Prediction:
     """The best estimator found."""
     return predict(graph, _best(search), frame)
+
+
+@transformer(FrozenEstimator)
+def frozen_transform(graph: Graph, frozen: Any, frame: Frame) -> Frame:
+    """The estimator inside."""
+    return transform(graph, frozen.estimator, frame)
+
+
+@predictor(FrozenEstimator)
+def frozen_predict(graph: Graph, frozen: Any, frame: Frame) -> Prediction:
+    """The estimator inside."""
+    return predict(graph, frozen.estimator, frame)
 
 
 def _best(search: Any) -> Any:

@@ -14,6 +14,7 @@ from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassi
 
 from orris.compile.composition import predict
 from orris.compile.graph import Feature, Frame, Graph, Prediction, unnamed
+from orris.compile.levels import values
 from orris.compile.registry import predictor
 from orris.errors import NotConvertibleError
 
@@ -67,22 +68,32 @@ def voting_regressor(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
 
 @predictor(StackingClassifier, StackingRegressor)
 def stacking(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
-    """The final estimator over the others' probabilities (two classes: the second's) or values, and the input if passed through."""
-    if ensemble.passthrough and (frame.sparse or frame.coded):
+    """The final estimator over what the others answer, as ``stack_method_`` says, and the input if passed through."""
+    passed = values(graph, frame) if ensemble.passthrough else frame
+    if ensemble.passthrough and (passed.sparse or passed.coded):
         raise NotConvertibleError(f"{type(ensemble).__name__} passes through columns that are no plain numbers")
-    axis = graph.constant([1], np.int64)
-    n_classes = len(getattr(ensemble, "classes_", ()))
-    parts = []
     methods = [method for method in ensemble.stack_method_ if method is not None]
-    for estimator, method in zip(ensemble.estimators_, methods, strict=True):
-        member = predict(graph, estimator, frame)
-        if method == "predict_proba":
-            tensor = _wanted(member.probabilities, ensemble, "probabilities")
-            part = Frame(tensor, (Feature(),) * n_classes)
-            parts.append(graph.take(part, [1]) if n_classes == 2 else part)
-        elif method == "predict" and member.value is not None:
-            parts.append(Frame(graph.add("Unsqueeze", member.value, axis), (Feature(),)))
-        else:
-            raise NotConvertibleError(f"{type(ensemble).__name__} stacks the {method} of {type(estimator).__name__}")
-    joined = graph.concat([*parts, frame] if ensemble.passthrough else parts)
+    parts = [_stacked(graph, ensemble, *pair, frame) for pair in zip(ensemble.estimators_, methods, strict=True)]
+    joined = graph.concat([*parts, passed] if ensemble.passthrough else parts)
     return predict(graph, ensemble.final_estimator_, unnamed(joined))
+
+
+def _stacked(graph: Graph, ensemble: Any, estimator: Any, method: str, frame: Frame) -> Frame:
+    """What one estimator gives the final one: two classes count once, by the second's score or probability."""
+    member = predict(graph, estimator, frame)
+    n_classes = len(getattr(ensemble, "classes_", ()))
+    if method == "predict_proba":
+        part = Frame(_wanted(member.probabilities, ensemble, "probabilities"), (Feature(),) * n_classes)
+        return graph.take(part, [1]) if n_classes == 2 else part
+    if method == "decision_function" and n_classes > 2:
+        return Frame(_wanted(member.decision, ensemble, "decision function"), (Feature(),) * n_classes)
+    if method == "decision_function":
+        column = _wanted(member.decision, ensemble, "decision function")
+    elif member.value is not None:
+        column = member.value
+    else:
+        classes = np.asarray(estimator.classes_)
+        if classes.dtype.kind not in "iuf":
+            raise NotConvertibleError(f"{type(ensemble).__name__} stacks labels of {type(estimator).__name__} that are no numbers")
+        column = graph.add("Gather", graph.constant(classes, np.float64), _wanted(member.label, ensemble, "label"), axis=0)
+    return Frame(graph.add("Unsqueeze", column, graph.constant([1], np.int64)), (Feature(),))

@@ -20,6 +20,8 @@ MODULES = (
     "naive_bayes",
     "neighbors",
     "svm",
+    "calibration",
+    "multiclass",
 )
 """Modules of ``orris.compile`` that hold converters."""
 

@@ -87,12 +87,15 @@ class Prediction:
     Attributes:
         label: Classification: int64 ``(n_rows,)``, position in the estimator's ``classes_``.
         probabilities: Classification with ``predict_proba``: float64 ``(n_rows, n_classes)``.
+        decision: Classification, where an estimator around this one may ask for it: ``decision_function``, float64 ``(n_rows,)`` for two
+            classes, else ``(n_rows, n_classes)``.
         value: Regression: float64 ``(n_rows,)``.
     """
 
     label: str | None = None
     probabilities: str | None = None
     value: str | None = None
+    decision: str | None = None
 
 
 @dataclass
@@ -126,28 +129,9 @@ class Graph:
 
     def add(self, op: str, *inputs: str, domain: str = "", outputs: int = 1, **attributes: Any) -> Any:
         """Append a node; returns its output's name, or a tuple of names when ``outputs > 1``."""
-        if op in {"Mul", "Div"}:
-            inputs = self._away_from_one(op, inputs)
         names = [self.name(op.lower()) for _ in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, domain=domain, **attributes))
         return names[0] if outputs == 1 else tuple(names)
-
-    def _away_from_one(self, op: str, inputs: tuple[str, ...]) -> tuple[str, ...]:
-        """The operands of ``op``, such that ONNX Runtime does not take them for ``x * 1`` or ``x / 1``.
-
-        Its optimizer drops a lone constant that is 1 after rounding to float32, so also 1 + 1e-9. Both operands are doubled or halved
-        instead, which is exact and leaves the result as it was.
-        """
-        for position, other in ((1, 0), (0, 1)) if op == "Mul" else ((1, 0),):
-            stored = self.initializers.get(inputs[position])
-            if stored is None or stored.data_type != TensorProto.DOUBLE or int(np.prod(stored.dims)) != 1:
-                continue
-            value = numpy_helper.to_array(stored)
-            if np.float32(value.item()) == 1.0 and value.item() != 1.0:
-                away = self.constant(value * 2.0 if op == "Div" else value / 2.0)
-                doubled = self.add("Mul", inputs[other], self.constant(2.0, np.float64))
-                return (doubled, away) if position == 1 else (away, doubled)
-        return inputs
 
     def cast(self, tensor: str, to: int) -> str:
         """``Cast`` to an ``onnx.TensorProto`` element type."""
@@ -176,7 +160,8 @@ class Graph:
             return
         inverse = feature.inverse or (lambda values: values)
         unique = np.unique(thresholds)
-        single = unique.astype(np.float32)
+        with np.errstate(over="ignore"):
+            single = unique.astype(np.float32)
         spread = [
             unique,
             np.nextafter(unique, -np.inf),
@@ -198,17 +183,40 @@ class Graph:
         """
         for tensor, public, _, _ in outputs:
             self.nodes.append(helper.make_node("Identity", [tensor], [public]))
+        nodes, used = _needed(self.nodes, [public for _, public, _, _ in outputs])
         graph = helper.make_graph(
-            self.nodes,
+            nodes,
             "orris",
             [helper.make_tensor_value_info(INPUT, TensorProto.DOUBLE, ["n_rows", n_columns])],
             [helper.make_tensor_value_info(public, kind, list(shape)) for _, public, kind, shape in outputs],
-            list(self.initializers.values()),
+            [stored for name, stored in self.initializers.items() if name in used],
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in sorted(self.opsets.items())]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="orris")
         onnx.checker.check_model(model)
         return model
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], set[str]]:
+    """The nodes that the outputs depend on, in their order, and the names they use: ONNX Runtime would run the others too."""
+    used = set(outputs)
+    kept = []
+    for node in reversed(nodes):
+        if used.intersection(node.output):
+            used |= _inputs(node)
+            kept.append(node)
+    return kept[::-1], used
+
+
+def _inputs(node: onnx.NodeProto) -> set[str]:
+    """Names a node reads, also those that its subgraphs read."""
+    names = set(node.input)
+    for attribute in node.attribute:
+        for subgraph in [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs:
+            names |= {output.name for output in subgraph.output}
+            for inner in subgraph.node:
+                names |= _inputs(inner)
+    return names
 
 
 def unnamed(frame: Frame) -> Frame:

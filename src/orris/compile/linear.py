@@ -51,6 +51,11 @@ def _decision(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, str, int
     return arithmetic.second_if(graph, graph.add("Less", negated, graph.constant(0.0))), negated, n_classes
 
 
+def _decided(graph: Graph, scores: str, n_classes: int) -> str:
+    """``decision_function``, from the scores of ``_decision``."""
+    return arithmetic.flat(graph, str(graph.add("Neg", scores))) if n_classes == 2 else scores
+
+
 def _one_versus_rest(graph: Graph, scores: str, n_classes: int) -> str:
     """``LinearClassifierMixin._predict_proba_lr`` of the scores of ``_decision``."""
     if n_classes == 2:
@@ -67,47 +72,47 @@ def _one_versus_rest(graph: Graph, scores: str, n_classes: int) -> str:
 )
 def label_only(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A linear classifier without ``predict_proba``."""
-    label, _, _ = _decision(graph, estimator, frame)
-    return Prediction(label=label)
+    label, scores, n_classes = _decision(graph, estimator, frame)
+    return Prediction(label=label, decision=_decided(graph, scores, n_classes))
 
 
 @predictor(lm.LogisticRegression, lm.LogisticRegressionCV)
 def logistic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Logistic regression: binary, multinomial, or (scikit-learn before 1.8) one-vs-rest."""
     label, scores, n_classes = _decision(graph, estimator, frame)
+    decision = _decided(graph, scores, n_classes)
     mode = getattr(estimator, "multi_class", "auto")  # the parameter is gone since scikit-learn 1.8
     if mode == "multinomial" and n_classes == 2:
         both = graph.add("Mul", scores, graph.constant([[1.0, -1.0]]))
-        return Prediction(label=label, probabilities=graph.add("Softmax", both, axis=1))
+        return Prediction(label=label, probabilities=graph.add("Softmax", both, axis=1), decision=decision)
     if n_classes == 2 or mode == "ovr" or (mode != "multinomial" and estimator.solver == "liblinear"):
-        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes))
-    return Prediction(label=label, probabilities=graph.add("Softmax", scores, axis=1))
+        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes), decision=decision)
+    return Prediction(label=label, probabilities=graph.add("Softmax", scores, axis=1), decision=decision)
 
 
 @predictor(LinearDiscriminantAnalysis)
 def discriminant(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Linear discriminant analysis, any solver."""
     label, scores, n_classes = _decision(graph, estimator, frame)
-    if n_classes == 2:
-        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes))
-    return Prediction(label=label, probabilities=graph.add("Softmax", scores, axis=1))
+    probabilities = _one_versus_rest(graph, scores, n_classes) if n_classes == 2 else graph.add("Softmax", scores, axis=1)
+    return Prediction(label=label, probabilities=probabilities, decision=_decided(graph, scores, n_classes))
 
 
 @predictor(lm.SGDClassifier)
 def stochastic_gradient(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SGDClassifier``: probabilities for ``log_loss`` and ``modified_huber``, the label alone for other losses."""
     label, scores, n_classes = _decision(graph, estimator, frame)
+    decision = _decided(graph, scores, n_classes)
     if estimator.loss == "log_loss":
-        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes))
+        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes), decision=decision)
     if estimator.loss != "modified_huber":
-        return Prediction(label=label)
+        return Prediction(label=label, decision=decision)
     if n_classes == 2:
         scores = graph.add("Neg", scores)
     clipped = graph.add("Clip", scores, graph.constant(-1.0), graph.constant(1.0))
     halved = graph.add("Div", graph.add("Add", clipped, graph.constant(1.0)), graph.constant(2.0))
-    if n_classes == 2:
-        return Prediction(label=label, probabilities=arithmetic.complement_and(graph, halved))
-    return Prediction(label=label, probabilities=arithmetic.normalised(graph, halved, n_classes))
+    spread = arithmetic.complement_and(graph, halved) if n_classes == 2 else arithmetic.normalised(graph, halved, n_classes)
+    return Prediction(label=label, probabilities=spread, decision=decision)
 
 
 def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> str:

@@ -34,10 +34,22 @@ _FAMILIES: dict[str, Family] = {
 
 
 def family(pipeline: Any) -> Family:
-    """Which tolerance applies to a fitted pipeline, by its last step."""
-    while hasattr(pipeline, "steps"):
-        pipeline = pipeline.steps[-1][1]
-    name = type(pipeline).__name__.removesuffix("Classifier").removesuffix("Regressor")
+    """Which tolerance applies to a fitted pipeline, by the model that answers in the end.
+
+    A search is as its best estimator. A forest under a transformed target is a ``tree``: the inverse may hold an exponential, whose last
+    bit may differ.
+    """
+    if hasattr(pipeline, "steps"):
+        return family(pipeline.steps[-1][1])
+    if hasattr(pipeline, "best_estimator_"):
+        return family(pipeline.best_estimator_)
+    name = type(pipeline).__name__
+    if name == "FrozenEstimator":
+        return family(pipeline.estimator)
+    if name == "TransformedTargetRegressor":
+        inner = family(pipeline.regressor_)
+        return "tree" if inner == "forest" else inner
+    name = name.removesuffix("Classifier").removesuffix("Regressor")
     if name in _FAMILIES:
         return _FAMILIES[name]
     module = type(pipeline).__module__

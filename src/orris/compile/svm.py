@@ -103,11 +103,39 @@ def _label(graph: Graph, estimator: Any, decisions: str, n_classes: int) -> str:
         return arithmetic.largest(graph, arithmetic.affine(graph, won, first - second, second.sum(axis=0)))
     if estimator.decision_function_shape == "ovo":
         raise NotConvertibleError(f"{type(estimator).__name__} refuses to predict with break_ties and decision_function_shape='ovo'")
-    won = graph.cast(graph.add("GreaterOrEqual", decisions, graph.constant(0.0)), TensorProto.DOUBLE)
-    votes = arithmetic.affine(graph, won, first - second, second.sum(axis=0))
-    confidence = graph.add("MatMul", decisions, graph.constant(first - second))
+    return arithmetic.largest(graph, _confidences(graph, decisions, n_classes))
+
+
+def _confidences(graph: Graph, decisions: str, n_classes: int) -> str:
+    """``decision_function`` of more than two classes with the shape 'ovr': float64 ``(n_rows, n_classes)``."""
+    second_won = graph.cast(graph.add("Less", decisions, graph.constant(0.0)), TensorProto.DOUBLE)
+    return one_versus_one(graph, second_won, str(graph.add("Neg", decisions)), n_classes)
+
+
+def one_versus_one(graph: Graph, second_won: str, confidences: str, n_classes: int) -> str:
+    """``sklearn.utils.multiclass._ovr_decision_function``: votes, and less than a third of one for confidence.
+
+    Args:
+        graph: Where the nodes go.
+        second_won: Float64 ``(n_rows, n_pairs)``, 1 where a pair's second class was predicted, else 0.
+        confidences: Float64 ``(n_rows, n_pairs)``, in the second class.
+        n_classes: Number of classes; pairs are in the order of ``itertools.combinations``.
+
+    Returns:
+        Name of a float64 tensor ``(n_rows, n_classes)``.
+    """
+    first, second = _incidence(n_classes)
+    votes = arithmetic.affine(graph, second_won, second - first, first.sum(axis=0))
+    confidence = arithmetic.affine(graph, confidences, second - first, 0.0)
     bound = graph.add("Mul", graph.add("Add", graph.add("Abs", confidence), graph.constant(1.0)), graph.constant(3.0))
-    return arithmetic.largest(graph, graph.add("Add", votes, graph.add("Div", confidence, bound)))
+    return str(graph.add("Add", votes, graph.add("Div", confidence, bound)))
+
+
+def _decided(graph: Graph, estimator: Any, decisions: str, n_classes: int) -> str | None:
+    """``decision_function``, unless it has a column for each pair."""
+    if n_classes == 2:
+        return arithmetic.flat(graph, str(graph.add("Neg", decisions)))
+    return None if estimator.decision_function_shape == "ovo" else _confidences(graph, decisions, n_classes)
 
 
 @predictor(SVC, NuSVC)
@@ -117,11 +145,12 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     kernel = _kernel(graph, estimator, frame)
     decisions = arithmetic.affine(graph, kernel, _pairwise_weights(estimator, n_classes), estimator._intercept_)
     label = _label(graph, estimator, decisions, n_classes)
+    decided = _decided(graph, estimator, decisions, n_classes)
     if not hasattr(estimator, "predict_proba") or not estimator._probA.size:
-        return Prediction(label=label)
+        return Prediction(label=label, decision=decided)
     if n_classes > _MAX_COUPLED_CLASSES:
         raise NotConvertibleError(f"probabilities of {type(estimator).__name__} are converted up to {_MAX_COUPLED_CLASSES} classes")
-    return Prediction(label=label, probabilities=_coupled(graph, _platt(graph, estimator, decisions), n_classes))
+    return Prediction(label=label, probabilities=_coupled(graph, _platt(graph, estimator, decisions), n_classes), decision=decided)
 
 
 def _platt(graph: Graph, estimator: Any, decisions: str) -> str:

@@ -15,8 +15,13 @@ import msgspec
 from orris.errors import OrrisError, Problem
 from orris.protocols.status import problem
 from orris.runtime import Answers
+from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked, Reply
+from orris.serving.exchange import Asked, Headers, Reply, require_json
+from orris.serving.mount import Mount, PredictRoute
+
+WITH_CLASS = "/predict/"
+"""The route whose answers also carry ``predicted_class``."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -42,25 +47,46 @@ class AnswerList(msgspec.Struct, omit_defaults=True, gc=False):
     warnings: list[dict[str, Any]] | None = None
 
 
+def mount(slot: Slot, default: bool) -> Mount:
+    """Orris' own routes for a model; the default model's also name none."""
+    name = slot.name
+    routes = [PredictRoute(f"/api/v1/models/{name}/predict", "/api/v1/models/{model}/predict", NamedRows())]
+    routes += [
+        PredictRoute(
+            f"/api/v1/models/{name}/versions/{live.version}/predict",
+            "/api/v1/models/{model}/versions/{version}/predict",
+            NamedRows(),
+            live.version,
+        )
+        for live in slot.loaded()
+    ]
+    if default:
+        routes += [
+            PredictRoute(path, path, NamedRows(with_class=path == "/predict/")) for path in ("/api/v1/predict", "/predict", "/predict/")
+        ]
+    return Mount(tuple(routes))
+
+
 @dataclass(frozen=True, slots=True)
 class NamedRows:
     """The dialect; ``with_class`` adds ``predicted_class``, the label, for callers of ``/predict/``."""
 
     with_class: bool = False
 
-    def read(self, engine: Engine, body: bytes) -> Asked:
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
         """Rows by name."""
+        require_json(headers)
         return Asked(*engine.reader.read(body))
 
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> bytes:
+    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """One answer, or a list of them."""
         version = engine.manifest.version
         told = [{"row": w.row, "column": w.column, "problem": w.problem} for w in warnings] or None
         if asked.single:
             answer = self._answers(engine, answers)[0]
             answer.request_id, answer.model_version, answer.warnings = request_id, version, told
-            return _encode(answer)
-        return _encode(AnswerList(self._answers(engine, answers), request_id, version, told))
+            return Reply(200, _encode(answer))
+        return Reply(200, _encode(AnswerList(self._answers(engine, answers), request_id, version, told)))
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """A problem document."""

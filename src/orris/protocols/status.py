@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from orris.errors import BodyError, MediaTypeError, NotFoundError, NotReadyError, OrrisError, RowError, TooLargeError
+from orris.errors import BodyError, MediaTypeError, NotFoundError, NotReadyError, OrrisError, OverloadedError, RowError, TooLargeError
 from orris.serving.exchange import PROBLEM_JSON, Reply
 
 STATUS: dict[type[OrrisError], int] = {
@@ -17,6 +17,7 @@ STATUS: dict[type[OrrisError], int] = {
     MediaTypeError: 415,
     RowError: 422,
     NotReadyError: 503,
+    OverloadedError: 503,
 }
 """Every error that a client may be told about; all others are 500, with a request id and nothing else."""
 

@@ -161,7 +161,7 @@ def _category(column: Column, value: Any) -> float | str:
     if type(value) is not wanted:
         return f"one of the column's levels is needed, as {'text' if wanted is str else 'an integer'}, not {_name(value)}"
     try:
-        return float(column.levels.index(value))  # type: ignore[arg-type]
+        return float(column.levels.index(value))
     except ValueError:
         return UNSEEN if column.unseen else "not one of the levels that the model knows; see /api/v1/model/info for them"
 

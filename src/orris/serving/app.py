@@ -1,15 +1,16 @@
-"""The ASGI application: predict routes go to the fast lane, probes are answered at once, everything else goes to the pages."""
+"""The ASGI application: predict routes go to their doors, probes are answered at once, everything else goes to the pages."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from time import perf_counter, time
 from typing import Any
 
 from orris.serving.exchange import ProblemDocument, Reply, request_id_of, send_reply
-from orris.serving.lane import Lane, Scope
+from orris.serving.lane import Scope, pass_through
+from orris.serving.mount import Switchboard
 from orris.serving.probes import Probe
 from orris.telemetry.logs import Line, RequestLog
 from orris.telemetry.metrics import Metrics
@@ -20,11 +21,10 @@ logger = logging.getLogger(__name__)
 
 
 class App:
-    """Dispatches requests, and sees to it that every one gets a request id, is counted and is logged.
+    """Dispatches requests that did not go through a door, and sees to it that every one gets a request id, is counted and is logged.
 
     Args:
-        lanes: The fast lane of each predict route, by path.
-        probes: What answers GET at once, by path.
+        routes: The doors of predict routes and what answers GET at once; changed in place as models come and go.
         build_pages: Makes the ASGI application for all other routes; called when the first of them is asked for.
         problem: Writes the answer to a request that no route takes.
         metrics: Where requests are counted.
@@ -33,16 +33,14 @@ class App:
 
     def __init__(
         self,
-        lanes: Mapping[str, Lane],
-        probes: Mapping[str, Probe],
+        routes: Switchboard,
         build_pages: Callable[[], Any],
         *,
         problem: ProblemDocument,
         metrics: Metrics,
         log: RequestLog,
     ) -> None:
-        self._lanes = dict(lanes)
-        self._probes = dict(probes)
+        self._routes = routes
         self._build_pages = build_pages
         self._pages: asyncio.Future[Any] | None = None
         self._problem = problem
@@ -52,9 +50,9 @@ class App:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """One connection's request, or the server's lifespan."""
         if scope["type"] == "http":
-            lane = self._lanes.get(scope["path"])
-            if lane is not None and scope["method"] == "POST":
-                await lane(scope, receive, send)
+            door = self._routes.doors.get(scope["path"].encode())
+            if door is not None and scope["method"] == "POST":
+                await pass_through(door, scope, receive, send)
             else:
                 await self._observed(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -105,18 +103,26 @@ class App:
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
         """Answer a request that is not for the fast lane; returns its route template."""
         path, method = scope["path"], scope["method"]
-        if path in self._lanes:
-            await send_reply(send, self._problem(405, request_id, "this route answers POST"), (b"allow", b"POST"))
-            return str(path)
-        probe = self._probes.get(path)
+        door = self._routes.doors.get(path.encode())
+        if door is not None:
+            await send_reply(send, self._told(path, 405, request_id, "this route answers POST"), (b"allow", b"POST"))
+            return door.route
+        probe = self._routes.probes.get(path)
         if probe is not None:
             reply = self._probed(probe, method, headers, request_id)
             if reply is not None:
                 await send_reply(send, reply)
                 return str(path)
+        if self._routes.error_of(path) is not None:
+            await send_reply(send, self._told(path, 404, request_id, f"there is no {path[:200]} here"))
+            return "(unmatched)"
         pages = await self._pages_ready()
         await pages(scope, receive, send)
         return _route(scope)
+
+    def _told(self, path: str, status: int, request_id: str, detail: str) -> Reply:
+        """A refusal in the shape of the path's protocol."""
+        return (self._routes.error_of(path) or self._problem)(status, request_id, detail)
 
     def _probed(self, probe: Probe, method: str, headers: dict[bytes, bytes], request_id: str) -> Reply | None:
         if method not in {"GET", "HEAD"}:

@@ -1,24 +1,130 @@
-"""Which versions are live."""
+"""Which models and versions are live, in what order they were, and which one answers.
+
+A *slot* is a model's name and the version that answers for it. A swap puts another version into the slot between two ticks of the loop:
+requests that are being answered keep the version that they started with.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
+from orris.errors import NotFoundError, NotReadyError
+from orris.serving.batching import Batcher
 from orris.serving.engine import Engine
 from orris.telemetry.metrics import Metrics, ModelCounts
 
+MAX_HISTORY = 2
+"""Versions kept loaded behind the one that answers, for a rollback in one call."""
 
-@dataclass(slots=True)
+
+@dataclass(slots=True, eq=False)
 class Live:
-    """A version that answers, and where its answers are counted. ``ready`` goes down first when the server stops."""
+    """A loaded version: what answers, what queues in front of it, and where its answers are counted."""
 
     engine: Engine
     counts: ModelCounts
-    ready: bool = True
+    batcher: Batcher
 
     @classmethod
     def of(cls, engine: Engine, metrics: Metrics) -> Live:
         """A version that starts to answer."""
         manifest = engine.manifest
         info = {"format": manifest.model_file.removeprefix("model."), "strategy": manifest.verdict.strategy, "digest": manifest.digest[:12]}
-        return cls(engine, metrics.model(manifest.name, manifest.version, engine.text_labels, info))
+        return cls(engine, metrics.model(manifest.name, manifest.version, engine.text_labels, info), Batcher(engine))
+
+    @property
+    def version(self) -> str:
+        """The version."""
+        return self.engine.manifest.version
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """A model's name, the version that answers for it, and the others that are loaded.
+
+    Attributes:
+        name: The model's name.
+        live: The version that answers; ``None`` after an unload.
+        pinned: Versions that were asked for by number and stay loaded, by version.
+        history: Versions that answered before, latest last.
+        reference: What the slot follows: ``NAME``, ``NAME:ALIAS`` or ``NAME@VERSION``.
+    """
+
+    name: str
+    live: Live | None = None
+    pinned: dict[str, Live] = field(default_factory=dict)
+    history: list[Live] = field(default_factory=list)
+    reference: str = ""
+
+    def current(self) -> Live:
+        """The version that answers; raises ``NotReadyError`` after an unload."""
+        if self.live is None:
+            raise NotReadyError(f"model '{self.name}' is not loaded")
+        return self.live
+
+    def version(self, version: str) -> Live:
+        """A loaded version; raises ``NotFoundError`` if it is not loaded."""
+        for live in self.loaded():
+            if live.version == version:
+                return live
+        loaded = ", ".join(live.version for live in self.loaded()) or "none"
+        raise NotFoundError(f"version '{version[:128]}' of model '{self.name}' is not loaded; loaded: {loaded}")
+
+    def loaded(self) -> Iterator[Live]:
+        """The version that answers, then the pinned ones."""
+        if self.live is not None:
+            yield self.live
+        yield from (live for live in self.pinned.values() if live is not self.live)
+
+    def swap(self, live: Live) -> Live | None:
+        """Let another version answer; returns the one that did."""
+        before, self.live = self.live, live
+        if before is not None and before is not live:
+            self.history = [*(old for old in self.history if old is not live), before][-MAX_HISTORY:]
+        return before
+
+    def roll_back(self) -> Live:
+        """Let the version before answer again; raises ``NotFoundError`` if none is kept."""
+        if not self.history:
+            raise NotFoundError(f"model '{self.name}' has no version before {self.current().version} in this process")
+        self.live = self.history.pop()
+        return self.live
+
+
+class Catalog:
+    """The slots of a process, and whether it takes requests."""
+
+    def __init__(self) -> None:
+        self._slots: dict[str, Slot] = {}
+        self.draining = False
+
+    def add(self, live: Live, reference: str = "") -> Slot:
+        """Load a version: the first of its name answers for it, further ones are pinned beside it."""
+        name = live.engine.manifest.name
+        slot = self._slots.setdefault(name, Slot(name, reference=reference or name))
+        if slot.live is None:
+            slot.live = live
+        slot.pinned[live.version] = live
+        return slot
+
+    def slot(self, name: str) -> Slot:
+        """A model; raises ``NotFoundError``."""
+        slot = self._slots.get(name)
+        if slot is None:
+            raise NotFoundError(f"there is no model '{name[:128]}' here; there are {', '.join(self._slots) or 'none'}")
+        return slot
+
+    @property
+    def default(self) -> Slot:
+        """The first model: the one of routes that name none."""
+        return next(iter(self._slots.values()))
+
+    def __iter__(self) -> Iterator[Slot]:
+        """All models, in the order in which they were asked for."""
+        return iter(self._slots.values())
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model answers, and the server is not draining."""
+        return not self.draining and bool(self._slots) and all(slot.live is not None for slot in self)

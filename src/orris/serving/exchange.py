@@ -1,32 +1,46 @@
-"""The seam between the server and the protocols: a dialect reads a body into encoded rows, and writes answers as bytes."""
+"""The seam between the server and the protocols.
+
+A *dialect* reads a body into encoded rows and writes answers as bytes. An *exchange* is one request on its way through: the door that a
+connection or an ASGI server hands it to asks the model, and finishes it with a reply.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from orris.errors import OrrisError, Problem
+from orris.errors import MediaTypeError, OrrisError, Problem
 from orris.runtime import Answers
 from orris.serving.engine import Engine
 
 FloatArray = npt.NDArray[np.float64]
+Headers = Mapping[bytes, bytes]
 
 JSON = b"application/json"
 PROBLEM_JSON = b"application/problem+json"
+TEXT = b"text/plain; charset=utf-8"
 
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
 class Asked(NamedTuple):
-    """What a body asks for: encoded rows, float64 ``(n_rows, n_columns)``, and whether it was one row rather than a list."""
+    """What a body asks for.
+
+    Attributes:
+        rows: Encoded rows, float64 ``(n_rows, n_columns)``.
+        single: It was one row rather than a list.
+        context: Whatever the dialect needs again to write the answer.
+    """
 
     rows: FloatArray
-    single: bool
+    single: bool = False
+    context: Any = None
 
 
 class Reply(NamedTuple):
@@ -38,28 +52,44 @@ class Reply(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
 
 
+class Dialect(Protocol):
+    """A protocol that is served. It translates, and does nothing else; it may be called from several threads."""
+
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
+        """The rows that a body asks about; raises ``BodyError``, ``MediaTypeError`` or ``RowError``."""
+
+    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
+        """The answer."""
+
+    def refuse(self, error: OrrisError, request_id: str) -> Reply:
+        """The answer to a request that cannot be answered."""
+
+
+class Exchange:
+    """One request: its body and headers, and ``finish``, which hands the reply to whoever is waiting."""
+
+    __slots__ = ("body", "headers", "request_id", "started")
+
+    def __init__(self, body: bytes, headers: Headers) -> None:
+        self.body = body
+        self.headers = headers
+        self.request_id = request_id_of(headers.get(b"x-request-id"))
+        self.started = perf_counter()
+
+    def finish(self, reply: Reply) -> None:
+        """Send the reply; called once, on the loop's thread."""
+        raise NotImplementedError
+
+
 ProblemDocument = Callable[[int, str, str], Reply]
 """``(status, request id, detail)`` -> the reply to a request that cannot be answered."""
 
 
 async def send_reply(send: Any, reply: Reply, *headers: tuple[bytes, bytes]) -> None:
-    """Hand a reply to the ASGI server."""
+    """Hand a reply to an ASGI server."""
     sent = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *headers, *reply.headers]
     await send({"type": "http.response.start", "status": reply.status, "headers": sent})
     await send({"type": "http.response.body", "body": reply.body})
-
-
-class Dialect(Protocol):
-    """A protocol that is served. It translates, and does nothing else."""
-
-    def read(self, engine: Engine, body: bytes) -> Asked:
-        """The rows that a body asks about; raises ``BodyError`` or ``RowError``."""
-
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> bytes:
-        """The answer's body."""
-
-    def refuse(self, error: OrrisError, request_id: str) -> Reply:
-        """The answer to a request that cannot be answered."""
 
 
 def request_id_of(given: bytes | None) -> str:
@@ -67,3 +97,21 @@ def request_id_of(given: bytes | None) -> str:
     if given is not None and _SANE_REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
     return os.urandom(16).hex()
+
+
+def require_json(headers: Headers) -> None:
+    """Raise ``MediaTypeError`` unless the body says that it is JSON in UTF-8, or says nothing."""
+    content_type = headers.get(b"content-type", b"")
+    if content_type in {b"application/json", b""}:
+        return
+    kind, charset = media_type(content_type)
+    if kind not in {"application/json", "text/json"} and not kind.endswith("+json"):
+        raise MediaTypeError(f"content type '{kind[:100]}' is not read here; send JSON with  Content-Type: application/json")
+    if charset not in {"", "utf-8", "utf8"}:
+        raise MediaTypeError(f"charset '{charset[:100]}' is not read here; send JSON as UTF-8")
+
+
+def media_type(content_type: bytes) -> tuple[str, str]:
+    """The media type and the charset of a ``content-type`` header, both lower case; an absent charset is empty."""
+    kind, _, parameters = content_type.decode("latin-1").lower().partition(";")
+    return kind.strip(), parameters.partition("charset=")[2].split(";")[0].strip(' "')

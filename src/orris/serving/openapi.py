@@ -13,7 +13,7 @@ from orris.serving.engine import Engine
 JsonObject = dict[str, Any]
 
 
-def document(app: FastAPI, engine: Engine, predict_routes: tuple[str, ...]) -> JsonObject:
+def document(app: FastAPI, engine: Engine, predict_routes: list[str]) -> JsonObject:
     """The document for the loaded model."""
     manifest = engine.manifest
     described = get_openapi(

@@ -14,8 +14,9 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from orris.schema.documents import describe_column
-from orris.serving.catalog import Live
+from orris.serving.catalog import Catalog, Live
 from orris.serving.exchange import ProblemDocument, Reply
+from orris.serving.mount import Switchboard
 from orris.serving.openapi import document
 from orris.serving.probes import Probe
 from orris.version import __version__
@@ -44,24 +45,28 @@ SwaggerUIBundle({url: location.pathname.replace(/docs\\/?$/, "") + "openapi.json
 _DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
-def build_pages(live: Live, *, probes: dict[str, Probe], problem: ProblemDocument, predict_routes: tuple[str, ...]) -> FastAPI:
+def build_pages(catalog: Catalog, routes: Switchboard, *, problem: ProblemDocument) -> FastAPI:
     """The FastAPI application.
 
     Args:
-        live: The version that answers.
-        probes: What answers at once; described in the OpenAPI document as well.
+        catalog: What is loaded.
+        routes: What is answered without FastAPI; described in the OpenAPI document as well.
         problem: Writes problem documents.
-        predict_routes: Paths of the fast lane, which the OpenAPI document describes although FastAPI does not serve them.
     """
     app = FastAPI(title="Orris", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="docs-assets")
     _add_errors(app, problem)
-    for path, probe in probes.items():
+    for path, probe in routes.probes.items():
         if path != "/":
             app.add_api_route(path, _probed(probe), methods=["GET"], description=probe.__doc__, name=path.strip("/").replace("/", "_"))
-    _add_model(app, live, predict_routes)
-    _add_documentation(app, live, predict_routes)
+    _add_model(app, catalog, routes)
+    _add_documentation(app, catalog, routes)
     return app
+
+
+def predict_paths(routes: Switchboard) -> list[str]:
+    """The paths of all predict routes."""
+    return [path.decode() for path in routes.doors]
 
 
 def response(reply: Reply) -> Response:
@@ -92,18 +97,18 @@ def _add_errors(app: FastAPI, problem: ProblemDocument) -> None:
         return answer
 
 
-def _add_model(app: FastAPI, live: Live, predict_routes: tuple[str, ...]) -> None:
+def _add_model(app: FastAPI, catalog: Catalog, routes: Switchboard) -> None:
     @app.get("/api/v1/model/info")
     async def model_info() -> Response:
         """What is loaded: the schema, the metrics, the parity verdict, and where the model came from."""
-        return Response(msgspec.json.encode(describe(live)), media_type="application/json")
+        return Response(msgspec.json.encode(describe(catalog.default.current())), media_type="application/json")
 
     @app.get("/api/v1/")
     async def endpoints() -> dict[str, Any]:
         """The routes."""
-        manifest = live.engine.manifest
+        manifest = catalog.default.current().engine.manifest
         readable = ["/", *(route.path for route in app.routes if isinstance(route, Route))]
-        everything = {"POST": list(predict_routes), "GET": readable}
+        everything = {"POST": predict_paths(routes), "GET": readable}
         return {"service": "orris", "model": manifest.name, "model_version": manifest.version, "endpoints": everything}
 
 
@@ -126,7 +131,7 @@ def describe(live: Live) -> dict[str, Any]:
     }
 
 
-def _add_documentation(app: FastAPI, live: Live, predict_routes: tuple[str, ...]) -> None:
+def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard) -> None:
     @app.get("/", include_in_schema=False)
     async def welcome(request: Request) -> Response:
         """Browsers are sent to the documentation."""
@@ -135,12 +140,12 @@ def _add_documentation(app: FastAPI, live: Live, predict_routes: tuple[str, ...]
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
         """The OpenAPI document."""
-        return JSONResponse(document(app, live.engine, predict_routes))
+        return JSONResponse(document(app, catalog.default.current().engine, predict_paths(routes)))
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
         """Interactive documentation; works offline."""
-        page = _DOCS_HTML.format(root=request.scope.get("root_path", ""), title=f"Orris · {live.engine.manifest.name}")
+        page = _DOCS_HTML.format(root=request.scope.get("root_path", ""), title=f"Orris · {catalog.default.name}")
         return HTMLResponse(page, headers={"content-security-policy": _DOCS_POLICY, "x-content-type-options": "nosniff"})
 
     @app.get("/docs/start.js", include_in_schema=False)

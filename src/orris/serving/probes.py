@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
-from orris.serving.catalog import Live
-from orris.serving.exchange import JSON, ProblemDocument, Reply
+from orris.serving.catalog import Catalog
+from orris.serving.exchange import JSON, TEXT, Headers, ProblemDocument, Reply
 from orris.telemetry.metrics import Metrics
 
-Headers = Mapping[bytes, bytes]
 Probe = Callable[[Headers, str], Reply | None]
 """``(request headers, request id)`` -> the reply, or ``None`` to leave the request to the pages."""
-
-TEXT = b"text/plain; charset=utf-8"
 
 
 class Probes:
     """Answers by path; see ``routes``."""
 
-    def __init__(self, live: Live, metrics: Metrics, problem: ProblemDocument) -> None:
-        self._live = live
+    def __init__(self, catalog: Catalog, metrics: Metrics, problem: ProblemDocument) -> None:
+        self._catalog = catalog
         self._metrics = metrics
         self._problem = problem
         self.routes: dict[str, Probe] = {
@@ -42,23 +39,22 @@ class Probes:
         return _json({"status": "healthy"})
 
     def ready(self, _headers: Headers, request_id: str) -> Reply:
-        """Readiness: the golden rows have been reproduced, and the server is not draining."""
-        manifest = self._live.engine.manifest
-        return self._if_ready({"status": "ready", "model": manifest.name, "model_version": manifest.version}, request_id)
+        """Readiness: every model has reproduced its golden rows, and the server is not draining."""
+        if not self._catalog.ready:
+            return self._problem(503, request_id, "the server is not ready, or is draining")
+        live = self._catalog.default.current()
+        return _json({"status": "ready", "model": live.engine.manifest.name, "model_version": live.version})
 
     def model_health(self, _headers: Headers, request_id: str) -> Reply:
         """Health of the model: 200 with its version, or 503."""
-        return self._if_ready({"status": "healthy", "model_version": self._live.engine.manifest.version}, request_id)
+        if not self._catalog.ready:
+            return self._problem(503, request_id, "the server is not ready, or is draining")
+        return _json({"status": "healthy", "model_version": self._catalog.default.current().version})
 
     def metrics(self, headers: Headers, _request_id: str) -> Reply:
         """Prometheus exposition, as text or OpenMetrics by negotiation."""
         content, content_type = self._metrics.render(headers.get(b"accept", b"").decode("latin-1"))
         return Reply(200, content, content_type.encode())
-
-    def _if_ready(self, document: dict[str, str], request_id: str) -> Reply:
-        if self._live.ready:
-            return _json(document)
-        return self._problem(503, request_id, "the server is not ready, or is draining")
 
 
 def _json(document: dict[str, str]) -> Reply:

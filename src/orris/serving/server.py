@@ -31,11 +31,14 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def serve(app: Any, *, host: str, port: int, on_ready: Callable[[int], None], on_stop: Callable[[], None]) -> None:
+def serve(
+    app: Any, *, protocol: Callable[..., Any], host: str, port: int, on_ready: Callable[[int], None], on_stop: Callable[[], None]
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         app: The ASGI application.
+        protocol: Makes the HTTP protocol of a connection: ``Connection``, with its doors.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         on_ready: Told the port once requests are accepted.
@@ -47,7 +50,7 @@ def serve(app: Any, *, host: str, port: int, on_ready: Callable[[int], None], on
     listener = _listen(host, port)
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=protocol,  # type: ignore[arg-type]
         loop="uvloop",
         ws="none",
         lifespan="on",

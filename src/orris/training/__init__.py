@@ -1,0 +1,1 @@
+"""From a table, or a fitted pipeline, to a sealed bundle folder."""

@@ -57,7 +57,7 @@ _CLASSIFIERS: dict[str, Callable[[int], Any]] = {
     "hist-gradient-boosting": lambda seed: HistGradientBoostingClassifier(categorical_features=None, random_state=seed),
     "gradient-boosting": lambda seed: GradientBoostingClassifier(random_state=seed),
     "decision-tree": lambda seed: DecisionTreeClassifier(random_state=seed),
-    "knn": lambda _: KNeighborsClassifier(algorithm="brute"),
+    "knn": lambda _: KNeighborsClassifier(algorithm="kd_tree"),
     # SVC's own probabilities are deprecated, and need not agree with its labels.
     "svm": lambda seed: CalibratedClassifierCV(SVC(random_state=seed), cv=5, ensemble=False),
     "mlp": lambda seed: MLPClassifier(max_iter=2000, random_state=seed),
@@ -71,7 +71,7 @@ _REGRESSORS: dict[str, Callable[[int], Any]] = {
     "hist-gradient-boosting": lambda seed: HistGradientBoostingRegressor(categorical_features=None, random_state=seed),
     "gradient-boosting": lambda seed: GradientBoostingRegressor(random_state=seed),
     "decision-tree": lambda seed: DecisionTreeRegressor(random_state=seed),
-    "knn": lambda _: KNeighborsRegressor(algorithm="brute"),
+    "knn": lambda _: KNeighborsRegressor(algorithm="kd_tree"),
     "svm": lambda _: SVR(C=100.0),
     # Targets are not scaled: a fast start and rows held out to stop by, rather than thousands of epochs.
     "mlp": lambda seed: MLPRegressor(learning_rate_init=0.05, early_stopping=True, n_iter_no_change=30, max_iter=2000, random_state=seed),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from orris.bundle import Golden, Manifest, Provenance, seal
 from orris.compile import Compiled, compile_pipeline
@@ -80,7 +81,7 @@ def train(
         CompileError: No way of serving it passes the parity gate.
     """
     progress("reading the table")
-    rows = table.read_table(params.table) if frame is None else frame
+    rows = table.read_table(params.table) if frame is None else table.from_frame(frame)
     X, y = _split(rows, params)
     task = learning.choose_task(y, params.task)
     labels = _labels(y) if task == "classification" else ()
@@ -89,6 +90,7 @@ def train(
     targets = y.to_numpy(dtype=np.float64) if task == "regression" else np.array(y.tolist())
     pipeline = _pipeline(params, schema)
     parameters = msgspec.to_builtins(params)
+    parameters["model"] = params.model or ("" if params.pipeline else pipelines.PRESETS[task][0])
     if params.tune:
         progress(f"tuning over {params.tune} candidates")
         tuned = tuning.tune(
@@ -103,13 +105,22 @@ def train(
         )
         pipeline, parameters["tuned"] = tuned[0], {key: repr(value) for key, value in tuned[1].items()}
     progress("evaluating")
-    evaluation = evaluate(pipeline, X, targets, schema, test_size=params.test_size, folds=params.folds, seed=params.seed)
-    gates_of.check_gates([gates_of.parse_gate(gate) for gate in params.gates], evaluation.metrics)
+    evaluation = evaluate(
+        pipeline,
+        X,
+        targets,
+        schema,
+        test_size=params.test_size,
+        folds=params.folds,
+        seed=params.seed,
+        progress=lambda what, done, total: progress(f"{what} ({done}/{total})"),
+    )
+    gates = _checked_gates(params, evaluation)
     progress("fitting on all rows")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pipeline.fit(X, targets)
-    job = _Job(pipeline, schema, encode(schema, X), targets, evaluation, Path(params.table).name if frame is None else "", parameters)
+    _fit(pipeline, X, targets)
+    job = _Job(
+        pipeline, schema, encode(schema, X), targets, evaluation, gates, Path(params.table).name if frame is None else "", parameters
+    )
     return _bundle(job, folder, name=params.name, version=version, require_compiled=params.require_compiled, progress=progress)
 
 
@@ -157,9 +168,9 @@ def package(
     )
     progress("evaluating")
     evaluation = evaluate_fitted(pipeline, X, targets, schema)
-    gates_of.check_gates([gates_of.parse_gate(gate) for gate in params.gates], evaluation.metrics)
+    gates = _checked_gates(params, evaluation)
     parameters = {"pipeline": type(pipeline).__name__, "packaged": True}
-    job = _Job(pipeline, schema, encode(schema, X), targets, evaluation, "", parameters)
+    job = _Job(pipeline, schema, encode(schema, X), targets, evaluation, gates, "", parameters)
     return _bundle(job, folder, name=name, version=version, require_compiled=params.require_compiled, progress=progress)
 
 
@@ -172,6 +183,7 @@ class _Job:
     rows: FloatArray
     targets: npt.NDArray[Any]
     evaluation: Evaluation
+    gates: tuple[gates_of.GateResult, ...]
     table: str
     parameters: Mapping[str, Any]
 
@@ -198,6 +210,23 @@ def _pipeline(params: TrainParams, schema: Schema) -> Any:
     if params.pipeline:
         return pipelines.from_factory(params.pipeline, schema)
     return pipelines.build(params.model, schema, seed=params.seed, parameters=params.model_parameters)
+
+
+def _checked_gates(params: TrainParams, evaluation: Evaluation) -> tuple[gates_of.GateResult, ...]:
+    """What was asked for and what was measured; raises ``GateError`` if it is not good enough."""
+    gates = [gates_of.parse_gate(gate) for gate in params.gates]
+    gates_of.check_gates(gates, evaluation.metrics)
+    return gates_of.measure_gates(gates, evaluation.metrics)
+
+
+def _fit(pipeline: Any, X: Any, targets: npt.NDArray[Any]) -> None:
+    # One thread: the order of additions, and so the model, does not depend on the machine's cores.
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="blas"):
+        warnings.simplefilter("ignore")
+        try:
+            pipeline.fit(X, targets)
+        except Exception as error:
+            raise TrainingError(f"the pipeline cannot be fitted: {error}") from error
 
 
 def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compiled: bool, progress: Progress) -> Trained:
@@ -227,6 +256,7 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         verdict=compiled.verdict,
         plots=drawn,
         parameters=job.parameters,
+        gates=job.gates,
     )
     manifest = seal(
         folder,

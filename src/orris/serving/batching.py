@@ -1,0 +1,140 @@
+"""Requests that have arrived in one tick of the loop become one call of the model; nobody waits for more to arrive.
+
+A model that is quick runs on the loop. One that would hold the loop up runs on a thread of its own, and what arrives meanwhile is the
+next batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from orris.runtime import Answers
+from orris.serving.engine import Engine
+from orris.serving.exchange import Asked, FloatArray
+
+MAX_REQUESTS = 64
+"""Requests in one call: answers to the first do not wait for many more, and the loop looks at its sockets in between."""
+
+MAX_ROWS = 1_024
+"""Rows in one call, unless a single request holds more."""
+
+ON_LOOP_SECONDS = 0.002
+"""A call that is expected to take longer runs on a thread."""
+
+Done = Callable[[Answers | Exception, float, bool], None]
+"""Told a request's answers (or what failed), the seconds its batch took in the model, and whether none of the batch's rows is unusual."""
+
+
+class Waiting(NamedTuple):
+    """A request in the queue."""
+
+    asked: Asked
+    done: Done
+
+
+class Batcher:
+    """The queue in front of one engine. All methods belong to the loop's thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queue: deque[Waiting] = deque()
+        self._scheduled = False
+        self._busy = False
+        self._thread: ThreadPoolExecutor | None = None
+        self._seconds_per_row = engine.manifest.verdict.one_row_microseconds / 1e6
+
+    def __len__(self) -> int:
+        """Requests that wait."""
+        return len(self._queue)
+
+    def add(self, asked: Asked, done: Done) -> None:
+        """Queue a request; ``done`` is called before the loop's next tick ends, or when the model is through with it."""
+        self._queue.append(Waiting(asked, done))
+        if not self._scheduled and not self._busy:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Answer one batch; if more wait, the loop gets a turn before the next."""
+        self._scheduled = False
+        batch = self._take()
+        if not batch:
+            return
+        rows = batch[0].asked.rows if len(batch) == 1 else np.concatenate([waiting.asked.rows for waiting in batch])
+        if len(rows) * self._seconds_per_row > ON_LOOP_SECONDS:
+            self._busy = True
+            loop = asyncio.get_running_loop()
+            if self._thread is None:
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="orris-model")
+            future = loop.run_in_executor(self._thread, self._run, rows)
+            future.add_done_callback(lambda outcome: self._returned(batch, outcome.result()))
+            return
+        self._deliver(batch, self._run(rows))
+        self._continue()
+
+    def _take(self) -> list[Waiting]:
+        queue, n_rows = self._queue, 0
+        batch: list[Waiting] = []
+        while queue and len(batch) < MAX_REQUESTS:
+            size = len(queue[0].asked.rows)
+            if batch and n_rows + size > MAX_ROWS:
+                break
+            batch.append(queue.popleft())
+            n_rows += size
+        return batch
+
+    def _run(self, rows: FloatArray) -> tuple[Answers | Exception, float, bool]:
+        """Ask the model; runs on either thread."""
+        start = perf_counter()
+        try:
+            answers: Answers | Exception = self._engine.run(rows)
+        except Exception as error:  # noqa: BLE001 (told to each request of the batch)
+            answers = error
+        seconds = perf_counter() - start
+        # A moving average: slow to forget, so that one pause of the machine does not send quick models to the thread.
+        self._seconds_per_row += 0.05 * (seconds / len(rows) - self._seconds_per_row)
+        return answers, seconds, self._engine.watch.usual(rows)
+
+    def _returned(self, batch: list[Waiting], outcome: tuple[Answers | Exception, float, bool]) -> None:
+        self._busy = False
+        self._deliver(batch, outcome)
+        self._continue()
+
+    def _continue(self) -> None:
+        if self._queue and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _deliver(self, batch: list[Waiting], outcome: tuple[Answers | Exception, float, bool]) -> None:
+        answers, seconds, usual = outcome
+        if len(batch) == 1:
+            batch[0].done(answers, seconds, usual)
+            return
+        if isinstance(answers, Exception):
+            # One request's rows may be to blame: each is asked on its own, so that it fails alone.
+            for waiting in batch:
+                waiting.done(*self._run(waiting.asked.rows))
+            return
+        labels, probabilities, values = answers
+        start = 0
+        for waiting in batch:
+            stop = start + len(waiting.asked.rows)
+            part = Answers(
+                None if labels is None else labels[start:stop],
+                None if probabilities is None else probabilities[start:stop],
+                None if values is None else values[start:stop],
+            )
+            waiting.done(part, seconds, usual)
+            start = stop
+
+    def close(self) -> None:
+        """Let go of the thread; what it is doing is finished first."""
+        if self._thread is not None:
+            self._thread.shutdown(wait=False)

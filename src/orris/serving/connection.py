@@ -1,0 +1,230 @@
+"""One client's connection: uvicorn's HTTP protocol, with a way straight to the doors.
+
+A POST to a predict route is answered without an ASGI task: parsed by httptools, entered at its door, and written to the socket at the end
+of the tick. All other requests take uvicorn's way to the ASGI application. The order of answers on a connection is the order of requests:
+while an exchange is open it stands where uvicorn expects its own request cycle, so that whatever comes behind it is queued.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from orris.errors import BodyError, OrrisError
+from orris.serving.door import Door
+from orris.serving.exchange import Exchange, Reply
+from orris.serving.lane import too_large
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class _NoEvent:
+    """uvicorn sets a cycle's event when data or a hang-up arrives; nobody waits for an exchange's."""
+
+    def set(self) -> None:
+        """Nothing to wake."""
+
+
+_NO_EVENT = _NoEvent()
+
+
+class _Open(Exchange):
+    """An exchange on a connection, in the shape of uvicorn's request cycle."""
+
+    __slots__ = ("connection", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+
+    def __init__(self, connection: Connection, headers: Mapping[bytes, bytes], keep_alive: bool) -> None:
+        super().__init__(b"", headers)
+        self.connection = connection
+        self.keep_alive = keep_alive
+        self.response_complete = False
+        self.disconnected = False
+        self.more_body = True
+        self.message_event = _NO_EVENT
+
+    def finish(self, reply: Reply) -> None:
+        """Write the reply."""
+        self.connection.finish(self, reply)
+
+
+class Connection(HttpToolsProtocol):
+    """A connection.
+
+    Args:
+        doors: The door of each predict route, by raw path; shared with, and changed by, the catalog's owner.
+        max_header_bytes: Most bytes of request line and headers.
+        request_seconds: Longest time from a request's first byte to its last.
+        **uvicorn: What uvicorn gives to its protocols.
+    """
+
+    def __init__(self, doors: Mapping[bytes, Door], *, max_header_bytes: int, request_seconds: float, **uvicorn: Any) -> None:
+        super().__init__(**uvicorn)
+        self.cycle: Any = None  # an exchange of ours or a request cycle of uvicorn's
+        self._doors = doors
+        self._max_header_bytes = max_header_bytes
+        self._request_seconds = request_seconds
+        self._header_bytes = 0
+        self._door: Door | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._deadline: Any = None
+        self._refused = False
+
+    # httptools' callbacks
+
+    def on_message_begin(self) -> None:
+        """A request begins. What only ASGI needs is built when it is known to be for ASGI."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._header_bytes = 0
+        self._door = None
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the target."""
+        self._header_bytes += len(url)
+        self.url += url
+        self._check_header_bytes()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header."""
+        self._header_bytes += len(name) + len(value)
+        if self._header_bytes > self._max_header_bytes:
+            self._check_header_bytes()
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The headers are there: it is known which way the request goes."""
+        if self._refused:
+            return
+        door = self._doors.get(self.url)
+        if door is None or self.parser.get_method() != b"POST" or not (self.cycle is None or self.cycle.response_complete):
+            self._to_asgi()
+            return
+        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        self._door = door
+        self._parts = []
+        self._size = 0
+        self.cycle = _Open(self, dict(self.headers), keep_alive)
+        if self.expect_100_continue:
+            self.transport.write(CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self._door is None:
+            if not self._refused:
+                super().on_body(body)
+            return
+        self._size += len(body)
+        if self._size > self._door.desk.max_body_bytes:
+            self._refuse_and_close(too_large(self._door.desk.max_body_bytes))
+            return
+        self._parts.append(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._clear_deadline()
+        door, exchange = self._door, self.cycle
+        if door is None:
+            if not self._refused:
+                super().on_message_complete()
+            return
+        self._door = None
+        parts = self._parts
+        exchange.body = parts[0] if len(parts) == 1 else b"".join(parts)
+        door.enter(exchange)
+
+    # asyncio's callbacks
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client."""
+        super().data_received(data)
+        if self.parser is not None and self._deadline is None and self._receiving():
+            self._deadline = self.loop.call_later(self._request_seconds, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone; what is being computed for it is dropped when it is done."""
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    # answers
+
+    def finish(self, exchange: _Open, reply: Reply) -> None:
+        """Write an exchange's reply, and let the next request of the connection go on."""
+        exchange.response_complete = True
+        if exchange.disconnected or self.transport.is_closing():
+            return
+        self.transport.write(self._encoded(exchange, reply))
+        self.server_state.total_requests += 1
+        if not exchange.keep_alive:
+            self.transport.close()
+        elif self.pipeline:
+            self.on_response_complete()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _encoded(self, exchange: _Open, reply: Reply) -> bytes:
+        extra = b"".join([b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *reply.headers)])
+        if not exchange.keep_alive:
+            extra += b"connection: close\r\n"
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-process-time: %.6f\r\n%b\r\n%b" % (
+            STATUS_LINE[reply.status],
+            reply.content_type,
+            len(reply.body),
+            exchange.request_id.encode("ascii"),
+            perf_counter() - exchange.started,
+            extra,
+            reply.body,
+        )
+
+    # refusals before a request is whole
+
+    def _receiving(self) -> bool:
+        """Whether a request has begun and is not whole yet."""
+        if self._door is not None:
+            return True
+        cycle = self.cycle
+        return cycle is not None and not isinstance(cycle, _Open) and cycle.more_body and not cycle.response_complete
+
+    def _check_header_bytes(self) -> None:
+        if self._header_bytes > self._max_header_bytes and not self._refused:
+            self._close_with(431, b"the request line and headers are too long")
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if self._door is not None:
+            self._refuse_and_close(BodyError(f"the request did not arrive within {self._request_seconds:g} s"))
+        elif not self.transport.is_closing():
+            self.transport.close()
+
+    def _refuse_and_close(self, error: OrrisError) -> None:
+        """Refuse the request that is coming in; its rest is not read."""
+        door, exchange = self._door, self.cycle
+        assert door is not None  # noqa: S101
+        self._door = None
+        self._refused = True
+        exchange.keep_alive = False
+        door.desk.metrics.in_flight += 1
+        door.refuse(exchange, error)
+
+    def _close_with(self, status: int, text: bytes) -> None:
+        self._refused = True
+        head = STATUS_LINE[status] + b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        self.transport.write(head % len(text) + text)
+        self.transport.close()
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _to_asgi(self) -> None:
+        """Build what ASGI needs, and go uvicorn's way."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers.extend(headers)
+        super().on_headers_complete()

@@ -1,0 +1,212 @@
+"""A predict route: what happens to an exchange between its last byte in and its first byte out. Nothing here waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter, time
+
+from orris.errors import OrrisError, OverloadedError, Problem, ServingError
+from orris.runtime import Answers
+from orris.serving.catalog import Live
+from orris.serving.exchange import Asked, Dialect, Exchange, Headers, Reply
+from orris.telemetry.logs import Line, RequestLog
+from orris.telemetry.metrics import Metrics
+
+OFF_LOOP_BYTES = 64 * 1024
+"""Bodies longer than this are read and answered on a thread, so that probes and small requests do not wait behind them."""
+
+MAX_WARNINGS = 100
+"""Warnings that one answer carries; all of them are counted."""
+
+logger = logging.getLogger(__name__)
+
+Picked = Callable[[Headers], Live]
+"""Which version answers a request with these headers."""
+
+
+class Desk:
+    """What the doors of a process share: counts, the log, and the limits.
+
+    Args:
+        metrics: Where requests are counted.
+        log: Where a line per request goes.
+        max_body_bytes: Longest body.
+        max_in_flight: Requests being answered at once; more are refused at once rather than queued.
+        admit: Checks a request's credentials; raises to refuse it.
+        observe: Told every answered request (version, rows, answers); a shadow listens here.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        log: RequestLog,
+        *,
+        max_body_bytes: int,
+        max_in_flight: int,
+        deadline_seconds: float = 30.0,
+        admit: Callable[[Headers], None] | None = None,
+    ) -> None:
+        self.metrics = metrics
+        self.log = log
+        self.max_body_bytes = max_body_bytes
+        self.max_in_flight = max_in_flight
+        self.deadline_seconds = deadline_seconds
+        self.admit = admit
+        self.observers: list[Callable[[Live, Asked, Answers], None]] = []
+
+
+class Door:
+    """Serves one predict route.
+
+    Args:
+        dialect: Reads bodies and writes answers.
+        route: The route template: the label of metrics and logs.
+        pick: Says which version answers.
+        desk: What all doors share.
+    """
+
+    def __init__(self, dialect: Dialect, route: str, pick: Picked, desk: Desk) -> None:
+        self.dialect = dialect
+        self.route = route
+        self.desk = desk
+        self._pick = pick
+
+    def enter(self, exchange: Exchange) -> None:
+        """Take an exchange; it is finished now, at the end of this tick, or when a thread is through with it."""
+        desk = self.desk
+        desk.metrics.in_flight += 1
+        live = None
+        try:
+            if desk.metrics.in_flight > desk.max_in_flight:
+                raise OverloadedError(f"{desk.max_in_flight} requests are being answered already; try again")
+            if desk.admit is not None:
+                desk.admit(exchange.headers)
+            live = self._pick(exchange.headers)
+            if len(exchange.body) > OFF_LOOP_BYTES:
+                self._enter_on_thread(exchange, live)
+                return
+            asked = self.dialect.read(live.engine, exchange.body, exchange.headers)
+        except OrrisError as error:
+            self.refuse(exchange, error, live)
+            return
+        except Exception as error:
+            logger.exception("request %s failed", exchange.request_id)
+            self.refuse(exchange, ServingError(str(error)), live)
+            return
+        found = live
+
+        def done(answers: Answers | Exception, seconds: float, usual: bool) -> None:
+            self._answered(exchange, found, asked, answers, seconds, usual)
+
+        live.batcher.add(asked, done)
+
+    def refuse(self, exchange: Exchange, error: Exception, live: Live | None = None) -> None:
+        """Finish an exchange that cannot be answered."""
+        known = error if isinstance(error, OrrisError) else ServingError(str(error))
+        reply = self.dialect.refuse(known, exchange.request_id)
+        if reply.status < 500:
+            self.desk.metrics.rejected[str(reply.status)] += 1
+        elif isinstance(error, OverloadedError):
+            self.desk.metrics.rejected["overloaded"] += 1
+        else:
+            logger.error("request %s failed: %s", exchange.request_id, error)
+        self._finish(exchange, reply, live, error=str(error))
+
+    def _enter_on_thread(self, exchange: Exchange, live: Live) -> None:
+        """Read, run and write on a thread: a long body."""
+        loop = asyncio.get_running_loop()
+
+        def work() -> tuple[Asked, Answers, float, Reply]:
+            asked = self.dialect.read(live.engine, exchange.body, exchange.headers)
+            before = perf_counter()
+            answers = live.engine.run(asked.rows)
+            seconds = perf_counter() - before
+            usual = live.engine.watch.usual(asked.rows)
+            return asked, answers, seconds, self._written(exchange, live, asked, answers, usual)
+
+        def done(future: asyncio.Future[tuple[Asked, Answers, float, Reply]]) -> None:
+            error = future.exception()
+            if isinstance(error, Exception):
+                self.refuse(exchange, error, live)
+            elif error is None:
+                asked, answers, seconds, reply = future.result()
+                self._finish(exchange, reply, live, asked, answers, seconds)
+
+        loop.run_in_executor(None, work).add_done_callback(done)
+
+    def _answered(self, exchange: Exchange, live: Live, asked: Asked, answers: Answers | Exception, seconds: float, usual: bool) -> None:
+        if isinstance(answers, Exception):
+            self.refuse(exchange, answers, live)
+            return
+        if perf_counter() - exchange.started > self.desk.deadline_seconds:
+            self.refuse(exchange, OverloadedError(f"no answer within {self.desk.deadline_seconds:g} s; try again"), live)
+            return
+        try:
+            reply = self._written(exchange, live, asked, answers, usual)
+        except Exception as error:
+            logger.exception("request %s failed", exchange.request_id)
+            self.refuse(exchange, ServingError(str(error)), live)
+            return
+        self._finish(exchange, reply, live, asked, answers, seconds)
+
+    def _written(self, exchange: Exchange, live: Live, asked: Asked, answers: Answers, usual: bool) -> Reply:
+        """The reply; ``usual`` says that no row is worth a warning. Runs on either thread, and counts nothing."""
+        warnings: list[Problem] = []
+        if not usual:
+            watch = live.engine.watch
+            warnings = [watch.describe(*found) for found in watch.kinds(asked.rows)[:MAX_WARNINGS]]
+        return self.dialect.write(live.engine, asked, answers, exchange.request_id, warnings)
+
+    def _finish(
+        self,
+        exchange: Exchange,
+        reply: Reply,
+        live: Live | None,
+        asked: Asked | None = None,
+        answers: Answers | None = None,
+        seconds: float = 0.0,
+        *,
+        error: str = "",
+    ) -> None:
+        """Send the reply; count and log the request."""
+        exchange.finish(reply)
+        desk = self.desk
+        desk.metrics.in_flight -= 1
+        spent = perf_counter() - exchange.started
+        desk.metrics.finished("POST", self.route, reply.status, spent)
+        n_rows, label = 0, ""
+        if live is not None and asked is not None and answers is not None:
+            n_rows = len(asked.rows)
+            label = _count(live, asked, answers, seconds)
+            for observe in desk.observers:
+                observe(live, asked, answers)
+        if desk.log.enabled:
+            level = "info" if reply.status < 400 else "warning" if reply.status < 500 else "error"
+            trace = trace_id(exchange.headers.get(b"traceparent", b""))
+            version = live.version if live is not None else ""
+            milliseconds = round(spent * 1e3, 3)
+            desk.log.add(
+                Line(
+                    time(), level, exchange.request_id, "POST", self.route, reply.status, milliseconds, trace, version, n_rows, label, error
+                )
+            )
+
+
+def _count(live: Live, asked: Asked, answers: Answers, seconds: float) -> str:
+    """Count an answered request of a version; returns the label of a single row."""
+    counts, n_rows = live.counts, len(asked.rows)
+    counts.seconds.observe(seconds)
+    counts.rows.observe(n_rows)
+    watch = live.engine.watch
+    if not watch.usual(asked.rows):
+        names = live.engine.schema.names
+        for _, column, kind in watch.kinds(asked.rows):
+            counts.warnings[names[column], kind] += 1
+    return counts.answered(None if answers.labels is None else answers.labels.tolist(), n_rows)
+
+
+def trace_id(traceparent: bytes) -> str:
+    """The trace id of a W3C ``traceparent``; empty if there is none."""
+    return traceparent[3:35].decode("ascii", "replace") if len(traceparent) >= 55 else ""
