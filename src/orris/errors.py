@@ -132,3 +132,33 @@ class OverloadedError(ServingError):
 
 class TooLargeError(ServingError):
     """A request is over a size limit (HTTP 413)."""
+
+
+class UnauthorizedError(ServingError):
+    """A request without a valid credential (HTTP 401).
+
+    Whoever sent it is told the same words whatever is wrong, so that guesses learn nothing.
+
+    Attributes:
+        reason: What is wrong, in fixed words, for the log.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("a valid API key or token is needed, as  x-api-key: …  or  Authorization: Bearer …")
+        self.reason = reason
+
+
+class ForbiddenError(ServingError):
+    """The caller is known, and may not do this (HTTP 403)."""
+
+
+class RateLimitError(ServingError):
+    """The caller has used up its rate (HTTP 429).
+
+    Attributes:
+        retry_after_seconds: When the next request will be taken, rounded up to whole seconds; at least 1.
+    """
+
+    def __init__(self, retry_after_seconds: int) -> None:
+        super().__init__(f"this caller has used up its rate; try again in {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from orris import trust
 from orris.errors import MissingExtraError, ServingError
 from orris.schema import Schema
 from orris.schema.frames import decode
@@ -112,15 +113,13 @@ class SklearnRuntime:
 
     @classmethod
     def load(cls, file: Path, schema: Schema) -> SklearnRuntime:
-        """Read ``model.skops``: only types that skops itself trusts are constructed, whatever the file asks for."""
+        """Read ``model.skops``: only what ``trust.py`` allows is constructed, whatever the file asks for."""
         try:
-            from skops.io import load  # noqa: PLC0415
+            return cls(trust.read(file.read_bytes()), schema)
         except ImportError:
             raise MissingExtraError("sklearn", "serving a model that could not be compiled") from None
-        try:
-            return cls(load(file, trusted=[]), schema)
-        except Exception as error:
-            raise ServingError(f"{file}: skops does not load the model: {error}") from error
+        except (OSError, ServingError) as error:
+            raise ServingError(f"{file}: {error}") from error
 
     def run(self, rows: FloatArray, unseen_name: str = "unseen") -> Answers:
         """Answer float64 ``(n_rows, n_columns)``; ``unseen_name`` stands in for a level that training never saw."""

@@ -15,6 +15,8 @@ from sklearn.ensemble import (
     VotingRegressor,
 )
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from orris.compile import families
@@ -73,9 +75,26 @@ def test_values_are_stacked(run_graph: Any) -> None:
     assert_agrees(run_graph, StackingRegressor(REGRESSORS, Ridge(), cv=3).fit(x, y), hard_rows(x), relative=1e-12)
 
 
-def test_stacked_decisions_are_refused() -> None:
-    """An estimator without probabilities would stack its decision function, which no converter gives."""
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_decisions_are_stacked(run_graph: Any, n_classes: int) -> None:
+    """An estimator without probabilities stacks its decision function."""
+    x, y = wine()
+    x, y = (x, y) if n_classes == 3 else (x[y < 25], y[y < 25])
+    model = StackingClassifier([("ridge", RidgeClassifier()), ("machine", SVC())], cv=3).fit(x, y)
+    assert_agrees(run_graph, model, x, absolute=1e-13)
+
+
+def test_labels_are_stacked_as_numbers(run_graph: Any) -> None:
+    """An estimator fitted before on other labels stacks those."""
+    x, y = wine()
+    members = [(name, model.fit(x, y)) for name, model in [("ridge", RidgeClassifier()), ("bayes", GaussianNB())]]
+    model = StackingClassifier(members, cv="prefit", stack_method="predict").fit(x, y)
+    assert_agrees(run_graph, model, x, absolute=1e-13)
+
+
+def test_decisions_of_pairs_are_refused() -> None:
+    """An SVC with a column for each pair of classes gives what no converter does."""
     x, y = iris()
-    model = StackingClassifier([("ridge", RidgeClassifier())], cv=3).fit(x, y)
-    with pytest.raises(NotConvertibleError, match="decision_function"):
+    model = StackingClassifier([("machine", SVC(decision_function_shape="ovo"))], cv=3).fit(x, y)
+    with pytest.raises(NotConvertibleError, match="decision function"):
         predict(Graph(), model, Frame(INPUT, (Feature(),) * np.shape(x)[1]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -136,7 +135,7 @@ def test_require_compiled_turns_a_fallback_into_a_failure() -> None:
 
 
 def fallback() -> Any:
-    """A fitted regressor-like classifier that nothing converts, but skops reads."""
+    """A fitted classifier that nothing converts, but skops reads."""
     from sklearn.semi_supervised import LabelSpreading
 
     return make_pipeline(StandardScaler(), LabelSpreading()).fit(X, Y)
@@ -203,10 +202,12 @@ def test_generated_rows_keep_to_kinds_and_hard_bounds() -> None:
 
 def test_the_largest_magnitude_is_what_the_pipeline_takes() -> None:
     """scikit-learn's trees refuse what does not fit float32."""
-    schema = Schema(columns=(Column("a", Kind.NUMBER, low=0, high=1),), target="y", task="classification", labels=(0, 1))
+    schema = Schema(
+        columns=(Column("a", Kind.NUMBER, low=0, high=1),), target="y", task="classification", labels=(False, True), container="array"
+    )
     rows = np.linspace(0, 1, 40)[:, None]
     scaled = make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)).fit(rows * 1e-12, rows[:, 0] > 0.5)
-    compiled = compile_pipeline(scaled, msgspec.structs.replace(schema, labels=(False, True)), rows * 1e-12)
+    compiled = compile_pipeline(scaled, schema, rows * 1e-12)
     assert compiled.schema.max_magnitude < 1e30
     assert compiled.verdict.largest_difference == 0.0
 

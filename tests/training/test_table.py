@@ -80,7 +80,7 @@ def test_thousands_are_not_guessed(tmp_path: Path) -> None:
 def test_types_and_missing_values(tmp_path: Path) -> None:
     """Integers, booleans and text keep their type; every spelling of missing becomes missing; yes and no stay text."""
     table = read(tmp_path, b"i,j,b,c,t,y\n1,1,true,True,NA,yes\n2,,false,null,x,no\n-3,nan,True,False,NaN,yes\n")
-    assert table.dtypes.map(str).to_dict() == {"i": "int64", "j": "float64", "b": "bool", "c": "boolean", "t": "str", "y": "str"}
+    assert table.dtypes.map(str).to_dict() == {"i": "int64", "j": "Int64", "b": "bool", "c": "boolean", "t": "str", "y": "str"}
     assert table["j"].isna().tolist() == [False, True, True]
     assert table["c"].isna().tolist() == [False, True, False]
     assert table["t"].isna().tolist() == [True, False, True]
@@ -176,7 +176,7 @@ def test_frames_become_plain_tables() -> None:
         index=[5, 6],
     )
     table = from_frame(frame)
-    expected = ["boolean", "str", "float64", "float64", "int64", "float64", "object"]
+    expected = ["boolean", "str", "float64", "Int64", "int64", "float64", "object"]
     assert table.dtypes.map(str).tolist() == expected
     assert table.index.tolist() == [0, 1]
 

@@ -13,7 +13,7 @@ def main() -> None:
     from orris.cli.terminal import tell  # noqa: PLC0415
 
     try:
-        app()
+        app(prog_name="orris")
     except OrrisError as error:
         tell(f"error: {error}")
         sys.exit(2 if isinstance(error, SettingsError) else 1)

@@ -2,6 +2,9 @@
 
 The calibrated estimator is converted by its own family; here its scores become probabilities. Isotonic steps are found by a binary search
 tree over their thresholds, so a hundred of them cost seven comparisons.
+
+Where probabilities within 1e-12 of 0 or 1 are calibrated again (isotonic steps there are steep, temperatures take logarithms), their last
+bit shows in the answer, and the parity gate may refuse what is as exact as float64 can be. Decisions do not have that problem.
 """
 
 from __future__ import annotations

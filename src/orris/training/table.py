@@ -1,7 +1,7 @@
 """Files and DataFrames -> a plain table: the first step of training; ``learning`` makes a schema of what comes out.
 
-A plain table has text column names, each once, and columns of dtype int64, float64 (missing values are NaN), bool (``boolean`` where values
-are missing), text or category. Whatever else a file holds (dates, nested values) is left for ``learning`` to refuse by name.
+A plain table has text column names, each once, and columns of dtype int64 (``Int64`` where values are missing), float64 (missing values are
+NaN), bool (``boolean`` where values are missing), text or category. Whatever else a file holds (dates, nested values) is left for ``learning`` to refuse by name.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
             )
     if pa.types.is_null(column.type):
         column = column.cast(pa.float64())
-    return _plain(column.to_pandas())
+    return _plain(column.to_pandas(integer_object_nulls=True))
 
 
 def _nullable_flags(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -308,7 +308,7 @@ def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
     if holds == "boolean":
         return series.astype("boolean" if missing else "bool")
     if holds == "integer":
-        return series.astype("float64" if missing else "int64")
+        return series.astype("Int64" if missing else "int64")
     return series.astype(holds) if holds else series
 
 

@@ -1,0 +1,112 @@
+"""skops files: written by ``compile``, read by ``runtime``, with one list of what a server constructs. scikit-learn is imported only here.
+
+A skops file names the types that it wants to have constructed. What is allowed is the server's policy, never the file's word: skops's own
+list, and ``TRUSTED``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from orris.errors import ServingError
+
+_NEIGHBOUR_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
+
+TRUSTED = (
+    *_NEIGHBOUR_TREES,
+    "numpy.dtype",
+    "sklearn._loss.loss.HalfTweedieLossIdentity",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.feature_selection._univariate_selection.chi2",
+    "sklearn.feature_selection._univariate_selection.f_classif",
+    "sklearn.feature_selection._univariate_selection.f_regression",
+    "sklearn.gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels.ConstantKernel",
+    "sklearn.gaussian_process.kernels.DotProduct",
+    "sklearn.gaussian_process.kernels.Matern",
+    "sklearn.gaussian_process.kernels.Product",
+    "sklearn.gaussian_process.kernels.RBF",
+    "sklearn.gaussian_process.kernels.RationalQuadratic",
+    "sklearn.gaussian_process.kernels.Sum",
+    "sklearn.gaussian_process.kernels.WhiteKernel",
+    "sklearn.metrics._dist_metrics.ChebyshevDistance64",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.metrics._dist_metrics.ManhattanDistance64",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
+    "sklearn.multiclass._ConstantPredictor",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.utils._bunch.Bunch",
+)
+"""Types and functions, beyond those that skops trusts, that a file may name: scikit-learn's own, and numpy's dtype.
+
+Their state is arrays and parameters, which ``__setstate__`` stores and does not interpret; no parameter is called; the functions compute
+scores while fitting and are not called after. Distances that carry arrays (Mahalanobis, weighted) or a Python function are not here.
+
+Trees for neighbours hold positions that compiled code follows without looking, so a forged one could read or write outside its arrays:
+``read`` builds each of them anew from its points and refuses a file in which they differ. Decision trees (``sklearn.tree._tree.Tree``,
+``TreePredictor``) and splines (``BSpline``) have the same hazard and no such check, so they are left out, as skops leaves them out; forests
+and boosting are compiled instead.
+"""
+
+
+def untrusted(content: bytes) -> list[str]:
+    """Types in a skops file that ``read`` would refuse."""
+    from skops.io import get_untrusted_types  # noqa: PLC0415
+
+    return sorted(set(get_untrusted_types(data=content)) - set(TRUSTED))
+
+
+def read(content: bytes) -> Any:
+    """The estimator in a skops file.
+
+    Raises:
+        ServingError: It names a type that is not trusted, is no skops file, or holds a tree that its points do not give.
+        ImportError: skops is not installed.
+    """
+    from skops.io import loads  # noqa: PLC0415
+
+    try:
+        estimator = loads(content, trusted=list(TRUSTED))
+        for part in _parts(estimator):
+            if f"{type(part).__module__}.{type(part).__qualname__}" in _NEIGHBOUR_TREES:
+                _require_built(part)
+    except Exception as error:
+        raise ServingError(f"skops does not load the model: {error}") from error
+    return estimator
+
+
+def _parts(root: Any) -> Iterator[Any]:
+    """Everything that an estimator holds, directly or in containers and attributes."""
+    seen: set[int] = set()
+    left = [root]
+    while left:
+        part = left.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        yield part
+        if isinstance(part, dict):
+            left += [*part.keys(), *part.values()]
+        elif isinstance(part, list | tuple | set | frozenset):
+            left += part
+        elif isinstance(part, np.ndarray) and part.dtype.hasobject:
+            left += np.asarray(part).ravel().tolist()
+        left += getattr(part, "__dict__", {}).values()
+
+
+def _require_built(tree: Any) -> None:
+    """Raise unless the tree is what its class builds from the same points: then all its positions are within its arrays."""
+    # A leaf size of no matter what gives a sound tree: the state is compared, never the parameter believed.
+    state = tree.__getstate__()
+    points, weights = np.asarray(state[0]), state[12]
+    built = type(tree)(points.copy(), leaf_size=state[4], metric=state[11], sample_weight=None if weights is None else np.asarray(weights))
+    for given, own in zip(state[:10], built.__getstate__()[:10], strict=True):
+        if not np.array_equal(given, own):
+            raise ValueError(f"a {type(tree).__name__} in it is not the one that its points give")

@@ -1,0 +1,184 @@
+"""The commands as a user runs them: in a process, with exit codes, on a store of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+COMMANDS = [[], ["train"], ["serve"], ["models"]]
+COMMANDS += [["models", command] for command in ("list", "show", "compare", "promote", "rollback", "verify", "sign", "push", "pull")]
+
+
+def orris(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> str:
+    """Run a command; returns standard output, or standard error where a failure is expected."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "orris", *arguments], cwd=cwd, capture_output=True, text=True, check=False, env=clean | environ
+    )
+    assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stderr if expect else done.stdout
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which two versions of iris have been trained."""
+    folder = tmp_path_factory.mktemp("home")
+    orris("train", "--version", "1.0.0", cwd=folder)
+    orris("train", "--version", "1.1.0", "--model", "forest", "--alias", "latest", "--alias", "stage", cwd=folder)
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_help_has_an_example(command: list[str], tmp_path: Path) -> None:
+    """Every command explains itself."""
+    text = orris(*command, "--help", cwd=tmp_path)
+    assert "Usage: orris" in text
+    assert command in ([], ["models"]) or "Example" in text
+
+
+def test_without_arguments_the_bundled_table_is_written_and_trained_on(tmp_path: Path) -> None:
+    """And what the reference projects print is printed: accuracy, report, version."""
+    text = orris("train", cwd=tmp_path)
+    assert "wrote the bundled iris table" in text
+    assert "Model accuracy: 0." in text
+    assert "Classification report:" in text
+    assert "versicolor" in text
+    assert "parity: exact" in text
+    assert "Published iris@1.0.2" in text
+    assert (tmp_path / "data" / "iris.csv").read_bytes() == (Path(__file__).parents[2] / "data" / "iris.csv").read_bytes()
+
+
+def test_a_gate_that_fails_is_exit_code_1_and_publishes_nothing(tmp_path: Path) -> None:
+    """With the measured value in the message."""
+    text = orris("train", "--gate", "accuracy>=0.99999", cwd=tmp_path, expect=1)
+    assert "accuracy" in text
+    assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--gate", "accuracy is good"], "accuracy>=0.9"),
+        (["train", "nowhere.csv", "--target", "y"], "nowhere.csv"),
+        (["train", "--model", "forrest"], "forest"),
+        (["train", "--target", "colour"], "colour"),
+        (["serve", "nobody"], "nobody"),
+        (["models", "show", "nobody"], "nobody"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+    """No traceback, exit code 1 or 2, and what to do."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
+    done = subprocess.run([sys.executable, "-m", "orris", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, env=clean)
+    assert done.returncode in {1, 2}
+    assert done.stderr.startswith("error: ")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
+    """Unknown options, unknown variables, unknown keys of params.yaml."""
+    orris("train", "--nonsense", cwd=tmp_path, expect=2)
+    assert "ORRIS_STOER" in orris("models", "list", cwd=tmp_path, expect=2, ORRIS_STOER="x")
+    (tmp_path / "params.yaml").write_text("modell: forest\n")
+    assert "is 'model' meant?" in orris("train", cwd=tmp_path, expect=2)
+
+
+def test_settings_come_from_params_yaml_and_flags_win(tmp_path: Path) -> None:
+    """And the JSON output says what was done."""
+    (tmp_path / "params.yaml").write_text("model: decision-tree\nfolds: 0\nname: flowers\n")
+    printed = json.loads(orris("train", "--name", "blumen", "--no-publish", "--json", cwd=tmp_path))
+    assert printed["name"] == "blumen"
+    assert printed["verdict"]["family"] == "forest"
+    assert printed["store"] is None
+
+
+def test_the_list_shows_versions_and_aliases(home: Path) -> None:
+    """As a table and as JSON."""
+    text = orris("models", "list", cwd=home)
+    assert "1.0.0" in text
+    assert "latest stage" in text
+    listed = json.loads(orris("models", "list", "iris", "--json", cwd=home))
+    assert {version["version"]: sorted(version["aliases"]) for version in listed} == {"1.0.0": [], "1.1.0": ["latest", "stage"]}
+
+
+def test_a_version_is_shown_and_compared(home: Path) -> None:
+    """Schema, metrics, verdict; and the differences of two."""
+    text = orris("models", "show", "iris@1.0.0", cwd=home)
+    assert "sepal_length" in text
+    assert "parity: exact" in text
+    compared = json.loads(orris("models", "compare", "iris@1.0.0", "iris:stage", "--json", cwd=home))
+    assert compared["same_digest"] is False
+    assert compared["schema"] == []
+    assert "accuracy" in compared["metrics"]
+    assert "different models" in orris("models", "compare", "iris@1.0.0", "iris:stage", cwd=home)
+
+
+def test_an_alias_is_promoted_and_rolled_back(home: Path) -> None:
+    """Back to what it was before."""
+    orris("models", "promote", "iris@1.0.0", "prod", cwd=home)
+    orris("models", "promote", "iris@1.1.0", "prod", cwd=home)
+    assert "prod is now 1.0.0" in orris("models", "rollback", "iris", "prod", cwd=home)
+    assert "1.0.0" in orris("models", "show", "iris:prod", cwd=home)
+
+
+def test_a_version_is_copied_between_stores(home: Path, tmp_path: Path) -> None:
+    """Push and pull, audited."""
+    orris("models", "push", "iris@1.0.0", str(tmp_path / "other"), cwd=home)
+    orris("models", "pull", "iris@1.0.0", str(tmp_path / "other"), "--store", str(tmp_path / "third"), cwd=home)
+    assert "files unchanged" in orris("models", "verify", "iris@1.0.0", "--store", str(tmp_path / "third"), cwd=home)
+
+
+def test_a_signature_is_made_and_verified(home: Path, tmp_path: Path) -> None:
+    """With the right key only; a server with a key refuses unsigned versions."""
+    paths = []
+    for name in ("a", "b"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        (tmp_path / f"{name}.pem").write_bytes(private)
+        (tmp_path / f"{name}.pub").write_bytes(public)
+        paths.append(tmp_path / name)
+    orris("models", "sign", "iris@1.1.0", "--key", f"{paths[0]}.pem", cwd=home)
+    assert "signature verified" in orris("models", "verify", "iris@1.1.0", "--key", f"{paths[0]}.pub", cwd=home)
+    assert "error:" in orris("models", "verify", "iris@1.1.0", "--key", f"{paths[1]}.pub", cwd=home, expect=1)
+    assert "not signed" in orris("serve", "iris@1.0.0", cwd=home, expect=1, ORRIS_VERIFY_KEY=f"{paths[0]}.pub")
+
+
+def test_a_changed_byte_stops_verification_and_serving(tmp_path: Path) -> None:
+    """The file is named."""
+    orris("train", "--version", "1.0.0", "--folds", "0", cwd=tmp_path)
+    model = tmp_path / "artifacts" / "iris" / "versions" / "1.0.0" / "model.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.chmod(0o644)
+    model.write_bytes(content)
+    assert "model.onnx" in orris("models", "verify", "iris", cwd=tmp_path, expect=1)
+    assert "model.onnx" in orris("serve", "iris", cwd=tmp_path, expect=1)
+
+
+def test_the_server_imports_neither_pandas_nor_scikit_learn_nor_pydantic(home: Path) -> None:
+    """Not when a model is loaded, nor when a request is answered."""
+    program = """
+import sys
+from pathlib import Path
+from orris.serving.engine import Engine
+from orris.cli.assembly import assemble
+from orris.settings import Settings
+engine = Engine.load(Path(sys.argv[1]))
+assemble([(engine, "iris")], Settings())
+rows, _ = engine.reader.read(b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":0.2}')
+engine.run(rows)
+heavy = {"pandas", "sklearn", "scipy", "pydantic", "fastapi", "onnx", "matplotlib", "joblib"}
+print(sorted({name.partition(".")[0] for name in sys.modules} & heavy))
+"""
+    folder = home / "artifacts" / "iris" / "versions" / "1.0.0"
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,51 @@
+"""Random tables, random pipelines: whatever can be fitted is compiled, and answers as it was trained."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, note, settings
+from hypothesis import strategies as st
+
+from orris.compile import compile_pipeline
+from orris.schema.frames import encode
+from orris.training.learning import learn_schema, to_training_frame
+from tests.compile.random_pipelines import Table, pipelines, tables
+
+N_EXAMPLES = int(os.environ.get("ORRIS_TEST_EXAMPLES", "30"))
+
+
+@pytest.mark.parametrize("container", ["frame", "array"])
+@given(data=st.data())
+@settings(max_examples=N_EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+def test_no_pipeline_answers_otherwise_once_compiled(container: str, data: st.DataObject) -> None:
+    """Every label equal, every number within its family's tolerance, on rows on thresholds, missing, unseen, extreme and random."""
+    table = data.draw(tables(container))
+    pipeline = data.draw(pipelines(table, container))
+    note(f"{pipeline!r}")
+    labels = () if table.task == "regression" else tuple(np.unique(table.target).tolist())
+    given_rows: Any = table.rows if container == "frame" else table.rows.to_numpy(dtype=np.float64)
+    schema = learn_schema(given_rows, target="target", task=table.task, labels=labels)
+    rows = encode(schema, given_rows)
+    fitted = _fitted(pipeline, to_training_frame(table.rows, schema) if container == "frame" else given_rows, table)
+    verdict = compile_pipeline(fitted, schema, rows, require_compiled=True).verdict
+    assert verdict.strategy == "exact", verdict.attempts
+    assert verdict.n_label_differences == 0
+    assert verdict.largest_difference <= verdict.tolerance
+
+
+def _fitted(pipeline: Any, rows: Any, table: Table) -> Any:
+    """The fitted pipeline; a draw that scikit-learn itself does not fit, or with which it answers nothing, is not an example."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        try:
+            pipeline.fit(rows, table.target)
+            pipeline.predict(rows)
+        except ValueError as error:
+            note(str(error))
+            assume(False)
+    return pipeline

@@ -1,0 +1,200 @@
+"""The documentation is true: its Python runs, its links resolve, its commands parse, its routes are served, its tables are complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import typer
+
+from orris.cli.app import app
+from orris.compile import families, registry
+from orris.training.pipelines import PRESETS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RUN = [ROOT / "README.md", ROOT / "docs" / "bring-your-own-model.md", ROOT / "docs" / "training.md"]
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_INLINE = re.compile(r"`(orris [^`\n]+)`")
+_OPERATORS = {"|", "||", "&", "&&", ";", "(", ")", ">", "<"}
+
+
+def name_of(page: Path) -> str:
+    """A page's path in the repository, for test ids."""
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    """The page's fenced blocks in these languages."""
+    return [content for language, content in _FENCE.findall(page.read_text("utf-8")) if language in languages]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the page's headings, as GitHub makes them."""
+    prose = _FENCE.sub("", page.read_text("utf-8"))
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From top to bottom in one namespace, as a reader would, in a folder that holds the iris table."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "iris.csv").write_bytes((ROOT / "data" / "iris.csv").read_bytes())
+    examples = blocks(page, "python")
+    assert examples
+    namespace: dict[str, Any] = {"__name__": "example"}
+    for example in examples:
+        exec(compile(example, name_of(page), "exec"), namespace)  # noqa: S102 (our own documentation)
+
+
+def test_the_comments_of_the_examples_are_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where an example says behind ``print(…)`` what comes out, that does."""
+    page = ROOT / "docs" / "bring-your-own-model.md"
+    test_the_python_of_a_page_runs(page, tmp_path, monkeypatch)
+    printed = capsys.readouterr().out
+    promised = re.findall(r"^print\([\w.\[\]]+\)  # (.+)$|^    print\(error\)  # (.+)$", "\n".join(blocks(page, "python")), re.MULTILINE)
+    assert len(promised) >= 3
+    for texts in promised:
+        assert "".join(texts) in printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_resolve(page: Path) -> None:
+    """Every relative link and picture is there, and so is the heading that it points to."""
+    broken = []
+    for target in _LINK.findall(_FENCE.sub("", page.read_text("utf-8"))):
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert not broken
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    """The arguments of every ``orris …`` that the page shows, in shell blocks and in running text."""
+    for block in blocks(page, "bash", "console", "sh"):
+        for line in block.replace("\\\n", " ").splitlines():
+            text = line.removeprefix("$ ")
+            if re.match(r"(\w+=\S+ )*orris\b", text):
+                yield from split(text)
+    for text in _INLINE.findall(_FENCE.sub("", page.read_text("utf-8"))):
+        if "…" not in text:
+            yield from split(text.replace("[", "").replace("]", ""))
+
+
+def split(line: str) -> Iterator[list[str]]:
+    """The ``orris`` commands of a shell line, without variables before them."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.commenters = "#"
+    lexer.whitespace_split = True
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if word not in _OPERATORS:
+            words.append(word)
+            continue
+        while words and "=" in words[0]:
+            words.pop(0)
+        if words and words[0] == "orris":
+            yield words[1:]
+        words = []
+
+
+SHOWN = sorted({" ".join(map(shlex.quote, words)) for page in PAGES for words in commands(page)})
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_a_command_that_is_shown_parses(line: str) -> None:
+    """It exists, knows each option, and takes as many arguments."""
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"there is no command '{words[0]}'"
+        command = command.commands[words.pop(0)]
+    if hasattr(command, "commands") or words in (["--help"], []):
+        known = {option for parameter in command.params for option in parameter.opts} | {"--help", "-h"}
+        assert set(words) <= known
+        return
+    command.make_context(line, words)
+
+
+def test_the_readme_names_every_command() -> None:
+    """With its subcommands."""
+    command: Any = typer.main.get_command(app)
+    names = {f"orris {name}" for name, found in command.commands.items() if not hasattr(found, "commands")}
+    names |= {f"orris {name} {inner}" for name, found in command.commands.items() if hasattr(found, "commands") for inner in found.commands}
+    text = (ROOT / "README.md").read_text("utf-8")
+    assert [name for name in sorted(names) if name not in text] == []
+
+
+def routes(page: Path) -> set[tuple[str, str]]:
+    """Method and path of every route that the page's tables name."""
+    rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
+    return {found for row in rows for found in re.findall(r"`(GET|POST) (/\S*)`", row)}
+
+
+def served(ask: httpx.Client) -> set[tuple[str, str]]:
+    """Method and path template of every route that a real server lists."""
+    endpoints = ask.get("/api/v1/").json()["endpoints"]
+    named = {(method, path.replace("/models/iris", "/models/{name}")) for method, paths in endpoints.items() for path in paths}
+    return {(method, path.replace("/versions/1.0.0", "/versions/{version}")) for method, path in named}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "http.md"], ids=name_of)
+def test_every_route_that_is_named_is_served(page: Path, ask: httpx.Client) -> None:
+    """The tables of routes against a real server's own list."""
+    assert sorted(routes(page) - served(ask)) == []
+
+
+def test_every_route_that_is_served_is_named(ask: httpx.Client) -> None:
+    """In docs/http.md, but for the parts of a page."""
+    assert sorted(served(ask) - {("GET", "/docs/start.js")} - routes(ROOT / "docs" / "http.md")) == []
+
+
+def test_every_metric_that_is_named_is_exposed_and_the_other_way_round(ask: httpx.Client) -> None:
+    """The table of metrics against a real scrape, after a request of each kind."""
+    ask.post("/predict", content=b"{")
+    exposed = set(re.findall(r"^# TYPE (?!process_|python_)(\w+) ", ask.get("/metrics").text, re.MULTILINE))
+    rows = (ROOT / "docs" / "http.md").read_text("utf-8").partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)`", rows, re.MULTILINE)) == exposed
+
+
+def test_the_table_of_converters_is_that_of_the_registry() -> None:
+    """One row per module, every registered class in it. If this fails, paste what was expected into docs/parity.md."""
+    families.register()
+    by_module: dict[str, set[str]] = {}
+    for converters in (registry._transformers, registry._predictors):
+        for estimator, converter in converters.items():
+            by_module.setdefault(converter.__module__.rpartition(".")[2], set()).add(estimator.__name__)
+    expected = [f"| `{module}` | {', '.join(f'`{name}`' for name in sorted(by_module[module]))} |" for module in sorted(by_module)]
+    section = (ROOT / "docs" / "parity.md").read_text("utf-8").partition("\n## Converters\n")[2]
+    found = [line for line in section.splitlines() if line.startswith("| `")]
+    assert found == expected, "docs/parity.md should have:\n" + "\n".join(expected)
+
+
+def test_the_table_of_presets_is_complete() -> None:
+    """docs/training.md names each, for the tasks that it is for."""
+    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]*)\| ([^|]*)\|$", (ROOT / "docs" / "training.md").read_text("utf-8"), re.MULTILINE)
+    found = {task: {name for name, *cells in rows if cells[i].strip()} for i, task in enumerate(("classification", "regression"))}
+    assert found == {task: set(names) for task, names in PRESETS.items()}
+
+
+def test_the_decisions_are_numbered_without_gaps() -> None:
+    """0001 to the newest, each with context, decision and consequences."""
+    pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    assert [page.name[:4] for page in pages] == [f"{number:04d}" for number in range(1, len(pages) + 1)]
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert [part for part in ("**Context.**", "**Decision.**", "**Consequences.**") if part not in text] == [], page.name
