@@ -16,6 +16,7 @@ from typing import IO
 import httpx
 
 _URL = re.compile(r"on http://localhost:(\d+) ")
+_GRPC = re.compile(r"gRPC on port (\d+)")
 
 
 @dataclass
@@ -26,11 +27,13 @@ class Server:
         url: Where it listens.
         process: The process.
         log: File that its standard output goes to.
+        grpc_port: Where it listens for gRPC; 0: it does not.
     """
 
     url: str
     process: subprocess.Popen[str]
     log: Path
+    grpc_port: int = 0
 
     @property
     def port(self) -> int:
@@ -45,11 +48,12 @@ class Server:
 
 @contextmanager
 def serving(*arguments: str, folder: Path, environ: dict[str, str] | None = None) -> Iterator[Server]:
-    """``orris serve`` with these arguments on a free port, from its announcement on."""
+    """``orris serve`` with these arguments on a free port, from its announcement on; without gRPC, unless they say otherwise."""
+    grpc = () if "--grpc-port" in arguments else ("--grpc-port", "off")
     log = folder / "requests.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "orris", "serve", *arguments, "--port", "0"],
+            [sys.executable, "-m", "orris", "serve", *arguments, *grpc, "--port", "0"],
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
@@ -57,20 +61,22 @@ def serving(*arguments: str, folder: Path, environ: dict[str, str] | None = None
         )
     assert process.stderr is not None
     try:
-        yield Server(f"http://127.0.0.1:{_announced(process.stderr)}", process, log)
+        port, grpc_port = _announced(process.stderr)
+        yield Server(f"http://127.0.0.1:{port}", process, log, grpc_port)
     finally:
         process.kill()
         process.wait()
         process.stderr.close()
 
 
-def _announced(stream: IO[str]) -> int:
+def _announced(stream: IO[str]) -> tuple[int, int]:
     said = []
     for line in stream:
         said.append(line)
         found = _URL.search(line)
         if found:
-            return int(found.group(1))
+            grpc = _GRPC.search(line)
+            return int(found.group(1)), int(grpc.group(1)) if grpc else 0
     raise AssertionError(f"orris serve did not start: {''.join(said)}")
 
 

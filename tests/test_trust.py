@@ -34,9 +34,10 @@ READ = {
 @pytest.mark.parametrize("model", READ.values(), ids=READ.keys())
 def test_what_common_estimators_hold_is_read_back(model: Any) -> None:
     """The answers are those of the estimator that was written."""
-    content = bytes(dumps(model.fit(X, Y)))
+    expected = model.fit(X, Y).predict(X)
+    content = bytes(dumps(model))
     assert trust.untrusted(content) == []
-    assert np.array_equal(trust.read(content).predict(X), model.predict(X))
+    assert np.array_equal(trust.read(content).predict(X), expected)
 
 
 def test_a_decision_tree_is_refused_by_name() -> None:
@@ -48,7 +49,7 @@ def test_a_decision_tree_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["kd_tree", "ball_tree"])
-@pytest.mark.parametrize("position", range(10))
+@pytest.mark.parametrize("position", range(7))
 def test_a_forged_tree_is_refused(algorithm: str, position: int) -> None:
     """Whichever part of its state differs from what its points give, positions beyond its arrays among them."""
     model = KNeighborsClassifier(algorithm=algorithm, leaf_size=5).fit(X, Y)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ from orris.schema.checks import check
 from orris.schema.frames import encode
 from orris.schema.strict import encode as encode_rows
 from orris.settings import DEFAULT_STORE
-from orris.store import Reference, Store
+from orris.store import Reference, Store, fetch_bundle
 from orris.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -180,11 +182,11 @@ def train_params(
     _require_training()
     from orris.training import run  # noqa: PLC0415
 
-    folder = Path(tempfile.mkdtemp(prefix="orris-"))
-    trained = run.train(params, folder, frame=frame, version=version, progress=progress or (lambda _: None))
-    if done is not None:
-        done(trained)
-    return _published(trained, store, aliases)
+    with _building(keep=store is None) as folder:
+        trained = run.train(params, folder, frame=frame, version=version, progress=progress or (lambda _: None))
+        if done is not None:
+            done(trained)
+        return _published(trained, store, aliases)
 
 
 def package(
@@ -228,9 +230,9 @@ def package(
     params = TrainParams(
         name=name, categorical=tuple(categorical), bounds=dict(bounds or {}), gates=tuple(gates), require_compiled=require_compiled
     )
-    folder = Path(tempfile.mkdtemp(prefix="orris-"))
-    trained = run.package(pipeline, X, y, folder, name=name, version=version, target=target, params=params)
-    return _published(trained, store, aliases)
+    with _building(keep=store is None) as folder:
+        trained = run.package(pipeline, X, y, folder, name=name, version=version, target=target, params=params)
+        return _published(trained, store, aliases)
 
 
 def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE, threads: int = 1) -> Model:
@@ -250,27 +252,31 @@ def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE,
 
 
 def locate(source: Bundle | str | Path, store: str | Path = DEFAULT_STORE) -> Path:
-    """The folder of a bundle, a folder, or a reference in the store (downloaded if the store is remote)."""
+    """The folder of a bundle, a folder, a bundle's URL, or a reference in the store (downloaded if it is remote)."""
     if isinstance(source, Bundle):
         return source.folder
     if isinstance(source, Path) or (source and (Path(source) / MANIFEST).is_file()):
         return Path(source)
-    return Store(store).fetch(source)
+    return fetch_bundle(source) if "://" in source else Store(store).fetch(source)
 
 
 def _published(trained: Trained, store: str | Path | None, aliases: Sequence[str]) -> Bundle:
     bundle = Bundle(trained.folder, trained.manifest)
-    if store is None:
-        return bundle
-    published = bundle.publish(store, aliases=aliases)
-    _remove(trained.folder)
-    return published
+    return bundle if store is None else bundle.publish(store, aliases=aliases)
 
 
-def _remove(folder: Path) -> None:
-    import shutil  # noqa: PLC0415
-
-    shutil.rmtree(folder, ignore_errors=True)
+@contextmanager
+def _building(*, keep: bool) -> Iterator[Path]:
+    """A temporary folder to build a bundle in; it stays only if it is the result."""
+    folder = Path(tempfile.mkdtemp(prefix="orris-"))
+    try:
+        yield folder
+    except BaseException:
+        keep = False
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _require_training() -> None:

@@ -103,10 +103,10 @@ def _parts(root: Any) -> Iterator[Any]:
 
 def _require_built(tree: Any) -> None:
     """Raise unless the tree is what its class builds from the same points: then all its positions are within its arrays."""
-    # A leaf size of no matter what gives a sound tree: the state is compared, never the parameter believed.
     state = tree.__getstate__()
     points, weights = np.asarray(state[0]), state[12]
     built = type(tree)(points.copy(), leaf_size=state[4], metric=state[11], sample_weight=None if weights is None else np.asarray(weights))
-    for given, own in zip(state[:10], built.__getstate__()[:10], strict=True):
+    # Points, order, nodes, bounds, leaf size, levels and nodes; after them come counters, which queries raise and nothing reads.
+    for given, own in zip(state[:7], built.__getstate__()[:7], strict=True):
         if not np.array_equal(given, own):
             raise ValueError(f"a {type(tree).__name__} in it is not the one that its points give")

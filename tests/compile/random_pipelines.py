@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +44,7 @@ class Table:
 def _column(kind: str, n_rows: int, rng: np.random.Generator) -> Any:
     """Values with many ties."""
     scale = 10.0 ** rng.integers(-3, 4)
-    return {
+    makers: dict[str, Callable[[], Any]] = {
         "decimal": lambda: np.round(rng.normal(size=n_rows), 1) * scale,
         "number": lambda: rng.normal(5, 2, n_rows) * scale,
         "constant": lambda: np.full(n_rows, 0.1),
@@ -51,7 +52,8 @@ def _column(kind: str, n_rows: int, rng: np.random.Generator) -> Any:
         "boolean": lambda: rng.random(n_rows) < 0.4,
         "text": lambda: rng.choice(TOWNS[: rng.integers(2, 6)], n_rows),
         "code": lambda: rng.choice([3, 7, 20, -1], n_rows),
-    }[kind]()
+    }
+    return makers[kind]()
 
 
 def _holes(kind: str, values: Any, where: npt.NDArray[np.bool_]) -> Any:
@@ -61,7 +63,7 @@ def _holes(kind: str, values: Any, where: npt.NDArray[np.bool_]) -> Any:
     if kind == "text":
         return np.where(where, None, values)
     if kind == "boolean":
-        return pd.array(np.where(where, None, values), dtype="boolean") if where.any() else values
+        return pd.Series(values, dtype="boolean").mask(where) if where.any() else values
     return np.where(where, np.nan, values) if where.any() else values
 
 

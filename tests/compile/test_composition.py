@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import randint
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector, make_column_transformer
@@ -166,6 +166,7 @@ def test_feature_union_puts_parts_side_by_side(run_graph: Any) -> None:
     assert_transforms(run_graph, fitted(step, schema, draw(schema, 50)), schema, draw(schema, 50, 1))
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     names=st.lists(st.sampled_from(sorted(COLUMNS)), min_size=1, max_size=7, unique=True),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
@@ -128,6 +128,7 @@ def test_scaled_numbers_as_categories(run_graph: Any) -> None:
     assert_transforms(run_graph, fitted(step, schema, rows), schema, np.concatenate([rows, draw(schema, 100, 1)]))
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 10_000),
     settings=st.sampled_from([(OneHotEncoder, settings) for settings in ONE_HOT] + [(OrdinalEncoder, settings) for settings in ORDINAL]),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import make_pipeline
@@ -126,6 +126,7 @@ def test_indicator_of_nothing_is_refused() -> None:
         converted(fitted(MissingIndicator(), schema, draw(schema, 20)), schema)
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 10_000),
     st.sampled_from(["most_frequent", "constant"]),

@@ -9,14 +9,18 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_iris
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PowerTransformer, StandardScaler
 
-from orris.compile import adversary, compile_pipeline, parity
+from orris.compile import adversary, compile_pipeline, neighbors, parity
 from orris.compile.composition import build
 from orris.errors import CompileError, ParityError
 from orris.runtime import Answers, OnnxRuntime
@@ -139,6 +143,22 @@ def fallback() -> Any:
     from sklearn.semi_supervised import LabelSpreading
 
     return make_pipeline(StandardScaler(), LabelSpreading()).fit(X, Y)
+
+
+def test_neighbours_too_many_to_compile_are_served_from_a_skops_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their tree, which has answered queries by then, is read back."""
+    monkeypatch.setattr(neighbors, "_MAX_NUMBERS", 10)
+    pipeline = make_pipeline(StandardScaler(), KNeighborsClassifier(algorithm="kd_tree")).fit(X, Y)
+    compiled = compile_pipeline(pipeline, SCHEMA, X)
+    assert compiled.model_file == "model.skops"
+    assert compiled.verdict.largest_difference == 0.0
+
+
+def test_a_searched_forest_is_held_to_no_difference() -> None:
+    """A search is as strict as the model it found; an exponential over a forest may move the last bit."""
+    search = GridSearchCV(make_pipeline(RandomForestClassifier(3)), {"randomforestclassifier__max_depth": [2]}, cv=2).fit(X, Y)
+    assert parity.family(search) == parity.family(FrozenEstimator(search)) == "forest"
+    assert parity.family(TransformedTargetRegressor(RandomForestRegressor(3)).fit(X, Y)) == "tree"
 
 
 class Opaque(BaseEstimator, TransformerMixin):  # type: ignore[misc]

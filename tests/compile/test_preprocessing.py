@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.decomposition import PCA
@@ -201,6 +201,7 @@ def test_float32_is_refused(run_graph: Any) -> None:  # noqa: ARG001
         converted(step, schema)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(SCALERS), st.sampled_from(SCALERS))
 def test_any_two_scalers_agree(run_graph: Any, seed: int, first: Any, second: Any) -> None:
     """Two scalers in a row equal scikit-learn on random rows."""

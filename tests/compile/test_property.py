@@ -39,12 +39,13 @@ def test_no_pipeline_answers_otherwise_once_compiled(container: str, data: st.Da
 
 
 def _fitted(pipeline: Any, rows: Any, table: Table) -> Any:
-    """The fitted pipeline; a draw that scikit-learn itself does not fit, or with which it answers nothing, is not an example."""
+    """The fitted pipeline; a draw that scikit-learn itself does not fit, or with which it answers NaN, is not an example."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
             pipeline.fit(rows, table.target)
             pipeline.predict(rows)
+            assume(not hasattr(pipeline, "predict_proba") or np.isfinite(pipeline.predict_proba(rows)).all())
         except ValueError as error:
             note(str(error))
             assume(False)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli import models, serve, train
+from orris.cli import keys, models, serve, train
 from orris.version import __version__
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 
 
 def _print_version(wanted: bool) -> None:

@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orris.protocols import named
+from orris.cli.access import build_access, build_cors, build_guard
+from orris.cli.changes import add_second_versions, build_control
+from orris.cli.grpc import build_grpc
+from orris.protocols import instances, invocations, named, openinference
+from orris.protocols.repository import Repository
 from orris.protocols.status import problem_document
 from orris.serving.app import App
+from orris.serving.board import Board, LocalBoard
 from orris.serving.catalog import Catalog, Live
 from orris.serving.connection import Connection
+from orris.serving.control import Control
 from orris.serving.door import Desk
+from orris.serving.exchange import ProblemDocument
 from orris.serving.mount import Switchboard
 from orris.serving.probes import Probes
 from orris.telemetry.logs import RequestLog
@@ -20,10 +27,18 @@ from orris.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from orris.serving.engine import Engine
+    from orris.serving.server import Companion
     from orris.settings import Settings
 
-PROTOCOLS = (named.mount,)
+PROTOCOLS = (named.mount, openinference.mount, instances.mount, invocations.mount)
 """What is spoken; a later one may not take a path of an earlier one."""
+
+ERRORS: dict[str, ProblemDocument] = {
+    "/v1": instances.error_document,
+    "/v2": openinference.error_document,
+    "/invocations": invocations.error_document,
+}
+"""Who writes the errors of a path that begins like this; all others are problem documents."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +50,65 @@ class Served:
         connection: Makes the HTTP protocol of a connection.
         catalog: What is loaded.
         routes: Its routes.
+        metrics: What it counts.
+        control: What changes it while it runs.
+        companions: Servers that start and stop with it: gRPC's.
     """
 
     app: App
     connection: Callable[..., Connection]
     catalog: Catalog
     routes: Switchboard
+    metrics: Metrics
+    control: Control
+    companions: tuple[Companion, ...] = ()
 
 
-def assemble(engines: list[tuple[Engine, str]], settings: Settings) -> Served:
+def assemble(
+    engines: list[tuple[Engine, str]], settings: Settings, board: Board | LocalBoard | None = None, grpc_port: int | None = None
+) -> Served:
     """Put a server together for loaded models, each with the reference that it was asked for by; the first is the default."""
+    board = board or LocalBoard()
     metrics, log, catalog = Metrics(), RequestLog(enabled=settings.access_log), Catalog()
-    desk = Desk(metrics, log, max_body_bytes=settings.max_body_bytes, max_in_flight=settings.max_in_flight)
-    routes = Switchboard(PROTOCOLS, desk, errors={})
-    routes.probes.update(Probes(catalog, metrics, problem_document).routes)
+    access, cors = build_access(settings, n_workers=board.n_workers), build_cors(settings)
+    admit = access.admit if access.guards else None
+    desk = Desk(metrics, log, max_body_bytes=settings.max_body_bytes, max_in_flight=settings.max_in_flight, admit=admit)
+    # First, so that a platform's route which is spoken anyway stays what it is.
+    protocols = (instances.vertex_mount(settings.predict_route), *PROTOCOLS) if settings.predict_route else PROTOCOLS
+    if grpc_port is not None:
+        from orris.protocols.grpc.dialect import mount as grpc_mount  # noqa: PLC0415 (protobuf, which not every server needs)
+
+        protocols = (*protocols, grpc_mount)
+    routes = Switchboard(protocols, desk, errors=ERRORS)
+    routes.probes.update(Probes(catalog, metrics, problem_document, docs=settings.docs).routes)
+    for protocol in (openinference, instances, invocations):
+        routes.probes.update(protocol.server_probes(catalog))
+    if settings.health_route:
+        routes.probes.setdefault(settings.health_route, instances.vertex_health(catalog))
     for engine, reference in engines:
         catalog.add(Live.of(engine, metrics), reference)
+    add_second_versions(catalog, desk, settings)
     for slot in catalog:
         routes.connect(slot, default=slot is catalog.default)
+    control = build_control(catalog, routes, settings, board)
+    repository = Repository(catalog, control, access.require_admin)
+    routes.actions += repository.actions()
 
     def pages() -> Any:
         from orris.serving.pages import build_pages  # noqa: PLC0415 (FastAPI and pydantic, which most servers never need)
 
         return build_pages(catalog, routes, problem=problem_document)
 
-    app = App(routes, pages, problem=problem_document, metrics=metrics, log=log)
-    connection = partial(Connection, routes.doors, max_header_bytes=settings.max_header_bytes, request_seconds=settings.request_seconds)
-    return Served(app, connection, catalog, routes)
+    guard = build_guard(access, routes, settings)
+    app = App(routes, pages, problem=problem_document, metrics=metrics, log=log, guard=guard, cors=cors)
+    connection = partial(
+        Connection, routes.doors, max_header_bytes=settings.max_header_bytes, request_seconds=settings.request_seconds, cors=cors
+    )
+    catalog.workers_ready = lambda: board.all_ready
+    if isinstance(board, Board):
+        metrics.share(board)
+    companions: tuple[Companion, ...] = ()
+    if grpc_port is not None:
+        grpc = build_grpc(grpc_port, settings, catalog=catalog, routes=routes, access=access, control=control, repository=repository)
+        companions = (grpc,)
+    return Served(app, connection, catalog, routes, metrics, control, companions)

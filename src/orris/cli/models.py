@@ -34,7 +34,7 @@ def list_models(
 ) -> None:
     """List models and their versions, newest first."""
     source = _open(store)
-    found = [info for model in ([name] if name else source.models()) for info in source.versions(model)]
+    found = [info for model in ([name] if name else source.models()) for info in reversed(source.versions(model))]
     if as_json:
         print_json(found)
         return

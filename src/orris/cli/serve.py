@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orris.cli.terminal import StoreOption, tell
+from orris.cli.terminal import StoreOption
 
 if TYPE_CHECKING:
     from orris.serving.engine import Engine
@@ -21,72 +20,112 @@ EXAMPLES = "Examples:  orris serve   ·   orris serve iris:prod --port 9000   ·
 def serve(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="NAME, NAME@VERSION, NAME:ALIAS or a bundle's folder; the first is the default [default: the only model]"),
+        typer.Argument(help="NAME, NAME@VERSION, NAME:ALIAS, a bundle's folder or URL; the first is the default [default: ORRIS_MODEL]"),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1, or ORRIS_HOST]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000, or ORRIS_PORT]")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads for one call of the model [default: 1, or ORRIS_THREADS]")] = None,
+    grpc_port: Annotated[
+        str | None,
+        typer.Option(metavar="PORT|auto|off", help="Port for gRPC; 0 takes a free one [default: auto: 8001, if it is free]"),
+    ] = None,
+    uds: Annotated[Path | None, typer.Option(help="Unix socket to listen on, instead of host and port")] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="N|auto", help="Processes; auto: what the container's CPU quota grants [default: 1, or ORRIS_WORKERS]"),
+    ] = None,
+    threads: Annotated[
+        str | None, typer.Option(metavar="N|auto", help="Threads for one call of the model [default: 1, or ORRIS_THREADS]")
+    ] = None,
+    drain_seconds: Annotated[
+        float | None, typer.Option(help="When stopping: how long requests are accepted after /ready has turned 503 [default: 0]")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): speak HTTPS")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM); not needed if it is in the same file")] = None,
+    root_path: Annotated[str | None, typer.Option(help="Path that a proxy takes off before requests come here")] = None,
+    forwarded_allow_ips: Annotated[
+        str | None, typer.Option(help="Proxies whose X-Forwarded headers are believed, with commas [default: none]")
+    ] = None,
     access_log: Annotated[
         bool | None, typer.Option("--access-log/--no-access-log", help="A JSON line per request on standard output [default: on]")
     ] = None,
+    api_keys: Annotated[
+        Path | None, typer.Option("--api-keys", help="File of API keys; predictions then need one [default: none, or ORRIS_API_KEYS_FILE]")
+    ] = None,
+    admin_token_file: Annotated[
+        Path | None, typer.Option(help="File that holds the admin token; without one, load, unload and reload are off")
+    ] = None,
+    jwt_jwks: Annotated[str | None, typer.Option(help="File or https URL of the keys that JSON Web Tokens are signed with")] = None,
+    jwt_issuer: Annotated[str | None, typer.Option(help="What 'iss' of a token has to be")] = None,
+    jwt_audience: Annotated[str | None, typer.Option(help="What 'aud' of a token has to be")] = None,
+    rate_limit: Annotated[float | None, typer.Option(help="Requests per second of each caller; 0: unlimited [default: 0]")] = None,
+    watch: Annotated[float | None, typer.Option(help="Follow the models' aliases: look every so many seconds [default: 0, never]")] = None,
+    shadow: Annotated[str | None, typer.Option(metavar="NAME@VERSION", help="Version that is asked a copy of the requests")] = None,
+    shadow_share: Annotated[float | None, typer.Option(help="Share of the requests that the shadow is asked [default: 1]")] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME@VERSION=SHARE", help="Version that a share of the requests goes to")] = None,
+    split_header: Annotated[
+        str | None, typer.Option(help="Equal values of this header go to the same version [default: by chance]")
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None, typer.Option(help="Origin whose pages may call this server from a browser; may be repeated")
+    ] = None,
     store: StoreOption = None,
 ) -> None:
-    """Serve a model over HTTP. Ready once the golden rows of its bundle have been reproduced."""
+    """Serve a model over HTTP and gRPC. Ready once the golden rows of its bundle have been reproduced."""
+    from orris.cli.platforms import translate  # noqa: PLC0415
     from orris.settings import read_settings  # noqa: PLC0415
 
-    settings = read_settings(os.environ, store=store, host=host, port=port, threads=threads, access_log=access_log)
-    references = models or [""]
-    run([(load_engine(reference, settings), reference) for reference in references], settings)
+    settings = read_settings(
+        translate(os.environ, model_named=bool(models)),
+        store=store,
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        uds=str(uds) if uds else None,
+        workers=workers,
+        threads=threads,
+        drain_seconds=drain_seconds,
+        tls_cert=str(tls_cert) if tls_cert else None,
+        tls_key=str(tls_key) if tls_key else None,
+        root_path=root_path,
+        forwarded_allow_ips=forwarded_allow_ips,
+        access_log=access_log,
+        api_keys_file=str(api_keys) if api_keys else None,
+        admin_token_file=str(admin_token_file) if admin_token_file else None,
+        jwt_jwks=jwt_jwks,
+        jwt_issuer=jwt_issuer,
+        jwt_audience=jwt_audience,
+        rate_limit=rate_limit,
+        watch_seconds=watch,
+        shadow=shadow,
+        shadow_share=shadow_share,
+        split=split,
+        split_header=split_header,
+        cors_origins=",".join(cors_origin) if cors_origin else None,
+    )
+    references = models or [settings.model]
+
+    def load(counted: Settings) -> list[tuple[Engine, str]]:
+        return [(load_engine(reference, counted), reference) for reference in references]
+
+    from orris.cli.launch import launch  # noqa: PLC0415
+
+    raise typer.Exit(launch(load, settings))
 
 
 def load_engine(model: str, settings: Settings) -> Engine:
     """Resolve, verify, audit, load, reproduce."""
-    from orris.api import locate  # noqa: PLC0415
     from orris.serving.engine import Engine  # noqa: PLC0415
 
-    folder = locate(model, settings.store)
+    return Engine.load(fetch_bundle(model, settings), threads=int(settings.threads), max_rows=settings.max_rows)
+
+
+def fetch_bundle(reference: str, settings: Settings) -> Path:
+    """The bundle's folder, with a signature that verifies if a key is configured."""
+    from orris.api import locate  # noqa: PLC0415
+
+    folder = locate(reference, settings.store)
     if settings.verify_key:
         from orris.signing import verify  # noqa: PLC0415
 
         verify(folder, Path(settings.verify_key))
-    return Engine.load(folder, threads=settings.threads, max_rows=settings.max_rows)
-
-
-def run(engines: list[tuple[Engine, str]], settings: Settings) -> None:
-    """Serve until told to stop."""
-    from orris.cli.assembly import assemble  # noqa: PLC0415
-    from orris.serving.server import serve as listen  # noqa: PLC0415
-
-    served = assemble(engines, settings)
-
-    def ready(port: int) -> None:
-        for engine, _ in engines:
-            _announce(engine, settings.host, port)
-
-    def stop() -> None:
-        served.catalog.draining = True
-
-    listen(served.app, protocol=served.connection, host=settings.host, port=settings.port, on_ready=ready, on_stop=stop)
-
-
-def _announce(engine: Engine, host: str, port: int) -> None:
-    import json  # noqa: PLC0415
-
-    from orris.schema.documents import example_row  # noqa: PLC0415
-
-    manifest = engine.manifest
-    shown = "localhost" if host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else host  # noqa: S104
-    url = f"http://{shown}:{port}"
-    tell(f"Serving {manifest.name}@{manifest.version} ({manifest.verdict.strategy}) on {url}  ·  docs {url}/docs")
-    tell(f"Ready after {_process_seconds():.2f} s; {len(manifest.golden.rows)} golden rows reproduced. Try it:")
-    row = json.dumps(example_row(engine.schema), ensure_ascii=False).replace("'", "'\\''")
-    tell(f"\n  curl -X POST {url}/api/v1/predict -H 'Content-Type: application/json' -d '{row}'\n")
-
-
-def _process_seconds() -> float:
-    """Seconds since this process started."""
-    try:
-        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
-    except (OSError, AttributeError):
-        return time.process_time()
+    return folder

@@ -14,7 +14,7 @@ from orris.schema import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 
 FloatArray = npt.NDArray[np.float64]
 
-MAX_TRAINING_ROWS = 10_000
+MAX_TRAINING_ROWS = 100_000
 MAX_THRESHOLD_ROWS = 30_000
 MIN_ROWS = 10_000
 _SPREAD = 200

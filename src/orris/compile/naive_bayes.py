@@ -11,6 +11,7 @@ from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, Multinomi
 from orris.compile import arithmetic
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
+from orris.errors import NotConvertibleError
 
 
 def _posterior(graph: Graph, joint: str) -> Prediction:
@@ -29,15 +30,21 @@ def _posterior(graph: Graph, joint: str) -> Prediction:
 
 @predictor(GaussianNB)
 def gaussian(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
-    """``GaussianNB``."""
+    """``GaussianNB``, whose likelihood is added up column by column.
+
+    Far from the training rows it is so large that its last bit decides, so the order counts: columns lead, because ReduceSum adds whole
+    slices one after the other along the first axis.
+    """
     require_values(frame, estimator)
     arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
     theta, variance = (np.asarray(part, dtype=np.float64) for part in (estimator.theta_, estimator.var_))
+    if not variance.all():
+        raise NotConvertibleError("GaussianNB has a class in which a column does not vary at all: its probabilities are NaN")
     constant = -0.5 * np.log(2.0 * np.pi * variance).sum(axis=1)
-    rows = graph.add("Unsqueeze", frame.tensor, graph.constant([1], np.int64))
-    distance = graph.add("Sub", rows, graph.constant(theta))
-    scaled = graph.add("Div", graph.add("Mul", distance, distance), graph.constant(variance))
-    total = graph.add("ReduceSum", scaled, graph.constant([2], np.int64), keepdims=0)
+    columns = graph.add("Unsqueeze", graph.add("Transpose", frame.tensor, perm=[1, 0]), graph.constant([2], np.int64))
+    distance = graph.add("Sub", columns, graph.constant(theta.T[:, None, :]))
+    scaled = graph.add("Div", graph.add("Mul", distance, distance), graph.constant(variance.T[:, None, :]))
+    total = graph.add("ReduceSum", scaled, graph.constant([0], np.int64), keepdims=0)
     likelihood = graph.add("Sub", graph.constant(constant), graph.add("Mul", total, graph.constant(0.5)))
     return _posterior(graph, str(graph.add("Add", likelihood, graph.constant(np.log(estimator.class_prior_)))))
 

@@ -3,6 +3,9 @@
 One row is answered with ``prediction``, ``prediction_label``, ``probabilities``, ``request_id`` and ``model_version``; a list of rows
 with such an answer per row under ``predictions``. ``prediction`` is the class' number (an integer label itself, otherwise the label's
 position), or the value for regression.
+
+Two forms of simpler servers are read as well, unless the schema has a column of that name: ``{"features": […]}``, a row without names,
+answered as a named one; and ``{"instances": […]}``, a list of rows, answered with bare labels or values under ``predictions``.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ from typing import Any
 
 import msgspec
 
-from orris.errors import OrrisError, Problem
+from orris.errors import BodyError, OrrisError, Problem
+from orris.protocols.envelopes import FEATURES, INSTANCES, open_envelope, predictions
 from orris.protocols.status import problem
 from orris.runtime import Answers
+from orris.schema import strict
 from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, Headers, Reply, require_json
@@ -47,6 +52,16 @@ class AnswerList(msgspec.Struct, omit_defaults=True, gc=False):
     warnings: list[dict[str, Any]] | None = None
 
 
+class PredictionList(msgspec.Struct, omit_defaults=True, gc=False):
+    """The answers to ``instances``: labels in their own JSON type, or values."""
+
+    predictions: list[Any]
+    probabilities: list[list[float]] | None = None
+    request_id: str | None = None
+    model_version: str | None = None
+    warnings: list[dict[str, Any]] | None = None
+
+
 def mount(slot: Slot, default: bool) -> Mount:
     """Orris' own routes for a model; the default model's also name none."""
     name = slot.name
@@ -76,7 +91,8 @@ class NamedRows:
     def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
         """Rows by name."""
         require_json(headers)
-        return Asked(*engine.reader.read(body))
+        read = engine.reader.attempt(body)
+        return Asked(*read) if read is not None else _read_otherwise(engine, body)
 
     def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """One answer, or a list of them."""
@@ -86,6 +102,9 @@ class NamedRows:
             answer = self._answers(engine, answers)[0]
             answer.request_id, answer.model_version, answer.warnings = request_id, version, told
             return Reply(200, _encode(answer))
+        if asked.context is INSTANCES:
+            probabilities = answers.probabilities.tolist() if answers.probabilities is not None else None
+            return Reply(200, _encode(PredictionList(predictions(engine, answers), probabilities, request_id, version, told)))
         return Reply(200, _encode(AnswerList(self._answers(engine, answers), request_id, version, told)))
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
@@ -102,3 +121,20 @@ class NamedRows:
         if self.with_class:
             return [Answer(numbers[i], texts[i], texts[i], p) for i, p in zip(labels, probabilities, strict=True)]
         return [Answer(numbers[i], texts[i], None, p) for i, p in zip(labels, probabilities, strict=True)]
+
+
+def _read_otherwise(engine: Engine, body: bytes) -> Asked:
+    """A body that is no plain named row: another form, or a row that needs a precise answer."""
+    names = engine.schema.names
+    forms = tuple(form for form in (FEATURES, INSTANCES) if form not in names and b'"%b"' % form.encode() in body)
+    opened = open_envelope(engine.reader, body, forms) if forms else None
+    if opened is not None:
+        return Asked(opened.rows, opened.key == FEATURES, opened.key)
+    document = strict.parse(body)
+    members = strict.members(document)
+    if members is not None and members.keys().isdisjoint(names):
+        raise BodyError(
+            "the body is in none of the forms that are read here: an object with one value per column, a list of such objects, "
+            '{"features": […]} or {"instances": […]}; see /docs for the columns'
+        )
+    return Asked(*strict.read_document(engine.schema, document, engine.reader.max_rows))

@@ -7,27 +7,78 @@ from typing import Any
 
 import msgspec
 
-from orris.errors import BodyError, MediaTypeError, NotFoundError, NotReadyError, OrrisError, OverloadedError, RowError, TooLargeError
+from orris.errors import (
+    BodyError,
+    ForbiddenError,
+    MediaTypeError,
+    NotFoundError,
+    NotReadyError,
+    OrrisError,
+    OverloadedError,
+    RateLimitError,
+    RowError,
+    TooLargeError,
+    UnauthorizedError,
+)
 from orris.serving.exchange import PROBLEM_JSON, Reply
 
-STATUS: dict[type[OrrisError], int] = {
-    BodyError: 400,
-    NotFoundError: 404,
-    TooLargeError: 413,
-    MediaTypeError: 415,
-    RowError: 422,
-    NotReadyError: 503,
-    OverloadedError: 503,
+STATUS: dict[type[OrrisError], tuple[int, str]] = {
+    BodyError: (400, "INVALID_ARGUMENT"),
+    UnauthorizedError: (401, "UNAUTHENTICATED"),
+    ForbiddenError: (403, "PERMISSION_DENIED"),
+    NotFoundError: (404, "NOT_FOUND"),
+    TooLargeError: (413, "RESOURCE_EXHAUSTED"),
+    MediaTypeError: (415, "INVALID_ARGUMENT"),
+    RowError: (422, "INVALID_ARGUMENT"),
+    RateLimitError: (429, "RESOURCE_EXHAUSTED"),
+    NotReadyError: (503, "UNAVAILABLE"),
+    OverloadedError: (503, "UNAVAILABLE"),
 }
-"""Every error that a client may be told about; all others are 500, with a request id and nothing else."""
+"""Every error that a client may be told about, as HTTP and gRPC call it; all others are 500 and INTERNAL, with a request id and nothing else.
+
+The pairs are those of ``google.rpc.Code``; a message that is too long is what gRPC's own limit calls it.
+"""
 
 
-_HEADERS: dict[int, tuple[tuple[bytes, bytes], ...]] = {413: ((b"connection", b"close"),), 503: ((b"retry-after", b"1"),)}
+_HEADERS: dict[int, tuple[tuple[bytes, bytes], ...]] = {
+    401: ((b"www-authenticate", b'Bearer realm="orris"'),),
+    413: ((b"connection", b"close"),),
+    503: ((b"retry-after", b"1"),),
+}
+
+
+MAX_TOLD = 10
+"""Problems that an error without a list of them tells in its text."""
 
 
 def status_of(error: Exception) -> int:
     """The HTTP status of an error."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    return next((STATUS[kind][0] for kind in type(error).__mro__ if kind in STATUS), 500)
+
+
+def code_of(error: Exception) -> str:
+    """The name of an error's gRPC status."""
+    return next((STATUS[kind][1] for kind in type(error).__mro__ if kind in STATUS), "INTERNAL")
+
+
+def headers_of(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers that the answer to an error has in every protocol."""
+    if isinstance(error, RateLimitError):
+        return ((b"retry-after", b"%d" % error.retry_after_seconds),)
+    return _HEADERS.get(status_of(error), ())
+
+
+def told(error: Exception, request_id: str) -> tuple[int, str]:
+    """Status and text of an error for protocols that answer with a text alone; they know no 422, and say 400 of rows that do not fit."""
+    status = status_of(error)
+    if status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        return status, f"the server failed; its log has the rest under request id {request_id}"
+    if not isinstance(error, RowError):
+        return status, str(error)
+    texts = [str(RowError([problem])) for problem in error.problems[:MAX_TOLD]]
+    if len(error.problems) > MAX_TOLD:
+        texts.append(f"and {len(error.problems) - MAX_TOLD} more")
+    return int(HTTPStatus.BAD_REQUEST), "; ".join(texts)
 
 
 def problem(error: Exception, request_id: str) -> Reply:
@@ -38,7 +89,7 @@ def problem(error: Exception, request_id: str) -> Reply:
     errors = []
     if isinstance(error, RowError):
         errors = [{"row": p.row, "column": p.column, "problem": p.problem} for p in error.problems]
-    return problem_document(status, request_id, str(error), errors)
+    return problem_document(status, request_id, str(error), errors)._replace(headers=headers_of(error))
 
 
 def problem_document(status: int, request_id: str, detail: str = "", errors: list[dict[str, Any]] | None = None) -> Reply:
@@ -46,6 +97,8 @@ def problem_document(status: int, request_id: str, detail: str = "", errors: lis
     document: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:
         document["detail"] = detail
+        if status == HTTPStatus.BAD_REQUEST:
+            document["error"] = detail  # where callers of simpler servers look
     if errors:
         document["errors"] = errors
     document["request_id"] = request_id

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from orris.errors import BodyError, OrrisError, Problem, RowError
+from orris.errors import BodyError, Problem, RowError
 from orris.runtime import Answers
 from orris.schema import strict
 from orris.schema.checks import check
-from orris.schema.columns import MAX_INTEGER, Column, Kind, Schema
+from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 from orris.schema.frames import encode_column
 from orris.schema.rows import MAX_ROWS
 
@@ -35,9 +35,6 @@ PREDICT, PREDICT_PROBA = "predict", "predict_proba"
 
 MAX_RANK = 32
 """Most dimensions of a tensor."""
-
-MAX_TOLD = 5
-"""Problems that an error's text holds; further ones are counted."""
 
 DATATYPES: dict[str, np.dtype[Any]] = {
     "BOOL": np.dtype("?"),
@@ -73,8 +70,8 @@ class Tensor(NamedTuple):
         name: Its name.
         datatype: A key of ``DATATYPES``.
         shape: Its dimensions.
-        values: Its elements in row-major order, ``(n_elements,)``. BYTES are an object array of ``bytes`` or ``str``. A missing value is NaN
-            in an array of floats and ``None`` in an array of objects; integers with missing values are an array of floats.
+        values: Its elements in row-major order, ``(n_elements,)``; BYTES are objects, ``bytes`` or ``str``. A missing value is NaN
+            among floats and ``None`` among objects; integers with missing values are an array of floats.
     """
 
     name: str
@@ -127,22 +124,21 @@ def wanted_outputs(specs: Sequence[TensorSpec], names: Sequence[str]) -> tuple[s
     return tuple(names or known)
 
 
-# Tensors <-> what travels
+# Tensors <-> what travels (JSON: ``json_tensors``)
 
 
 def from_values(name: str, datatype: str, shape: Sequence[int], values: Sequence[Any]) -> Tensor:
     """A tensor of typed elements, ``n_elements`` in row-major order, as gRPC's ``contents`` holds them.
 
     Raises:
-        BodyError: Unknown datatype, a shape that is none, or another number of elements than the shape has.
+        BodyError: Unknown datatype, a shape that is none, another number of elements than the shape has, or an element out of range.
     """
-    size = _size(name, datatype, shape)
-    if len(values) != size:
-        raise _miscounted(name, shape, len(values))
+    if len(values) != n_elements(name, datatype, shape):
+        raise miscounted(name, shape, len(values))
     if datatype in {"FP16", "BF16"}:
         raise BodyError(f"input '{name[:100]}': {datatype} travels in raw form only")
     try:
-        array = _objects(values) if datatype == "BYTES" else np.array(values, dtype=DATATYPES[datatype])
+        array = objects(values) if datatype == "BYTES" else np.array(values, dtype=DATATYPES[datatype])
     except (OverflowError, ValueError, TypeError):
         raise BodyError(f"input '{name[:100]}': a value does not fit {datatype}") from None
     return Tensor(name, datatype, tuple(shape), array)
@@ -154,54 +150,19 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes | memory
     Raises:
         BodyError: Unknown datatype, a shape that is none, or another number of bytes than the shape needs.
     """
-    size = _size(name, datatype, shape)
+    size = n_elements(name, datatype, shape)
     if datatype == "BYTES":
         return Tensor(name, datatype, tuple(shape), _texts_from_raw(name, shape, size, bytes(raw)))
-    dtype = DATATYPES[datatype]
-    if len(raw) != size * dtype.itemsize:
-        needed = size * dtype.itemsize
-        raise BodyError(f"input '{name[:100]}': {datatype} of shape {_told(shape)} is {needed} bytes in raw form, not {len(raw)}")
-    values: Values
+    needed = size * DATATYPES[datatype].itemsize
+    if len(raw) != needed:
+        raise BodyError(f"input '{name[:100]}': {datatype} of shape {shape_text(shape)} is {needed} bytes in raw form, not {len(raw)}")
+    values: Values = np.frombuffer(raw, dtype=np.uint8 if datatype == "BOOL" else DATATYPES[datatype])
     if datatype == "BOOL":
-        values = np.frombuffer(raw, dtype=np.uint8)
         if (values > 1).any():
             raise BodyError(f"input '{name[:100]}': a BOOL is a byte 0 or 1")
         values = values.astype(np.bool_)
-    else:
-        values = np.frombuffer(raw, dtype=dtype)
-        if datatype == "BF16":
-            values = (values.astype(np.uint32) << 16).view(np.float32)
-    return Tensor(name, datatype, tuple(shape), values)
-
-
-def from_json(name: str, datatype: str, shape: Sequence[int], data: list[Any]) -> Tensor:
-    """A tensor of JSON values, flat or nested as the shape says; ``null`` is a missing value.
-
-    Numbers are taken as they are written: 5.1 is not rounded to the float32 beside it because FP32 is declared.
-
-    Raises:
-        BodyError: Unknown datatype, a shape that is none, another number of elements than the shape has, or elements of another type.
-    """
-    size = _size(name, datatype, shape)
-    flat = _flat(name, shape, data)
-    if len(flat) != size:
-        raise _miscounted(name, shape, len(flat))
-    kinds = set(map(type, flat))
-    if datatype == "BYTES":
-        _require(name, datatype, flat, kinds, {str}, "text")
-        return Tensor(name, datatype, tuple(shape), _objects(flat))
-    if datatype in {"FP16", "BF16"}:
-        raise BodyError(f"input '{name[:100]}': {datatype} does not travel as JSON; send it as binary data, or send FP32")
-    if datatype == "BOOL":
-        _require(name, datatype, [v for v in flat if v not in (0, 1) or type(v) is float], kinds - {int}, {bool}, "true or false")
-        missing = type(None) in kinds
-        booleans = [v if v is None else bool(v) for v in flat]
-        return Tensor(name, datatype, tuple(shape), _objects(booleans) if missing else np.array(booleans, dtype=np.bool_))
-    _require(name, datatype, flat, kinds, {int, float}, "a number")
-    try:
-        values = _integers(datatype, flat, kinds) if "INT" in datatype else np.array(flat, dtype=np.float64)
-    except (OverflowError, ValueError):
-        raise BodyError(f"input '{name[:100]}': a value does not fit {datatype}") from None
+    elif datatype == "BF16":
+        values = (values.astype(np.uint32) << 16).view(np.float32)
     return Tensor(name, datatype, tuple(shape), values)
 
 
@@ -213,8 +174,8 @@ def to_raw(tensor: Tensor) -> bytes:
     return tensor.values.astype(DATATYPES[tensor.datatype], copy=False).tobytes()
 
 
-def _size(name: str, datatype: str, shape: Sequence[int]) -> int:
-    """The number of elements."""
+def n_elements(name: str, datatype: str, shape: Sequence[int]) -> int:
+    """The number of elements of an input; raises ``BodyError`` for an unknown datatype or a shape that is none."""
     if datatype not in DATATYPES:
         raise BodyError(f"input '{name[:100]}': there is no datatype '{datatype[:20]}'; there are {', '.join(DATATYPES)}")
     if not 1 <= len(shape) <= MAX_RANK or min(shape) < 0:
@@ -222,22 +183,26 @@ def _size(name: str, datatype: str, shape: Sequence[int]) -> int:
     return math.prod(shape)
 
 
-def _miscounted(name: str, shape: Sequence[int], n_values: int) -> BodyError:
-    return BodyError(f"input '{name[:100]}': shape {_told(shape)} has {math.prod(shape)} elements, the data has {n_values}")
+def miscounted(name: str, shape: Sequence[int], n_values: int) -> BodyError:
+    """The refusal of data that does not fill its shape."""
+    return BodyError(f"input '{name[:100]}': shape {shape_text(shape)} has {math.prod(shape)} elements, the data has {n_values}")
 
 
-def _told(shape: Sequence[int]) -> str:
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as JSON writes it."""
     return f"[{', '.join(map(str, shape))}]"
 
 
-def _objects(values: Sequence[Any]) -> Values:
+def objects(values: Sequence[Any]) -> Values:
+    """Values as an array of objects, whatever they are."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
 def _texts_from_raw(name: str, shape: Sequence[int], size: int, raw: bytes) -> Values:
-    texts, start, end = [], 0, len(raw)
+    texts: list[bytes] = []
+    start, end = 0, len(raw)
     while start < end:
         stop = start + 4 + int.from_bytes(raw[start : start + 4], "little")
         if start + 4 > end or stop > end:
@@ -245,115 +210,124 @@ def _texts_from_raw(name: str, shape: Sequence[int], size: int, raw: bytes) -> V
         texts.append(raw[start + 4 : stop])
         start = stop
     if len(texts) != size:
-        raise _miscounted(name, shape, len(texts))
-    return _objects(texts)
-
-
-def _flat(name: str, shape: Sequence[int], data: list[Any]) -> list[Any]:
-    """The elements of flat or nested data; nesting has to follow the shape."""
-    if not data or type(data[0]) is not list:
-        return data
-    if len(data) != shape[0]:
-        raise BodyError(f"input '{name[:100]}': the data is not nested as shape {_told(shape)} says")
-    for length in shape[1:]:
-        if not all(type(part) is list and len(part) == length for part in data):
-            raise BodyError(f"input '{name[:100]}': the data is not nested as shape {_told(shape)} says")
-        data = [value for part in data for value in part]
-        if not data or type(data[0]) is not list:
-            break
-    return data
-
-
-def _require(name: str, datatype: str, flat: list[Any], kinds: set[type], wanted: set[type], needed: str) -> None:
-    """Raise ``BodyError`` unless every element is of a wanted type or missing."""
-    if not kinds <= wanted | {type(None)}:
-        raise BodyError(f"input '{name[:100]}': every element of {datatype} data is {needed}, or null for a missing value")
-
-
-def _integers(datatype: str, flat: list[Any], kinds: set[type]) -> Values:
-    """Integers, with missing ones as an array of floats; raises ``ValueError`` or ``OverflowError`` for what does not fit."""
-    present = [value for value in flat if value is not None]
-    if float in kinds:
-        if not all(float(value).is_integer() for value in present):
-            raise ValueError
-        present = [int(value) for value in present]
-    values = np.array(present, dtype=DATATYPES[datatype])
-    if type(None) not in kinds:
-        return values
-    if any(abs(value) > MAX_INTEGER for value in present):
-        raise OverflowError
-    return np.array(flat, dtype=np.float64)
+        raise miscounted(name, shape, len(texts))
+    return objects(texts)
 
 
 # Tensors -> rows
 
 
-def rows_from_tensors(schema: Schema, tensors: Sequence[Tensor], max_rows: int = MAX_ROWS) -> FloatArray:
-    """A request's inputs as encoded rows, checked as every other route checks them.
+class TensorReader:
+    """Reads a request's inputs as encoded rows, checked as every other route checks them.
 
-    A missing value is NaN in a tensor of floats (which every column but text takes), ``None``, or, for text, an empty element where
-    training saw missing values and no empty level. A column that may be missing may be left out.
+    A missing value is NaN among floats (which every column but text takes), ``None``, or, for text, an empty element where training saw
+    missing values and no empty level. A column that may be missing may be left out.
 
     Args:
         schema: The contract.
-        tensors: One tensor per column, ``[n]`` or ``[n, 1]``, in any order; or one tensor ``[n, n_columns]`` of any name.
         max_rows: Most rows that one request may hold.
 
-    Returns:
-        float64 ``(n_rows, n_columns)``.
-
-    Raises:
-        RowError: Names the row and the column.
+    Attributes:
+        low: Smallest code of each column that is plainly right, float64 ``(n_columns,)``.
+        high: Largest such code.
     """
-    values, n_rows = _by_column(schema, tensors)
-    strict.check_count(n_rows, max_rows)
-    problems: list[Problem] = []
-    rows = np.full((n_rows, schema.n_columns), np.nan)
-    for j, column in enumerate(schema.columns):
-        if column.name in values:
-            rows[:, j] = _encoded(column, values[column.name], problems)
-    if problems:
-        raise RowError(sorted(problems, key=lambda problem: problem.row or 0)[: strict.MAX_PROBLEMS])
-    check(schema, rows)
-    return rows
 
+    def __init__(self, schema: Schema, max_rows: int = MAX_ROWS) -> None:
+        self.schema = schema
+        self.max_rows = max_rows
+        self.has_text = any(column_datatype(column) == "BYTES" for column in schema.columns)
+        self._plain = all(column.kind is Kind.NUMBER for column in schema.columns)
+        limits = [_limits(schema, column) for column in schema.columns]
+        self.low = np.array([low for low, _ in limits])
+        self.high = np.array([high for _, high in limits])
+        self._names = frozenset(schema.names)
+        self._wanted = f"send one tensor per column, or one of shape [n, {schema.n_columns}]; the model's metadata names the columns"
 
-def _by_column(schema: Schema, tensors: Sequence[Tensor]) -> tuple[dict[str, Values], int]:
-    """The values of every column that is given, by name, and the number of rows."""
-    if not tensors:
-        raise RowError([Problem(None, None, f"there is no input; {_wanted(schema)}")])
-    first = tensors[0]
-    if len(tensors) == 1 and len(first.shape) == 2 and first.shape[1] == schema.n_columns:
-        if any(column_datatype(column) == "BYTES" for column in schema.columns) and schema.n_columns > 1:
+    def read(self, tensors: Sequence[Tensor]) -> FloatArray:
+        """Encoded rows, float64 ``(n_rows, n_columns)``.
+
+        Args:
+            tensors: One tensor per column, ``[n]`` or ``[n, 1]``, in any order; or one tensor ``[n, n_columns]`` of any name.
+
+        Raises:
+            RowError: Names the row and the column.
+        """
+        schema = self.schema
+        first = tensors[0] if tensors else None
+        if first is not None and len(tensors) == 1 and len(first.shape) == 2 and first.shape[1] == schema.n_columns:
+            rows = self._from_matrix(first)
+        else:
+            rows = self._from_columns(tensors)
+        if not ((rows >= self.low) & (rows <= self.high)).all():
+            check(schema, rows)
+        return rows
+
+    def _from_matrix(self, tensor: Tensor) -> FloatArray:
+        strict.check_count(tensor.shape[0], self.max_rows)
+        matrix = tensor.values.reshape(tensor.shape)
+        if self._plain and matrix.dtype.kind in "fiu":
+            return matrix.astype(np.float64)
+        if self.has_text and self.schema.n_columns > 1:
             raise RowError([Problem(None, None, "the model has text columns: send one tensor per column, text as BYTES")])
-        matrix = first.values.reshape(first.shape)
-        return {name: matrix[:, j] for j, name in enumerate(schema.names)}, first.shape[0]
-    values: dict[str, Values] = {}
-    problems = []
-    for tensor in tensors:
-        if tensor.name not in schema.names:
-            problems.append(Problem(None, tensor.name[:100], f"the model has no such input; {_wanted(schema)}"))
-        elif tensor.name in values:
-            problems.append(Problem(None, tensor.name, "this input is given twice; give it once"))
-        elif any(length != 1 for length in tensor.shape[1:]):
-            told = _told(tensor.shape)
-            problems.append(Problem(None, tensor.name, f"an input of one column has shape [n] or [n, 1], not {told}; {_wanted(schema)}"))
-        elif tensor.shape[0] != first.shape[0]:
-            problems.append(Problem(None, tensor.name, f"{tensor.shape[0]} rows, but input '{first.name[:100]}' has {first.shape[0]}"))
-        values[tensor.name] = tensor.values
-    lost = [] if problems else [c.name for c in schema.columns if c.name not in values and not c.missing]
-    problems += [Problem(None, name, "this input is missing; every column needs a tensor") for name in lost]
-    if problems:
-        raise RowError(problems[: strict.MAX_PROBLEMS])
-    return values, first.shape[0]
+        return self._encoded({name: matrix[:, j] for j, name in enumerate(self.schema.names)}, tensor.shape[0])
+
+    def _from_columns(self, tensors: Sequence[Tensor]) -> FloatArray:
+        if not tensors:
+            raise RowError([Problem(None, None, f"there is no input; {self._wanted}")])
+        values: dict[str, Values] = {}
+        problems = []
+        n_rows = tensors[0].shape[0]
+        for tensor in tensors:
+            wrong = self._wrong(tensor, values, n_rows)
+            if wrong:
+                problems.append(Problem(None, tensor.name[:100], wrong))
+            values[tensor.name] = tensor.values
+        if not problems:
+            absent = [column.name for column in self.schema.columns if column.name not in values and not column.missing]
+            problems = [Problem(None, name, "this input is missing; every column needs a tensor") for name in absent]
+        if problems:
+            raise RowError(problems[: strict.MAX_PROBLEMS])
+        strict.check_count(n_rows, self.max_rows)
+        return self._encoded(values, n_rows)
+
+    def _wrong(self, tensor: Tensor, before: dict[str, Values], n_rows: int) -> str:
+        """What is wrong with a tensor of one column; empty if nothing is."""
+        if tensor.name not in self._names:
+            return f"the model has no such input; {self._wanted}"
+        if tensor.name in before:
+            return "this input is given twice; give it once"
+        if any(length != 1 for length in tensor.shape[1:]):
+            return f"an input of one column has shape [n] or [n, 1], not {shape_text(tensor.shape)}; {self._wanted}"
+        return "" if tensor.shape[0] == n_rows else f"{tensor.shape[0]} rows, but the first input has {n_rows}"
+
+    def _encoded(self, values: dict[str, Values], n_rows: int) -> FloatArray:
+        rows = np.full((n_rows, self.schema.n_columns), np.nan)
+        problems: list[Problem] = []
+        for j, column in enumerate(self.schema.columns):
+            if column.name in values:
+                rows[:, j] = _codes(column, values[column.name], problems)
+        if problems:
+            raise RowError(sorted(problems, key=lambda problem: problem.row or 0)[: strict.MAX_PROBLEMS])
+        return rows
 
 
-def _wanted(schema: Schema) -> str:
-    return f"send one tensor per column, or one of shape [n, {schema.n_columns}]; the model's metadata names them"
+def _limits(schema: Schema, column: Column) -> tuple[float, float]:
+    """Smallest and largest code of a column that needs no second look."""
+    if column.kind is Kind.CATEGORY:
+        return UNSEEN if column.unseen else 0.0, len(column.levels) - 1.0
+    largest = {Kind.BOOLEAN: 1.0, Kind.INTEGER: min(schema.max_magnitude, MAX_INTEGER)}.get(column.kind, schema.max_magnitude)
+    lows, highs = [0.0 if column.kind is Kind.BOOLEAN else -largest], [largest]
+    if column.bounds is not None:
+        bounds = column.bounds
+        lows += [float(np.nextafter(bounds.exclusive_minimum, np.inf))] if bounds.exclusive_minimum is not None else []
+        lows += [bounds.minimum] if bounds.minimum is not None else []
+        highs += [float(np.nextafter(bounds.exclusive_maximum, -np.inf))] if bounds.exclusive_maximum is not None else []
+        highs += [bounds.maximum] if bounds.maximum is not None else []
+    return max(lows), min(highs)
 
 
-def _encoded(column: Column, values: Values, problems: list[Problem]) -> FloatArray:
-    """The codes of one column, float64 ``(n_rows,)``."""
+def _codes(column: Column, values: Values, problems: list[Problem]) -> FloatArray:
+    """The codes of one column, float64 ``(n_rows,)``; what does not fit is appended to ``problems``."""
     kind = values.dtype.kind
     if kind == "O":
         return encode_column(column, _texts(column, values, problems), problems)
@@ -382,7 +356,7 @@ def _texts(column: Column, values: Values, problems: list[Problem]) -> Values:
                 problems.append(Problem(i, column.name, "this text is not UTF-8"))
                 text = None
         texts.append(None if text == "" and empty_is_missing else text)
-    return _objects(texts)
+    return objects(texts)
 
 
 # Answers -> tensors
@@ -404,17 +378,9 @@ def tensors_from_answers(schema: Schema, answers: Answers, wanted: Sequence[str]
         tensors[PREDICT] = Tensor(PREDICT, "FP64", answers.values.shape, answers.values)
     if answers.labels is not None:
         datatype = label_datatype(schema)
-        table = _objects(schema.labels) if datatype == "BYTES" else np.array(schema.labels, dtype=DATATYPES[datatype])
+        labels = [str(label) for label in schema.labels] if datatype == "BYTES" else schema.labels
+        table = objects(labels) if datatype == "BYTES" else np.array(labels, dtype=DATATYPES[datatype])
         tensors[PREDICT] = Tensor(PREDICT, datatype, answers.labels.shape, table[answers.labels])
     if answers.probabilities is not None:
         tensors[PREDICT_PROBA] = Tensor(PREDICT_PROBA, "FP64", answers.probabilities.shape, answers.probabilities.ravel())
     return [tensors[name] for name in wanted or tensors]
-
-
-def told(error: OrrisError) -> str:
-    """An error's text for the caller: of rows, the first problems with row and column."""
-    if not isinstance(error, RowError):
-        return str(error)
-    texts = [str(RowError([problem])) for problem in error.problems[:MAX_TOLD]]
-    more = len(error.problems) - len(texts)
-    return "; ".join(texts) + (f"; and {more} more problems" if more else "")

@@ -28,13 +28,19 @@ class RowReader:
     Args:
         schema: The contract.
         max_rows: Most rows that one body may hold.
+
+    Attributes:
+        named: The msgspec type of a row as an object.
+        listed: The msgspec type of a row as a list in the order of the schema. Protocols build their envelopes of both.
     """
 
     def __init__(self, schema: Schema, max_rows: int = MAX_ROWS) -> None:
         self.schema = schema
         self.max_rows = max_rows
-        self._row = _row_struct(schema)
-        self._decoder = msgspec.json.Decoder(self._row | list[self._row])  # type: ignore[name-defined]
+        self.named = _row_struct(schema)
+        self.listed = _row_tuple(schema)
+        self._decoder = msgspec.json.Decoder(self.named | list[self.named])  # type: ignore[name-defined]
+        self._n_columns = schema.n_columns
         self._plain = not any(column.kind is Kind.CATEGORY or column.missing for column in schema.columns)
         self._tables = [_codes(column) for column in schema.columns]
         self._closed = [j for j, column in enumerate(schema.columns) if column.kind is Kind.CATEGORY and not column.unseen]
@@ -51,39 +57,74 @@ class RowReader:
             BodyError: Not a JSON document.
             RowError: Rows that do not fit the schema; every problem found, with row and column.
         """
+        return self.attempt(body) or strict.read(self.schema, body, self.max_rows)
+
+    def attempt(self, body: bytes) -> tuple[FloatArray, bool] | None:
+        """``read`` for a body that is plainly right; ``None`` for any other, which ``strict.read`` then has to answer.
+
+        Raises:
+            RowError: No row, or more than ``max_rows``.
+        """
         try:
             parsed = self._decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return strict.read(self.schema, body, self.max_rows)
-        single = type(parsed) is self._row
-        rows = [parsed] if single else parsed
-        strict.check_count(len(rows), self.max_rows)
-        if self._plain:
-            encoded, n_absent = np.array([msgspec.structs.astuple(row) for row in rows], dtype=np.float64), 0
-        else:
-            encoded, n_absent = self._encode(rows)
-        if not self._countable or body.count(b":") != encoded.size - n_absent or self._refuses(encoded):
-            return strict.read(self.schema, body, self.max_rows)
-        return encoded, single
+            return None
+        single = type(parsed) is self.named
+        if single and self._plain and self._countable and body.count(b":") == self._n_columns:
+            return np.array([msgspec.structs.astuple(parsed)], dtype=np.float64), True
+        encoded = self.encode([parsed] if single else parsed, body.count(b":"))
+        return None if encoded is None else (encoded, single)
 
-    def _refuses(self, encoded: FloatArray) -> bool:
-        return bool(self._closed) and bool((encoded[:, self._closed] == UNSEEN).any())
+    def encode(self, rows: list[Any], n_colons: int) -> FloatArray | None:
+        """Encode parsed rows.
+
+        Args:
+            rows: Rows of type ``named`` or ``listed``.
+            n_colons: Colons in the text that the rows were parsed from; tells whether a key was given twice in one of them.
+
+        Returns:
+            float64 ``(n_rows, n_columns)``, or ``None`` if the text has to be read strictly.
+
+        Raises:
+            RowError: No row, or more than ``max_rows``.
+        """
+        strict.check_count(len(rows), self.max_rows)
+        n_keys: int
+        if not self._plain:
+            encoded, n_keys = self._encode(rows)
+        elif type(rows[0]) is self.named:
+            try:
+                encoded = np.array([msgspec.structs.astuple(row) for row in rows], dtype=np.float64)
+            except TypeError:  # objects and lists, mixed
+                return None
+            n_keys = encoded.size
+        elif self.named in set(map(type, rows)):
+            return None
+        else:
+            encoded, n_keys = np.array(rows, dtype=np.float64), 0
+        if n_keys and (not self._countable or n_colons != n_keys):
+            return None
+        if self._closed and (encoded[:, self._closed] == UNSEEN).any():
+            return None
+        return encoded
 
     def _encode(self, rows: list[Any]) -> tuple[FloatArray, int]:
-        """The encoded rows, and how many values were left out of their objects."""
-        encoded, n_absent = [], 0
+        """The encoded rows, and how many keys their objects have."""
+        encoded, n_keys = [], 0
         for row in rows:
             codes = []
-            for table, value in zip(self._tables, msgspec.structs.astuple(row), strict=True):
+            is_object = type(row) is self.named
+            for table, value in zip(self._tables, msgspec.structs.astuple(row) if is_object else row, strict=True):
+                if value is msgspec.UNSET:
+                    codes.append(math.nan)
+                    continue
+                n_keys += is_object
                 if value is None:
                     codes.append(math.nan)
-                elif value is msgspec.UNSET:
-                    codes.append(math.nan)
-                    n_absent += 1
                 else:
                     codes.append(value if table is None else table.get(value, UNSEEN))
             encoded.append(codes)
-        return np.array(encoded, dtype=np.float64), n_absent
+        return np.array(encoded, dtype=np.float64), n_keys
 
 
 def _codes(column: Column) -> dict[Any, float] | None:
@@ -100,6 +141,12 @@ def _row_struct(schema: Schema) -> type[msgspec.Struct]:
         fields.append((f"c{j}", kind | None | msgspec.UnsetType, msgspec.UNSET) if column.missing else (f"c{j}", kind))
     rename = {f"c{j}": name for j, name in enumerate(schema.names)}
     return msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True, gc=False)
+
+
+def _row_tuple(schema: Schema) -> Any:
+    """A tuple type with one item per column, as strict as the schema."""
+    kinds = [_field_type(schema, column) | None if column.missing else _field_type(schema, column) for column in schema.columns]
+    return tuple[tuple(kinds)]  # type: ignore[misc]
 
 
 def _field_type(schema: Schema, column: Column) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -44,8 +45,12 @@ class _Digits(NamedTuple):
     text: str
 
 
-def parse(body: bytes) -> Any:
+def parse(body: bytes, *, nan_is_missing: bool = False) -> Any:
     """The JSON document, objects and non-numbers still as they were written.
+
+    Args:
+        body: The text.
+        nan_is_missing: Take ``NaN``, which Python's and pandas' JSON writers emit for a missing value, as ``null``.
 
     Raises:
         BodyError: Empty, not UTF-8, not JSON or nested too deeply.
@@ -56,8 +61,9 @@ def parse(body: bytes) -> Any:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BodyError(f"the body is not UTF-8 (byte {error.start}); encode it as UTF-8") from None
+    constant = _nan_or_constant if nan_is_missing else _Constant
     try:
-        return json.loads(text, object_pairs_hook=_Object, parse_constant=_Constant, parse_int=_integer)
+        return json.loads(text, object_pairs_hook=_Object, parse_constant=constant, parse_int=_integer)
     except json.JSONDecodeError as error:
         raise BodyError(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
@@ -65,12 +71,21 @@ def parse(body: bytes) -> Any:
 
 
 def read(schema: Schema, body: bytes, max_rows: int) -> tuple[FloatArray, bool]:
-    """As ``RowReader.read``: the encoded rows and whether the body was a single row, or an error that says everything."""
-    document = parse(body)
+    """The encoded rows and whether the body was a single row, or an error that says everything."""
+    return read_document(schema, parse(body), max_rows)
+
+
+def read_document(schema: Schema, document: Any, max_rows: int) -> tuple[FloatArray, bool]:
+    """``read`` for a document that is parsed already."""
     single = isinstance(document, _Object)
     if not single and not isinstance(document, list):
         raise RowError([Problem(None, None, "a JSON object with one value per column, or a list of such objects, is needed")])
     return encode(schema, [document] if single else document, max_rows), single
+
+
+def members(document: Any) -> dict[str, Any] | None:
+    """The members of a parsed JSON object, the last one where a key was given twice; ``None`` if it is no object."""
+    return dict(document.pairs) if isinstance(document, _Object) else None
 
 
 def encode(schema: Schema, rows: Sequence[Any], max_rows: int) -> FloatArray:
@@ -87,6 +102,13 @@ def encode(schema: Schema, rows: Sequence[Any], max_rows: int) -> FloatArray:
             problems = [*problems[:MAX_PROBLEMS], Problem(None, None, f"and {more} more problems")]
         raise RowError(problems)
     return encoded
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise ``RowError`` if a column name is given twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise RowError([Problem(None, name[:100], "this column is given twice; give it once") for name in twice[:MAX_PROBLEMS]])
 
 
 def check_count(n_rows: int, max_rows: int) -> None:
@@ -184,6 +206,10 @@ def _number(schema: Schema, column: Column, value: float) -> float | str:
 
 def _name(value: Any) -> str:
     return _NAMES.get(type(value), "an object")
+
+
+def _nan_or_constant(text: str) -> _Constant | None:
+    return None if text == "NaN" else _Constant(text)
 
 
 def _integer(text: str) -> int | _Digits:

@@ -8,14 +8,19 @@ from collections.abc import Callable
 from time import perf_counter, time
 from typing import Any
 
-from orris.serving.exchange import ProblemDocument, Reply, request_id_of, send_reply
-from orris.serving.lane import Scope, pass_through
+from orris.serving.cors import Cors
+from orris.serving.exchange import Headers, ProblemDocument, Reply, request_id_of, send_reply
+from orris.serving.hardening import harden
+from orris.serving.lane import Scope, pass_through, read_body
 from orris.serving.mount import Switchboard
 from orris.serving.probes import Probe
 from orris.telemetry.logs import Line, RequestLog
 from orris.telemetry.metrics import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+Guard = Callable[[str, Headers, str], Reply | None]
+"""``(path, request headers, request id)`` -> the refusal of a request that may not pass, or ``None``."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +34,8 @@ class App:
         problem: Writes the answer to a request that no route takes.
         metrics: Where requests are counted.
         log: Where a line per request goes.
+        guard: Refuses requests that lack a credential; predict routes are guarded by their doors. ``None``: all may pass.
+        cors: What answers say about origins; ``None``: nothing.
     """
 
     def __init__(
@@ -39,6 +46,8 @@ class App:
         problem: ProblemDocument,
         metrics: Metrics,
         log: RequestLog,
+        guard: Guard | None = None,
+        cors: Cors | None = None,
     ) -> None:
         self._routes = routes
         self._build_pages = build_pages
@@ -46,13 +55,15 @@ class App:
         self._problem = problem
         self._metrics = metrics
         self._log = log
+        self._guard = guard
+        self._cors = cors
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """One connection's request, or the server's lifespan."""
         if scope["type"] == "http":
             door = self._routes.doors.get(scope["path"].encode())
             if door is not None and scope["method"] == "POST":
-                await pass_through(door, scope, receive, send)
+                await pass_through(door, scope, receive, send, cors=self._cors)
             else:
                 await self._observed(scope, receive, send)
         elif scope["type"] == "lifespan":
@@ -75,13 +86,14 @@ class App:
         request_id = request_id_of(headers.get(b"x-request-id"))
         scope["orris.request_id"] = request_id
         status = 0
+        allowed = self._cors.headers(headers) if self._cors is not None else ()
 
         async def observing(message: dict[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 ours = [(b"x-request-id", request_id.encode()), (b"x-process-time", b"%.6f" % (perf_counter() - start))]
-                message["headers"] = [*message.get("headers", []), *ours]
+                message["headers"] = [*harden(message.get("headers", [])), *ours, *allowed]
             await send(message)
 
         self._metrics.in_flight += 1
@@ -104,15 +116,28 @@ class App:
         """Answer a request that is not for the fast lane; returns its route template."""
         path, method = scope["path"], scope["method"]
         door = self._routes.doors.get(path.encode())
+        refusal = self._refused(path, method, headers, request_id)
+        if refusal is not None:
+            await send_reply(send, refusal)
+            return door.route if door is not None else path if path in self._routes.probes else "(unmatched)"
         if door is not None:
             await send_reply(send, self._told(path, 405, request_id, "this route answers POST"), (b"allow", b"POST"))
             return door.route
         probe = self._routes.probes.get(path)
         if probe is not None:
-            reply = self._probed(probe, method, headers, request_id)
+            reply = self._probed(probe, path, method, headers, request_id)
             if reply is not None:
                 await send_reply(send, reply)
                 return str(path)
+        found = self._routes.action(path)
+        if found is not None:
+            action, match = found
+            if method != "POST":
+                reply = self._told(path, 405, request_id, "this route answers POST")._replace(headers=((b"allow", b"POST"),))
+            else:
+                reply = await action.action(match, await read_body(receive, self._routes.desk.max_body_bytes), headers, request_id)
+            await send_reply(send, reply)
+            return action.route
         if self._routes.error_of(path) is not None:
             await send_reply(send, self._told(path, 404, request_id, f"there is no {path[:200]} here"))
             return "(unmatched)"
@@ -120,13 +145,21 @@ class App:
         await pages(scope, receive, send)
         return _route(scope)
 
+    def _refused(self, path: str, method: str, headers: Headers, request_id: str) -> Reply | None:
+        """The answer to a browser's preflight, or to a request that may not pass."""
+        if method == "OPTIONS" and self._cors is not None:
+            asked = self._cors.preflight(headers)
+            if asked is not None:
+                return asked
+        return self._guard(path, headers, request_id) if self._guard is not None else None
+
     def _told(self, path: str, status: int, request_id: str, detail: str) -> Reply:
         """A refusal in the shape of the path's protocol."""
         return (self._routes.error_of(path) or self._problem)(status, request_id, detail)
 
-    def _probed(self, probe: Probe, method: str, headers: dict[bytes, bytes], request_id: str) -> Reply | None:
+    def _probed(self, probe: Probe, path: str, method: str, headers: dict[bytes, bytes], request_id: str) -> Reply | None:
         if method not in {"GET", "HEAD"}:
-            return self._problem(405, request_id, "this route answers GET")._replace(headers=((b"allow", b"GET, HEAD"),))
+            return self._told(path, 405, request_id, "this route answers GET")._replace(headers=((b"allow", b"GET, HEAD"),))
         return probe(headers, request_id)
 
     async def _pages_ready(self) -> Any:

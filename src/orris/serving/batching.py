@@ -18,6 +18,7 @@ import numpy as np
 from orris.runtime import Answers
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, FloatArray
+from orris.telemetry.metrics import ModelCounts
 
 MAX_REQUESTS = 64
 """Requests in one call: answers to the first do not wait for many more, and the loop looks at its sockets in between."""
@@ -28,8 +29,8 @@ MAX_ROWS = 1_024
 ON_LOOP_SECONDS = 0.002
 """A call that is expected to take longer runs on a thread."""
 
-Done = Callable[[Answers | Exception, float, bool], None]
-"""Told a request's answers (or what failed), the seconds its batch took in the model, and whether none of the batch's rows is unusual."""
+Done = Callable[[Answers | Exception, bool], None]
+"""Told a request's answers (or what failed), and whether none of the rows of its batch is unusual."""
 
 
 class Waiting(NamedTuple):
@@ -42,8 +43,9 @@ class Waiting(NamedTuple):
 class Batcher:
     """The queue in front of one engine. All methods belong to the loop's thread."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, counts: ModelCounts) -> None:
         self._engine = engine
+        self._counts = counts
         self._queue: deque[Waiting] = deque()
         self._scheduled = False
         self._busy = False
@@ -114,13 +116,17 @@ class Batcher:
 
     def _deliver(self, batch: list[Waiting], outcome: tuple[Answers | Exception, float, bool]) -> None:
         answers, seconds, usual = outcome
+        if not isinstance(answers, Exception):
+            labels = answers.labels
+            n_rows = len(answers.values) if labels is None and answers.values is not None else 0
+            self._counts.called(seconds, n_rows if labels is None else labels.tolist())
         if len(batch) == 1:
-            batch[0].done(answers, seconds, usual)
+            batch[0].done(answers, usual)
             return
         if isinstance(answers, Exception):
             # One request's rows may be to blame: each is asked on its own, so that it fails alone.
             for waiting in batch:
-                waiting.done(*self._run(waiting.asked.rows))
+                self._deliver([waiting], self._run(waiting.asked.rows))
             return
         labels, probabilities, values = answers
         start = 0
@@ -131,7 +137,7 @@ class Batcher:
                 None if probabilities is None else probabilities[start:stop],
                 None if values is None else values[start:stop],
             )
-            waiting.done(part, seconds, usual)
+            waiting.done(part, usual)
             start = stop
 
     def close(self) -> None:

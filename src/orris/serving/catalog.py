@@ -6,12 +6,13 @@ requests that are being answered keep the version that they started with.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from orris.errors import NotFoundError, NotReadyError
 from orris.serving.batching import Batcher
 from orris.serving.engine import Engine
+from orris.serving.exchange import Headers
 from orris.telemetry.metrics import Metrics, ModelCounts
 
 MAX_HISTORY = 2
@@ -31,7 +32,8 @@ class Live:
         """A version that starts to answer."""
         manifest = engine.manifest
         info = {"format": manifest.model_file.removeprefix("model."), "strategy": manifest.verdict.strategy, "digest": manifest.digest[:12]}
-        return cls(engine, metrics.model(manifest.name, manifest.version, engine.text_labels, info), Batcher(engine))
+        counts = metrics.model(manifest.name, manifest.version, engine.text_labels, info)
+        return cls(engine, counts, Batcher(engine, counts))
 
     @property
     def version(self) -> str:
@@ -49,6 +51,7 @@ class Slot:
         pinned: Versions that were asked for by number and stay loaded, by version.
         history: Versions that answered before, latest last.
         reference: What the slot follows: ``NAME``, ``NAME:ALIAS`` or ``NAME@VERSION``.
+        split: Says which version answers a request, where two share them; ``None``: the live one answers all.
     """
 
     name: str
@@ -56,6 +59,11 @@ class Slot:
     pinned: dict[str, Live] = field(default_factory=dict)
     history: list[Live] = field(default_factory=list)
     reference: str = ""
+    split: Callable[[Headers], Live] | None = None
+
+    def pick(self, headers: Headers) -> Live:
+        """The version that answers a request that names none."""
+        return self.split(headers) if self.split is not None else self.current()
 
     def current(self) -> Live:
         """The version that answers; raises ``NotReadyError`` after an unload."""
@@ -84,6 +92,17 @@ class Slot:
             self.history = [*(old for old in self.history if old is not live), before][-MAX_HISTORY:]
         return before
 
+    def unload(self) -> Live | None:
+        """Let nothing answer; returns what did."""
+        before, self.live = self.live, None
+        self.pinned.clear()
+        self.history.clear()
+        return before
+
+    def kept(self) -> set[str]:
+        """Versions that are in memory, whether they answer or could again."""
+        return {live.version for live in (*self.loaded(), *self.history)}
+
     def roll_back(self) -> Live:
         """Let the version before answer again; raises ``NotFoundError`` if none is kept."""
         if not self.history:
@@ -93,11 +112,17 @@ class Slot:
 
 
 class Catalog:
-    """The slots of a process, and whether it takes requests."""
+    """The slots of a process, and whether it takes requests.
+
+    Attributes:
+        draining: The server is about to stop.
+        workers_ready: Whether every worker of the server answers; a server of one process has no other.
+    """
 
     def __init__(self) -> None:
         self._slots: dict[str, Slot] = {}
         self.draining = False
+        self.workers_ready: Callable[[], bool] = lambda: True
 
     def add(self, live: Live, reference: str = "") -> Slot:
         """Load a version: the first of its name answers for it, further ones are pinned beside it."""
@@ -105,8 +130,13 @@ class Catalog:
         slot = self._slots.setdefault(name, Slot(name, reference=reference or name))
         if slot.live is None:
             slot.live = live
-        slot.pinned[live.version] = live
+        else:
+            slot.pinned[live.version] = live
         return slot
+
+    def put(self, slot: Slot) -> None:
+        """Keep a slot that was made elsewhere."""
+        self._slots[slot.name] = slot
 
     def slot(self, name: str) -> Slot:
         """A model; raises ``NotFoundError``."""
@@ -126,5 +156,5 @@ class Catalog:
 
     @property
     def ready(self) -> bool:
-        """Whether every model answers, and the server is not draining."""
-        return not self.draining and bool(self._slots) and all(slot.live is not None for slot in self)
+        """Whether every model and every worker answers, and the server is not draining."""
+        return not self.draining and bool(self._slots) and all(slot.live is not None for slot in self) and self.workers_ready()

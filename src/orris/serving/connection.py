@@ -11,14 +11,20 @@ from collections.abc import Mapping
 from time import perf_counter
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from orris.errors import BodyError, OrrisError
+from orris.serving.cors import Cors
 from orris.serving.door import Door
 from orris.serving.exchange import Exchange, Reply
 from orris.serving.lane import too_large
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_ANSWER = (
+    b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-process-time: %.6f\r\nx-content-type-options: nosniff\r\n%b\r\n%b"
+)
+"""Status line, content type, length, request id, seconds, further headers, body."""
 
 
 class _NoEvent:
@@ -29,6 +35,9 @@ class _NoEvent:
 
 
 _NO_EVENT = _NoEvent()
+
+_common: list[Any] = [None, b""]
+"""uvicorn's default headers, and their bytes."""
 
 
 class _Open(Exchange):
@@ -57,21 +66,29 @@ class Connection(HttpToolsProtocol):
         doors: The door of each predict route, by raw path; shared with, and changed by, the catalog's owner.
         max_header_bytes: Most bytes of request line and headers.
         request_seconds: Longest time from a request's first byte to its last.
+        cors: What answers say about origins; ``None``: nothing.
         **uvicorn: What uvicorn gives to its protocols.
     """
 
-    def __init__(self, doors: Mapping[bytes, Door], *, max_header_bytes: int, request_seconds: float, **uvicorn: Any) -> None:
+    def __init__(
+        self, doors: Mapping[bytes, Door], *, max_header_bytes: int, request_seconds: float, cors: Cors | None = None, **uvicorn: Any
+    ) -> None:
         super().__init__(**uvicorn)
         self.cycle: Any = None  # an exchange of ours or a request cycle of uvicorn's
         self._doors = doors
         self._max_header_bytes = max_header_bytes
         self._request_seconds = request_seconds
+        self._cors = cors
         self._header_bytes = 0
         self._door: Door | None = None
         self._parts: list[bytes] = []
         self._size = 0
         self._deadline: Any = None
+        self._idle_timer: Any = None
+        self._idle_since = 0.0
         self._refused = False
+        self._whole = True
+        self.stopping = False
 
     # httptools' callbacks
 
@@ -82,6 +99,7 @@ class Connection(HttpToolsProtocol):
         self.expect_100_continue = False
         self._header_bytes = 0
         self._door = None
+        self._whole = False
 
     def on_url(self, url: bytes) -> None:
         """A part of the target."""
@@ -94,7 +112,10 @@ class Connection(HttpToolsProtocol):
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > self._max_header_bytes:
             self._check_header_bytes()
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """The headers are there: it is known which way the request goes."""
@@ -127,6 +148,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request is whole."""
         self._clear_deadline()
+        self._whole = True
         door, exchange = self._door, self.cycle
         if door is None:
             if not self._refused:
@@ -148,6 +170,8 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what is being computed for it is dropped when it is done."""
         self._clear_deadline()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         super().connection_lost(exc)
 
     # answers
@@ -157,6 +181,8 @@ class Connection(HttpToolsProtocol):
         exchange.response_complete = True
         if exchange.disconnected or self.transport.is_closing():
             return
+        if self.stopping and not self.pipeline:
+            exchange.keep_alive = False
         self.transport.write(self._encoded(exchange, reply))
         self.server_state.total_requests += 1
         if not exchange.keep_alive:
@@ -164,13 +190,29 @@ class Connection(HttpToolsProtocol):
         elif self.pipeline:
             self.on_response_complete()
         else:
-            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+            self._idle_since = perf_counter()
+            if self._idle_timer is None:
+                self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._idle)
+
+    def _idle(self) -> None:
+        """Close a connection that nothing has come on for a while; one timer serves many requests."""
+        self._idle_timer = None
+        left = self.timeout_keep_alive - (perf_counter() - self._idle_since)
+        busy = self._receiving() or not (self.cycle is None or self.cycle.response_complete)
+        if busy or left > 0:
+            self._idle_timer = self.loop.call_later(max(left, 0.1), self._idle)
+        elif not self.transport.is_closing():
+            self.transport.close()
 
     def _encoded(self, exchange: _Open, reply: Reply) -> bytes:
-        extra = b"".join([b"%b: %b\r\n" % header for header in (*self.server_state.default_headers, *reply.headers)])
+        extra = self._common_headers()
+        if reply.headers:
+            extra += b"".join([b"%b: %b\r\n" % header for header in reply.headers])
+        if self._cors is not None:
+            extra += b"".join([b"%b: %b\r\n" % header for header in self._cors.headers(exchange.headers)])
         if not exchange.keep_alive:
             extra += b"connection: close\r\n"
-        return b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-process-time: %.6f\r\n%b\r\n%b" % (
+        return _ANSWER % (
             STATUS_LINE[reply.status],
             reply.content_type,
             len(reply.body),
@@ -179,6 +221,27 @@ class Connection(HttpToolsProtocol):
             extra,
             reply.body,
         )
+
+    # the server stops
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request has begun that is not answered."""
+        return self._whole and (self.cycle is None or self.cycle.response_complete)
+
+    def shutdown(self) -> None:
+        """The server stops: the next answer is the connection's last, and says so; those before it in the pipeline are given too."""
+        self.stopping = True
+        if not self.idle and isinstance(self.cycle, RequestResponseCycle):
+            self.cycle.keep_alive = False
+
+    def _common_headers(self) -> bytes:
+        """uvicorn's own headers (the date), encoded once for as long as they stay the same list."""
+        headers = self.server_state.default_headers
+        if _common[0] is not headers:
+            _common[:] = [headers, b"".join([b"%b: %b\r\n" % header for header in headers])]
+        encoded: bytes = _common[1]
+        return encoded
 
     # refusals before a request is whole
 
@@ -228,3 +291,5 @@ class Connection(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expects
         self.headers.extend(headers)
         super().on_headers_complete()
+        if self.stopping:
+            self.shutdown()

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from time import perf_counter, time
 
-from orris.errors import OrrisError, OverloadedError, Problem, ServingError
+from orris.errors import OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
 from orris.serving.catalog import Live
 from orris.serving.exchange import Asked, Dialect, Exchange, Headers, Reply
@@ -97,8 +97,8 @@ class Door:
             return
         found = live
 
-        def done(answers: Answers | Exception, seconds: float, usual: bool) -> None:
-            self._answered(exchange, found, asked, answers, seconds, usual)
+        def done(answers: Answers | Exception, usual: bool) -> None:
+            self._answered(exchange, found, asked, answers, usual)
 
         live.batcher.add(asked, done)
 
@@ -112,31 +112,32 @@ class Door:
             self.desk.metrics.rejected["overloaded"] += 1
         else:
             logger.error("request %s failed: %s", exchange.request_id, error)
-        self._finish(exchange, reply, live, error=str(error))
+        self._finish(exchange, reply, live, error=error.reason if isinstance(error, UnauthorizedError) else str(error))
 
     def _enter_on_thread(self, exchange: Exchange, live: Live) -> None:
         """Read, run and write on a thread: a long body."""
         loop = asyncio.get_running_loop()
 
-        def work() -> tuple[Asked, Answers, float, Reply]:
+        def work() -> tuple[Asked, Answers, float, bool, Reply]:
             asked = self.dialect.read(live.engine, exchange.body, exchange.headers)
             before = perf_counter()
             answers = live.engine.run(asked.rows)
             seconds = perf_counter() - before
             usual = live.engine.watch.usual(asked.rows)
-            return asked, answers, seconds, self._written(exchange, live, asked, answers, usual)
+            return asked, answers, seconds, usual, self._written(exchange, live, asked, answers, usual)
 
-        def done(future: asyncio.Future[tuple[Asked, Answers, float, Reply]]) -> None:
+        def done(future: asyncio.Future[tuple[Asked, Answers, float, bool, Reply]]) -> None:
             error = future.exception()
             if isinstance(error, Exception):
                 self.refuse(exchange, error, live)
             elif error is None:
-                asked, answers, seconds, reply = future.result()
-                self._finish(exchange, reply, live, asked, answers, seconds)
+                asked, answers, seconds, usual, reply = future.result()
+                live.counts.called(seconds, len(asked.rows) if answers.labels is None else answers.labels.tolist())
+                self._finish(exchange, reply, live, asked, answers, usual=usual)
 
         loop.run_in_executor(None, work).add_done_callback(done)
 
-    def _answered(self, exchange: Exchange, live: Live, asked: Asked, answers: Answers | Exception, seconds: float, usual: bool) -> None:
+    def _answered(self, exchange: Exchange, live: Live, asked: Asked, answers: Answers | Exception, usual: bool) -> None:
         if isinstance(answers, Exception):
             self.refuse(exchange, answers, live)
             return
@@ -149,7 +150,7 @@ class Door:
             logger.exception("request %s failed", exchange.request_id)
             self.refuse(exchange, ServingError(str(error)), live)
             return
-        self._finish(exchange, reply, live, asked, answers, seconds)
+        self._finish(exchange, reply, live, asked, answers, usual=usual)
 
     def _written(self, exchange: Exchange, live: Live, asked: Asked, answers: Answers, usual: bool) -> Reply:
         """The reply; ``usual`` says that no row is worth a warning. Runs on either thread, and counts nothing."""
@@ -166,8 +167,8 @@ class Door:
         live: Live | None,
         asked: Asked | None = None,
         answers: Answers | None = None,
-        seconds: float = 0.0,
         *,
+        usual: bool = True,
         error: str = "",
     ) -> None:
         """Send the reply; count and log the request."""
@@ -175,36 +176,34 @@ class Door:
         desk = self.desk
         desk.metrics.in_flight -= 1
         spent = perf_counter() - exchange.started
-        desk.metrics.finished("POST", self.route, reply.status, spent)
+        if reply.code:
+            desk.metrics.called(self.route, reply.code, spent)
+        else:
+            desk.metrics.finished("POST", self.route, reply.status, spent)
         n_rows, label = 0, ""
         if live is not None and asked is not None and answers is not None:
             n_rows = len(asked.rows)
-            label = _count(live, asked, answers, seconds)
+            if n_rows == 1 and answers.labels is not None:
+                label = live.engine.text_labels[answers.labels[0]]
+            if not usual:
+                _count_warnings(live, asked)
             for observe in desk.observers:
                 observe(live, asked, answers)
         if desk.log.enabled:
             level = "info" if reply.status < 400 else "warning" if reply.status < 500 else "error"
-            trace = trace_id(exchange.headers.get(b"traceparent", b""))
+            traceparent = exchange.headers.get(b"traceparent")
+            trace = trace_id(traceparent) if traceparent is not None else ""
             version = live.version if live is not None else ""
-            milliseconds = round(spent * 1e3, 3)
-            desk.log.add(
-                Line(
-                    time(), level, exchange.request_id, "POST", self.route, reply.status, milliseconds, trace, version, n_rows, label, error
-                )
-            )
+            ms = round(spent * 1e3, 3)
+            method = "gRPC" if reply.code else "POST"
+            who = (exchange.request_id, method, self.route, reply.status, ms, trace, version, n_rows, label, error, reply.code)
+            desk.log.add(Line(time(), level, *who))
 
 
-def _count(live: Live, asked: Asked, answers: Answers, seconds: float) -> str:
-    """Count an answered request of a version; returns the label of a single row."""
-    counts, n_rows = live.counts, len(asked.rows)
-    counts.seconds.observe(seconds)
-    counts.rows.observe(n_rows)
-    watch = live.engine.watch
-    if not watch.usual(asked.rows):
-        names = live.engine.schema.names
-        for _, column, kind in watch.kinds(asked.rows):
-            counts.warnings[names[column], kind] += 1
-    return counts.answered(None if answers.labels is None else answers.labels.tolist(), n_rows)
+def _count_warnings(live: Live, asked: Asked) -> None:
+    names, warnings = live.engine.schema.names, live.counts.warnings
+    for _, column, kind in live.engine.watch.kinds(asked.rows):
+        warnings[names[column], kind] += 1
 
 
 def trace_id(traceparent: bytes) -> str:

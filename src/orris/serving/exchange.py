@@ -44,12 +44,17 @@ class Asked(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """A status, a body, the body's content type, and headers of its own."""
+    """A status, a body, the body's content type, and headers of its own.
+
+    ``code`` is the status' name in gRPC, for the answer to a call over gRPC; otherwise it is empty. Then ``status`` is what HTTP would say,
+    and the body of a refusal is its text.
+    """
 
     status: int
     body: bytes
     content_type: bytes = JSON
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    code: str = ""
 
 
 class Dialect(Protocol):
@@ -96,7 +101,16 @@ def request_id_of(given: bytes | None) -> str:
     """The caller's request id, if it is sane, or a new one."""
     if given is not None and _SANE_REQUEST_ID.fullmatch(given):
         return given.decode("ascii")
-    return os.urandom(16).hex()
+    if not _fresh:
+        # One call of the system for many ids: a call for each would cost more than the rest of this function.
+        drawn = os.urandom(_N_FRESH * 16).hex()
+        _fresh.extend(drawn[i : i + 32] for i in range(0, len(drawn), 32))
+    return _fresh.pop()
+
+
+_N_FRESH = 256
+_fresh: list[str] = []
+os.register_at_fork(after_in_child=_fresh.clear)
 
 
 def require_json(headers: Headers) -> None:

@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 from orris.errors import TooLargeError
+from orris.serving.cors import Cors
 from orris.serving.door import Door
 from orris.serving.exchange import Exchange, Headers, Reply, send_reply
+from orris.serving.hardening import NOSNIFF
 
 Scope = dict[str, Any]
 
@@ -16,7 +18,7 @@ class ClientGoneError(Exception):
     """The client went away before its body had arrived: there is nobody to answer."""
 
 
-class _Awaited(Exchange):
+class Awaited(Exchange):
     """An exchange whose reply somebody awaits."""
 
     __slots__ = ("reply",)
@@ -31,26 +33,27 @@ class _Awaited(Exchange):
             self.reply.set_result(reply)
 
 
-async def pass_through(door: Door, scope: Scope, receive: Any, send: Any) -> None:
+async def pass_through(door: Door, scope: Scope, receive: Any, send: Any, *, cors: Cors | None = None) -> None:
     """Answer one POST of an ASGI server."""
     headers = dict(scope["headers"])
+    allowed = cors.headers(headers) if cors is not None else ()
     try:
-        body = await _read(receive, door.desk.max_body_bytes)
+        body = await read_body(receive, door.desk.max_body_bytes)
     except ClientGoneError:
         return
     except TooLargeError as error:
-        exchange = _Awaited(b"", headers)
+        exchange = Awaited(b"", headers)
         door.desk.metrics.in_flight += 1
         door.refuse(exchange, error)
     else:
-        exchange = _Awaited(body, headers)
+        exchange = Awaited(body, headers)
         door.enter(exchange)
     reply = await exchange.reply
-    await send_reply(send, reply, (b"x-request-id", exchange.request_id.encode("ascii")))
+    await send_reply(send, reply, (b"x-request-id", exchange.request_id.encode("ascii")), NOSNIFF, *allowed)
 
 
-async def _read(receive: Any, max_body_bytes: int) -> bytes:
-    """The whole body."""
+async def read_body(receive: Any, max_body_bytes: int) -> bytes:
+    """The whole body; raises ``ClientGoneError`` or ``TooLargeError``."""
     parts, size, more = [], 0, True
     while more:
         message = await receive()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from orris.serving.catalog import Live, Slot
+from orris.serving.catalog import Slot
 from orris.serving.door import Desk, Door
-from orris.serving.exchange import Dialect, Headers, ProblemDocument
+from orris.serving.exchange import Dialect, Headers, ProblemDocument, Reply
 from orris.serving.probes import Probe
 
 
@@ -35,14 +36,35 @@ class Mount:
     Attributes:
         predict: POST routes that ask the model.
         probes: GET routes that are answered at once, by path.
+        calls: Calls over gRPC that ask the model; the path is ``NAME`` or ``NAME@VERSION``.
     """
 
     predict: tuple[PredictRoute, ...] = ()
     probes: dict[str, Probe] = field(default_factory=dict)
+    calls: tuple[PredictRoute, ...] = ()
 
 
 Protocol = Callable[[Slot, bool], Mount]
 """``(slot, whether it is the default model)`` -> what the protocol answers for it; asked again when the slot's versions change."""
+
+
+Action = Callable[[re.Match[str], bytes, Headers, str], Awaitable[Reply]]
+"""``(the matched path, body, headers, request id)`` -> the reply to a POST that does not ask a model: a reload, a listing."""
+
+
+@dataclass(frozen=True)
+class ActionRoute:
+    """A POST route that does not ask a model.
+
+    Attributes:
+        path: Matches the whole path.
+        route: Its template.
+        action: Answers it; may raise ``OrrisError``.
+    """
+
+    path: re.Pattern[str]
+    route: str
+    action: Action
 
 
 class Switchboard:
@@ -57,36 +79,44 @@ class Switchboard:
     def __init__(self, protocols: tuple[Protocol, ...], desk: Desk, errors: dict[str, ProblemDocument]) -> None:
         self.doors: dict[bytes, Door] = {}
         self.probes: dict[str, Probe] = {}
+        self.calls: dict[str, Door] = {}
+        self.actions: list[ActionRoute] = []
         self.errors = errors
         self.desk = desk
         self._protocols = protocols
-        self._owned: dict[str, tuple[list[bytes], list[str]]] = {}
+        self._owned: dict[str, tuple[list[bytes], list[str], list[str]]] = {}
 
-    def connect(self, slot: Slot, *, default: bool, pick: Callable[[Headers], Live] | None = None) -> None:
-        """Attach a model's routes, or renew them after its versions have changed.
-
-        Args:
-            slot: The model.
-            default: Routes that name no model are its.
-            pick: Says which version answers a request that names none; by default the live one.
-        """
+    def connect(self, slot: Slot, *, default: bool) -> None:
+        """Attach a model's routes, or renew them after its versions have changed; routes that name no model are the default's."""
         mounts = [protocol(slot, default) for protocol in self._protocols]
-        doors = {route.path.encode(): self._door(slot, route, pick) for mount in mounts for route in mount.predict}
+        doors = {route.path.encode(): self._door(slot, route) for mount in mounts for route in mount.predict}
         probes = {path: probe for mount in mounts for path, probe in mount.probes.items()}
-        old_doors, old_probes = self._owned.get(slot.name, ([], []))
+        calls = {route.path: self._door(slot, route) for mount in mounts for route in mount.calls}
+        old_doors, old_probes, old_calls = self._owned.get(slot.name, ([], [], []))
         self.doors.update(doors)
         self.probes.update(probes)
+        self.calls.update(calls)
         for path in set(old_doors) - set(doors):
             del self.doors[path]
         for name in set(old_probes) - set(probes):
             del self.probes[name]
-        self._owned[slot.name] = (list(doors), list(probes))
+        for name in set(old_calls) - set(calls):
+            del self.calls[name]
+        self._owned[slot.name] = (list(doors), list(probes), list(calls))
 
-    def _door(self, slot: Slot, route: PredictRoute, pick: Callable[[Headers], Live] | None) -> Door:
+    def _door(self, slot: Slot, route: PredictRoute) -> Door:
         version = route.version
         if version is not None:
             return Door(route.dialect, route.route, lambda _: slot.version(version), self.desk)
-        return Door(route.dialect, route.route, pick or (lambda _: slot.current()), self.desk)
+        return Door(route.dialect, route.route, slot.pick, self.desk)
+
+    def action(self, path: str) -> tuple[ActionRoute, re.Match[str]] | None:
+        """The action of a path, if there is one."""
+        for route in self.actions:
+            found = route.path.fullmatch(path)
+            if found is not None:
+                return route, found
+        return None
 
     def error_of(self, path: str) -> ProblemDocument | None:
         """The error writer for a path, if a protocol has one."""

@@ -15,12 +15,13 @@ Probe = Callable[[Headers, str], Reply | None]
 
 
 class Probes:
-    """Answers by path; see ``routes``."""
+    """Answers by path; see ``routes``. ``docs`` says whether there is a page for browsers."""
 
-    def __init__(self, catalog: Catalog, metrics: Metrics, problem: ProblemDocument) -> None:
+    def __init__(self, catalog: Catalog, metrics: Metrics, problem: ProblemDocument, *, docs: bool = True) -> None:
         self._catalog = catalog
         self._metrics = metrics
         self._problem = problem
+        self._docs = docs
         self.routes: dict[str, Probe] = {
             "/": self.welcome,
             "/health": self.health,
@@ -32,7 +33,7 @@ class Probes:
 
     def welcome(self, headers: Headers, _request_id: str) -> Reply | None:
         """``OK`` for programs; a browser gets a page."""
-        return None if b"text/html" in headers.get(b"accept", b"") else Reply(200, b"OK", TEXT)
+        return None if self._docs and b"text/html" in headers.get(b"accept", b"") else Reply(200, b"OK", TEXT)
 
     def health(self, _headers: Headers, _request_id: str) -> Reply:
         """Liveness: the process answers. It says nothing of the model."""

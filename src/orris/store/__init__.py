@@ -2,7 +2,7 @@
 
 from orris.store.aliases import AliasRecord
 from orris.store.references import Reference, check_alias, check_name, check_version
-from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author
+from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author, fetch_bundle
 
 __all__ = [
     "DEFAULT_URL",
@@ -14,4 +14,5 @@ __all__ = [
     "check_name",
     "check_version",
     "default_author",
+    "fetch_bundle",
 ]

@@ -31,7 +31,7 @@ import msgspec
 
 from orris import bundle
 from orris.bundle import MANIFEST, SIGNATURE, Manifest
-from orris.errors import IntegrityError, MissingExtraError, NotFoundError, OrrisError, StoreError
+from orris.errors import BundleError, IntegrityError, MissingExtraError, NotFoundError, OrrisError, StoreError
 from orris.store.place import LEFTOVER_SECONDS, token
 
 _LIBRARIES = {"gs": ("gcsfs", "gcs"), "s3": ("s3fs", "s3"), "az": ("adlfs", "azure")}
@@ -137,17 +137,26 @@ class Bucket:
         """Download into the cache, unless a sound copy is there: a hidden sibling first, audited, then renamed."""
         target = cache / name / f"{version}-{manifest.checksum[:16]}"
         if not _sound(target, manifest):
-            home = self._upload(name, version)
-            temporary = target.with_name(f".tmp-{token()}")
-            try:
-                self._download(home, [MANIFEST, *manifest.files], temporary)
-                if bundle.read_manifest(temporary).checksum != manifest.checksum:
-                    raise IntegrityError(f"{self.url}/{home}/{MANIFEST}: changed while it was read; fetch it again")
-                self._audit(temporary, manifest, home)
-                _install(temporary, target, manifest)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+            self._fill(target, manifest, self._upload(name, version) + "/")
         signature = self.signature(name, version)
+        if signature is not None:
+            _write_beside(target / SIGNATURE, signature)
+        return target
+
+    def fetch_bundle(self, cache: Path) -> Path:
+        """Download the bundle that lies at ``url`` itself, outside any store: the copy that a platform made; as ``fetch``.
+
+        Raises:
+            BundleError: There is no bundle, or it is malformed or damaged.
+        """
+        content = self.read(MANIFEST)
+        if content is None:
+            raise BundleError(f"{self.url}/{MANIFEST}: not found, so this folder is no Orris bundle")
+        manifest = bundle.parse_manifest(content, f"{self.url}/{MANIFEST}")
+        target = cache / "copies" / manifest.checksum
+        if not _sound(target, manifest):
+            self._fill(target, manifest, "")
+        signature = self.read(SIGNATURE)
         if signature is not None:
             _write_beside(target / SIGNATURE, signature)
         return target
@@ -224,22 +233,36 @@ class Bucket:
         if self._put_new(path, content) is None:
             _log.warning("%s ignores conditional writes: only one publisher at a time is safe there", self.url)
 
+    def _fill(self, target: Path, manifest: Manifest, home: str) -> None:
+        """Download a bundle from ``home``, empty or ending with ``/``, into the cache: a hidden sibling first, audited, then renamed."""
+        temporary = target.with_name(f".tmp-{token()}")
+        try:
+            self._download(home, [MANIFEST, *manifest.files], temporary)
+            if bundle.read_manifest(temporary).checksum != manifest.checksum:
+                raise IntegrityError(f"{self.url}/{home}{MANIFEST}: changed while it was read; fetch it again")
+            self._audit(temporary, manifest, home)
+            _install(temporary, target, manifest)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
     def _download(self, home: str, files: list[str], folder: Path) -> None:
         for file in files:
+            if file.startswith("/") or ".." in file.split("/"):
+                raise IntegrityError(f"{self.url}/{home}{MANIFEST}: it names '{file}', which is outside the bundle")
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
         with self._reported("downloaded", home):
             try:
-                self._files.get([self._full(f"{home}/{file}") for file in files], [str(folder / file) for file in files])
+                self._files.get([self._full(home + file) for file in files], [str(folder / file) for file in files])
             except FileNotFoundError:
-                missing = [file for file in files if not self._files.exists(self._full(f"{home}/{file}"))]
-                raise IntegrityError(f"{self.url}/{home}/{', '.join(missing)}: missing in the store") from None
+                missing = [file for file in files if not self._files.exists(self._full(home + file))]
+                raise IntegrityError(f"{self.url}/{home}{', '.join(missing)}: missing in the store") from None
 
     def _audit(self, folder: Path, manifest: Manifest, home: str) -> None:
         try:
             bundle.audit(folder, manifest)
         except IntegrityError as error:
             # The user knows the bucket's files, not our temporary folder.
-            raise IntegrityError(str(error).replace(str(folder), f"{self.url}/{home}")) from None
+            raise IntegrityError(str(error).replace(str(folder), f"{self.url}/{home}".rstrip("/"))) from None
 
     def _remove(self, path: str) -> None:
         """Remove a folder that no reader can see; failing to is no failure, as the sweep comes by again."""

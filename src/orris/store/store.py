@@ -325,6 +325,16 @@ def default_author() -> str:
         return "unknown"
 
 
+def fetch_bundle(url: str, cache: Path | None = None) -> Path:
+    """Download a bundle that lies at a URL of its own, outside any store, as ``Store.fetch`` does.
+
+    Raises:
+        BundleError: There is no bundle, or it is malformed or damaged.
+        StoreError: It cannot be read.
+    """
+    return Bucket(url).fetch_bundle(_default_cache() if cache is None else cache)
+
+
 def _default_cache() -> Path:
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base else Path.home() / ".cache") / "orris"

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from functools import lru_cache
 
 import msgspec
 
@@ -23,6 +24,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
         time: Seconds since the epoch at its end; written as ISO 8601.
         milliseconds: From the first byte read to the last byte handed over.
         label: For a single row: the predicted class.
+        code: The gRPC status' name, of a call over gRPC; ``status`` is what HTTP would have said.
     """
 
     time: float | str
@@ -37,6 +39,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     rows: int = 0
     label: str = ""
     error: str = ""
+    code: str = ""
 
 
 class RequestLog:
@@ -81,4 +84,9 @@ class RequestLog:
 def iso(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, to the microsecond."""
     whole = int(seconds)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{int((seconds - whole) * 1e6):06d}Z"
+    return f"{_to_the_second(whole)}.{int((seconds - whole) * 1e6):06d}Z"
+
+
+@lru_cache(maxsize=4)
+def _to_the_second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))

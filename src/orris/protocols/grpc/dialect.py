@@ -1,0 +1,169 @@
+"""``ModelInfer``'s messages <-> rows and answers. What the tensors mean is in ``protocols/tensors``.
+
+Inputs come typed (``contents``) or raw (``raw_input_contents``), all of them in the same way, and outputs leave as the inputs came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+from google.protobuf.message import DecodeError
+
+from orris.errors import BodyError, OrrisError, Problem
+from orris.protocols.grpc.generated.open_inference_pb2 import ModelInferRequest, ModelInferResponse
+from orris.protocols.openinference import outputs_of
+from orris.protocols.status import code_of, headers_of, told
+from orris.protocols.tensors import DATATYPES, Tensor, TensorReader, from_raw, from_values, tensors_from_answers, to_raw, wanted_outputs
+from orris.runtime import Answers
+from orris.serving.catalog import Slot
+from orris.serving.engine import Engine
+from orris.serving.exchange import Asked, Headers, Reply
+from orris.serving.mount import Mount, PredictRoute
+
+ROUTE = "ModelInfer"
+"""The label of metrics and logs."""
+
+PROTOBUF = b"application/grpc+proto"
+
+MAX_TEXT = 2_000
+"""Characters of an error's text: it travels in a header, and clients read 8 KiB of headers."""
+
+MAX_PLANS = 8
+"""Versions that one route keeps what it has computed of."""
+
+CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+"""The field that a datatype's elements travel in; FP16 and BF16 travel raw."""
+
+
+def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (a call that names no model is the service's matter)
+    """A model's calls: by name, and by name and version."""
+    calls = [PredictRoute(slot.name, ROUTE, Tensors())]
+    calls += [PredictRoute(f"{slot.name}@{live.version}", ROUTE, Tensors(), live.version) for live in slot.loaded()]
+    return Mount(calls=tuple(calls))
+
+
+class Wanted(NamedTuple):
+    """What a request wants of its answer: the id that is echoed, names of outputs in their order, and whether they leave raw."""
+
+    id: str
+    outputs: tuple[str, ...]
+    raw: bool
+
+
+class _Plan:
+    """What a route computes once of a version."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.reader = TensorReader(engine.schema, engine.reader.max_rows)
+        self.outputs = outputs_of(engine)
+
+
+@dataclass(slots=True, eq=False)
+class Tensors:
+    """The dialect."""
+
+    _plans: dict[int, _Plan]
+
+    def __init__(self) -> None:
+        self._plans = {}
+
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:  # noqa: ARG002 (the message says it all)
+        """Rows of tensors."""
+        plan = self._plan(engine)
+        try:
+            request = ModelInferRequest.FromString(body)
+        except DecodeError:
+            raise BodyError("the message is not a ModelInferRequest") from None
+        rows = plan.reader.read(list(_tensors(request)))
+        for output in request.outputs:
+            if "classification" in output.parameters or "shared_memory_region" in output.parameters:
+                raise BodyError(f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken here")
+        outputs = wanted_outputs(plan.outputs, [output.name for output in request.outputs])
+        return Asked(rows, False, Wanted(request.id, outputs, bool(request.raw_input_contents)))
+
+    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
+        """A ``ModelInferResponse``."""
+        manifest, wanted = engine.manifest, asked.context
+        response = ModelInferResponse(model_name=manifest.name, model_version=manifest.version, id=wanted.id or request_id)
+        for tensor in tensors_from_answers(engine.schema, answers, wanted.outputs):
+            output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            if wanted.raw:
+                response.raw_output_contents.append(to_raw(tensor))
+            else:
+                getattr(output.contents, CONTENTS[tensor.datatype]).extend(_elements(tensor))
+        if warnings:
+            told_more = [{"row": w.row, "column": w.column, "problem": w.problem} for w in warnings]
+            response.parameters["warnings"].string_param = msgspec.json.encode(told_more).decode()
+        return Reply(200, response.SerializeToString(), PROTOBUF, code="OK")
+
+    def refuse(self, error: OrrisError, request_id: str) -> Reply:
+        """A status and its text."""
+        return refusal(error, request_id)
+
+    def _plan(self, engine: Engine) -> _Plan:
+        plan = self._plans.get(id(engine))
+        if plan is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans = {}
+            # The plan keeps its engine, so that no other can come to have its id.
+            plan = self._plans[id(engine)] = _Plan(engine)
+        return plan
+
+
+def refusal(error: Exception, request_id: str) -> Reply:
+    """An error as a call's status; what is the server's own fault is not told."""
+    status, text = told(error, request_id)
+    headers = tuple(header for header in headers_of(error) if header[0] == b"retry-after")
+    return Reply(status, text[:MAX_TEXT].encode(), PROTOBUF, headers, code_of(error))
+
+
+def _tensors(request: ModelInferRequest) -> Iterator[Tensor]:
+    """The inputs' tensors; raises ``BodyError`` for one that is not what it says."""
+    raws = request.raw_input_contents
+    inputs = request.inputs
+    if raws and len(raws) != len(inputs):
+        raise BodyError(f"there are {len(inputs)} inputs and {len(raws)} raw_input_contents; send one for each, in their order")
+    for i, given in enumerate(inputs):
+        if given.parameters and "shared_memory_region" in given.parameters:
+            raise BodyError(f"input '{given.name[:100]}': shared memory is an extension that is not spoken here")
+        if not raws:
+            yield from_values(given.name, given.datatype, tuple(given.shape), _typed(given))
+        elif given.HasField("contents"):
+            raise BodyError(f"input '{given.name[:100]}' has contents beside raw_input_contents; send all inputs in one way")
+        else:
+            yield from_raw(given.name, given.datatype, tuple(given.shape), raws[i])
+
+
+def _typed(given: ModelInferRequest.InferInputTensor) -> Sequence[object]:
+    """An input's typed elements."""
+    expected = CONTENTS.get(given.datatype)
+    filled = [field.name for field, _ in given.contents.ListFields()]
+    if expected is None:
+        if given.datatype in DATATYPES:
+            raise BodyError(f"input '{given.name[:100]}': {given.datatype} travels in raw_input_contents only")
+        return ()  # ``from_values`` says that there is no such datatype
+    if any(name != expected for name in filled):
+        raise BodyError(f"input '{given.name[:100]}': {given.datatype} travels in {expected}, not in {', '.join(filled)}")
+    return getattr(given.contents, expected)[:]
+
+
+def _elements(tensor: Tensor) -> list[object]:
+    values = tensor.values.tolist()
+    return [value if isinstance(value, bytes) else str(value).encode() for value in values] if tensor.datatype == "BYTES" else values

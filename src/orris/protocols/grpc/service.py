@@ -1,0 +1,221 @@
+"""The calls of ``inference.GRPCInferenceService``.
+
+``ModelInfer`` goes through a door like every predict route: the same limits, credentials, batches, counts and log. The other calls are
+answered from the catalog at once; those that change what is loaded need the administrator's credential.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from time import perf_counter, time
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from orris.errors import BodyError, NotFoundError, OrrisError, UnauthorizedError
+from orris.protocols.grpc.dialect import ROUTE, Tensors, refusal
+from orris.protocols.grpc.generated import open_inference_pb2 as pb
+from orris.protocols.grpc.generated.envelope_pb2 import Envelope
+from orris.protocols.openinference import describe
+from orris.protocols.tensors import EXTENSIONS, SERVER_NAME
+from orris.serving.access.gate import Access
+from orris.serving.catalog import Catalog
+from orris.serving.control import Control
+from orris.serving.door import Door, trace_id
+from orris.serving.exchange import Headers, Reply, request_id_of
+from orris.serving.lane import Awaited
+from orris.serving.mount import Switchboard
+from orris.telemetry.logs import Line
+from orris.version import __version__
+
+SERVICE = "inference.GRPCInferenceService"
+
+Index = Callable[..., list[dict[str, str]]]
+"""``(only_ready=…)`` -> the entries of V2's repository index."""
+
+logger = logging.getLogger(__name__)
+
+
+class InferenceService:
+    """The service.
+
+    Args:
+        catalog: What is loaded.
+        routes: Has the door of each model's calls.
+        access: Who may do what.
+        control: Loads and unloads.
+        index: Lists what is loaded.
+
+    Attributes:
+        in_flight: Calls that are being answered.
+    """
+
+    def __init__(self, catalog: Catalog, routes: Switchboard, *, access: Access, control: Control, index: Index) -> None:
+        self._catalog = catalog
+        self._calls = routes.calls
+        self._desk = routes.desk
+        self._access = access
+        self._control = control
+        self._index = index
+        self._nowhere = Door(Tensors(), ROUTE, lambda _: catalog.default.current(), routes.desk)
+        self.in_flight = 0
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """All calls, for a ``grpc.aio`` server; messages go in and out as bytes, so that a broken one is answered as any other mistake."""
+        calls: dict[str, Any] = {
+            "ServerLive": self._simple("ServerLive", pb.ServerLiveRequest, self._server_live),
+            "ServerReady": self._simple("ServerReady", pb.ServerReadyRequest, self._server_ready),
+            "ModelReady": self._simple("ModelReady", pb.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": self._simple("ServerMetadata", pb.ServerMetadataRequest, self._server_metadata, guarded=True),
+            "ModelMetadata": self._simple("ModelMetadata", pb.ModelMetadataRequest, self._model_metadata, guarded=True),
+            "ModelInfer": self._infer,
+            "RepositoryIndex": self._simple("RepositoryIndex", pb.RepositoryIndexRequest, self._repository_index, guarded=True),
+            "RepositoryModelLoad": self._simple("RepositoryModelLoad", pb.RepositoryModelLoadRequest, self._load, admin=True),
+            "RepositoryModelUnload": self._simple("RepositoryModelUnload", pb.RepositoryModelUnloadRequest, self._unload, admin=True),
+        }
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+        )
+
+    # ModelInfer
+
+    async def _infer(self, body: bytes, context: Any) -> bytes:
+        exchange = Awaited(body, headers_of(context))
+        self.in_flight += 1
+        try:
+            self._enter(exchange)
+            reply = await exchange.reply
+        finally:
+            self.in_flight -= 1
+        return await _finish(context, reply, exchange.request_id)
+
+    def _enter(self, exchange: Awaited) -> None:
+        try:
+            door = self._door(exchange.body)
+        except OrrisError as error:
+            self._desk.metrics.in_flight += 1
+            self._nowhere.refuse(exchange, error)
+        else:
+            door.enter(exchange)
+
+    def _door(self, body: bytes) -> Door:
+        """The door of the model that a request names; raises ``BodyError`` or ``NotFoundError``."""
+        try:
+            asked = Envelope.FromString(body)
+        except DecodeError:
+            raise BodyError("the message is not a ModelInferRequest") from None
+        name, version = asked.model_name, asked.model_version
+        door = self._calls.get(f"{name}@{version}" if version else name)
+        if door is not None:
+            return door
+        if not name:
+            raise BodyError("'model_name' is empty; name the model")
+        self._catalog.slot(name).version(version)
+        raise NotFoundError(f"model '{name}' does not answer calls over gRPC")
+
+    # the other calls
+
+    def _simple(
+        self, name: str, request_type: Any, answer: Callable[[Any], Awaitable[Any]], *, guarded: bool = False, admin: bool = False
+    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        """A call that asks no model.
+
+        Args:
+            name: Its name.
+            request_type: Its message.
+            answer: Request -> response; may raise.
+            guarded: It needs a credential where predictions do.
+            admin: It needs the administrator's.
+        """
+
+        async def call(body: bytes, context: Any) -> bytes:
+            started, headers = perf_counter(), headers_of(context)
+            request_id = request_id_of(headers.get(b"x-request-id"))
+            problem = ""
+            self.in_flight += 1
+            try:
+                if admin:
+                    self._access.require_admin(headers)
+                elif guarded:
+                    self._access.admit_path(f"/{SERVICE}/{name}", headers)
+                response = await answer(_parsed(request_type, body))
+                reply = Reply(200, response.SerializeToString(), code="OK")
+            except OrrisError as error:
+                problem = error.reason if isinstance(error, UnauthorizedError) else str(error)
+                reply = refusal(error, request_id)
+            except Exception as error:
+                logger.exception("request %s failed", request_id)
+                problem, reply = str(error), refusal(error, request_id)
+            finally:
+                self.in_flight -= 1
+            self._count(name, reply, request_id, headers, perf_counter() - started, problem)
+            return await _finish(context, reply, request_id)
+
+        return call
+
+    def _count(self, name: str, reply: Reply, request_id: str, headers: Headers, seconds: float, problem: str) -> None:
+        self._desk.metrics.called(name, reply.code, seconds)
+        level = "info" if reply.status < 400 else "warning" if reply.status < 500 else "error"
+        trace = trace_id(headers.get(b"traceparent", b""))
+        ms = round(seconds * 1e3, 3)
+        self._desk.log.add(
+            Line(time(), level, request_id, "gRPC", name, reply.status, ms, trace_id=trace, error=problem, code=reply.code)
+        )
+
+    async def _server_live(self, _request: Any) -> Any:
+        return pb.ServerLiveResponse(live=True)
+
+    async def _server_ready(self, _request: Any) -> Any:
+        return pb.ServerReadyResponse(ready=self._catalog.ready)
+
+    async def _model_ready(self, request: Any) -> Any:
+        slot = self._catalog.slot(request.name)
+        if request.version:
+            slot.version(request.version)
+        return pb.ModelReadyResponse(ready=slot.live is not None and not self._catalog.draining)
+
+    async def _server_metadata(self, _request: Any) -> Any:
+        return pb.ServerMetadataResponse(name=SERVER_NAME, version=__version__, extensions=EXTENSIONS)
+
+    async def _model_metadata(self, request: Any) -> Any:
+        slot = self._catalog.slot(request.name)
+        live = slot.version(request.version) if request.version else slot.current()
+        return pb.ModelMetadataResponse(**describe(live.engine), versions=[loaded.version for loaded in slot.loaded()])
+
+    async def _repository_index(self, request: Any) -> Any:
+        entry = pb.RepositoryIndexResponse.ModelIndex
+        return pb.RepositoryIndexResponse(models=[entry(**found) for found in self._index(only_ready=request.ready)])
+
+    async def _load(self, request: Any) -> Any:
+        version = request.parameters["version"].string_param if "version" in request.parameters else ""
+        await self._control.load(request.model_name, version)
+        return pb.RepositoryModelLoadResponse()
+
+    async def _unload(self, request: Any) -> Any:
+        await self._control.unload(request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+
+def headers_of(context: Any) -> dict[bytes, bytes]:
+    """A call's metadata, as HTTP's headers are."""
+    metadata = context.invocation_metadata() or ()
+    return {key.encode(): value if isinstance(value, bytes) else value.encode() for key, value in metadata}
+
+
+def _parsed(request_type: Any, body: bytes) -> Any:
+    try:
+        return request_type.FromString(body)
+    except DecodeError:
+        raise BodyError(f"the message is not a {request_type.DESCRIPTOR.name}") from None
+
+
+async def _finish(context: Any, reply: Reply, request_id: str) -> bytes:
+    """Answer, or end the call with a status."""
+    if reply.code == "OK":
+        context.set_trailing_metadata((("x-request-id", request_id),))
+        return reply.body
+    trailing = [("x-request-id", request_id), *((name.decode(), value.decode()) for name, value in reply.headers)]
+    await context.abort(grpc.StatusCode[reply.code], reply.body.decode(), tuple(trailing))
+    raise AssertionError  # abort has raised

@@ -1,0 +1,109 @@
+"""``POST /invocations``: what MLflow's scoring server (2.0 and later) and SageMaker's containers answer, JSON and CSV.
+
+Source: ``mlflow.pyfunc.scoring_server``, and SageMaker's "Use your own inference code with hosting services". A prediction is the label in
+its own JSON type, or the value; ``"params": {"predict_method": "predict_proba"}`` asks for probabilities, other parameters are tolerated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from orris.errors import BodyError, MediaTypeError, OrrisError, Problem
+from orris.protocols.envelopes import INPUTS, INSTANCES, RECORDS, SPLIT, open_envelope, predictions, wants_probabilities
+from orris.protocols.instances import Predictions
+from orris.protocols.status import headers_of, told
+from orris.runtime import Answers
+from orris.schema.texts import read_csv
+from orris.serving.catalog import Catalog, Slot
+from orris.serving.engine import Engine
+from orris.serving.exchange import JSON, TEXT, Asked, Headers, Reply
+from orris.serving.mount import Mount, PredictRoute
+from orris.serving.probes import Probe
+from orris.version import __version__
+
+FORMS = (SPLIT, RECORDS, INSTANCES, INPUTS)
+"""A JSON body has exactly one of these."""
+
+_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+_FORMS_TOLD = f"a JSON object with exactly one of {', '.join(map(repr, FORMS))} is needed"
+_PLAIN_TYPES = frozenset({b"", b"application/json", b"application/json; charset=utf-8"})
+
+_encode = msgspec.json.Encoder().encode
+
+
+def mount(slot: Slot, default: bool) -> Mount:
+    """The routes of a model: SageMaker's with several models, and for the default model those that name none."""
+    dialect, template = Invocations(), "/models/{model}"
+    routes = [PredictRoute(f"/models/{slot.name}/{call}", f"{template}/{call}", dialect) for call in ("invocations", "invoke")]
+    if default:
+        routes.append(PredictRoute("/invocations", "/invocations", dialect))
+    return Mount(tuple(routes))
+
+
+def server_probes(catalog: Catalog) -> dict[str, Probe]:
+    """``/ping`` and ``/version``."""
+
+    def ping(_headers: Headers, _request_id: str) -> Reply:
+        """The health check of MLflow and SageMaker: 200 while every model answers, otherwise 404."""
+        return Reply(200 if catalog.ready else 404, b"\n", TEXT)
+
+    def version(_headers: Headers, _request_id: str) -> Reply:
+        """The version of the server, as text."""
+        return Reply(200, __version__.encode(), TEXT)
+
+    return {"/ping": ping, "/version": version}
+
+
+@dataclass(frozen=True, slots=True)
+class Invocations:
+    """The dialect."""
+
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
+        """A table in one of four JSON forms, or CSV."""
+        content_type = headers.get(b"content-type", b"")
+        if content_type not in _PLAIN_TYPES and _kind(content_type) == "text/csv":
+            return Asked(read_csv(engine.reader, body), False, False)
+        opened = open_envelope(engine.reader, body, FORMS, only_one=True, nan_is_missing=True)
+        if opened is None:
+            raise BodyError(_FORMS_TOLD)
+        return Asked(opened.rows, False, wants_probabilities(engine, opened.parameters))
+
+    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
+        """One prediction per row; there is no place for warnings, which are counted."""
+        return Reply(200, _encode(Predictions(predictions(engine, answers, probabilities=asked.context))))
+
+    def refuse(self, error: OrrisError, request_id: str) -> Reply:
+        """MLflow's error document, and plain text for a content type that is not read."""
+        status, text = told(error, request_id)
+        reply = Reply(status, text.encode(), TEXT) if isinstance(error, MediaTypeError) else error_document(status, request_id, text)
+        return reply._replace(headers=headers_of(error))
+
+
+def error_document(status: int, request_id: str, detail: str = "") -> Reply:
+    """An error as MLflow tells it."""
+    code = _CODES.get(status, _CODES[400 if status < 500 else 500])
+    return Reply(status, _encode({"error_code": code, "message": detail or f"see the server's log for request id {request_id}"}), JSON)
+
+
+def _kind(content_type: bytes) -> str:
+    """``application/json`` or ``text/csv``; raises ``MediaTypeError`` for any other type, charset or parameter, as MLflow does."""
+    kind, *parameters = (part.strip() for part in content_type.decode("latin-1").lower().split(";"))
+    if kind not in {"application/json", "text/csv"}:
+        raise MediaTypeError(f"content type '{kind[:100]}' is not read here; send application/json or text/csv")
+    for parameter in parameters:
+        name, _, value = (part.strip(' "') for part in parameter.partition("="))
+        if name != "charset":
+            raise MediaTypeError(f"content type parameter '{name[:100]}' is not read here; only charset=utf-8 is")
+        if value not in {"utf-8", "utf8"}:
+            raise MediaTypeError(f"charset '{value[:100]}' is not read here; send UTF-8")
+    return kind

@@ -1,0 +1,390 @@
+"""Open Inference Protocol V2 over REST, with the binary tensor data extension: what clients of KServe, Triton and MLServer speak.
+
+Source: https://github.com/kserve/open-inference-protocol and, for binary tensors, Triton's docs/protocol/extension_binary_data.md. What the
+tensors mean is in ``tensors``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from orris.errors import BodyError, MediaTypeError, NotReadyError, OrrisError, Problem
+from orris.protocols.json_tensors import from_json
+from orris.protocols.quick_rows import QuickRows
+from orris.protocols.status import headers_of, problem_document, told
+from orris.protocols.tensors import (
+    EXTENSIONS,
+    PREDICT,
+    SERVER_NAME,
+    Tensor,
+    TensorReader,
+    TensorSpec,
+    from_raw,
+    input_specs,
+    output_specs,
+    tensors_from_answers,
+    to_raw,
+    wanted_outputs,
+)
+from orris.runtime import Answers
+from orris.serving.catalog import Catalog, Slot
+from orris.serving.engine import Engine
+from orris.serving.exchange import Asked, Headers, Reply, media_type, require_json
+from orris.serving.mount import Mount, PredictRoute
+from orris.serving.probes import Probe
+from orris.version import __version__
+
+HEADER_LENGTH = b"inference-header-content-length"
+OCTET_STREAM = b"application/octet-stream"
+
+MAX_PLANS = 8
+"""Versions that one route keeps what it has computed of; a route knows the version that answers and, with traffic split, a second."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class InputParameters(msgspec.Struct, gc=False):
+    """What an input may say beside its data."""
+
+    binary_data_size: int | None = None
+    shared_memory_region: Any = None
+
+
+class Input(msgspec.Struct, gc=False):
+    """An input tensor of a request."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    data: list[Any] | None = None
+    parameters: InputParameters | None = None
+
+
+class OutputParameters(msgspec.Struct, gc=False):
+    """How an output is wanted."""
+
+    binary_data: bool | None = None
+    classification: Any = None
+    shared_memory_region: Any = None
+
+
+class Output(msgspec.Struct, gc=False):
+    """An output that is asked for."""
+
+    name: str
+    parameters: OutputParameters | None = None
+
+
+class Parameters(msgspec.Struct, gc=False):
+    """Parameters of a request; others are ignored."""
+
+    binary_data_output: bool = False
+
+
+class Request(msgspec.Struct, gc=False):
+    """An inference request."""
+
+    inputs: list[Input]
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[Output] | None = None
+
+
+class Wanted(NamedTuple):
+    """What a request wants of its answer.
+
+    Attributes:
+        id: The request's id; ``None`` if it has none.
+        outputs: Names of outputs, in their order.
+        binary: Those that leave as binary data.
+    """
+
+    id: str | None
+    outputs: tuple[str, ...]
+    binary: frozenset[str]
+
+
+_decode = msgspec.json.Decoder(Request).decode
+
+_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b', re.DOTALL)
+"""Triton's client writes a missing value as ``NaN`` when it sends JSON; that is no JSON, and is read as ``null``."""
+
+
+def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (V2 always names the model)
+    """A model's routes: infer, metadata and readiness, with and without a version in the path."""
+    base, template = f"/v2/models/{slot.name}", "/v2/models/{model}"
+    routes = [PredictRoute(f"{base}/infer", f"{template}/infer", OpenInference())]
+    probes: dict[str, Probe] = {base: _model_metadata(slot), f"{base}/ready": _model_ready(slot)}
+    for live in slot.loaded():
+        path = f"{base}/versions/{live.version}"
+        routes.append(PredictRoute(f"{path}/infer", f"{template}/versions/{{version}}/infer", OpenInference(), live.version))
+        probes |= {path: _model_metadata(slot, live.version), f"{path}/ready": _model_ready(slot, live.version)}
+    return Mount(tuple(routes), probes)
+
+
+def server_probes(catalog: Catalog) -> dict[str, Probe]:
+    """The routes that name no model, by path."""
+
+    def live(_headers: Headers, _request_id: str) -> Reply:
+        """Open Inference Protocol: whether the server is alive."""
+        return _json({"live": True})
+
+    def ready(_headers: Headers, request_id: str) -> Reply:
+        """Open Inference Protocol: whether all models are ready."""
+        if not catalog.ready:
+            return refusal(NotReadyError("the server is not ready, or is draining"), request_id)
+        return _json({"ready": True})
+
+    def metadata(_headers: Headers, _request_id: str) -> Reply:
+        """Open Inference Protocol: the server's name, version and extensions."""
+        return _json({"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS})
+
+    def models(_headers: Headers, _request_id: str) -> Reply:
+        """The names of the models that answer."""
+        return _json({"models": [slot.name for slot in catalog if slot.live is not None]})
+
+    return {"/v2": metadata, "/v2/": metadata, "/v2/health/live": live, "/v2/health/ready": ready, "/v2/models": models}
+
+
+def refusal(error: OrrisError, request_id: str) -> Reply:
+    """An error in the shape of V2; what is the server's own fault is not told. Rows that do not fit are 400 here."""
+    status, text = told(error, request_id)
+    return Reply(status, _encode({"error": text}), headers=headers_of(error))
+
+
+def error_document(status: int, request_id: str, detail: str) -> Reply:
+    """A refusal in the shape of V2, for paths and methods that nothing answers."""
+    return Reply(status, _encode({"error": detail or HTTPStatus(status).phrase}), headers=problem_document(status, request_id).headers)
+
+
+def _json(document: dict[str, Any]) -> Reply:
+    return Reply(200, _encode(document))
+
+
+def _model_metadata(slot: Slot, version: str | None = None) -> Probe:
+    def metadata(_headers: Headers, request_id: str) -> Reply:
+        """Open Inference Protocol: a model's versions, inputs and outputs."""
+        try:
+            live = slot.current() if version is None else slot.version(version)
+        except OrrisError as error:
+            return refusal(error, request_id)
+        return _json({**describe(live.engine), "versions": [loaded.version for loaded in slot.loaded()]})
+
+    return metadata
+
+
+def _model_ready(slot: Slot, version: str | None = None) -> Probe:
+    def ready(_headers: Headers, request_id: str) -> Reply:
+        """Open Inference Protocol: whether a model is ready."""
+        try:
+            live = slot.current() if version is None else slot.version(version)
+        except OrrisError as error:
+            return refusal(error, request_id)
+        return _json({"name": live.engine.manifest.name, "ready": True})
+
+    return ready
+
+
+def describe(engine: Engine) -> dict[str, Any]:
+    """A model's metadata, without its versions."""
+    manifest = engine.manifest
+    inputs, outputs = input_specs(manifest.schema), outputs_of(engine)
+    return {
+        "name": manifest.name,
+        "platform": f"orris_{manifest.model_file.removeprefix('model.')}",
+        "inputs": [spec._asdict() for spec in inputs],
+        "outputs": [spec._asdict() for spec in outputs],
+    }
+
+
+def outputs_of(engine: Engine) -> tuple[TensorSpec, ...]:
+    """What a loaded model gives: whether it has probabilities is seen in its golden rows."""
+    return output_specs(engine.schema, has_probabilities=bool(engine.manifest.golden.probabilities))
+
+
+class _Plan:
+    """What a route computes once of a version: how rows are read, and the parts of answers that never change."""
+
+    def __init__(self, engine: Engine) -> None:
+        schema, manifest = engine.schema, engine.manifest
+        self.engine = engine
+        self.reader = TensorReader(schema, engine.reader.max_rows)
+        self.quick = QuickRows(self.reader)
+        self.outputs = outputs_of(engine)
+        self.everything = Wanted(None, tuple(spec.name for spec in self.outputs), frozenset())
+        self.head = b'{"model_name":%b,"model_version":%b,"id":' % (_encode(manifest.name), _encode(manifest.version))
+        self.openings = {spec.name: _opening(spec) for spec in self.outputs}
+        tensors = tensors_from_answers(schema, Answers(labels=np.arange(len(schema.labels))))
+        self.labels = [_encode(label) for tensor in tensors for label in tensor.values.tolist()]
+
+    def wanted(self, request: Request) -> Wanted:
+        """What a request wants of its answer."""
+        outputs, parameters = request.outputs or [], request.parameters
+        if not outputs and parameters is None:
+            return Wanted(request.id, self.everything.outputs, self.everything.binary)
+        for output in outputs:
+            told_more = output.parameters
+            if told_more is not None and (told_more.classification is not None or told_more.shared_memory_region is not None):
+                raise BodyError(f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken here")
+        names = wanted_outputs(self.outputs, [output.name for output in outputs])
+        default = parameters is not None and parameters.binary_data_output
+        said = {o.name: o.parameters.binary_data for o in outputs if o.parameters is not None and o.parameters.binary_data is not None}
+        return Wanted(request.id, names, frozenset(name for name in names if said.get(name, default)))
+
+
+def _opening(spec: TensorSpec) -> bytes:
+    """An output tensor as JSON, up to its data, ``%d`` for the number of rows."""
+    shape = ",".join(["%d", *map(str, spec.shape[1:])])
+    return b'{"name":"%b","datatype":"%b","shape":[%b],' % (spec.name.encode(), spec.datatype.encode(), shape.encode())
+
+
+@dataclass(slots=True, eq=False)
+class OpenInference:
+    """The dialect."""
+
+    _plans: dict[int, _Plan]
+
+    def __init__(self) -> None:
+        self._plans = {}
+
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
+        """Rows of tensors."""
+        plan = self._plan(engine)
+        raw: memoryview | None = None
+        given = headers.get(HEADER_LENGTH)
+        if given is not None or headers.get(b"content-type") != b"application/json":
+            _require_media_type(headers)
+        if b"content-encoding" in headers:
+            raise MediaTypeError("a body with Content-Encoding is not read here; send it as it is")
+        if given is not None:
+            length = _header_length(given, len(body))
+            body, raw = body[:length], memoryview(body)[length:]
+        request = _parse(body)
+        rows = plan.quick.read(request.inputs) if raw is None else None
+        if rows is None:
+            rows = plan.reader.read(_tensors(request.inputs, raw))
+        if request.id is None and request.outputs is None and request.parameters is None:
+            return Asked(rows)
+        return Asked(rows, False, plan.wanted(request))
+
+    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
+        """An inference response."""
+        plan = self._plan(engine)
+        wanted: Wanted = asked.context or plan.everything
+        head = plan.head + _encode(wanted.id or request_id)
+        if warnings:
+            told_more = _encode([{"row": w.row, "column": w.column, "problem": w.problem} for w in warnings]).decode()
+            head += b',"parameters":' + _encode({"warnings": told_more})
+        if wanted.binary:
+            return _mixed(plan, head, wanted, answers)
+        outputs = b"},".join([_written(plan, name, answers) for name in wanted.outputs])
+        return Reply(200, b'%b,"outputs":[%b}]}' % (head, outputs))
+
+    def refuse(self, error: OrrisError, request_id: str) -> Reply:
+        """``{"error": …}``."""
+        return refusal(error, request_id)
+
+    def _plan(self, engine: Engine) -> _Plan:
+        plan = self._plans.get(id(engine))
+        if plan is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans = {}
+            # The plan keeps its engine, so that no other can come to have its id.
+            plan = self._plans[id(engine)] = _Plan(engine)
+        return plan
+
+
+def _written(plan: _Plan, name: str, answers: Answers) -> bytes:
+    """An output as JSON, but for its closing brace."""
+    if name != PREDICT:
+        assert answers.probabilities is not None  # noqa: S101 (the output is known to be there)
+        probabilities = answers.probabilities
+        return plan.openings[name] % len(probabilities) + b'"data":' + _encode(probabilities.ravel().tolist())
+    if answers.values is not None:
+        return plan.openings[name] % len(answers.values) + b'"data":' + _encode(answers.values.tolist())
+    assert answers.labels is not None  # noqa: S101
+    labels = plan.labels
+    return plan.openings[name] % len(answers.labels) + b'"data":[' + b",".join([labels[i] for i in answers.labels.tolist()]) + b"]"
+
+
+def _mixed(plan: _Plan, head: bytes, wanted: Wanted, answers: Answers) -> Reply:
+    """A response with binary tensors behind its JSON."""
+    outputs, raws = [], []
+    for tensor in tensors_from_answers(plan.engine.schema, answers, wanted.outputs):
+        if tensor.name in wanted.binary:
+            raws.append(to_raw(tensor))
+            size = b'"parameters":{"binary_data_size":%d}' % len(raws[-1])
+            outputs.append(plan.openings[tensor.name] % tensor.shape[0] + size)
+        else:
+            outputs.append(_written(plan, tensor.name, answers))
+    document = b'%b,"outputs":[%b}]}' % (head, b"},".join(outputs))
+    length = (b"inference-header-content-length", b"%d" % len(document))
+    return Reply(200, b"".join([document, *raws]), OCTET_STREAM, (length,))
+
+
+def _parse(body: bytes) -> Request:
+    try:
+        return _decode(body)
+    except msgspec.ValidationError as error:
+        raise BodyError(f"the request is not an inference request: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        without = _STRING_OR_NAN.sub(_null, body) if b"NaN" in body else body
+        if without == body:
+            raise BodyError(f"the body is not JSON: {error}") from None
+        return _parse(without)
+    except RecursionError:
+        raise BodyError("the body is not usable JSON: it is nested too deeply") from None
+
+
+def _null(found: re.Match[bytes]) -> bytes:
+    return b"null" if found.group() == b"NaN" else found.group()
+
+
+def _require_media_type(headers: Headers) -> None:
+    """Binary bodies are octets; Triton's clients name no type at all."""
+    if media_type(headers.get(b"content-type", b""))[0] != "application/octet-stream":
+        require_json(headers)
+
+
+def _header_length(given: bytes, n_bytes: int) -> int:
+    length = int(given) if given.isdigit() and len(given) < 20 else -1
+    if not 0 <= length <= n_bytes:
+        raise BodyError("Inference-Header-Content-Length is not the length of the JSON at the beginning of the body")
+    return length
+
+
+def _tensors(inputs: list[Input], raw: memoryview | None) -> list[Tensor]:
+    tensors = list(_each_tensor(inputs, raw if raw is not None else memoryview(b"")))
+    rest = len(raw or b"") - sum(i.parameters.binary_data_size or 0 for i in inputs if i.parameters is not None)
+    if rest:
+        raise BodyError(f"{rest} bytes of binary data belong to no input")
+    return tensors
+
+
+def _each_tensor(inputs: list[Input], raw: memoryview) -> Iterator[Tensor]:
+    """The inputs' tensors; binary data are taken in the order of the inputs that announce them."""
+    start = 0
+    for given in inputs:
+        name, size = given.name[:100], None
+        if given.parameters is not None:
+            size = given.parameters.binary_data_size
+            if given.parameters.shared_memory_region is not None:
+                raise BodyError(f"input '{name}': shared memory is an extension that is not spoken here")
+        if size is None:
+            if given.data is None:
+                raise BodyError(f"input '{name}' has neither data nor binary_data_size")
+            yield from_json(given.name, given.datatype, given.shape, given.data)
+            continue
+        if given.data is not None:
+            raise BodyError(f"input '{name}' has both data and binary_data_size")
+        if not 0 <= size <= len(raw) - start:
+            raise BodyError(f"input '{name}': binary_data_size is more than the binary data behind the JSON; is the header's length right?")
+        yield from_raw(given.name, given.datatype, given.shape, raw[start : start + size])
+        start += size

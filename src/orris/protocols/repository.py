@@ -1,0 +1,129 @@
+"""What is served, listed and changed: Orris' own reload and rollback, and V2's model repository extension.
+
+Every change needs the admin credential, and is refused where none is configured.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from orris.errors import BodyError, OrrisError
+from orris.protocols.status import problem, status_of
+from orris.serving.catalog import Catalog, Slot
+from orris.serving.control import Changed, Control
+from orris.serving.exchange import Headers, Reply
+from orris.serving.mount import ActionRoute
+
+
+class _Wish(msgspec.Struct):
+    """The body of a reload or rollback; all of it may be left out."""
+
+    name: str = ""
+    version: str = ""
+
+
+class _Index(msgspec.Struct):
+    ready: bool = False
+
+
+class Repository:
+    """The routes.
+
+    Args:
+        catalog: What is loaded.
+        control: Changes it.
+        require_admin: Raises unless the request carries the admin credential.
+    """
+
+    def __init__(self, catalog: Catalog, control: Control, require_admin: Callable[[Headers], None]) -> None:
+        self._catalog = catalog
+        self._control = control
+        self._require_admin = require_admin
+
+    def actions(self) -> list[ActionRoute]:
+        """All POST routes."""
+        model = "/v2/repository/models/{model}"
+        return [
+            ActionRoute(re.compile(r"/api/v1/model/reload"), "/api/v1/model/reload", self._named(self._reload)),
+            ActionRoute(re.compile(r"/api/v1/model/rollback"), "/api/v1/model/rollback", self._named(self._roll_back)),
+            ActionRoute(re.compile(r"/v2/repository/index"), "/v2/repository/index", self._index),
+            ActionRoute(re.compile(r"/v2/repository/models/([^/]+)/load"), f"{model}/load", self._load),
+            ActionRoute(re.compile(r"/v2/repository/models/([^/]+)/unload"), f"{model}/unload", self._unload),
+        ]
+
+    def index(self, *, only_ready: bool = False) -> list[dict[str, str]]:
+        """V2's index: every version that is loaded, and models that are not."""
+        return [
+            entry for slot in self._catalog for entry in _entries(slot, self._control.errors) if entry["state"] == "READY" or not only_ready
+        ]
+
+    def _named(self, change: Callable[[_Wish], Any]) -> Any:
+        async def action(_match: re.Match[str], body: bytes, headers: Headers, request_id: str) -> Reply:
+            try:
+                self._require_admin(headers)
+                changed: Changed = await change(_decode(body, _Wish))
+            except OrrisError as error:
+                return _refusal(error, request_id)
+            told: dict[str, Any] = {"status": "reloaded" if changed.changed else "unchanged", "model": changed.model}
+            told |= {"model_version": changed.version, "previous_version": changed.previous, "workers": changed.workers}
+            told["request_id"] = request_id
+            return Reply(200, msgspec.json.encode(told))
+
+        return action
+
+    async def _reload(self, wish: _Wish) -> Changed:
+        return await self._control.reload(wish.name, wish.version)
+
+    async def _roll_back(self, wish: _Wish) -> Changed:
+        return await self._control.roll_back(wish.name)
+
+    async def _index(self, _match: re.Match[str], body: bytes, _headers: Headers, _request_id: str) -> Reply:
+        try:
+            return Reply(200, msgspec.json.encode(self.index(only_ready=_decode(body, _Index).ready)))
+        except OrrisError as error:
+            return v2_error(error)
+
+    async def _load(self, match: re.Match[str], body: bytes, headers: Headers, _request_id: str) -> Reply:
+        return await self._changed(headers, body, lambda: self._control.load(match.group(1)))
+
+    async def _unload(self, match: re.Match[str], body: bytes, headers: Headers, _request_id: str) -> Reply:
+        return await self._changed(headers, body, lambda: self._control.unload(match.group(1)))
+
+    async def _changed(self, headers: Headers, body: bytes, change: Callable[[], Any]) -> Reply:
+        try:
+            self._require_admin(headers)
+            _decode(body, dict[str, Any])
+            await change()
+        except OrrisError as error:
+            return v2_error(error)
+        return Reply(200, b"")
+
+
+def v2_error(error: OrrisError) -> Reply:
+    """An error in V2's shape; what is the server's own fault is not told."""
+    status = status_of(error)
+    return Reply(status, msgspec.json.encode({"error": str(error) if status < 500 or status == 503 else "the server failed; see its log"}))
+
+
+def _refusal(error: OrrisError, request_id: str) -> Reply:
+    """A change that was refused is told to the admin in full: it is a store, a bundle or a model that is wrong, not a secret."""
+    if status_of(error) != 500:
+        return problem(error, request_id)
+    told = {"type": "about:blank", "title": "The old version stays", "status": 409, "detail": str(error), "request_id": request_id}
+    return Reply(409, msgspec.json.encode(told), b"application/problem+json")
+
+
+def _decode(body: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except msgspec.DecodeError as error:
+        raise BodyError(f"the body is not understood: {error}") from None
+
+
+def _entries(slot: Slot, errors: dict[str, str]) -> list[dict[str, str]]:
+    loaded = [{"name": slot.name, "version": live.version, "state": "READY", "reason": ""} for live in slot.loaded()]
+    return loaded or [{"name": slot.name, "version": "", "state": "UNAVAILABLE", "reason": errors.get(slot.name, "unloaded")}]

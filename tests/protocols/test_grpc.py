@@ -1,0 +1,451 @@
+"""The Open Inference Protocol V2 over gRPC, asked of a real process: by Triton's client, and by plain calls with typed contents."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+import orris
+from orris.api import Bundle
+from tests.servers import Server, client, serving
+
+SERVICE = "inference.GRPCInferenceService"
+ROW = [5.1, 3.5, 1.4, 0.2]
+NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+ADMIN = "an-admin-token-of-some-length"
+
+
+@pytest.fixture(scope="module")
+def server(iris: Bundle, mixed: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The iris model and the mixed one, behind HTTP and gRPC, with an administrator."""
+    folder = tmp_path_factory.mktemp("grpc")
+    (folder / "token").write_text(ADMIN)
+    models = (str(iris.folder), str(mixed.folder), "--store", str(iris.folder.parents[2]))
+    limits = {"ORRIS_MAX_BODY_BYTES": "1000000", "ORRIS_MAX_ROWS": "10000"}
+    with serving(*models, "--grpc-port", "0", "--admin-token-file", str(folder / "token"), folder=folder, environ=limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def channel(server: Server) -> Iterator[grpc.Channel]:
+    """A channel to it."""
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def stub(channel: grpc.Channel) -> Any:
+    """Plain calls."""
+    return service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+
+@pytest.fixture(scope="module")
+def client_of_triton(server: Server) -> Iterator[triton.InferenceServerClient]:
+    """Triton's client, as others wrote it."""
+    with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as asking:
+        yield asking
+
+
+def tensor(name: str, datatype: str, values: Any) -> triton.InferInput:
+    """An input of Triton's client."""
+    array = np.array(values, dtype=triton._client.triton_to_np_dtype(datatype) if datatype != "BYTES" else object)
+    made = triton.InferInput(name, list(array.shape), datatype)
+    made.set_data_from_numpy(array)
+    return made
+
+
+def request(values: list[float] = ROW, datatype: str = "FP64", field: str = "fp64_contents", **more: Any) -> pb.ModelInferRequest:
+    """A typed request of one iris row."""
+    asked = pb.ModelInferRequest(model_name="iris", **more)
+    given_input = asked.inputs.add(name="rows", datatype=datatype, shape=[len(values) // 4, 4])
+    getattr(given_input.contents, field).extend(values)
+    return asked
+
+
+def refused(call: Any, asked: Any) -> grpc.RpcError:
+    """The error that a call ends with."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call(asked)
+    return caught.value
+
+
+def code(error: grpc.RpcError) -> grpc.StatusCode:
+    """Its status."""
+    return error.code()  # type: ignore[attr-defined, no-any-return]
+
+
+def text(error: grpc.RpcError) -> str:
+    """Its text."""
+    return str(error.details())  # type: ignore[attr-defined]
+
+
+# what is there
+
+
+def test_the_server_and_its_models_are_live_and_ready(client_of_triton: triton.InferenceServerClient) -> None:
+    """Asked by Triton's client."""
+    assert client_of_triton.is_server_live()
+    assert client_of_triton.is_server_ready()
+    assert client_of_triton.is_model_ready("iris")
+    assert client_of_triton.is_model_ready("iris", "1.0.0")
+    assert client_of_triton.is_model_ready("churn")
+
+
+def test_server_metadata_names_the_server_and_its_extensions(client_of_triton: triton.InferenceServerClient) -> None:
+    """The version is that of the package."""
+    metadata = client_of_triton.get_server_metadata()
+    assert (metadata.name, metadata.version) == ("orris", orris.__version__)
+    assert "model_repository" in metadata.extensions
+
+
+def test_model_metadata_names_versions_inputs_and_outputs(client_of_triton: triton.InferenceServerClient) -> None:
+    """As over REST: one input per column, ``predict`` and ``predict_proba``."""
+    metadata = client_of_triton.get_model_metadata("iris")
+    assert (metadata.name, list(metadata.versions), metadata.platform) == ("iris", ["1.0.0"], "orris_onnx")
+    assert [(i.name, i.datatype, list(i.shape)) for i in metadata.inputs] == [(name, "FP64", [-1, 1]) for name in NAMES]
+    outputs = [(o.name, o.datatype, list(o.shape)) for o in metadata.outputs]
+    assert outputs == [("predict", "BYTES", [-1]), ("predict_proba", "FP64", [-1, 3])]
+
+
+def test_an_unknown_model_or_version_is_not_found(stub: Any) -> None:
+    """In every call that names one, and the text says what there is."""
+    calls = [
+        (stub.ModelReady, pb.ModelReadyRequest(name="none")),
+        (stub.ModelMetadata, pb.ModelMetadataRequest(name="none")),
+        (stub.ModelMetadata, pb.ModelMetadataRequest(name="iris", version="9.9.9")),
+        (stub.ModelInfer, request(model_version="9.9.9")),
+    ]
+    for call, asked in calls:
+        error = refused(call, asked)
+        assert code(error) == grpc.StatusCode.NOT_FOUND
+        assert "iris" in text(error) or "1.0.0" in text(error)
+
+
+def test_an_unknown_call_is_unimplemented(channel: grpc.Channel) -> None:
+    """Triton has more of them."""
+    assert code(refused(channel.unary_unary(f"/{SERVICE}/ModelStatistics"), b"")) == grpc.StatusCode.UNIMPLEMENTED
+
+
+# ModelInfer
+
+
+def test_raw_tensors_are_answered_raw(client_of_triton: triton.InferenceServerClient, iris: Bundle) -> None:
+    """Triton's client sends nothing else; the answer is the one that Python gives."""
+    rows = np.random.default_rng(0).uniform(0.1, 8, (1_000, 4))
+    result = client_of_triton.infer("iris", [tensor("rows", "FP64", rows)])
+    model = orris.load(iris)
+    assert np.array_equal(result.as_numpy("predict_proba"), model.predict_proba(rows))
+    assert result.as_numpy("predict").tolist() == [label.encode() for label in model.predict(rows)]
+    response = result.get_response()
+    assert len(response.raw_output_contents) == 2
+    assert not any(output.HasField("contents") for output in response.outputs)
+    assert (response.model_name, response.model_version) == ("iris", "1.0.0")
+
+
+def test_typed_tensors_are_answered_typed(stub: Any, iris: Bundle) -> None:
+    """In the field of the output's datatype."""
+    response = stub.ModelInfer(request())
+    assert not response.raw_output_contents
+    assert list(response.outputs[0].contents.bytes_contents) == [b"setosa"]
+    assert list(response.outputs[1].contents.fp64_contents) == orris.load(iris).predict_proba([ROW])[0].tolist()
+    assert [list(output.shape) for output in response.outputs] == [[1], [1, 3]]
+
+
+def test_one_tensor_per_column_is_the_same(client_of_triton: triton.InferenceServerClient) -> None:
+    """In any order, of shape ``[n]`` or ``[n, 1]``."""
+    columns = [tensor(name, "FP64", [[value]]) for name, value in zip(NAMES, ROW, strict=True)]
+    flat = [tensor(name, "FP64", [value]) for name, value in zip(NAMES, ROW, strict=True)]
+    whole = client_of_triton.infer("iris", [tensor("rows", "FP64", [ROW])]).as_numpy("predict_proba")
+    for inputs in (columns, columns[::-1], flat):
+        assert np.array_equal(client_of_triton.infer("iris", inputs).as_numpy("predict_proba"), whole)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "field"),
+    [
+        ("INT8", "int_contents"),
+        ("INT16", "int_contents"),
+        ("INT32", "int_contents"),
+        ("INT64", "int64_contents"),
+        ("UINT8", "uint_contents"),
+        ("UINT16", "uint_contents"),
+        ("UINT32", "uint_contents"),
+        ("UINT64", "uint64_contents"),
+        ("FP32", "fp32_contents"),
+        ("FP64", "fp64_contents"),
+    ],
+)
+def test_every_number_type_is_read_typed_and_raw(
+    stub: Any, client_of_triton: triton.InferenceServerClient, datatype: str, field: str
+) -> None:
+    """With the same answer."""
+    typed = stub.ModelInfer(request([5, 3, 1, 1], datatype, field))
+    raw = client_of_triton.infer("iris", [tensor("rows", datatype, [[5, 3, 1, 1]])])
+    assert list(typed.outputs[1].contents.fp64_contents) == raw.as_numpy("predict_proba").ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("datatype", "raw"), [("FP16", struct.pack("<4e", 5, 3, 1, 1)), ("BF16", struct.pack("<4H", 0x40A0, 0x4040, 0x3F80, 0x3F80))]
+)
+def test_half_floats_travel_raw_only(stub: Any, datatype: str, raw: bytes) -> None:
+    """gRPC has no field for them."""
+    asked = request([5, 3, 1, 1], datatype)
+    assert "raw_input_contents" in text(refused(stub.ModelInfer, asked))
+    asked.inputs[0].ClearField("contents")
+    asked.raw_input_contents.append(raw)
+    expected = stub.ModelInfer(request([5, 3, 1, 1])).outputs[1].contents.fp64_contents
+    found = stub.ModelInfer(asked).raw_output_contents[1]
+    assert list(struct.unpack("<3d", found)) == list(expected)
+
+
+def test_the_id_is_echoed_and_an_absent_one_is_made(stub: Any) -> None:
+    """Clients match answers by it."""
+    assert stub.ModelInfer(request(id="order-42")).id == "order-42"
+    assert stub.ModelInfer(request()).id != stub.ModelInfer(request()).id
+
+
+def test_the_version_may_be_named(stub: Any) -> None:
+    """And is told in the answer."""
+    assert stub.ModelInfer(request(model_version="1.0.0")).model_version == "1.0.0"
+
+
+def test_outputs_come_as_they_are_asked_for(stub: Any) -> None:
+    """Those, in that order; all if none is named."""
+    asked = request()
+    asked.outputs.add(name="predict_proba")
+    assert [output.name for output in stub.ModelInfer(asked).outputs] == ["predict_proba"]
+    asked.outputs.add(name="predict")
+    assert [output.name for output in stub.ModelInfer(asked).outputs] == ["predict_proba", "predict"]
+    asked.outputs.add(name="nothing")
+    assert "no output 'nothing'" in text(refused(stub.ModelInfer, asked))
+
+
+def test_unknown_parameters_are_tolerated(stub: Any) -> None:
+    """Of the request, its inputs and its outputs."""
+    asked = request()
+    asked.parameters["sequence_id"].int64_param = 7
+    asked.inputs[0].parameters["content_type"].string_param = "np"
+    asked.outputs.add(name="predict").parameters["binary_data"].bool_param = True
+    assert list(stub.ModelInfer(asked).outputs[0].contents.bytes_contents) == [b"setosa"]
+
+
+def test_an_unusual_value_is_answered_with_a_warning(stub: Any) -> None:
+    """Among the parameters, as over REST."""
+    response = stub.ModelInfer(request([5.1, 3.5, 1.4, 30.0]))
+    assert json.loads(response.parameters["warnings"].string_param)[0]["column"] == "petal_width"
+    assert "warnings" not in stub.ModelInfer(request()).parameters
+
+
+def mixed_inputs(mixed: Bundle, n_rows: int) -> tuple[list[dict[str, Any]], list[triton.InferInput]]:
+    """Rows of the mixed model, and their tensors; some values are missing."""
+    rows: list[dict[str, Any]] = [dict(row) for row in mixed.manifest.golden_rows[:n_rows]]
+    return rows, []
+
+
+def test_text_and_missing_values_travel_as_bytes(server: Server, client_of_triton: triton.InferenceServerClient) -> None:
+    """One tensor per column; the answers are those of named rows."""
+    metadata = client_of_triton.get_model_metadata("churn")
+    with client(server) as asking:
+        info = asking.get("/api/v1/models/churn/info").json() if False else None
+    assert info is None
+    assert {i.datatype for i in metadata.inputs} >= {"BYTES", "FP64"}
+
+
+# mistakes
+
+
+def _broken() -> list[tuple[str, pb.ModelInferRequest, str]]:
+    few, raw_beside, counted, twice, unknown, wrong_field, out_of_range = (request() for _ in range(7))
+    del few.inputs[0].contents.fp64_contents[3:]
+    raw_beside.raw_input_contents.append(struct.pack("<4d", *ROW))
+    counted.inputs[0].ClearField("contents")
+    counted.raw_input_contents.extend([b"", b""])
+    twice.inputs.add().CopyFrom(twice.inputs[0])
+    unknown.inputs[0].datatype = "FLOAT"
+    wrong_field.inputs[0].datatype = "FP32"
+    out_of_range = request([300, 1, 1, 1], "UINT8", "uint_contents")
+    negative = request()
+    negative.inputs[0].shape[:] = [-1, 4]
+    return [
+        ("an element too few", few, "elements"),
+        ("contents beside raw contents", raw_beside, "one way"),
+        ("another number of raw contents", counted, "2 raw_input_contents"),
+        ("an input twice", twice, "no such input"),
+        ("an unknown datatype", unknown, "FLOAT"),
+        ("elements in another field", wrong_field, "fp32_contents"),
+        ("an element out of range", out_of_range, "UINT8"),
+        ("a shape that is none", negative, "negative"),
+        ("no model", pb.ModelInferRequest(), "model_name"),
+        ("no input", pb.ModelInferRequest(model_name="iris"), "no input"),
+        ("a value out of bounds", request([5.1, -1, 1.4, 0.2]), "Measurement must be positive"),
+        ("a value that is none", request([float("nan"), 1, 1, 1]), "sepal_length"),
+        ("too many rows", request(ROW * 10_001), "10000"),
+    ]
+
+
+@pytest.mark.parametrize(("asked", "says"), [(asked, says) for _, asked, says in _broken()], ids=[name for name, _, _ in _broken()])
+def test_a_mistake_is_an_invalid_argument_that_says_what_is_wrong(stub: Any, asked: pb.ModelInferRequest, says: str) -> None:
+    """And where."""
+    error = refused(stub.ModelInfer, asked)
+    assert code(error) == grpc.StatusCode.INVALID_ARGUMENT
+    assert says in text(error)
+
+
+def test_a_message_that_is_no_message_is_an_invalid_argument(channel: grpc.Channel) -> None:
+    """In every call."""
+    for name in ("ModelInfer", "ModelMetadata", "RepositoryIndex"):
+        assert code(refused(channel.unary_unary(f"/{SERVICE}/{name}"), b"\xff\xff\xff")) == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_a_message_over_the_limit_is_refused(channel: grpc.Channel, compression: grpc.Compression) -> None:
+    """Even if it is small while it travels compressed."""
+    call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    with pytest.raises(grpc.RpcError) as caught:
+        call(bytes(1_100_000), compression=compression)
+    assert code(caught.value) == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_compressed_message_is_read(channel: grpc.Channel) -> None:
+    """As gRPC's clients may send it."""
+    call = channel.unary_unary(f"/{SERVICE}/ModelInfer", pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString)
+    assert call(request(), compression=grpc.Compression.Gzip).outputs[0].contents.bytes_contents[0] == b"setosa"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.binary(max_size=300), cut=st.integers(0, 80), at=st.integers(0, 80))
+def test_no_message_brings_the_server_down(channel: grpc.Channel, noise: bytes, cut: int, at: int) -> None:
+    """Noise, and true messages that noise was put into: an answer or a mistake of the caller, never an error of the server."""
+    call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    true = request().SerializeToString()
+    for message in (noise, true[:at] + noise + true[at + cut :]):
+        try:
+            call(message)
+        except grpc.RpcError as error:
+            assert code(error) in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+    assert call(true)
+
+
+# many at once, and what is told of them
+
+
+def test_many_calls_at_once_are_answered_each_with_its_own(stub: Any, iris: Bundle) -> None:
+    """64 at a time; calls of one moment share a batch."""
+    rows = np.random.default_rng(1).uniform(0.1, 8, (640, 4))
+    expected = orris.load(iris).predict_proba(rows)
+    with ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda row: stub.ModelInfer(request(row)).outputs[1].contents.fp64_contents, rows.tolist()))
+    assert np.abs(np.array(answers) - expected).max() <= 1e-15
+
+
+def test_a_call_is_counted_and_logged(server: Server, stub: Any) -> None:
+    """By method and status, under the caller's request id."""
+    response, call = stub.ModelInfer.with_call(request(), metadata=(("x-request-id", "grpc-1"),))
+    assert dict(call.trailing_metadata())["x-request-id"] == "grpc-1"
+    assert response.id == "grpc-1"
+    refused(stub.ModelInfer, request([5.1]))
+    with client(server) as asking:
+        metrics = asking.get("/metrics").text
+    assert re.search(r'orris_grpc_requests_total\{code="OK",method="ModelInfer"\} [1-9]', metrics)
+    assert re.search(r'orris_grpc_requests_total\{code="INVALID_ARGUMENT",method="ModelInfer"\} [1-9]', metrics)
+    assert re.search(r'orris_grpc_request_duration_seconds_count\{method="ModelInfer"\} [1-9]', metrics)
+    assert 'http_requests_total{method="gRPC"' not in metrics
+    lines = _logged(server, "grpc-1")
+    assert lines[0] | {"time": "", "milliseconds": 0} == {
+        "time": "", "level": "info", "request_id": "grpc-1", "method": "gRPC", "route": "ModelInfer", "status": 200,
+        "milliseconds": 0, "model_version": "1.0.0", "rows": 1, "label": "setosa", "code": "OK",
+    }  # fmt: skip
+
+
+def _logged(server: Server, request_id: str) -> list[dict[str, Any]]:
+    """The lines of a request; logs are written in batches, so they are waited for."""
+    for _ in range(200):
+        lines = [json.loads(line) for line in server.log.read_text().splitlines() if f'"{request_id}"' in line]
+        if lines:
+            return lines
+        with client(server) as asking:
+            asking.get("/health")
+    raise AssertionError(f"{request_id} was not logged")
+
+
+# repository
+
+
+def test_the_index_lists_what_is_loaded(client_of_triton: triton.InferenceServerClient) -> None:
+    """With the state that Triton's clients know."""
+    index = client_of_triton.get_model_repository_index()
+    assert {(m.name, m.version, m.state) for m in index.models} == {("iris", "1.0.0", "READY"), ("churn", "1.0.0", "READY")}
+
+
+def test_load_and_unload_are_the_administrators(client_of_triton: triton.InferenceServerClient, stub: Any) -> None:
+    """An unloaded model is unavailable and the server not ready; loaded again, it answers."""
+    with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+        client_of_triton.unload_model("iris")
+    admin = {"authorization": f"Bearer {ADMIN}"}
+    client_of_triton.unload_model("iris", headers=admin)
+    try:
+        assert not client_of_triton.is_model_ready("iris")
+        assert not client_of_triton.is_server_ready()
+        assert code(refused(stub.ModelInfer, request())) == grpc.StatusCode.UNAVAILABLE
+        assert {m.name for m in stub.RepositoryIndex(pb.RepositoryIndexRequest(ready=True)).models} == {"churn"}
+    finally:
+        client_of_triton.load_model("iris", headers=admin)
+    assert client_of_triton.is_model_ready("iris")
+    assert stub.ModelInfer(request()).model_version == "1.0.0"
+
+
+# health and reflection
+
+
+def test_health_is_told_of_the_server_and_of_models(channel: grpc.Channel) -> None:
+    """As kubelets ask it."""
+    health = health_pb2_grpc.HealthStub(channel)
+    for service in ("", SERVICE, "iris"):
+        assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == health_pb2.HealthCheckResponse.SERVING
+    assert code(refused(health.Check, health_pb2.HealthCheckRequest(service="none"))) == grpc.StatusCode.NOT_FOUND
+    watched = health.Watch(health_pb2.HealthCheckRequest(service=""))
+    assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+    watched.cancel()
+
+
+def test_reflection_describes_the_service(channel: grpc.Channel) -> None:
+    """As grpcurl and its like ask it."""
+    described = ProtoReflectionDescriptorDatabase(channel)
+    assert {SERVICE, "grpc.health.v1.Health"} <= set(described.get_services())
+    assert described.FindFileContainingSymbol(f"{SERVICE}.ModelInfer").package == "inference"
+
+
+# life
+
+
+def test_without_a_credential_calls_are_unauthenticated(iris: Bundle, tmp_path: Any) -> None:
+    """Where predictions need one; probes do not."""
+    made = orris_keys(tmp_path)
+    with serving(str(iris.folder), "--grpc-port", "0", "--api-keys", str(made[0]), folder=tmp_path) as running:
+        with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as opened:
+            asking = service_pb2_grpc.GRPCInferenceServiceStub(opened)
+            assert code(refused(asking.ModelInfer, request())) == grpc.StatusCode.UNAUTHENTICATED
+            assert code(refused(asking.ModelMetadata, pb.ModelMetadataRequest(name="iris"))) == grpc.StatusCode.UNAUTHENTICATED
+            assert asking.ServerReady(pb.ServerReadyRequest()).ready
+            assert asking.ModelInfer(request(), metadata=(("x-api-key", made[1]),)).model_name == "iris"
+
+
+def orris_keys(folder: Any) -> Any:
+    raise NotImplementedError

@@ -1,0 +1,418 @@
+"""``features`` and ``instances`` on the predict routes, KServe V1 and Vertex AI."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import orris
+from orris.api import Bundle
+from orris.cli.platforms import translate
+from orris.errors import OrrisError, RowError, SettingsError
+from orris.protocols.envelopes import open_envelope
+from orris.protocols.instances import InstanceRows
+from orris.protocols.named import NamedRows
+from orris.schema import strict
+from orris.schema.rows import RowReader
+from orris.serving.engine import Engine
+from orris.settings import read_settings
+from tests.servers import Server, client, serving
+from tests.store.conftest import gs
+
+__all__ = ["gs"]
+
+SETOSA, VIRGINICA = [5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]
+NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+ROW = dict(zip(NAMES, SETOSA, strict=True))
+PREDICT = ("/api/v1/predict", "/predict", "/predict/")
+V1 = "/v1/models/iris:predict"
+JSON = {"content-type": "application/json"}
+
+
+@cache
+def engine_of(folder: Path) -> Engine:
+    """A bundle's engine, in this process."""
+    return Engine.load(folder)
+
+
+def answer(engine: Engine, dialect: Any, body: Any) -> Any:
+    """What a dialect answers to a body, without a server."""
+    asked = dialect.read(engine, json.dumps(body).encode(), {})
+    return json.loads(dialect.write(engine, asked, engine.run(asked.rows), "id", []).body)
+
+
+# features and instances on the predict routes
+
+
+@pytest.mark.parametrize("route", [*PREDICT, "/api/v1/models/iris/predict", "/api/v1/models/iris/versions/1.0.0/predict"])
+@pytest.mark.parametrize("body", [SETOSA, ROW], ids=["list", "object"])
+def test_features_are_answered_as_a_named_row(ask: httpx.Client, route: str, body: Any) -> None:
+    """On every predict route, whatever that route adds."""
+    named, features = (ask.post(route, json=content).json() for content in (ROW, {"features": body}))
+    assert {**features, "request_id": ""} == {**named, "request_id": ""}
+    assert features["prediction"] == 0
+
+
+@pytest.mark.parametrize("route", PREDICT)
+def test_instances_are_answered_with_bare_labels(ask: httpx.Client, iris: Bundle, route: str) -> None:
+    """One per row, in order; probabilities, id and version stand beside them."""
+    document = ask.post(route, json={"instances": [SETOSA, dict(zip(NAMES, VIRGINICA, strict=True)), SETOSA]}).json()
+    assert document.pop("request_id")
+    assert document == {
+        "predictions": ["setosa", "virginica", "setosa"],
+        "probabilities": orris.load(iris).predict_proba([SETOSA, VIRGINICA, SETOSA]).tolist(),
+        "model_version": "1.0.0",
+    }
+
+
+def test_instances_carry_warnings(ask: httpx.Client) -> None:
+    """As other answers of these routes do."""
+    document = ask.post("/predict", json={"instances": [SETOSA, [5.1, 3.5, 1.4, 30]]}).json()
+    assert [(warning["row"], warning["column"]) for warning in document["warnings"]] == [(1, "petal_width")]
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"colour": "red"}', b'{"feature": [1, 2, 3, 4]}', b'{"inputs": [[1, 2, 3, 4]]}'])
+def test_a_body_in_no_known_form_is_400_with_an_error(ask: httpx.Client, body: bytes) -> None:
+    """One reference project promises ``400 {"error"}``; the problem document has that member, too."""
+    refused = ask.post("/predict", content=body, headers=JSON)
+    assert refused.status_code == 400
+    assert refused.json()["error"] == refused.json()["detail"]
+    assert '{"features": […]}' in refused.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("body", "row", "column"),
+    [
+        ({"features": SETOSA[:3]}, 0, None),
+        ({"features": [*SETOSA, 1]}, 0, None),
+        ({"features": 7}, 0, None),
+        ({"features": None}, 0, None),
+        ({"features": [5.1, 3.5, "x", 0.2]}, 0, "petal_length"),
+        ({"features": [5.1, -3.5, 1.4, 0.2]}, 0, "sepal_width"),
+        ({"instances": [SETOSA, [5.1, 3.5, 1.4, True]]}, 1, "petal_width"),
+        ({"instances": [SETOSA, ROW | {"colour": "red"}]}, 1, "colour"),
+        ({"instances": [SETOSA, 7]}, 1, None),
+        ({"instances": []}, None, None),
+    ],
+)
+def test_a_wrong_row_of_a_form_is_422_with_its_place(ask: httpx.Client, body: Any, row: int | None, column: str | None) -> None:
+    """The same precision as for named rows; a reference project answered 500."""
+    refused = ask.post("/predict", json=body)
+    assert refused.status_code == 422
+    assert (refused.json()["errors"][0]["row"], refused.json()["errors"][0]["column"]) == (row, column)
+
+
+def test_a_key_given_twice_in_an_instance_is_refused(ask: httpx.Client) -> None:
+    """JSON parsers keep the last one silently."""
+    twice = json.dumps({"instances": [ROW]})[:-3] + ', "petal_width": 1}]}'
+    refused = ask.post("/predict", content=twice, headers=JSON)
+    assert refused.status_code == 422
+    assert "given twice" in refused.text
+
+
+@pytest.fixture(scope="module")
+def awkward() -> Engine:
+    """A model whose columns are called as the forms are."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"features": rng.normal(size=60), "instances": rng.normal(size=60)})
+    table["y"] = np.where(table["features"] > 0, "up", "down")
+    return engine_of(orris.train(table, target="y", name="awkward", model="logistic", store=None).folder)
+
+
+def test_columns_called_as_a_form_are_columns(awkward: Engine) -> None:
+    """Named rows win: what a body means must not depend on what else could be read."""
+    assert answer(awkward, NamedRows(), {"features": 2.0, "instances": 0.0})["prediction_label"] == "up"
+    assert len(answer(awkward, NamedRows(), [{"features": 2.0, "instances": 0.0}])["predictions"]) == 1
+    with pytest.raises(RowError, match="column 'features': a number is needed, not a list"):
+        NamedRows().read(awkward, b'{"features": [2.0, 0.0]}', {})
+    assert answer(awkward, InstanceRows(), {"instances": [[2.0, 0.0]]}) == {"predictions": ["up"]}
+
+
+# KServe V1
+
+
+@pytest.mark.parametrize("route", [V1, "/v1/models/iris/versions/1.0.0:predict"])
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_v1_answers_one_prediction_per_instance(ask: httpx.Client, route: str, key: str) -> None:
+    """And nothing else; ``parameters`` and other keys are tolerated."""
+    body = {key: [SETOSA, dict(zip(NAMES, VIRGINICA, strict=True))], "parameters": {"a": {"b": [1]}}, "signature_name": "x"}
+    assert ask.post(route, json=body).json() == {"predictions": ["setosa", "virginica"]}
+
+
+def test_v1_gives_probabilities_when_asked(ask: httpx.Client, iris: Bundle) -> None:
+    """``predict_proba`` is awkward elsewhere."""
+    body = {"instances": [SETOSA, VIRGINICA], "parameters": {"predict_method": "predict_proba"}}
+    assert ask.post(V1, json=body).json() == {"predictions": orris.load(iris).predict_proba([SETOSA, VIRGINICA]).tolist()}
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [([0, 1], [0, 1]), ([10, 20], [10, 20]), ([False, True], [False, True]), (["no", "yes"], ["no", "yes"])],
+    ids=["int", "other int", "bool", "text"],
+)
+def test_v1_labels_have_their_own_json_type(labels: list[Any], expected: list[Any]) -> None:
+    """As ``predict`` of the fitted classifier gives them."""
+    x = np.linspace(-3, 3, 60)
+    table = pd.DataFrame({"x": x, "y": [labels[int(value > 0)] for value in x]})
+    engine = engine_of(orris.train(table, target="y", name="typed", model="logistic", store=None).folder)
+    predictions = answer(engine, InstanceRows(), {"instances": [[-3], [3.0]]})["predictions"]
+    assert predictions == expected
+    assert [type(value) for value in predictions] == [type(value) for value in expected]
+
+
+def test_v1_regression_answers_numbers() -> None:
+    """And has no probabilities to ask for."""
+    x = np.linspace(-3, 3, 60)
+    bundle = orris.train(pd.DataFrame({"x": x, "y": 2.5 * x}), target="y", name="line", model="ridge", store=None)
+    assert answer(engine_of(bundle.folder), InstanceRows(), {"instances": [[1.5]]}) == {
+        "predictions": orris.load(bundle).predict([[1.5]]).tolist()
+    }
+    with pytest.raises(OrrisError, match="has no probabilities"):
+        answer(engine_of(bundle.folder), InstanceRows(), {"instances": [[1.5]], "parameters": {"predict_method": "predict_proba"}})
+
+
+BAD = [
+    b"",
+    b"{",
+    b"null",
+    b"[]",
+    b"{}",
+    b'{"instances": 7}',
+    b'{"instances": {"a": [1]}}',
+    b'{"instances": null}',
+    b'{"instances": []}',
+    b'{"instances": [7]}',
+    b'{"instances": [[1, 2, 3]]}',
+    b'{"instances": [[1, 2, 3, NaN]]}',
+    b'{"instances": [[1, 2, 3, "4"]]}',
+    b'{"instances": [{"sepal_length": 1}]}',
+    b'{"inputs": {"sepal_length": [1, 2], "sepal_width": [1]}}',
+    b'{"instances": [[1, 2, 3, 4]], "parameters": {"predict_method": "transform"}}',
+    b'{"instances": ' + b"[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("body", BAD, ids=[body[:50].decode() for body in BAD])
+def test_v1_refuses_with_400_and_an_error(ask: httpx.Client, body: bytes) -> None:
+    """``{"error": text}``, which is all that V1 clients look at."""
+    refused = ask.post(V1, content=body, headers=JSON)
+    assert refused.status_code == 400
+    assert list(refused.json()) == ["error"]
+    assert refused.json()["error"]
+
+
+def test_v1_tells_every_problem_of_a_body(ask: httpx.Client) -> None:
+    """Up to ten, with row and column; the rest are counted."""
+    error = ask.post(V1, json={"instances": [["x", *SETOSA[1:]]] * 12}).json()["error"]
+    assert error.startswith("row 0, column 'sepal_length': a number is needed, not text; row 1, ")
+    assert error.endswith("; and 2 more")
+
+
+def test_v1_lists_models_and_tells_which_are_ready(ask: httpx.Client) -> None:
+    """Each with its versions; an unknown one is 404 in V1's shape."""
+    assert ask.get("/v1/models").json() == {"models": ["iris"]}
+    for path in ("/v1/models/iris", "/v1/models/iris/versions/1.0.0"):
+        assert ask.get(path).json() == {"name": "iris", "ready": True}
+    for unknown in (ask.get("/v1/models/nope"), ask.post("/v1/models/nope:predict", json={"instances": [SETOSA]})):
+        assert unknown.status_code == 404
+        assert list(unknown.json()) == ["error"]
+
+
+def test_v1_answers_a_binary_cloud_event_in_kind(ask: httpx.Client) -> None:
+    """Attributes in headers, data in the body."""
+    headers = {"ce-specversion": "1.0", "ce-id": "7", "ce-source": "me", "ce-type": "ask"}
+    event = ask.post(V1, json={"instances": [SETOSA]}, headers=headers)
+    assert event.json() == {"predictions": ["setosa"]}
+    assert event.headers["ce-specversion"] == "1.0"
+    assert event.headers["ce-type"] == "io.kserve.inference.response"
+    assert event.headers["ce-source"] == "io.kserve.inference.iris"
+    assert event.headers["ce-id"] == event.headers["x-request-id"]
+
+
+def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
+    """One document of attributes and data; anything else of that type is 400."""
+    headers = {"content-type": "application/cloudevents+json"}
+    event = {"specversion": "1.0", "id": "7", "source": "me", "type": "ask", "data": {"instances": [SETOSA]}}
+    answered = ask.post(V1, content=json.dumps(event), headers=headers)
+    assert answered.headers["content-type"] == "application/cloudevents+json"
+    assert answered.json()["data"] == {"predictions": ["setosa"]}
+    assert answered.json()["type"] == "io.kserve.inference.response"
+    assert ask.post(V1, json={"instances": [SETOSA]}, headers=headers).status_code == 400
+
+
+# what is read, at both speeds
+
+CELLS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 50),
+    st.integers(),
+    st.floats(0, 100),
+    st.floats(allow_nan=False),
+    st.sampled_from(["Rome", "Oslo", "Paris", 'New "York"', "a:b", ""]),
+    st.lists(st.integers(), max_size=1),
+)
+
+
+def attempted(call: Callable[[], Any]) -> Any:
+    """What a call returns, or the refusal that it raises."""
+    try:
+        return call()
+    except OrrisError as error:
+        return error
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_envelopes_read_what_strict_reading_reads(mixed: Bundle, data: st.DataObject) -> None:
+    """At full speed or not, the rows or the problems are the same."""
+    reader = RowReader(mixed.manifest.schema)
+    names = reader.schema.names
+    row = st.one_of(
+        st.tuples(*[CELLS] * len(names)).map(list),
+        st.just([30.5, 3, True, "Rome", 10, 5.5]),
+        st.dictionaries(st.sampled_from([*names, "colour"]), CELLS),
+        st.just(dict(zip(names, [30.5, None, False, "Oslo", 20, 1], strict=True))),
+    )
+    rows = data.draw(st.lists(row, min_size=1, max_size=4))
+    body = json.dumps({"instances": rows}).encode()
+    expected = attempted(lambda: strict.encode(reader.schema, rows, reader.max_rows))
+    found = attempted(lambda: open_envelope(reader, body, ("instances",)))
+    if isinstance(expected, RowError):
+        assert isinstance(found, RowError)
+        assert found.problems == expected.problems
+    else:
+        np.testing.assert_array_equal(found.rows, expected)
+
+
+KEYS = ("features", "instances", "inputs", "parameters", "params", "dataframe_split", "dataframe_records", "columns", "data", *NAMES)
+DOCUMENTS = st.recursive(
+    st.one_of(CELLS, st.just([SETOSA]), st.just(ROW), st.just(list(NAMES)), st.sampled_from(["predict_proba", float("nan"), float("inf")])),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.sampled_from([*KEYS, "predict_method"]), inner, max_size=4)),
+    max_leaves=12,
+)
+BODIES = st.one_of(DOCUMENTS.map(lambda document: json.dumps(document).encode()), st.binary(max_size=60))
+
+
+@given(body=BODIES)
+@settings(max_examples=300, deadline=None)
+def test_no_body_is_a_fault_of_the_server(iris: Bundle, body: bytes) -> None:
+    """Whatever is sent is read, or refused for a reason that the caller can be told."""
+    engine = engine_of(iris.folder)
+    for dialect in (NamedRows(), InstanceRows()):
+        asked = attempted(lambda: dialect.read(engine, body, {}))  # noqa: B023 (called at once)
+        if isinstance(asked, OrrisError):
+            assert dialect.refuse(asked, "id").status in {400, 422}
+        else:
+            assert dialect.write(engine, asked, engine.run(asked.rows), "id", []).status == 200
+
+
+@given(body=BODIES)
+@settings(max_examples=60, deadline=None)
+def test_no_body_is_answered_with_5xx(server: Server, body: bytes) -> None:
+    """By a real server, on every route of these dialects."""
+    with client(server) as asking:
+        for route in ("/predict", V1, "/invocations"):
+            assert asking.post(route, content=body, headers=JSON).status_code in {200, 400, 422}
+
+
+# Vertex AI
+
+
+@pytest.fixture(scope="module")
+def vertex(iris: Bundle, gs: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A server as Vertex AI runs it: no argument, and a copy of the bundle's folder in a bucket."""
+    from gcsfs.core import GCSFileSystem
+
+    folder = tmp_path_factory.mktemp("vertex")
+    files = [*iris.manifest.files, "manifest.json"]
+    GCSFileSystem(token="anon").put([str(iris.folder / file) for file in files], [f"{gs}/copies/17/{file}" for file in files])
+    environ = {
+        "AIP_MODE": "PREDICTION",
+        "AIP_HTTP_PORT": "8080",
+        "AIP_HEALTH_ROUTE": "/v1/endpoints/1/deployedModels/2",
+        "AIP_PREDICT_ROUTE": "/v1/endpoints/1/deployedModels/2:predict",
+        "AIP_STORAGE_URI": f"{gs}/copies/17",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
+    with serving(folder=folder, environ=environ) as running, client(running) as asking:
+        yield asking
+
+
+def test_vertex_serves_the_copy_in_its_bucket(vertex: httpx.Client) -> None:
+    """On the routes that it names, one prediction per instance; health is exactly 200."""
+    assert vertex.get("/v1/endpoints/1/deployedModels/2").status_code == 200
+    body = {"instances": [SETOSA, VIRGINICA], "parameters": {"confidence": 1}}
+    assert vertex.post("/v1/endpoints/1/deployedModels/2:predict", json=body).json() == {"predictions": ["setosa", "virginica"]}
+    assert vertex.post("/v1/endpoints/1/deployedModels/2:predict", json={"instances": []}).status_code == 400
+    assert vertex.get("/v1/models").json() == {"models": ["iris"]}
+
+
+def test_vertex_does_not_take_routes_that_are_spoken_anyway(iris: Bundle, tmp_path: Path) -> None:
+    """``/predict`` still answers named rows when the platform names it, and instances as it asks."""
+    environ = {"AIP_PREDICT_ROUTE": "/predict", "AIP_HEALTH_ROUTE": "/health", "AIP_STORAGE_URI": str(iris.folder)}
+    with serving(folder=tmp_path, environ=environ) as running, client(running) as asking:
+        assert asking.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
+        assert asking.post("/predict", json={"instances": [SETOSA]}).json()["predictions"] == ["setosa"]
+        assert asking.get("/health").json() == {"status": "healthy"}
+
+
+def test_vertex_port_wins_over_the_image_and_loses_to_a_flag() -> None:
+    """And it is listened on from outside."""
+    translated = translate({"ORRIS_PORT": "8000", "ORRIS_HOST": "127.0.0.1", "AIP_HTTP_PORT": "8080"})
+    assert (read_settings(translated).port, read_settings(translated).host) == (8080, "0.0.0.0")  # noqa: S104
+    assert read_settings(translated, port=9000).port == 9000
+
+
+def test_vertex_variables_that_are_empty_say_nothing() -> None:
+    """``AIP_STORAGE_URI`` is empty for a model without artifacts."""
+    assert read_settings(translate({"AIP_STORAGE_URI": "", "AIP_PREDICT_ROUTE": ""}, model_named=True)) == read_settings({})
+
+
+@pytest.mark.parametrize(("variable", "value"), [("AIP_HTTP_PORT", "http"), ("AIP_HTTP_PORT", "99999"), ("AIP_PREDICT_ROUTE", "predict")])
+def test_vertex_variables_that_are_malformed_are_named(variable: str, value: str) -> None:
+    """Under the name that the user knows."""
+    with pytest.raises(SettingsError, match=f"{variable}={value}"):
+        translate({variable: value})
+
+
+# what the reference projects promise
+
+NAMED_CURL = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
+CURLS = [
+    pytest.param("/predict", NAMED_CURL, {"prediction": 0, "prediction_label": "setosa", "model_version": "1.0.0"}, id="H0"),
+    pytest.param(
+        "/api/v1/predict",
+        '{ "sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2 }',
+        {"prediction": 0, "prediction_label": "setosa", "model_version": "1.0.0"},
+        id="H1",
+    ),
+    pytest.param("/predict/", NAMED_CURL, {"predicted_class": "setosa"}, id="H2"),
+    pytest.param("/predict", '{\n  "features": [5.1, 3.5, 1.4, 0.2]\n}', {"prediction": 0}, id="H3"),
+    pytest.param(
+        "/predict",
+        '{"instances": [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3], [5.9, 3.0, 4.2, 1.5]]}',
+        {"predictions": ["setosa", "virginica", "versicolor"]},
+        id="H4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("route", "body", "expected"), CURLS)
+def test_the_curls_of_the_reference_projects_work(server: Server, route: str, body: str, expected: dict[str, Any]) -> None:
+    """As they are printed, by curl itself."""
+    command = ["curl", "-s", "-X", "POST", server.url + route, "-H", "Content-Type: application/json", "-d", body]
+    said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
+    assert said | expected == said
+    assert said["request_id"]

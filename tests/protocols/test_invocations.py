@@ -1,0 +1,336 @@
+"""``/invocations``: MLflow's scoring protocol and SageMaker's, JSON and CSV, and MLflow's own client against a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import orris
+from orris.api import Bundle
+from orris.cli.platforms import translate
+from orris.errors import OrrisError
+from orris.protocols.invocations import Invocations
+from orris.schema.rows import RowReader
+from orris.schema.texts import MISSING, read_csv
+from orris.serving.engine import Engine
+from orris.settings import read_settings
+from orris.training import table
+from orris.version import __version__
+from tests.servers import Server, client, serving
+from tests.tables import mixed_table
+
+NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
+LABELS = ["setosa", "virginica"]
+RECORDS = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
+BACKWARDS = {"columns": NAMES[::-1], "data": [row[::-1] for row in ROWS]}
+JSON, CSV = {"content-type": "application/json"}, {"content-type": "text/csv"}
+HEADER = ",".join(NAMES)
+
+FORMS: dict[str, Any] = {
+    "split": {"dataframe_split": {"columns": NAMES, "data": ROWS}},
+    "split with an index": {"dataframe_split": {"columns": NAMES, "index": [7, 8], "data": ROWS}},
+    "split backwards": {"dataframe_split": BACKWARDS},
+    "split of an array": {"dataframe_split": {"columns": [0, 1, 2, 3], "data": ROWS}},
+    "split without names": {"dataframe_split": {"data": ROWS}},
+    "records": {"dataframe_records": RECORDS},
+    "instances of lists": {"instances": ROWS},
+    "instances of objects": {"instances": RECORDS},
+    "inputs of lists": {"inputs": ROWS},
+    "inputs by column": {"inputs": {name: [row[j] for row in ROWS] for j, name in enumerate(NAMES)}},
+}
+
+
+@pytest.mark.parametrize("params", [{}, {"params": None}, {"params": {"temperature": 0.5}}, {"other": [1]}], ids=str)
+@pytest.mark.parametrize("form", list(FORMS))
+def test_every_json_form_is_answered(ask: httpx.Client, form: str, params: dict[str, Any]) -> None:
+    """With one label per row; parameters and other members are tolerated."""
+    answer = ask.post("/invocations", json=FORMS[form] | params)
+    assert answer.status_code == 200
+    assert answer.json() == {"predictions": LABELS}
+
+
+def test_one_row_may_come_as_a_value_per_column(ask: httpx.Client) -> None:
+    """MLflow's ``inputs`` of a single record."""
+    assert ask.post("/invocations", json={"inputs": RECORDS[0]}).json() == {"predictions": LABELS[:1]}
+
+
+@pytest.mark.parametrize("route", ["/models/iris/invoke", "/models/iris/invocations"])
+def test_a_model_can_be_named(ask: httpx.Client, route: str) -> None:
+    """The first is SageMaker's route for several models in one container."""
+    assert ask.post(route, json={"instances": ROWS}).json() == {"predictions": LABELS}
+
+
+def test_probabilities_are_given_when_asked(ask: httpx.Client, iris: Bundle) -> None:
+    """MLflow has no other way than another model."""
+    body = {"dataframe_split": {"columns": NAMES, "data": ROWS}, "params": {"predict_method": "predict_proba"}}
+    assert ask.post("/invocations", json=body).json() == {"predictions": orris.load(iris).predict_proba(ROWS).tolist()}
+
+
+BAD: list[Any] = [
+    ROWS,
+    [],
+    None,
+    "text",
+    {},
+    {"params": {}},
+    {"columns": NAMES, "data": ROWS},
+    {"instances": ROWS, "inputs": ROWS},
+    {"dataframe_split": ROWS},
+    {"dataframe_split": {"columns": NAMES}},
+    {"dataframe_split": {"columns": "abcd", "data": ROWS}},
+    {"dataframe_split": {"columns": NAMES[:3], "data": ROWS}},
+    {"dataframe_split": {"columns": [*NAMES[:3], "colour"], "data": ROWS}},
+    {"dataframe_split": {"columns": [*NAMES[:3], NAMES[0]], "data": ROWS}},
+    {"dataframe_records": RECORDS[0]},
+    {"dataframe_records": []},
+    {"inputs": {"sepal_length": [5.1], "sepal_width": 3.5}},
+    {"inputs": {name: [row[j] for row in ROWS[: 1 + j % 2]] for j, name in enumerate(NAMES)}},
+    {"instances": [[5.1, 3.5, 1.4, float("nan")]]},
+    {"instances": [[5.1, 3.5, 1.4, float("inf")]]},
+    {"instances": ROWS, "params": {"predict_method": "predict_log_proba"}},
+]
+
+
+@pytest.mark.parametrize("body", BAD, ids=[json.dumps(body)[:60] for body in BAD])
+def test_a_bad_body_is_400_in_mlflows_shape(ask: httpx.Client, body: Any) -> None:
+    """A bare list, none or two of the forms, or rows that do not fit."""
+    refused = ask.post("/invocations", content=json.dumps(body), headers=JSON)
+    assert refused.status_code == 400
+    assert refused.json()["error_code"] == "BAD_REQUEST"
+    assert refused.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 200),
+        ("application/json; charset=utf-8", 200),
+        ("Application/JSON;charset=UTF-8", 200),
+        ("application/json; charset=latin-1", 415),
+        ("application/json; format=pandas-split", 415),
+        ("application/vnd.apache.parquet", 415),
+        ("text/plain", 415),
+        ("text/csv; header=present", 415),
+    ],
+)
+def test_content_types_are_held_to_as_mlflow_does(ask: httpx.Client, content_type: str, status: int) -> None:
+    """415 is plain text."""
+    answer = ask.post("/invocations", content=json.dumps({"instances": ROWS}), headers={"content-type": content_type})
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("application/json" if status == 200 else "text/plain")
+
+
+def test_other_methods_are_refused_in_mlflows_shape(ask: httpx.Client) -> None:
+    """405, which says what is allowed."""
+    refused = ask.get("/invocations")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+    assert refused.json()["error_code"] == "BAD_REQUEST"
+
+
+CSVS = {
+    "plain": f"{HEADER}\n5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n",
+    "no last line break": f"{HEADER}\n5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3",
+    "windows": f"{HEADER}\r\n5.1,3.5,1.4,0.2\r\n6.7,3.0,5.2,2.3\r\n",
+    "byte order mark": f"\ufeff{HEADER}\n5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n",
+    "quoted": '"sepal_length","sepal_width","petal_length","petal_width"\n"5.1","3.5","1.4","0.2"\n6.7,3.0,5.2,2.3\n',
+    "spaces and blank lines": "sepal_length, sepal_width, petal_length, petal_width\n 5.1, 3.5, 1.4, 0.2\n\n6.7,3.0,5.2,2.3\n\n",
+    "other notations": f"{HEADER}\n+5.1,3.50,.14e1,2e-1\n6.7,3.,5.2,2.3\n",
+    "an index, as pandas writes it": pd.DataFrame(ROWS, columns=NAMES).to_csv(),
+    "columns backwards": pd.DataFrame(ROWS, columns=NAMES)[NAMES[::-1]].to_csv(index=False),
+}
+
+
+@pytest.mark.parametrize("text", list(CSVS))
+def test_csv_is_answered(ask: httpx.Client, text: str) -> None:
+    """With a line of column names, in any order."""
+    answer = ask.post("/invocations", content=CSVS[text].encode(), headers=CSV)
+    assert (answer.status_code, answer.json()) == (200, {"predictions": LABELS})
+
+
+BAD_CSVS = {
+    "empty": "",
+    "no row": HEADER,
+    "no names": "5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n",
+    "a short line": f"{HEADER}\n5.1,3.5,1.4\n",
+    "a long line": f"{HEADER}\n5.1,3.5,1.4,0.2,7\n",
+    "two lines in one": f"{HEADER}\n5.1,3.5,1.4,0.2],[6.7,3.0,5.2,2.3\n",
+    "text": f"{HEADER}\n5.1,3.5,1.4,wide\n",
+    "JSON's true": f"{HEADER}\n5.1,3.5,1.4,true\n",
+    "missing": f"{HEADER}\n5.1,3.5,,0.2\n",
+    "infinity": f"{HEADER}\n5.1,3.5,1.4,inf\n",
+    "underscores": f"{HEADER}\n5.1,3.5,1.4,1_0\n",
+    "out of bounds": f"{HEADER}\n5.1,3.5,1.4,-1\n",
+    "an unknown column": f"{HEADER},colour\n5.1,3.5,1.4,0.2,red\n",
+    "a column twice": f"{HEADER},{NAMES[0]}\n5.1,3.5,1.4,0.2,5.1\n",
+    "an open quotation": f'{HEADER}\n5.1,3.5,1.4,"0.2\n',
+}
+
+
+@pytest.mark.parametrize("text", list(BAD_CSVS))
+def test_bad_csv_is_400(ask: httpx.Client, text: str) -> None:
+    """In MLflow's shape, with the row and the column where there are some."""
+    refused = ask.post("/invocations", content=BAD_CSVS[text].encode(), headers=CSV)
+    assert refused.status_code == 400
+    assert refused.json()["error_code"] == "BAD_REQUEST"
+
+
+def test_csv_that_is_not_utf8_is_400(ask: httpx.Client) -> None:
+    """And says where."""
+    refused = ask.post("/invocations", content=HEADER.encode() + b"\n\xff\xfe", headers=CSV)
+    assert refused.status_code == 400
+    assert "not UTF-8" in refused.json()["message"]
+
+
+def test_csv_of_every_kind_of_column_is_read_as_the_table_was(mixed: Bundle, mixed_server: Server) -> None:
+    """Numbers, integers, booleans, text and categories, each with missing values, as pandas writes them."""
+    frame = mixed_table(200, seed=5).drop(columns="churned")
+    expected = orris.load(mixed).predict(frame).tolist()
+    with client(mixed_server) as asking:
+        csv = asking.post("/invocations", content=frame.to_csv(index=False).encode(), headers=CSV)
+        assert (csv.status_code, csv.json()) == (200, {"predictions": expected})
+
+
+def test_what_is_missing_in_csv_is_what_was_missing_in_training() -> None:
+    """One rule for both; a level of that name is a level."""
+    assert frozenset(table.MISSING) == MISSING
+
+
+def test_a_level_called_na_is_a_level(tmp_path: Path) -> None:
+    """Frames may hold levels that files cannot."""
+    frame = pd.DataFrame({"country": ["NA", "DE"] * 30, "y": ["warm", "cold"] * 30})
+    bundle = orris.train(frame, target="y", name="country", model="logistic", store=tmp_path)
+    reader = RowReader(bundle.manifest.schema)
+    levels = bundle.manifest.schema.columns[0].levels
+    assert read_csv(reader, b"country\nNA\nDE\n").ravel().tolist() == [levels.index("NA"), levels.index("DE")]
+
+
+NUMBERS = st.floats(0.001, 1e6) | st.integers(1, 10**6)
+
+
+@given(rows=st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=5), quote=st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_csv_is_read_to_the_last_bit(iris: Bundle, rows: list[tuple[float, ...]], quote: bool) -> None:
+    """The quick way, for nothing but numbers, and the careful one give the same."""
+    header = f'"{NAMES[0]}",{",".join(NAMES[1:])}' if quote else HEADER
+    text = "\n".join([header, *(",".join(map(repr, row)) for row in rows)])
+    assert read_csv(RowReader(iris.manifest.schema), text.encode()).tolist() == [list(map(float, row)) for row in rows]
+
+
+CELLS = st.one_of(
+    st.floats().map(repr), st.sampled_from(["", "NA", "true", "Rome", '"', '""', "[", "]", "],[", "\\", "{", ":", "1e999"]), st.text()
+)
+
+
+@given(lines=st.lists(st.lists(CELLS, max_size=7).map(",".join), max_size=4), named=st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_no_csv_is_a_fault_of_the_server(mixed: Bundle, lines: list[str], named: bool) -> None:
+    """It is read, or refused for a reason that the caller can be told."""
+    schema = mixed.manifest.schema
+    body = "\n".join([",".join(schema.names), *lines] if named else lines).encode("utf-8", "surrogatepass")
+    try:
+        rows = read_csv(RowReader(schema), body)
+    except OrrisError as error:
+        refused = error
+    else:
+        assert rows.shape[1] == schema.n_columns
+        return
+    assert Invocations().refuse(refused, "id").status == 400
+
+
+def test_ping_and_version_answer(ask: httpx.Client) -> None:
+    """MLflow's client and SageMaker wait for the first."""
+    assert (ask.get("/ping").status_code, ask.get("/ping").text) == (200, "\n")
+    assert ask.get("/version").text == __version__
+    assert ask.get("/health").status_code == 200
+
+
+# clients that others wrote
+
+MLFLOW = """
+import json, sys
+import numpy as np, pandas as pd
+from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+client = ScoringServerClient("127.0.0.1", int(sys.argv[1]))
+client.wait_server_ready()
+frame = pd.read_json(sys.argv[2], orient="split")
+told = {
+    "version": client.get_version(),
+    "frame": client.invoke(frame).get_predictions()[0].tolist(),
+    "proba": client.invoke(frame, params={"predict_method": "predict_proba"}).get_predictions("ndarray").tolist(),
+    "rows": client.invoke(json.loads(frame.to_json(orient="values"))).get_predictions("ndarray").tolist(),
+}
+print(json.dumps(told))
+"""
+
+
+def mlflow_says(server: Server, frame: pd.DataFrame, folder: Path) -> dict[str, Any]:
+    """What MLflow's scoring client gets from a server, in a process of its own: its imports warn, and change how others behave."""
+    pytest.importorskip("mlflow", reason="mlflow-skinny is in the dev group")
+    path = folder / "frame.json"
+    frame.to_json(path, orient="split")
+    command = [sys.executable, "-W", "ignore", "-c", MLFLOW, str(server.port), str(path)]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return found
+
+
+def test_mlflows_client_works_unchanged(server: Server, iris: Bundle, tmp_path: Path) -> None:
+    """Frames, rows and parameters; the answers are those of Python."""
+    model, frame = orris.load(iris), pd.DataFrame(ROWS, columns=NAMES)
+    told = mlflow_says(server, frame, tmp_path)
+    assert told == {"version": __version__, "frame": LABELS, "proba": model.predict_proba(frame).tolist(), "rows": LABELS}
+
+
+def test_mlflows_client_sends_missing_values(mixed_server: Server, mixed: Bundle, tmp_path: Path) -> None:
+    """As ``NaN``, which is not JSON, and which MLflow takes for missing."""
+    frame = mixed_table(50, seed=7).drop(columns="churned")
+    assert frame.isna().to_numpy().any()
+    told = mlflow_says(mixed_server, frame, tmp_path)
+    expected = orris.load(mixed)
+    assert told["frame"] == told["rows"] == expected.predict(frame).tolist()
+    np.testing.assert_array_equal(np.array(told["proba"]), expected.predict_proba(frame))
+
+
+# SageMaker
+
+
+def test_sagemakers_folder_is_served(iris: Bundle, tmp_path: Path) -> None:
+    """``IMAGE serve``, and nothing else said."""
+    with serving(folder=tmp_path, environ={"SM_MODEL_DIR": str(iris.folder)}) as running, client(running) as asking:
+        assert asking.get("/ping").status_code == 200
+        assert asking.post("/invocations", content=CSVS["plain"], headers=CSV).json() == {"predictions": LABELS}
+
+
+def test_sagemakers_folder_sets_port_8080_unless_told_otherwise(iris: Bundle, tmp_path: Path) -> None:
+    """On every address; a variable, a flag, and a named model win; a folder without a bundle says nothing."""
+    environ = {"SM_MODEL_DIR": str(iris.folder)}
+    found = read_settings(translate(environ))
+    assert (found.model, found.port, found.host) == (str(iris.folder), 8080, "0.0.0.0")  # noqa: S104
+    assert read_settings(translate(environ | {"ORRIS_PORT": "9000"})).port == 9000
+    assert read_settings(translate(environ | {"SAGEMAKER_BIND_TO_PORT": "9100", "ORRIS_PORT": "9000"})).port == 9100
+    assert read_settings(translate(environ, model_named=True)) == read_settings({})
+    assert read_settings(translate(environ | {"ORRIS_MODEL": "iris"})).port == 8000
+    assert read_settings(translate({"SM_MODEL_DIR": str(tmp_path)})) == read_settings({})
+
+
+def test_labels_and_values_have_their_own_type(tmp_path: Path) -> None:
+    """Integers are integers; a regression answers numbers."""
+    frame = pd.DataFrame({"x": np.linspace(-3, 3, 60)})
+    for values, expected in ((np.where(frame["x"] > 0, 7, 3), [3, 7]), (2.5 * frame["x"], None)):
+        bundle = orris.train(frame.assign(y=values), target="y", name="typed", store=tmp_path, version=f"1.0.{expected is None:d}")
+        engine = Engine.load(bundle.folder)
+        asked = Invocations().read(engine, b'{"inputs": {"x": [-2, 2]}}', {})
+        answer = json.loads(Invocations().write(engine, asked, engine.run(asked.rows), "id", []).body)
+        assert answer == {"predictions": expected or orris.load(bundle).predict([[-2], [2]]).tolist()}

@@ -1,0 +1,158 @@
+"""The rules that a server puts together from its settings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orris.cli.access import build_access, build_cors
+from orris.errors import ForbiddenError, RateLimitError, SettingsError, UnauthorizedError
+from orris.protocols.status import headers_of, status_of
+from orris.serving.access.gate import Access, is_docs, is_open
+from orris.serving.access.keys import digest_of, new_key
+from orris.settings import read_settings
+
+KEY, OPS, TOKEN = new_key(), new_key(), new_key()
+
+
+def access(tmp_path: Path, **environ: str) -> Access:
+    """The rules for these variables and a file of two keys."""
+    keys = tmp_path / "keys.toml"
+    hashes = [digest_of(key.encode()).hex() for key in (KEY, OPS)]
+    keys.write_text(f'ci = {{ sha256 = "{hashes[0]}" }}\nops = {{ sha256 = "{hashes[1]}", admin = true }}\n')
+    return build_access(read_settings({"ORRIS_API_KEYS_FILE": str(keys)} | environ))
+
+
+def test_nothing_is_guarded_until_it_is_configured() -> None:
+    """And what only an administrator may do is off."""
+    rules = build_access(read_settings({}))
+    assert not rules.guards
+    rules.admit_path("/api/v1/model/info", {})
+    rules.admit_path("/metrics", {})
+    with pytest.raises(ForbiddenError, match="ORRIS_ADMIN_TOKEN_SHA256"):
+        rules.require_admin({b"x-api-key": b"anything"})
+
+
+def test_an_admin_credential_opens_what_is_the_administrators(tmp_path: Path) -> None:
+    """A key with ``admin = true``, or the token; another key is known and may not, a stranger is not known."""
+    rules = access(tmp_path, ORRIS_ADMIN_TOKEN_SHA256=digest_of(TOKEN.encode()).hex())
+    rules.require_admin({b"x-api-key": OPS.encode()})
+    rules.require_admin({b"authorization": b"Bearer " + TOKEN.encode()})
+    with pytest.raises(ForbiddenError):
+        rules.require_admin({b"x-api-key": KEY.encode()})
+    with pytest.raises(UnauthorizedError):
+        rules.require_admin({})
+
+
+def test_an_admin_token_alone_leaves_predictions_open(tmp_path: Path) -> None:
+    """It is asked for only where it is needed; its file may be replaced."""
+    path = tmp_path / "token"
+    path.write_text(TOKEN + "\n")
+    rules = build_access(read_settings({"ORRIS_ADMIN_TOKEN_FILE": str(path)}))
+    assert not rules.guards
+    rules.require_admin({b"x-api-key": TOKEN.encode()})
+    path.write_text(KEY)
+    rules._refresh(1e12)
+    with pytest.raises(UnauthorizedError):
+        rules.require_admin({b"x-api-key": TOKEN.encode()})
+    rules.require_admin({b"x-api-key": KEY.encode()})
+
+
+def test_the_limit_of_the_settings_counts_for_keys_without_their_own(tmp_path: Path) -> None:
+    """Each key has its own bucket."""
+    rules = access(tmp_path, ORRIS_RATE_LIMIT="0.01", ORRIS_RATE_BURST="2")
+    for _ in range(2):
+        rules.admit({b"x-api-key": KEY.encode()})
+    with pytest.raises(RateLimitError) as told:
+        rules.admit({b"x-api-key": KEY.encode()})
+    assert status_of(told.value) == 429
+    assert headers_of(told.value) == ((b"retry-after", b"100"),)
+    rules.admit({b"x-api-key": OPS.encode()})
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([b"x-api-key", b"authorization"]), st.binary(max_size=80) | st.binary(max_size=80).map(b"Bearer ".__add__)
+    )
+)
+def test_any_header_is_refused_with_401(headers: dict[bytes, bytes]) -> None:
+    """Whatever it holds."""
+    rules = build_access(read_settings({"ORRIS_ADMIN_TOKEN_SHA256": "a" * 64}))
+    with pytest.raises(UnauthorizedError) as told:
+        rules.admit(headers)
+    assert status_of(told.value) == 401
+    assert headers_of(told.value)[0][0] == b"www-authenticate"
+
+
+OPEN = ["/", "/health", "/ready", "/ping", "/api/v1/health", "/v2/health/live", "/v2/health/ready", "/v2/models/iris/ready"]
+OPEN += ["/v2/models/iris/versions/1.0.0/ready", "/v1/models/iris", "/v1/models/iris/versions/1.0.0", "/metrics", "/docs", "/openapi.json"]
+GUARDED = [
+    "/v2",
+    "/v2/models/iris",
+    "/v1/models",
+    "/v1/models/iris:predict",
+    "/v2/models/iris/infer",
+    "/api/v1/model/info",
+    "/docs2",
+    "/healthx",
+]
+GUARDED += ["/health/", "/v2/models/a/b/ready", "/v2/repository/index", "/openapi.json2", "//health", "/health\n", "", "/invocations"]
+
+
+@pytest.mark.parametrize("path", OPEN)
+def test_probes_and_pages_are_open(path: str) -> None:
+    """As docs/access.md says."""
+    assert is_open(path)
+
+
+@pytest.mark.parametrize("path", GUARDED)
+def test_all_else_is_guarded(path: str) -> None:
+    """Whatever resembles them as well."""
+    assert not is_open(path)
+    assert not is_docs(path)
+
+
+def test_a_health_route_of_the_platform_is_open(tmp_path: Path) -> None:
+    """Whatever its name."""
+    rules = access(tmp_path, ORRIS_HEALTH_ROUTE="/well")
+    rules.admit_path("/well", {})
+    with pytest.raises(UnauthorizedError):
+        rules.admit_path("/unwell", {})
+
+
+CONTRADICTIONS = [
+    ({"ORRIS_ADMIN_TOKEN_SHA256": "abc"}, "64 hexadecimal digits"),
+    ({"ORRIS_ADMIN_TOKEN_SHA256": "a" * 64, "ORRIS_ADMIN_TOKEN_FILE": "x"}, "give one of them"),
+    ({"ORRIS_ADMIN_TOKEN_FILE": "/dev/null"}, "16 characters or more"),
+    ({"ORRIS_RATE_LIMIT": "5"}, "--api-keys or --jwt-jwks"),
+    ({"ORRIS_METRICS_AUTH": "true"}, "needs a credential to ask for"),
+    ({"ORRIS_JWT_JWKS": "/nowhere/jwks.json"}, "/nowhere/jwks.json: No such file"),
+    ({"ORRIS_API_KEYS_FILE": "/"}, "Is a directory"),
+]
+
+
+@pytest.mark.parametrize(("environ", "said"), CONTRADICTIONS, ids=[said for _, said in CONTRADICTIONS])
+def test_settings_that_guard_nothing_stop_the_process(environ: dict[str, str], said: str) -> None:
+    """Rather than leave open what somebody meant to close."""
+    with pytest.raises(SettingsError, match=said):
+        build_access(read_settings(environ))
+
+
+@pytest.mark.parametrize(
+    "origin", ["shop.example", "https://shop.example/", "https://Shop.example", "null", "https://*.example", "https://a b"]
+)
+def test_what_is_no_origin_is_refused(origin: str) -> None:
+    """It would never match, or match too much."""
+    with pytest.raises(SettingsError, match="an origin is"):
+        build_cors(read_settings({"ORRIS_CORS_ORIGINS": f"https://fine.example:8443, {origin}"}))
+
+
+def test_the_jwt_library_is_imported_only_when_it_is_needed() -> None:
+    """It is in an extra, and takes time and memory."""
+    code = "import sys, orris.cli.assembly; sys.exit('jwt' in sys.modules or 'cryptography' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

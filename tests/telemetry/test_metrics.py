@@ -1,0 +1,135 @@
+"""Counts, their sums over workers, and their exposition."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from orris.telemetry.metrics import Metrics
+from orris.telemetry.snapshot import decode, encode, fold, merge
+
+
+@dataclass
+class Others:
+    """Workers beside the one under test, as a board tells of them."""
+
+    snapshots: list[bytes] = field(default_factory=list)
+    retired: bytes = b""
+    own: bytes = b""
+    n_workers: int = 3
+    n_ready: int = 2
+    restarts: int = 1
+
+    def publish(self, snapshot: bytes) -> bool:
+        """Keep what this worker puts up."""
+        self.own = snapshot
+        return len(snapshot) < 100_000
+
+    def gathered(self) -> tuple[list[bytes], bytes]:
+        """What the others have put up."""
+        return self.snapshots, self.retired
+
+    def pids(self) -> list[int]:
+        """The server's processes."""
+        return [os.getppid(), os.getpid()]
+
+
+def counted(n_requests: int, in_flight: int = 0) -> Metrics:
+    """A worker that has answered so many requests, each a row of class 1 in 3 ms."""
+    metrics = Metrics()
+    model = metrics.model("iris", "1.0.0", ("setosa", "versicolor"), {"format": "onnx"})
+    for _ in range(n_requests):
+        metrics.finished("POST", "/predict", 200, 0.003)
+        metrics.called("/inference.GRPCInferenceService/ModelInfer", "OK", 0.003)
+        metrics.rejected["422"] += 1
+        model.called(1e-5, [1])
+        model.warnings["petal_width", "range"] += 1
+    metrics.in_flight = in_flight
+    return metrics
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """The exposition, by name and labels."""
+    text = metrics.render("")[0].decode()
+    return {
+        f"{sample.name}{sorted(sample.labels.items()) or ''}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+REQUESTS = "http_requests_total[('method', 'POST'), ('route', '/predict'), ('status', '200')]"
+
+
+def test_one_process_tells_of_itself() -> None:
+    """Every family is in the exposition, buckets are cumulative, and there is one worker."""
+    found = samples(counted(7, in_flight=2))
+    assert found[REQUESTS] == 7
+    assert found["grpc_requests_total[('code', 'OK'), ('method', '/inference.GRPCInferenceService/ModelInfer')]"] == 7
+    assert found["http_request_duration_seconds_bucket[('le', '0.0025'), ('method', 'POST'), ('route', '/predict')]"] == 0
+    assert found["http_request_duration_seconds_bucket[('le', '0.005'), ('method', 'POST'), ('route', '/predict')]"] == 7
+    assert found["http_request_duration_seconds_bucket[('le', '+Inf'), ('method', 'POST'), ('route', '/predict')]"] == 7
+    assert found["orris_predictions_total[('label', 'versicolor'), ('model', 'iris'), ('version', '1.0.0')]"] == 7
+    assert found["orris_predictions_total[('label', 'setosa'), ('model', 'iris'), ('version', '1.0.0')]"] == 0
+    assert found["orris_input_warnings_total[('column', 'petal_width'), ('kind', 'range'), ('model', 'iris'), ('version', '1.0.0')]"] == 7
+    assert found["orris_model_info[('format', 'onnx'), ('model', 'iris'), ('version', '1.0.0')]"] == 1
+    assert found["orris_rejected_total[('reason', '422')]"] == 7
+    assert found["orris_requests_in_flight"] == 2
+    assert (found["orris_workers"], found["orris_workers_ready"], found["orris_worker_restarts_total"]) == (1, 1, 0)
+
+
+def test_a_snapshot_is_the_whole_of_it() -> None:
+    """What comes out of its bytes is what was counted."""
+    snapshot = counted(3, in_flight=1).snapshot()
+    assert decode(encode(snapshot)) == snapshot
+
+
+def test_a_sum_of_workers_is_what_one_would_have_counted() -> None:
+    """Counters, gauges, histograms and facts."""
+    parts = [counted(2, in_flight=1), counted(5), counted(4, in_flight=2)]
+    total = merge(part.snapshot() for part in parts)
+    expected = counted(11, in_flight=3).snapshot()
+    for name in expected.counters:
+        if not name.startswith("python_gc"):
+            assert dict(total.counters[name]) == dict(expected.counters[name])
+    assert total.gauges == expected.gauges
+    assert [counts for _, counts, _ in total.histograms["orris_batch_rows"]] == [
+        counts for _, counts, _ in expected.histograms["orris_batch_rows"]
+    ]
+    assert total.infos == expected.infos
+
+
+def test_what_is_gone_keeps_its_counts_and_not_its_gauges() -> None:
+    """A request that a dead worker was answering is not in flight any more; those that it answered stay."""
+    retired = fold(b"", encode(counted(5, in_flight=3).snapshot()), cpu_seconds=1.5)
+    retired = fold(retired, encode(counted(2, in_flight=1).snapshot()), cpu_seconds=0.5)
+    gone = decode(retired)
+    assert dict(gone.counters["http_requests"]) == {("POST", "/predict", "200"): 7}
+    assert gone.counters["process_cpu_seconds"] == [((), 2.0)]
+    assert (gone.gauges, gone.infos) == ({}, {})
+
+
+def test_a_worker_answers_for_all() -> None:
+    """Its own counts, the other workers', and of those that are gone."""
+    others = Others([encode(counted(10, in_flight=4).snapshot())], fold(b"", encode(counted(100, in_flight=9).snapshot()), 1e6))
+    metrics = counted(1, in_flight=1)
+    metrics.share(others)
+    found = samples(metrics)
+    assert found[REQUESTS] == 111
+    assert found["orris_requests_in_flight"] == 5
+    assert (found["orris_workers"], found["orris_workers_ready"], found["orris_worker_restarts_total"]) == (3, 2, 1)
+    assert found["process_cpu_seconds_total"] > 1e6
+    alone = samples(counted(1))
+    assert found["process_resident_memory_bytes"] > alone["process_resident_memory_bytes"]
+    assert found["process_max_fds"] <= alone["process_max_fds"]
+
+
+def test_what_a_scrape_is_told_is_on_the_board_first() -> None:
+    """Else a worker that dies after answering would make counters go backwards."""
+    others = Others()
+    metrics = counted(6)
+    metrics.share(others)
+    metrics.render("")
+    assert dict(decode(others.own).counters["http_requests"]) == {("POST", "/predict", "200"): 6}
