@@ -62,6 +62,10 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+.PHONY: proto
+proto: $(VENV)/.dev ## Generate the Python code of the gRPC messages from their .proto files
+	@$(BIN)/python tools/proto.py
+
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure start-up times and requests a second beside the floor (needs wrk)
 	@$(BIN)/python benchmarks/start.py

@@ -98,12 +98,17 @@ def serving(command: Sequence[str | Path], folder: Path, core: int | None = None
         process.stderr.close()
 
 
-def load(url: str, seconds: int, script: Path) -> Load:
-    """Drive ``url`` with ``wrk`` from the client's core; see ``write_script`` for what is sent."""
-    command = ["taskset", "-c", str(CLIENT_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s", str(script), url]
+def load(url: str, seconds: int, script: Path, cores: str = str(CLIENT_CORE), connections: int = CONNECTIONS) -> Load:
+    """Drive ``url`` with ``wrk`` from ``cores``, by default the client's; see ``write_script`` for what is sent.
+
+    Raises:
+        RuntimeError: ``wrk`` failed.
+    """
+    client = ["taskset", "-c", cores, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
+    command = [*client, "-s", str(script), url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + _WAIT_SECONDS)
     if done.returncode:
-        sys.exit(f"wrk failed on {url}: {done.stdout}{done.stderr}")
+        raise RuntimeError(f"wrk failed on {url}: {done.stdout}{done.stderr}")
     return parse(done.stdout)
 
 
@@ -126,10 +131,11 @@ def _percentile(output: str, percent: int) -> float:
     return float(found.group(1)) * _UNITS[found.group(2)]
 
 
-def write_script(folder: Path) -> Path:
-    """The Lua script that makes ``wrk`` post one row as JSON."""
+def write_script(folder: Path, body: str = "") -> Path:
+    """The Lua script that makes ``wrk`` post ``body``, by default one row as JSON."""
     script = folder / "predict.lua"
-    script.write_text(f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [==[{json.dumps(ROW)}]==]\n")
+    lines = ("wrk.method = 'POST'", "wrk.headers['Content-Type'] = 'application/json'", f"wrk.body = [==[{body or json.dumps(ROW)}]==]")
+    script.write_text("\n".join(lines) + "\n")
     return script
 
 

@@ -26,8 +26,8 @@ def mixed_table(n_rows: int = 400, seed: int = 0) -> pd.DataFrame:
         {
             "age": np.where(rng.random(n_rows) < 0.1, np.nan, age),
             "visits": pd.array(np.where(rng.random(n_rows) < 0.1, np.nan, visits), dtype="Float64").astype("Int64"),
-            "member": pd.array(np.where(rng.random(n_rows) < 0.1, None, member), dtype="boolean"),
-            "town": np.where(rng.random(n_rows) < 0.1, None, town),
+            "member": pd.Series(member, dtype="boolean").mask(rng.random(n_rows) < 0.1),
+            "town": pd.Series(town, dtype=object).mask(rng.random(n_rows) < 0.1, other=None),
             "tariff": pd.Categorical(np.where(rng.random(n_rows) < 0.1, np.nan, tariff), categories=[10, 20, 30]),
             "spend": spend,
         }

@@ -22,7 +22,7 @@ from sklearn.ensemble import (
 )
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from orris.compile import boosting  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import re
+import signal
 import struct
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
-import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -20,15 +25,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
-from tritonclient.utils import InferenceServerException
+from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 import orris
 from orris.api import Bundle
 from tests.servers import Server, client, serving
+from tests.tables import mixed_table
 
 SERVICE = "inference.GRPCInferenceService"
 ROW = [5.1, 3.5, 1.4, 0.2]
 NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+FORBIDDEN = {grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED}
 ADMIN = "an-admin-token-of-some-length"
 
 
@@ -65,7 +72,7 @@ def client_of_triton(server: Server) -> Iterator[triton.InferenceServerClient]:
 
 def tensor(name: str, datatype: str, values: Any) -> triton.InferInput:
     """An input of Triton's client."""
-    array = np.array(values, dtype=triton._client.triton_to_np_dtype(datatype) if datatype != "BYTES" else object)
+    array = np.array(values, dtype=triton_to_np_dtype(datatype) if datatype != "BYTES" else object)
     made = triton.InferInput(name, list(array.shape), datatype)
     made.set_data_from_numpy(array)
     return made
@@ -88,12 +95,12 @@ def refused(call: Any, asked: Any) -> grpc.RpcError:
 
 def code(error: grpc.RpcError) -> grpc.StatusCode:
     """Its status."""
-    return error.code()  # type: ignore[attr-defined, no-any-return]
+    return error.code()
 
 
 def text(error: grpc.RpcError) -> str:
     """Its text."""
-    return str(error.details())  # type: ignore[attr-defined]
+    return str(error.details())
 
 
 # what is there
@@ -205,7 +212,7 @@ def test_every_number_type_is_read_typed_and_raw(
     ("datatype", "raw"), [("FP16", struct.pack("<4e", 5, 3, 1, 1)), ("BF16", struct.pack("<4H", 0x40A0, 0x4040, 0x3F80, 0x3F80))]
 )
 def test_half_floats_travel_raw_only(stub: Any, datatype: str, raw: bytes) -> None:
-    """gRPC has no field for them."""
+    """There is no field for them."""
     asked = request([5, 3, 1, 1], datatype)
     assert "raw_input_contents" in text(refused(stub.ModelInfer, asked))
     asked.inputs[0].ClearField("contents")
@@ -253,19 +260,26 @@ def test_an_unusual_value_is_answered_with_a_warning(stub: Any) -> None:
     assert "warnings" not in stub.ModelInfer(request()).parameters
 
 
-def mixed_inputs(mixed: Bundle, n_rows: int) -> tuple[list[dict[str, Any]], list[triton.InferInput]]:
-    """Rows of the mixed model, and their tensors; some values are missing."""
-    rows: list[dict[str, Any]] = [dict(row) for row in mixed.manifest.golden_rows[:n_rows]]
-    return rows, []
-
-
-def test_text_and_missing_values_travel_as_bytes(server: Server, client_of_triton: triton.InferenceServerClient) -> None:
-    """One tensor per column; the answers are those of named rows."""
-    metadata = client_of_triton.get_model_metadata("churn")
+def test_text_and_missing_values_travel(server: Server, client_of_triton: triton.InferenceServerClient) -> None:
+    """One tensor per column, text as BYTES, NaN or an empty text for a missing value; the answers are those of named rows."""
+    table = mixed_table(50).drop(columns="churned")
+    named = json.loads(table.to_json(orient="records"))
     with client(server) as asking:
-        info = asking.get("/api/v1/models/churn/info").json() if False else None
-    assert info is None
-    assert {i.datatype for i in metadata.inputs} >= {"BYTES", "FP64"}
+        answers = asking.post("/api/v1/models/churn/predict", json=named).json()["predictions"]
+    inputs = [tensor("town", "BYTES", [[(row["town"] or "").encode()] for row in named])]
+    for name in ("age", "visits", "member", "tariff", "spend"):
+        inputs.append(tensor(name, "FP64", [[math.nan if row[name] is None else float(row[name])] for row in named]))
+    result = client_of_triton.infer("churn", inputs)
+    assert result.as_numpy("predict").tolist() == [answer["prediction_label"].encode() for answer in answers]
+    assert result.as_numpy("predict_proba").tolist() == [answer["probabilities"] for answer in answers]
+
+
+def test_text_that_is_not_utf8_is_named_with_its_row(client_of_triton: triton.InferenceServerClient) -> None:
+    """As any other value that does not fit."""
+    inputs = [tensor(name, "FP64", [1.0, 1.0]) for name in ("age", "visits", "member", "spend")]
+    inputs += [tensor("tariff", "INT64", [10, 10]), tensor("town", "BYTES", [b"Oslo", b"\xff"])]
+    with pytest.raises(InferenceServerException, match=r"row 1, column 'town': this text is not UTF-8"):
+        client_of_triton.infer("churn", inputs)
 
 
 # mistakes
@@ -317,7 +331,7 @@ def test_a_message_that_is_no_message_is_an_invalid_argument(channel: grpc.Chann
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 def test_a_message_over_the_limit_is_refused(channel: grpc.Channel, compression: grpc.Compression) -> None:
     """Even if it is small while it travels compressed."""
-    call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    call: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
     with pytest.raises(grpc.RpcError) as caught:
         call(bytes(1_100_000), compression=compression)
     assert code(caught.value) == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -333,13 +347,11 @@ def test_a_compressed_message_is_read(channel: grpc.Channel) -> None:
 @given(noise=st.binary(max_size=300), cut=st.integers(0, 80), at=st.integers(0, 80))
 def test_no_message_brings_the_server_down(channel: grpc.Channel, noise: bytes, cut: int, at: int) -> None:
     """Noise, and true messages that noise was put into: an answer or a mistake of the caller, never an error of the server."""
-    call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+    call: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
     true = request().SerializeToString()
     for message in (noise, true[:at] + noise + true[at + cut :]):
-        try:
-            call(message)
-        except grpc.RpcError as error:
-            assert code(error) in {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+        future = call.future(message)
+        assert future.code() in {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
     assert call(true)
 
 
@@ -416,7 +428,7 @@ def test_load_and_unload_are_the_administrators(client_of_triton: triton.Inferen
 
 def test_health_is_told_of_the_server_and_of_models(channel: grpc.Channel) -> None:
     """As kubelets ask it."""
-    health = health_pb2_grpc.HealthStub(channel)
+    health: Any = health_pb2_grpc.HealthStub(channel)
     for service in ("", SERVICE, "iris"):
         assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == health_pb2.HealthCheckResponse.SERVING
     assert code(refused(health.Check, health_pb2.HealthCheckRequest(service="none"))) == grpc.StatusCode.NOT_FOUND
@@ -429,23 +441,98 @@ def test_reflection_describes_the_service(channel: grpc.Channel) -> None:
     """As grpcurl and its like ask it."""
     described = ProtoReflectionDescriptorDatabase(channel)
     assert {SERVICE, "grpc.health.v1.Health"} <= set(described.get_services())
-    assert described.FindFileContainingSymbol(f"{SERVICE}.ModelInfer").package == "inference"
+    assert described.FindFileContainingSymbol(SERVICE).package == "inference"
 
 
 # life
 
 
-def test_without_a_credential_calls_are_unauthenticated(iris: Bundle, tmp_path: Any) -> None:
-    """Where predictions need one; probes do not."""
-    made = orris_keys(tmp_path)
-    with serving(str(iris.folder), "--grpc-port", "0", "--api-keys", str(made[0]), folder=tmp_path) as running:
-        with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as opened:
-            asking = service_pb2_grpc.GRPCInferenceServiceStub(opened)
-            assert code(refused(asking.ModelInfer, request())) == grpc.StatusCode.UNAUTHENTICATED
-            assert code(refused(asking.ModelMetadata, pb.ModelMetadataRequest(name="iris"))) == grpc.StatusCode.UNAUTHENTICATED
-            assert asking.ServerReady(pb.ServerReadyRequest()).ready
-            assert asking.ModelInfer(request(), metadata=(("x-api-key", made[1]),)).model_name == "iris"
+def test_where_predictions_need_a_credential_calls_need_it_too(iris: Bundle, tmp_path: Path) -> None:
+    """In the metadata, under the names of HTTP's headers; probes need none."""
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'test = {{ sha256 = "{hashlib.sha256(b"orris_key").hexdigest()}", rate = 1, burst = 2 }}\n')
+    with (
+        serving(str(iris.folder), "--grpc-port", "0", "--api-keys", str(keys), folder=tmp_path) as running,
+        grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as opened,
+    ):
+        asking = service_pb2_grpc.GRPCInferenceServiceStub(opened)
+        assert code(refused(asking.ModelInfer, request())) == grpc.StatusCode.UNAUTHENTICATED
+        assert code(refused(asking.ModelMetadata, pb.ModelMetadataRequest(name="iris"))) == grpc.StatusCode.UNAUTHENTICATED
+        assert code(refused(asking.RepositoryModelUnload, pb.RepositoryModelUnloadRequest(model_name="iris"))) in FORBIDDEN
+        assert asking.ServerReady(pb.ServerReadyRequest()).ready
+        for metadata in (("x-api-key", "orris_key"), ("authorization", "Bearer orris_key")):
+            assert asking.ModelInfer(request(), metadata=(metadata,)).model_name == "iris"
+        with pytest.raises(grpc.RpcError) as caught:
+            asking.ModelInfer(request(), metadata=(("x-api-key", "orris_key"),))
+        assert code(caught.value) == grpc.StatusCode.RESOURCE_EXHAUSTED
+        trailing: Any = caught.value.trailing_metadata()
+        assert int(dict(trailing)["retry-after"]) >= 1
 
 
-def orris_keys(folder: Any) -> Any:
-    raise NotImplementedError
+def test_a_stopping_server_answers_what_is_in_flight(iris: Bundle, tmp_path: Path) -> None:
+    """SIGTERM under load: every call is answered or refused as unavailable, and an open watch does not hold the server up."""
+    with (
+        serving(str(iris.folder), "--grpc-port", "0", folder=tmp_path, environ={"ORRIS_DRAIN_SECONDS": "0.5"}) as running,
+        grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as opened,
+        ThreadPoolExecutor(8) as pool,
+    ):
+        asking = service_pb2_grpc.GRPCInferenceServiceStub(opened)
+        health: Any = health_pb2_grpc.HealthStub(opened)
+        watched = health.Watch(health_pb2.HealthCheckRequest())
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+
+        def ask_until_refused() -> tuple[int, grpc.StatusCode]:
+            n_answered = 0
+            while True:
+                try:
+                    asking.ModelInfer(request())
+                except grpc.RpcError as error:
+                    return n_answered, code(error)
+                n_answered += 1
+
+        asked = [pool.submit(ask_until_refused) for _ in range(8)]
+        running.process.send_signal(signal.SIGTERM)
+        assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        outcomes = [future.result(30) for future in asked]
+        assert running.process.wait(10) == 0
+    assert {status for _, status in outcomes} == {grpc.StatusCode.UNAVAILABLE}
+    assert min(n_answered for n_answered, _ in outcomes) > 0
+
+
+def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:
+    """Before anything is loaded by workers."""
+    command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--port", "0", "--grpc-port", str(server.grpc_port)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert f"--grpc-port {server.grpc_port}" in done.stderr
+
+
+def test_without_grpc_nothing_of_it_is_imported() -> None:
+    """It costs a tenth of a second and 10 MB; protocols and assembly are imported without it."""
+    program = "import sys, orris.cli.assembly; print([name for name in ('grpc', 'google.protobuf') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
+
+
+def test_generated_code_is_what_the_protos_say() -> None:
+    """``make proto`` makes it anew."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "tools/proto.py", "--check"], cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_numbers_are_tritons() -> None:
+    """Every field of every message of ours that Triton's client has, too."""
+    from orris.protocols.grpc.generated import open_inference_pb2 as ours
+
+    names = [name for name in ours.DESCRIPTOR.message_types_by_name if hasattr(pb, name)]
+    assert len(names) >= 20
+    for name in names:
+        mine, theirs = (getattr(module, name).DESCRIPTOR for module in (ours, pb))
+        assert _fields(mine) <= _fields(theirs)
+
+
+def _fields(descriptor: Any) -> set[tuple[str, int, int]]:
+    """Path, number and type of a message's fields."""
+    found = {(f"{descriptor.name}.{field.name}", field.number, field.type) for field in descriptor.fields}
+    return found.union(*(_fields(nested) for nested in descriptor.nested_types))

@@ -25,7 +25,7 @@ from tests.serving.issuer import AUDIENCE, ISSUER, Issuer, issuing
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 KEY, SLOW, EXPIRED, OPS = (new_key() for _ in range(4))
-ADMIN_TOKEN = "a-long-admin-token.with.dots"  # noqa: S105 (a test's own)
+ADMIN_TOKEN = "a-long-admin-token.with.dots"
 PROBES = ("/health", "/ready", "/api/v1/health", "/ping", "/v1/models/iris", "/v2/health/live", "/v2/health/ready", "/v2/models/iris/ready")
 SHOP = "https://shop.example"
 
@@ -95,8 +95,15 @@ def test_a_key_opens_predictions(stranger: httpx.Client, headers: dict[str, str]
 
 def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(stranger: httpx.Client) -> None:
     """Missing, unknown, malformed, expired: 401 in the same words, so that guesses learn nothing."""
-    wrong = ({}, {"x-api-key": new_key()}, {"x-api-key": ""}, {"x-api-key": KEY[:-1]}, {"x-api-key": KEY.upper()}, {"x-api-key": EXPIRED})
-    wrong += ({"authorization": "Bearer"}, {"authorization": f"Basic {KEY}"}, {"authorization": KEY}, {"authorization": "Bearer a.b.c"})
+    wrong: list[dict[str, str]] = [
+        {},
+        {"x-api-key": new_key()},
+        {"x-api-key": ""},
+        {"x-api-key": KEY[:-1]},
+        {"x-api-key": KEY.upper()},
+        {"x-api-key": EXPIRED},
+    ]
+    wrong += [{"authorization": "Bearer"}, {"authorization": f"Basic {KEY}"}, {"authorization": KEY}, {"authorization": "Bearer a.b.c"}]
     answers = [stranger.post("/predict", json=ROW, headers=headers | {"x-request-id": "same"}) for headers in wrong]
     assert {answer.status_code for answer in answers} == {401}
     assert {answer.headers["www-authenticate"] for answer in answers} == {'Bearer realm="orris"'}
@@ -176,7 +183,7 @@ def bad_tokens(issuer: Issuer) -> dict[str, str]:
         "no expiry": issuer.token(exp=None),
         "an expiry that is no number": issuer.token(exp="never"),
         "an endless expiry": issuer.token(exp=10**400),
-        "no signature": jwt.encode(claims, None, algorithm="none", headers={"kid": "rsa"}),
+        "no signature": jwt.encode(claims, "", algorithm="none", headers={"kid": "rsa"}),
         "signed with the public key as a secret": _signed_with_public_key(issuer, claims),
         "another signature algorithm": jwt.encode(claims, issuer.keys["rsa"][1], algorithm="PS256", headers={"kid": "rsa"}),
         "a key of another kind": jwt.encode(claims, issuer.keys["ec"][1], algorithm="ES256", headers={"kid": "rsa"}),

@@ -67,7 +67,7 @@ def test_one_process_tells_of_itself() -> None:
     """Every family is in the exposition, buckets are cumulative, and there is one worker."""
     found = samples(counted(7, in_flight=2))
     assert found[REQUESTS] == 7
-    assert found["grpc_requests_total[('code', 'OK'), ('method', '/inference.GRPCInferenceService/ModelInfer')]"] == 7
+    assert found["orris_grpc_requests_total[('code', 'OK'), ('method', '/inference.GRPCInferenceService/ModelInfer')]"] == 7
     assert found["http_request_duration_seconds_bucket[('le', '0.0025'), ('method', 'POST'), ('route', '/predict')]"] == 0
     assert found["http_request_duration_seconds_bucket[('le', '0.005'), ('method', 'POST'), ('route', '/predict')]"] == 7
     assert found["http_request_duration_seconds_bucket[('le', '+Inf'), ('method', 'POST'), ('route', '/predict')]"] == 7

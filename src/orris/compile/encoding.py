@@ -80,7 +80,7 @@ def _mapped_numbers(graph: Graph, column: Frame, categories: _Categories, meanin
         "values_tensor": np.array(list(known.values()), dtype=np.float64),
         "default_tensor": np.array([meaning(None)], dtype=np.float64),
     }
-    attributes = {name: numpy_helper.from_array(array, name) for name, array in tensors.items()}
+    attributes: dict[str, Any] = {name: numpy_helper.from_array(array, name) for name, array in tensors.items()}
     return str(graph.add("LabelEncoder", column.tensor, domain=ML_DOMAIN, **attributes))
 
 

@@ -120,7 +120,8 @@ def _renamed(graph: Graph, node: onnx.NodeProto, names: dict[str, str]) -> onnx.
 
 def _rename_subgraph(graph: Graph, subgraph: onnx.GraphProto, names: dict[str, str]) -> None:
     """Rename a loop's or a branch's own tensors in place; ``names`` holds those of the graphs around it."""
-    for own in [*subgraph.input, *subgraph.initializer]:
+    owned: list[Any] = [*subgraph.input, *subgraph.initializer]
+    for own in owned:
         names[own.name] = graph.name("foreign")
         own.name = names[own.name]
     nodes = [_renamed(graph, node, names) for node in subgraph.node]

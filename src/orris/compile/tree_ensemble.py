@@ -185,7 +185,9 @@ def _add_node(graph: Graph, tensor: str, weighted: Sequence[tuple[Tree, int, Flo
     if not joined["nodes_missing_value_tracks_true"].any():
         del joined["nodes_missing_value_tracks_true"]  # ONNX Runtime then skips the test for NaN at every split
     tensors = {"nodes_splits", "nodes_modes", "leaf_weights", "membership_values"}
-    attributes = {key: numpy_helper.from_array(value, key) if key in tensors else value.tolist() for key, value in joined.items()}
+    attributes: dict[str, Any] = {
+        key: numpy_helper.from_array(value, key) if key in tensors else value.tolist() for key, value in joined.items()
+    }
     return str(
         graph.add(
             "TreeEnsemble", tensor, domain=ML_DOMAIN, n_targets=n_targets, aggregate_function=_SUM, post_transform=_NONE, **attributes

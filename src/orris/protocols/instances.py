@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
+from orris.protocols import descriptions
+from orris.protocols.descriptions import JsonObject
 from orris.protocols.envelopes import INPUTS, INSTANCES, open_envelope, predictions, wants_probabilities
 from orris.protocols.status import headers_of, told
 from orris.runtime import Answers
+from orris.schema import Schema
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Asked, Headers, Reply, require_json
@@ -129,6 +132,10 @@ class InstanceRows:
             return Reply(200, _encode(EventAnswer(request_id, source, answer)), CLOUD_EVENT)
         attributes = {b"specversion": "1.0", b"id": request_id, b"source": source, b"type": EVENT_TYPE}
         return Reply(200, _encode(answer), JSON, tuple((b"ce-" + name, value.encode()) for name, value in attributes.items()))
+
+    def describe(self, schema: Schema) -> JsonObject:
+        """The route in OpenAPI."""
+        return descriptions.instances(schema)
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": text}``."""

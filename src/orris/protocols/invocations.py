@@ -11,10 +11,13 @@ from dataclasses import dataclass
 import msgspec
 
 from orris.errors import BodyError, MediaTypeError, OrrisError, Problem
+from orris.protocols import descriptions
+from orris.protocols.descriptions import JsonObject
 from orris.protocols.envelopes import INPUTS, INSTANCES, RECORDS, SPLIT, open_envelope, predictions, wants_probabilities
 from orris.protocols.instances import Predictions
 from orris.protocols.status import headers_of, told
 from orris.runtime import Answers
+from orris.schema import Schema
 from orris.schema.texts import read_csv
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
@@ -81,6 +84,10 @@ class Invocations:
     def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
         """One prediction per row; there is no place for warnings, which are counted."""
         return Reply(200, _encode(Predictions(predictions(engine, answers, probabilities=asked.context))))
+
+    def describe(self, schema: Schema) -> JsonObject:
+        """The route in OpenAPI."""
+        return descriptions.invocations(schema)
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """MLflow's error document, and plain text for a content type that is not read."""

@@ -16,10 +16,12 @@ from typing import Any
 import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
+from orris.protocols import descriptions
+from orris.protocols.descriptions import JsonObject
 from orris.protocols.envelopes import FEATURES, INSTANCES, open_envelope, predictions
 from orris.protocols.status import problem
 from orris.runtime import Answers
-from orris.schema import strict
+from orris.schema import Schema, strict
 from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, Headers, Reply, require_json
@@ -106,6 +108,10 @@ class NamedRows:
             probabilities = answers.probabilities.tolist() if answers.probabilities is not None else None
             return Reply(200, _encode(PredictionList(predictions(engine, answers), probabilities, request_id, version, told)))
         return Reply(200, _encode(AnswerList(self._answers(engine, answers), request_id, version, told)))
+
+    def describe(self, schema: Schema) -> JsonObject:
+        """The route in OpenAPI."""
+        return descriptions.named_rows(schema)
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """A problem document."""

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from orris.errors import BodyError, OrrisError
+from orris.protocols.openinference import refusal
 from orris.protocols.status import problem, status_of
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.control import Changed, Control
@@ -81,32 +82,27 @@ class Repository:
     async def _roll_back(self, wish: _Wish) -> Changed:
         return await self._control.roll_back(wish.name)
 
-    async def _index(self, _match: re.Match[str], body: bytes, _headers: Headers, _request_id: str) -> Reply:
+    async def _index(self, _match: re.Match[str], body: bytes, _headers: Headers, request_id: str) -> Reply:
         try:
             return Reply(200, msgspec.json.encode(self.index(only_ready=_decode(body, _Index).ready)))
         except OrrisError as error:
-            return v2_error(error)
+            return refusal(error, request_id)
 
-    async def _load(self, match: re.Match[str], body: bytes, headers: Headers, _request_id: str) -> Reply:
-        return await self._changed(headers, body, lambda: self._control.load(match.group(1)))
+    async def _load(self, match: re.Match[str], body: bytes, headers: Headers, request_id: str) -> Reply:
+        return await self._changed(headers, body, request_id, lambda: self._control.load(match.group(1)))
 
-    async def _unload(self, match: re.Match[str], body: bytes, headers: Headers, _request_id: str) -> Reply:
-        return await self._changed(headers, body, lambda: self._control.unload(match.group(1)))
+    async def _unload(self, match: re.Match[str], body: bytes, headers: Headers, request_id: str) -> Reply:
+        return await self._changed(headers, body, request_id, lambda: self._control.unload(match.group(1)))
 
-    async def _changed(self, headers: Headers, body: bytes, change: Callable[[], Any]) -> Reply:
+    async def _changed(self, headers: Headers, body: bytes, request_id: str, change: Callable[[], Any]) -> Reply:
         try:
             self._require_admin(headers)
             _decode(body, dict[str, Any])
             await change()
         except OrrisError as error:
-            return v2_error(error)
+            # As in ``_refusal``: the admin is told why a version does not load.
+            return refusal(error, request_id) if status_of(error) != 500 else Reply(409, msgspec.json.encode({"error": str(error)}))
         return Reply(200, b"")
-
-
-def v2_error(error: OrrisError) -> Reply:
-    """An error in V2's shape; what is the server's own fault is not told."""
-    status = status_of(error)
-    return Reply(status, msgspec.json.encode({"error": str(error) if status < 500 or status == 503 else "the server failed; see its log"}))
 
 
 def _refusal(error: OrrisError, request_id: str) -> Reply:

@@ -119,7 +119,8 @@ class App:
         refusal = self._refused(path, method, headers, request_id)
         if refusal is not None:
             await send_reply(send, refusal)
-            return door.route if door is not None else path if path in self._routes.probes else "(unmatched)"
+            known = path in self._routes.probes
+            return door.route if door is not None else self._routes.template(path) if known else "(unmatched)"
         if door is not None:
             await send_reply(send, self._told(path, 405, request_id, "this route answers POST"), (b"allow", b"POST"))
             return door.route
@@ -128,7 +129,7 @@ class App:
             reply = self._probed(probe, path, method, headers, request_id)
             if reply is not None:
                 await send_reply(send, reply)
-                return str(path)
+                return self._routes.template(path)
         found = self._routes.action(path)
         if found is not None:
             action, match = found

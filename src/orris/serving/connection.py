@@ -236,7 +236,7 @@ class Connection(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def _common_headers(self) -> bytes:
-        """uvicorn's own headers (the date), encoded once for as long as they stay the same list."""
+        """Uvicorn's own headers (the date), encoded once for as long as they stay the same list."""
         headers = self.server_state.default_headers
         if _common[0] is not headers:
             _common[:] = [headers, b"".join([b"%b: %b\r\n" % header for header in headers])]

@@ -52,6 +52,10 @@ Action = Callable[[re.Match[str], bytes, Headers, str], Awaitable[Reply]]
 """``(the matched path, body, headers, request id)`` -> the reply to a POST that does not ask a model: a reload, a listing."""
 
 
+_MODEL = re.compile(r"^(/v1|/v2|/api/v1)/models/[^/:]+")
+_VERSION = re.compile(r"/versions/[^/:]+")
+
+
 @dataclass(frozen=True)
 class ActionRoute:
     """A POST route that does not ask a model.
@@ -109,6 +113,10 @@ class Switchboard:
         if version is not None:
             return Door(route.dialect, route.route, lambda _: slot.version(version), self.desk)
         return Door(route.dialect, route.route, slot.pick, self.desk)
+
+    def template(self, path: str) -> str:
+        """The route template of a probe's path: names and versions come and go, and are no label values."""
+        return _VERSION.sub(r"/versions/{version}", _MODEL.sub(r"\1/models/{model}", path))
 
     def action(self, path: str) -> tuple[ActionRoute, re.Match[str]] | None:
         """The action of a path, if there is one."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from orris.schema.documents import example_row, row_schema
+from orris.schema.documents import row_schema
+from orris.serving.door import Door
 from orris.serving.engine import Engine
 
 JsonObject = dict[str, Any]
 
+_NO_WORD = re.compile(r"[^0-9A-Za-z]+")
 
-def document(app: FastAPI, engine: Engine, predict_routes: list[str]) -> JsonObject:
-    """The document for the loaded model."""
+
+def document(app: FastAPI, engine: Engine, doors: Mapping[bytes, Door]) -> JsonObject:
+    """The document for the loaded model. A dialect may have a method ``describe(schema)``, which gives its operation."""
     manifest = engine.manifest
     described = get_openapi(
         title=f"Orris · {manifest.name}",
@@ -24,33 +29,28 @@ def document(app: FastAPI, engine: Engine, predict_routes: list[str]) -> JsonObj
     )
     components = described.setdefault("components", {}).setdefault("schemas", {})
     components |= {"Row": row_schema(manifest.schema), "Answer": _answer(engine), "Problem": _problem()}
-    components["AnswerList"] = _answer_list()
-    for route in predict_routes:
-        described["paths"][route] = {"post": _operation(route, example_row(manifest.schema))}
+    components |= {"AnswerList": _list_of({"$ref": "#/components/schemas/Answer"}), "PredictionList": _prediction_list(engine)}
+    for raw, door in doors.items():
+        path = raw.decode()
+        describe = getattr(door.dialect, "describe", None) if _is_of(path, door.route, manifest.name) else None
+        operation = describe(manifest.schema) if describe is not None else _unknown()
+        described["paths"][path] = {"post": {"operationId": f"post{_NO_WORD.sub('_', path)}", **operation}}
     return described
 
 
-def _operation(route: str, row: JsonObject) -> JsonObject:
-    one, several = {"$ref": "#/components/schemas/Row"}, {"type": "array", "items": {"$ref": "#/components/schemas/Row"}, "minItems": 1}
-    answers = [{"$ref": "#/components/schemas/Answer"}, {"$ref": "#/components/schemas/AnswerList"}]
-    examples = {"one row": {"value": row}, "several rows": {"value": [row, row]}}
-    refused = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    reasons = {
-        "400": "The body is not JSON.",
-        "413": "The body is too long.",
-        "415": "The body is not of a content type that is read here.",
-        "422": "A row does not fit the schema.",
-        "503": "The model is not ready.",
-    }
+def _is_of(path: str, template: str, name: str) -> bool:
+    """Whether a route is this model's, whose rows the document describes."""
+    before, named, _ = template.partition("{model}")
+    return not named or re.match(rf"{re.escape(name)}(?=[/:]|$)", path[len(before) :]) is not None
+
+
+def _unknown() -> JsonObject:
+    """An operation of which nothing is known but that it takes a POST."""
     return {
-        "operationId": f"predict{route.replace('/', '_')}",
-        "summary": "Predict one row, or a list of rows",
+        "summary": "Predict",
         "tags": ["predict"],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": [one, several]}, "examples": examples}}},
-        "responses": {
-            "200": {"description": "The answer, or the answers.", "content": {"application/json": {"schema": {"oneOf": answers}}}},
-            **{status: {"description": reason, "content": refused} for status, reason in reasons.items()},
-        },
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+        "responses": {"200": {"description": "The answer."}, "default": {"description": "A refusal."}},
     }
 
 
@@ -74,17 +74,25 @@ def _answer(engine: Engine) -> JsonObject:
     return {"type": "object", "required": ["prediction"], "properties": properties}
 
 
-def _answer_list() -> JsonObject:
+def _list_of(item: JsonObject) -> JsonObject:
     return {
         "type": "object",
         "required": ["predictions", "request_id", "model_version"],
         "properties": {
-            "predictions": {"type": "array", "items": {"$ref": "#/components/schemas/Answer"}},
+            "predictions": {"type": "array", "items": item},
             "request_id": {"type": "string"},
             "model_version": {"type": "string"},
             "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/Problem/properties/errors/items"}},
         },
     }
+
+
+def _prediction_list(engine: Engine) -> JsonObject:
+    """The answer to ``instances``."""
+    schema = engine.schema
+    described = _list_of({"type": "number"} if schema.task == "regression" else {"enum": list(schema.labels)})
+    described["properties"]["probabilities"] = {"type": "array", "items": {"type": "array", "items": {"type": "number"}}}
+    return described
 
 
 def _problem() -> JsonObject:
@@ -101,6 +109,7 @@ def _problem() -> JsonObject:
             "title": {"type": "string"},
             "status": {"type": "integer"},
             "detail": {"type": "string"},
+            "error": {"type": "string", "description": "With 400: the detail again."},
             "errors": {"type": "array", "items": where},
             "request_id": {"type": "string"},
         },

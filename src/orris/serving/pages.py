@@ -140,7 +140,7 @@ def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard) -> N
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi() -> JSONResponse:
         """The OpenAPI document."""
-        return JSONResponse(document(app, catalog.default.current().engine, predict_paths(routes)))
+        return JSONResponse(document(app, catalog.default.current().engine, routes.doors))
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:

@@ -50,7 +50,7 @@ MODEL = ("model", "version")
 
 COUNTERS = (
     Family("http_requests", "Requests answered.", ("method", "route", "status")),
-    Family("grpc_requests", "Calls over gRPC answered.", ("method", "code")),
+    Family("orris_grpc_requests", "Calls over gRPC answered.", ("method", "code")),
     Family("orris_rejected", "Requests refused before the model was asked, by reason.", ("reason",)),
     Family("orris_predictions", "Rows answered, by predicted class.", (*MODEL, "label")),
     Family("orris_input_warnings", "Unusual input values answered.", (*MODEL, "column", "kind")),
@@ -63,7 +63,7 @@ COUNTERS = (
 GAUGES = (Family("orris_requests_in_flight", "Requests being answered now."),)
 HISTOGRAMS = (
     Family("http_request_duration_seconds", "Seconds from the first byte read to the last byte handed over.", ("method", "route"), SECONDS),
-    Family("grpc_request_duration_seconds", "Seconds from a call's arrival to its answer.", ("method",), SECONDS),
+    Family("orris_grpc_request_duration_seconds", "Seconds from a call's arrival to its answer.", ("method",), SECONDS),
     Family("orris_inference_duration_seconds", "Seconds in the model alone, per call.", MODEL, SECONDS),
     Family("orris_batch_rows", "Rows per call of the model.", MODEL, ROWS),
 )
@@ -245,7 +245,7 @@ class Metrics(Collector):
         collections = [(str(generation), counts) for generation, counts in enumerate(gc.get_stats())]
         counters: dict[str, list[tuple[Labels, float]]] = {
             "http_requests": [((method, route, str(status)), n) for (method, route, status), n in self.requests.items()],
-            "grpc_requests": list(self.calls.items()),
+            "orris_grpc_requests": list(self.calls.items()),
             "orris_rejected": [((reason,), n) for reason, n in self.rejected.items()],
             "orris_predictions": [
                 ((*key, label), n) for key, counts in models for label, n in zip(counts.labels or ("",), counts.predictions, strict=True)
@@ -263,7 +263,7 @@ class Metrics(Collector):
         }
         histograms: dict[str, list[tuple[Labels, list[int], float]]] = {
             "http_request_duration_seconds": [(key, histogram.counts, histogram.total) for key, histogram in self.durations.items()],
-            "grpc_request_duration_seconds": [((method,), found.counts, found.total) for method, found in self.call_durations.items()],
+            "orris_grpc_request_duration_seconds": [((method,), h.counts, h.total) for method, h in self.call_durations.items()],
             "orris_inference_duration_seconds": [(key, counts.seconds.counts, counts.seconds.total) for key, counts in models],
             "orris_batch_rows": [(key, counts.rows.counts, counts.rows.total) for key, counts in models],
         }

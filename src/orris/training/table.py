@@ -1,7 +1,8 @@
 """Files and DataFrames -> a plain table: the first step of training; ``learning`` makes a schema of what comes out.
 
-A plain table has text column names, each once, and columns of dtype int64 (``Int64`` where values are missing), float64 (missing values are
-NaN), bool (``boolean`` where values are missing), text or category. Whatever else a file holds (dates, nested values) is left for ``learning`` to refuse by name.
+A plain table has text column names, each once, and columns of dtype int64 (``Int64`` where values are missing), float64 (missing values
+are NaN), bool (``boolean`` where values are missing), text or category. Whatever else a file holds (dates, nested values) is left for
+``learning`` to refuse by name.
 """
 
 from __future__ import annotations

@@ -161,7 +161,8 @@ def _typed(given: ModelInferRequest.InferInputTensor) -> Sequence[object]:
         return ()  # ``from_values`` says that there is no such datatype
     if any(name != expected for name in filled):
         raise BodyError(f"input '{given.name[:100]}': {given.datatype} travels in {expected}, not in {', '.join(filled)}")
-    return getattr(given.contents, expected)[:]
+    elements: Sequence[object] = getattr(given.contents, expected)[:]
+    return elements
 
 
 def _elements(tensor: Tensor) -> list[object]:

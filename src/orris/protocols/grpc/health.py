@@ -32,8 +32,11 @@ class Health:
 
     def handler(self) -> grpc.GenericRpcHandler:
         """Both calls, for a ``grpc.aio`` server."""
-        formats = {"request_deserializer": HealthCheckRequest.FromString, "response_serializer": HealthCheckResponse.SerializeToString}
-        calls = {
+        formats: dict[str, Any] = {
+            "request_deserializer": HealthCheckRequest.FromString,
+            "response_serializer": HealthCheckResponse.SerializeToString,
+        }
+        calls: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Check": grpc.unary_unary_rpc_method_handler(self._check, **formats),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch, **formats),
         }

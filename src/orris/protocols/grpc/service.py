@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from time import perf_counter, time
+from time import monotonic, perf_counter, time
 from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
-from orris.errors import BodyError, NotFoundError, OrrisError, UnauthorizedError
+from orris.errors import BodyError, NotFoundError, NotReadyError, OrrisError, UnauthorizedError
 from orris.protocols.grpc.dialect import ROUTE, Tensors, refusal
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.protocols.grpc.generated.envelope_pb2 import Envelope
@@ -50,6 +50,8 @@ class InferenceService:
 
     Attributes:
         in_flight: Calls that are being answered.
+        last_call: Monotonic time at which ``ModelInfer`` was called last; 0: never.
+        stopping: Every further ``ModelInfer`` is told to go elsewhere.
     """
 
     def __init__(self, catalog: Catalog, routes: Switchboard, *, access: Access, control: Control, index: Index) -> None:
@@ -61,6 +63,8 @@ class InferenceService:
         self._index = index
         self._nowhere = Door(Tensors(), ROUTE, lambda _: catalog.default.current(), routes.desk)
         self.in_flight = 0
+        self.last_call = 0.0
+        self.stopping = False
 
     def handler(self) -> grpc.GenericRpcHandler:
         """All calls, for a ``grpc.aio`` server; messages go in and out as bytes, so that a broken one is answered as any other mistake."""
@@ -84,6 +88,7 @@ class InferenceService:
     async def _infer(self, body: bytes, context: Any) -> bytes:
         exchange = Awaited(body, headers_of(context))
         self.in_flight += 1
+        self.last_call = monotonic()
         try:
             self._enter(exchange)
             reply = await exchange.reply
@@ -93,6 +98,8 @@ class InferenceService:
 
     def _enter(self, exchange: Awaited) -> None:
         try:
+            if self.stopping:
+                raise NotReadyError("the server is stopping; try another")
             door = self._door(exchange.body)
         except OrrisError as error:
             self._desk.metrics.in_flight += 1
@@ -160,9 +167,7 @@ class InferenceService:
         level = "info" if reply.status < 400 else "warning" if reply.status < 500 else "error"
         trace = trace_id(headers.get(b"traceparent", b""))
         ms = round(seconds * 1e3, 3)
-        self._desk.log.add(
-            Line(time(), level, request_id, "gRPC", name, reply.status, ms, trace_id=trace, error=problem, code=reply.code)
-        )
+        self._desk.log.add(Line(time(), level, request_id, "gRPC", name, reply.status, ms, trace_id=trace, error=problem, code=reply.code))
 
     async def _server_live(self, _request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)

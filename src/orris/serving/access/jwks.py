@@ -158,7 +158,7 @@ class JwksUrl:
         """Time to the next fetch; after failures the wait begins short, and doubles."""
         if not self._n_failures:
             return self._refresh_seconds
-        return min(self._refresh_seconds, self._unknown_key_seconds * 2 ** min(self._n_failures - 1, 16))
+        return min(self._refresh_seconds, self._unknown_key_seconds * 2.0 ** min(self._n_failures - 1, 16))
 
 
 def _keep_fresh(owner: weakref.ref[JwksUrl], wanted: threading.Event) -> None:

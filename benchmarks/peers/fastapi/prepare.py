@@ -1,0 +1,5 @@
+"""Package the model for the FastAPI application: a ``model.joblib``, fitted on a DataFrame."""
+
+import model
+
+model.dump(frame=True)

@@ -1,0 +1,5 @@
+"""Package the model for KServe: a ``model.joblib``, as its scikit-learn server reads."""
+
+import model
+
+model.dump()

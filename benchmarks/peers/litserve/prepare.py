@@ -1,0 +1,5 @@
+"""Package the model for LitServe: a ``model.joblib``."""
+
+import model
+
+model.dump()

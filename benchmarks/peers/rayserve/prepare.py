@@ -1,0 +1,5 @@
+"""Package the model for Ray Serve: a ``model.joblib``."""
+
+import model
+
+model.dump()

@@ -1,0 +1,113 @@
+"""The predict routes in OpenAPI: what each dialect reads and writes. Looked at only when the document is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orris.schema import Schema
+from orris.schema.documents import example_row
+
+JsonObject = dict[str, Any]
+
+_ROW: JsonObject = {"$ref": "#/components/schemas/Row"}
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_REASONS = {
+    "400": "The body is not JSON, or in no form that is read here.",
+    "413": "The body is too long.",
+    "415": "The body is not of a content type that is read here.",
+    "422": "A row does not fit the schema.",
+    "503": "The model is not ready.",
+}
+
+
+def named_rows(schema: Schema) -> JsonObject:
+    """Orris' own routes."""
+    row = example_row(schema)
+    forms: list[JsonObject] = [_ROW, {"type": "array", "items": _ROW, "minItems": 1}]
+    examples = {"one row": {"value": row}, "several rows": {"value": [row, row]}}
+    if "features" not in schema.names:
+        forms.append(_object(features=_listed(schema)))
+        examples["a row without names"] = {"value": {"features": list(row.values())}}
+    if "instances" not in schema.names:
+        forms.append(_object(instances=_rows(schema)))
+        examples["instances"] = {"value": {"instances": [list(row.values())]}}
+    answers = [{"$ref": f"#/components/schemas/{name}"} for name in ("Answer", "AnswerList", "PredictionList")]
+    return {
+        "summary": "Predict one row, or a list of rows",
+        "tags": ["predict"],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": forms}, "examples": examples}}},
+        "responses": _answered({"anyOf": answers})
+        | {status: {"description": text, "content": _PROBLEM} for status, text in _REASONS.items()},
+    }
+
+
+def instances(schema: Schema) -> JsonObject:
+    """KServe V1 and Vertex AI."""
+    body = {"anyOf": [_object(instances=_rows(schema)), _object(inputs=_rows(schema))]}
+    example = {"instances": [list(example_row(schema).values())]}
+    return {
+        "summary": "Predict a list of instances (KServe V1, Vertex AI)",
+        "tags": ["KServe V1"],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": body, "example": example}}},
+        "responses": _answered(_predictions(schema)) | _refused(_object(error={"type": "string"})),
+    }
+
+
+def invocations(schema: Schema) -> JsonObject:
+    """MLflow and SageMaker."""
+    names = {"type": "array", "items": {"type": "string"}}
+    split = _object(columns=names, data={"type": "array", "items": {"type": "array"}, "minItems": 1})
+    forms = [
+        _object(dataframe_split=split),
+        _object(dataframe_records={"type": "array", "items": _ROW, "minItems": 1}),
+        _object(instances=_rows(schema)),
+        _object(inputs={"anyOf": [_rows(schema), {"type": "object"}]}),
+    ]
+    row = example_row(schema)
+    content = {
+        "application/json": {
+            "schema": {"oneOf": forms},
+            "example": {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}},
+        },
+        "text/csv": {"schema": {"type": "string", "description": "A line of column names, and a line per row."}},
+    }
+    refusal = _object(error_code={"type": "string"}, message={"type": "string"})
+    return {
+        "summary": "Predict a table (MLflow, SageMaker)",
+        "tags": ["MLflow"],
+        "requestBody": {"required": True, "content": content},
+        "responses": _answered(_predictions(schema)) | _refused(refusal),
+    }
+
+
+def _object(**properties: JsonObject) -> JsonObject:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _listed(schema: Schema) -> JsonObject:
+    return {"type": "array", "minItems": schema.n_columns, "maxItems": schema.n_columns, "description": f"In the order {_order(schema)}."}
+
+
+def _rows(schema: Schema) -> JsonObject:
+    return {"type": "array", "items": {"anyOf": [_listed(schema), _ROW]}, "minItems": 1}
+
+
+def _order(schema: Schema) -> str:
+    more = f" … ({schema.n_columns} columns)" if schema.n_columns > 20 else ""
+    return ", ".join(schema.names[:20]) + more
+
+
+def _predictions(schema: Schema) -> JsonObject:
+    item: JsonObject = {"type": "number"} if schema.task == "regression" else {"enum": list(schema.labels)}
+    probabilities = {"type": "array", "items": {"type": "number"}}
+    return _object(predictions={"type": "array", "items": {"anyOf": [item, probabilities]}})
+
+
+def _answered(schema: JsonObject) -> JsonObject:
+    return {"200": {"description": "The answer, or the answers.", "content": {"application/json": {"schema": schema}}}}
+
+
+def _refused(schema: JsonObject) -> JsonObject:
+    """The refusals of a protocol with an error shape of its own, and no 422."""
+    told = {"application/json": {"schema": schema}, "text/plain": {"schema": {"type": "string"}}}
+    return {status: {"description": text, "content": told} for status, text in _REASONS.items() if status != "422"}
