@@ -28,8 +28,8 @@ of 4 calls each, 8 servers answer about 1.8 times as many calls as one, at the s
 """
 
 QUIET_SECONDS, REFUSING_SECONDS = 0.1, 1.0
-"""A server that stops drops calls that have arrived and are not taken up yet, without a word. So before, calls are told that it is unavailable,
-until none has come for so long; or, whatever comes, for so long in all."""
+"""A server that stops drops, without a word, calls that have arrived and are not taken up yet. So before, calls are told that it is
+unavailable: until none has come for the first time, but no longer than the second."""
 
 LAST_CALLS_SECONDS = 0.2
 """How long calls are waited for that had not arrived whole when the last one in flight was answered."""
