@@ -71,6 +71,10 @@ bench: $(VENV)/.dev ## Measure start-up times and requests a second beside the f
 	@$(BIN)/python benchmarks/start.py
 	@$(BIN)/python benchmarks/throughput.py
 
+.PHONY: bench-grpc
+bench-grpc: $(VENV)/.dev ## Measure gRPC calls a second beside the floor (needs h2load and wrk)
+	@$(BIN)/python benchmarks/rpc.py
+
 .PHONY: lock
 lock: $(VENV)/.dev ## Resolve the locked requirements anew
 	@for lock in dev runtime serve; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done

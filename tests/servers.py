@@ -15,7 +15,7 @@ from typing import IO
 
 import httpx
 
-_URL = re.compile(r"on http://localhost:(\d+)\b")
+_URL = re.compile(r"on https?://localhost:(\d+)\b")
 _GRPC = re.compile(r"gRPC on port (\d+)")
 
 

@@ -152,15 +152,16 @@ def served(ask: httpx.Client) -> set[tuple[str, str]]:
     return {(method, path.replace("/versions/1.0.0", "/versions/{version}")) for method, path in named}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "http.md"], ids=name_of)
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "http.md", ROOT / "docs" / "protocols.md"], ids=name_of)
 def test_every_route_that_is_named_is_served(page: Path, ask: httpx.Client) -> None:
     """The tables of routes against a real server's own list."""
     assert sorted(routes(page) - served(ask)) == []
 
 
 def test_every_route_that_is_served_is_named(ask: httpx.Client) -> None:
-    """In docs/http.md, but for the parts of a page."""
-    assert sorted(served(ask) - {("GET", "/docs/start.js")} - routes(ROOT / "docs" / "http.md")) == []
+    """In docs/http.md or docs/protocols.md, but for the parts of a page."""
+    named = routes(ROOT / "docs" / "http.md") | routes(ROOT / "docs" / "protocols.md")
+    assert sorted(served(ask) - {("GET", "/docs/start.js")} - named) == []
 
 
 def test_every_metric_that_is_named_is_exposed_and_the_other_way_round(ask: httpx.Client) -> None:

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,7 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 
 import orris
 from orris.api import Bundle
+from tests.certificates import self_signed
 from tests.servers import Server, client, serving
 from tests.tables import mixed_table
 
@@ -497,6 +499,33 @@ def test_a_stopping_server_answers_what_is_in_flight(iris: Bundle, tmp_path: Pat
         assert running.process.wait(10) == 0
     assert {status for _, status in outcomes} == {grpc.StatusCode.UNAVAILABLE}
     assert min(n_answered for n_answered, _ in outcomes) > 0
+
+
+def test_with_tls_grpc_speaks_it_too(iris: Bundle, tmp_path: Path) -> None:
+    """With the certificate of HTTPS; a client that trusts another one is turned away."""
+    chain, key = self_signed(tmp_path)
+    with serving(str(iris.folder), "--grpc-port", "0", "--tls-cert", str(chain), "--tls-key", str(key), folder=tmp_path) as running:
+        address = f"localhost:{running.grpc_port}"
+        with grpc.secure_channel(address, grpc.ssl_channel_credentials(chain.read_bytes())) as opened:
+            assert service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer(request()).model_name == "iris"
+        with grpc.insecure_channel(address) as opened:
+            assert code(refused(service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer, request())) == grpc.StatusCode.UNAVAILABLE
+
+
+def test_several_workers_share_the_port(iris: Bundle, tmp_path: Path) -> None:
+    """Every connection is answered by one of them, and any tells of all calls."""
+    with serving(str(iris.folder), "--grpc-port", "0", "--workers", "2", folder=tmp_path) as running:
+        for _ in range(20):
+            # A connection of its own, from which the kernel draws the worker.
+            with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}", options=[("grpc.use_local_subchannel_pool", 1)]) as opened:
+                assert service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer(request()).model_name == "iris"
+        # A worker tells the others what it has counted within moments.
+        n_counted, give_up = 0.0, time.monotonic() + 10
+        while n_counted < 20 and time.monotonic() < give_up:
+            with client(running) as asking:
+                found = re.search(r'orris_grpc_requests_total\{code="OK",method="ModelInfer"\} (\S+)', asking.get("/metrics").text)
+            n_counted = float(found.group(1)) if found else 0.0
+        assert n_counted == 20
 
 
 def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:

@@ -17,8 +17,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orris.api import Bundle
-from tests.serving.clients import REQUEST, load
 from tests.servers import Server, client, serving
+from tests.serving.clients import REQUEST, load
 
 
 def workers_of(server: Server) -> list[int]:
@@ -101,7 +101,7 @@ def test_connections_are_spread_over_workers(pair: Server) -> None:
     for connection in connections:
         connection.sendall(REQUEST)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
-    held = [sum(os.readlink(link).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir()) for pid in workers_of(pair)]
+    held = [sum(str(link.readlink()).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir()) for pid in workers_of(pair)]
     for connection in connections:
         connection.close()
     assert min(held) >= 8, held

@@ -1,4 +1,4 @@
-"""Package the model for MLServer: ``model.joblib``, ``model-settings.json`` (plain, and with adaptive batching), and the body of a gRPC call."""
+"""Package the model for MLServer: ``model.joblib``, and ``model-settings.json``, plain and with adaptive batching."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""A Ray Serve deployment, plain and with ``@serve.batch``, as its documentation writes them. ``server.py PORT REPLICAS CPUS plain|batching``.
+"""A Ray Serve deployment, plain and with ``@serve.batch``, as its documentation writes them.
 
+``server.py PORT REPLICAS CPUS plain|batching``.
 Ray is told to keep its own traffic on the loopback interface, and to leave the dashboard out.
 """
 

@@ -65,7 +65,7 @@ def build_grpc(
         port=port,
         max_message_bytes=settings.max_body_bytes,
         max_metadata_bytes=settings.max_header_bytes,
-        max_calls=2 * settings.max_in_flight,
+        max_calls=settings.max_in_flight,
         tls_cert=settings.tls_cert,
         tls_key=settings.tls_key,
     )

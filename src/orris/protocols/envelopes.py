@@ -105,15 +105,17 @@ def predictions(engine: Engine, answers: Answers, *, probabilities: bool = False
 @lru_cache(maxsize=64)
 def _decoder(reader: RowReader) -> msgspec.json.Decoder[Any]:
     """Decodes plain envelopes of a schema; members that are not named here are skipped."""
+    # ``__class_getitem__``, since these types are values to a type checker.
+    lists: Any = list.__class_getitem__
     unset: Any = msgspec.UnsetType
-    row: Any = reader.named | reader.listed
-    rows: Any = list[row]  # type: ignore[valid-type]
-    split = msgspec.defstruct("Split", [("data", list[reader.listed]), ("columns", tuple[str, ...] | unset, msgspec.UNSET)])  # type: ignore[name-defined]
+    rows = lists(reader.named | reader.listed)
+    columns = tuple[str, ...] | unset
+    split: Any = msgspec.defstruct("Split", [("data", lists(reader.listed)), ("columns", columns, msgspec.UNSET)])
     members: list[Any] = [
-        (FEATURES, row | unset, msgspec.UNSET),
+        (FEATURES, reader.named | reader.listed | unset, msgspec.UNSET),
         (INSTANCES, rows | unset, msgspec.UNSET),
         (INPUTS, rows | unset, msgspec.UNSET),
-        (RECORDS, list[reader.named] | unset, msgspec.UNSET),  # type: ignore[name-defined]
+        (RECORDS, lists(reader.named) | unset, msgspec.UNSET),
         (SPLIT, split | unset, msgspec.UNSET),
         ("parameters", Any, None),
         ("params", Any, None),

@@ -34,7 +34,7 @@ STATUS: dict[type[OrrisError], tuple[int, str]] = {
     NotReadyError: (503, "UNAVAILABLE"),
     OverloadedError: (503, "UNAVAILABLE"),
 }
-"""Every error that a client may be told about, as HTTP and gRPC call it; all others are 500 and INTERNAL, with a request id and nothing else.
+"""Every error that a client may be told about, as HTTP and gRPC call it; others are 500 and INTERNAL, with a request id and nothing else.
 
 The pairs are those of ``google.rpc.Code``; a message that is too long is what gRPC's own limit calls it.
 """

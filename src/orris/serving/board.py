@@ -22,7 +22,6 @@ import fcntl
 import mmap
 import os
 import struct
-import sys
 import tempfile
 import threading
 import time
@@ -436,7 +435,7 @@ class Board:
 
 def _unlinked_file() -> int:
     """A descriptor to lock: of a file that nobody else can open."""
-    if sys.platform == "linux":
+    if hasattr(os, "memfd_create"):
         return os.memfd_create("orris-board")
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

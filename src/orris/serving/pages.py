@@ -138,9 +138,11 @@ def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard) -> N
         return Response(status_code=307, headers={"location": f"{request.scope.get('root_path', '')}/docs"})
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> JSONResponse:
+    async def openapi(request: Request) -> JSONResponse:
         """The OpenAPI document."""
-        return JSONResponse(document(app, catalog.default.current().engine, routes.doors))
+        described = document(app, catalog.default.current().engine, routes.doors)
+        root = request.scope.get("root_path", "")
+        return JSONResponse({**described, "servers": [{"url": root}]} if root else described)
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
