@@ -62,6 +62,8 @@ class Result:
     """A line of a table; with ``problem``, why there are no numbers.
 
     Attributes:
+        load: Over HTTP.
+        calls: Over gRPC.
         start_seconds: From the command to the first right answer; none over gRPC, where asking takes longer than that.
         many_rows_per_second: Rows a second of requests with 1,000 rows, where a request may hold them.
     """
@@ -73,8 +75,19 @@ class Result:
     problem: str = ""
     start_seconds: float | None = None
     load: Load | None = None
+    calls: rpc.Calls | None = None
     memory: Memory | None = None
     many_rows_per_second: float | None = None
+
+    @property
+    def rate(self) -> float:
+        """Requests or calls a second; 0 if it was not measured."""
+        return self.load.requests_per_second if self.load else self.calls.calls_per_second if self.calls else 0.0
+
+    @property
+    def n_failed(self) -> int:
+        """Requests or calls that were not answered well."""
+        return self.load.n_failed if self.load else self.calls.n_failed if self.calls else 0
 
 
 def measure(setup: Setup, version: str, launch: Launch, plan: Plan, log: Path | None) -> Result:
@@ -129,7 +142,7 @@ def _measure_grpc(result: Result, setup: Setup, port: int, server: Server, plan:
     memory = server.memory()
     if not setup.fixed:
         _require_labels(_ask(plan, f"127.0.0.1:{port}", rows=ROWS), plan.labels)
-    return replace(result, load=Load(calls.calls_per_second, calls.mean_milliseconds, float("nan"), calls.n_failed), memory=memory)
+    return replace(result, calls=calls, memory=memory)
 
 
 def ask_labels(setup: Setup, launch: Launch, plan: Plan) -> list[int]:

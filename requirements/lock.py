@@ -14,7 +14,23 @@ FOLDER = Path(__file__).parent
 INPUTS = {
     "serve": ["--extra", "serve"],
     "runtime": ["--extra", "serve", "--extra", "train", "requirements/build.in"],
-    "dev": ["--extra", "serve", "--extra", "train", "--extra", "gcs", "--extra", "s3", "--extra", "sign", "--extra", "jwt", "--group", "dev", "requirements/build.in"],
+    "dev": [
+        "--extra",
+        "serve",
+        "--extra",
+        "train",
+        "--extra",
+        "gcs",
+        "--extra",
+        "s3",
+        "--extra",
+        "sign",
+        "--extra",
+        "jwt",
+        "--group",
+        "dev",
+        "requirements/build.in",
+    ],
 }
 
 

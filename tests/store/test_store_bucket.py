@@ -27,7 +27,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def files(url: str) -> Any:
     """The bucket, past the store."""
     if url.startswith("gs://"):
-        return GCSFileSystem(use_listings_cache=False, token="anon")  # noqa: S106
+        return GCSFileSystem(use_listings_cache=False, token="anon")
     return fsspec.filesystem("s3", use_listings_cache=False)
 
 

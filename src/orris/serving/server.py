@@ -7,6 +7,7 @@ connection open is told with its next answer that this was the last one; one tha
 from __future__ import annotations
 
 import asyncio
+import os
 import select
 import signal
 import socket
@@ -310,6 +311,11 @@ def serve(app: Any, *, protocol: Callable[..., Any], access: Access, board: Boar
     own = listeners[board.seat] if len(listeners) > 1 else listeners[0]
     server = Server(config, access, board, hooks, ending)
     server.run(sockets=[own])
+    if server.force_exit:
+        # Asked twice: no library's threads (gRPC's, a model's) are waited for any more.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
     return int(server.cut_off > 0)
 
 

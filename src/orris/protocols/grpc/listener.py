@@ -120,3 +120,5 @@ class GrpcListener:
         # What is left are streams that their clients keep open: a reflection, a watched health.
         await asyncio.gather(*(server.stop(LAST_CALLS_SECONDS) for server in self._servers))
         await stopping
+        # A server that is forgotten after the loop is closed complains on stderr.
+        self._servers.clear()
