@@ -1,7 +1,7 @@
 """Orris beside other model servers: same model, same client, same cores, one run. Writes ``results.md``, ``results.json``, a plot.
 
-Each peer of ``peers/`` is installed from the registry into an environment of its own (kept in ``.bench/``, or ``ORRIS_BENCH_HOME``) and run as
-its documentation recommends. Everything listens on 127.0.0.1 and is ended before the next begins. ``README.md`` beside this says more.
+Each peer of ``peers/`` is installed from the registry into an environment of its own (kept in ``.bench/``, or ``ORRIS_BENCH_HOME``) and run
+as its documentation recommends. Each is ended before the next begins; traffic goes to 127.0.0.1. ``README.md`` beside this says more.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class Run:
 
     def measure(self) -> None:
         """All the tables that were asked for."""
-        labels = ask_labels(self.ours[NATIVE], functools.partial(launch_ours, store=self.folder / "served"), self.plan("one"))
+        labels = ask_labels(self.ours[NATIVE], functools.partial(launch_ours, self.folder / "served"), self.plan("one"))
         say(f"Orris gives the labels {labels}")
         for table in self.asked.tables:
             plan = replace(self.plan(table), labels=labels)
@@ -132,7 +132,7 @@ class Run:
     def _ours(self, title: str) -> Turn:
         setup = self.ours[title]
         log = self.folder / "server.log" if setup.announced else None
-        return Turn(setup, _orris_version(), functools.partial(launch_ours, store=self.folder / "served"), log)
+        return Turn(setup, _orris_version(), functools.partial(launch_ours, self.folder / "served"), log)
 
     def _launch(self, peer: Peer, setup: Setup, workers: int) -> tuple[list[str], dict[str, str], int]:
         return self.home.launch(peer, setup, workers)

@@ -61,7 +61,7 @@ def draw(measured: dict[str, Any], file: Path) -> None:
             weight="bold" if colour == OURS else "normal",
         )
     for label, (*_, colour) in zip(axes.get_yticklabels(), drawn, strict=True):
-        label.set_weight("bold" if colour == OURS else "normal")
+        label.set_fontweight("bold" if colour == OURS else "normal")
     axes.set_xlabel("requests a second on one core (logarithmic)", color=INK)
     axes.set_title("Iris, logistic regression: one JSON row in, class and probabilities out", loc="left", fontsize=11, color=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)

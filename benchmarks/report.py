@@ -61,15 +61,15 @@ def page(measured: dict[str, Any]) -> str:
 
 _EXPLAINED = {
     "one": (
-        "Iris, `StandardScaler` and `LogisticRegression`, one JSON row in, class and probabilities out. Server on core 0, `wrk` with 64 connections on"
-        " core 1. Ratios are to the slower of Orris' two measurements, before and after all the peers, and to the slower of the floor's: a fixed"
-        " answer from a raw ASGI application on the same uvicorn. Started: from the command to the first right answer. Memory: resident, of"
-        " all processes, shared pages counted once."
+        "Iris, `StandardScaler` and `LogisticRegression`, one JSON row in, class and probabilities out. Server on core 0, `wrk` with 64"
+        " connections on core 1. Ratios are to the slower of Orris' two measurements, before and after all the peers, and to the slower of"
+        " the floor's: a fixed answer from a raw ASGI application on the same uvicorn. Started: from the command to the first right answer."
+        " Memory: resident, of all processes, shared pages counted once."
     ),
     "two": "The same with two workers, on the two cores that `wrk` runs on too.",
     "grpc": (
-        "`ModelInfer` of the Open Inference Protocol, one row, class and probabilities asked for; `h2load` with 16 connections and 4 calls at a time on"
-        " each. The floor: fixed bytes from `grpc.aio`."
+        "`ModelInfer` of the Open Inference Protocol, one row, class and probabilities asked for; `h2load` with 16 connections and 4 calls"
+        " at a time on each. The floor: fixed bytes from `grpc.aio`."
     ),
 }
 
@@ -166,21 +166,17 @@ def _warning(about: dict[str, Any]) -> str:
 
 
 def _machine(about: dict[str, Any]) -> str:
-    beside = [
-        f"- {name}: {', '.join(f'{package} {version}' for package, version in pins.items())}" for name, pins in about["beside"].items()
+    lines = [
+        "## How it was measured",
+        "",
+        f"- {about['date']}, {about['minutes']} minutes; each: {about['seconds']} s of load after {about['warm_up']} s of warm-up",
+        f"- {about['processor']}, {about['cores']} cores; {about['system']}",
+        f"- Python {about['python']}; {about['wrk'].partition(' Copyright')[0]}; Orris {about['orris']}, commit {about['commit']}",
     ]
-    return "\n".join(
-        [
-            "## How it was measured",
-            "",
-            f"- {about['date']}, {about['minutes']} minutes; {about['seconds']} s of load after {about['warm_up']} s of warm-up, for each server",
-            f"- {about['processor']}, {about['cores']} cores; {about['system']}; Python {about['python']}; {about['wrk'].partition(' Copyright')[0]}",
-            f"- Orris {about['orris']}, commit {about['commit']}",
-            *beside,
-            "",
-            "Repeat it with `make bench-peers`; [README.md](README.md) says what each peer is and how it is run.",
-        ]
-    )
+    for name, pins in about["beside"].items():
+        lines.append(f"- {name}: {', '.join(f'{package} {version}' for package, version in pins.items())}")
+    repeat = "Repeat it with `make bench-peers`; [README.md](README.md) says what each peer is and how it is run."
+    return "\n".join([*lines, "", repeat])
 
 
 def _time(milliseconds: float) -> str:

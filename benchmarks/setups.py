@@ -183,7 +183,7 @@ class Home:
         return command, {**self.environment(peer), **environment}, port
 
 
-def launch_ours(setup: Setup, store: Path, workers: int) -> tuple[list[str], dict[str, str], int]:
+def launch_ours(store: Path, setup: Setup, workers: int) -> tuple[list[str], dict[str, str], int]:
     """Command, environment and port of one of our own setups on ``workers`` cores."""
     values = {"python": sys.executable, "orris": str(ORRIS), "benchmarks": str(HERE), "store": str(store)}
     command, environment, port = _fill(setup, values, workers)

@@ -1,7 +1,7 @@
 """Resolve one lock file: hashes, no index URLs, valid for every Python and platform that Orris supports.
 
-``python requirements/lock.py serve|runtime|dev [--upgrade]``: ``serve`` is the server alone, ``runtime`` adds training, ``dev`` adds what the
-tests and checks need.
+``python requirements/lock.py serve|runtime|dev [--upgrade]``: ``serve`` is the server alone, ``runtime`` adds training, ``dev`` adds what
+the tests and checks need.
 """
 
 from __future__ import annotations
@@ -11,26 +11,18 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
+BUILD = "requirements/build.in"
+
+
+def extras(*names: str) -> list[str]:
+    """Arguments that include extras."""
+    return [argument for name in names for argument in ("--extra", name)]
+
+
 INPUTS = {
-    "serve": ["--extra", "serve"],
-    "runtime": ["--extra", "serve", "--extra", "train", "requirements/build.in"],
-    "dev": [
-        "--extra",
-        "serve",
-        "--extra",
-        "train",
-        "--extra",
-        "gcs",
-        "--extra",
-        "s3",
-        "--extra",
-        "sign",
-        "--extra",
-        "jwt",
-        "--group",
-        "dev",
-        "requirements/build.in",
-    ],
+    "serve": extras("serve"),
+    "runtime": [*extras("serve", "train"), BUILD],
+    "dev": [*extras("serve", "train", "gcs", "s3", "sign", "jwt"), "--group", "dev", BUILD],
 }
 
 

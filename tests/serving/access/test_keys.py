@@ -73,7 +73,7 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), MALFORMED, ids=[text[:40] for text, _ in MALFORMED])
+@pytest.mark.parametrize(("text", "said"), MALFORMED, ids=[f"{number} {said}" for number, (_, said) in enumerate(MALFORMED)])
 def test_a_malformed_file_is_refused_with_its_line(text: str, said: str) -> None:
     """And what it holds is not repeated: it may be a key."""
     with pytest.raises(SettingsError, match=said) as told:
