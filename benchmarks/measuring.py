@@ -23,6 +23,8 @@ from setups import PEERS, Setup
 ROWS = [[5.1, 3.5, 1.4, 0.2], [7.0, 3.2, 4.7, 1.4], [6.3, 3.3, 6.0, 2.5], [4.9, 3.0, 1.4, 0.2], [5.7, 2.8, 4.1, 1.3]]
 """Flowers that every fit of the model tells apart; each peer has to give them the labels that Orris does."""
 MANY_ROWS, MANY_CONNECTIONS = 1_000, 8
+REFUSED_SECONDS = 20
+"""A server may refuse while it still loads, but not for longer than this."""
 PROBLEMS = (PeerError, RuntimeError, ValueError, OSError, http.client.HTTPException, subprocess.SubprocessError)
 
 Launch = Callable[[Setup, int], tuple[list[str], dict[str, str], int]]
@@ -157,13 +159,16 @@ def ask_labels(setup: Setup, launch: Launch, plan: Plan) -> list[int]:
 def _first_answer(setup: Setup, url: str, server: Server, plan: Plan) -> float:
     """Seconds from the server's start to its first answer that can be read."""
     body = setup.request(ROWS[:1])
-    refused = ""
+    refused, refused_at = "", 0.0
     try:
         for _ in poll(plan.start_limit, server):
             try:
                 setup.read(_post(url, body))
                 break
             except urllib.error.HTTPError as error:
+                refused_at = refused_at or server.seconds
+                if server.seconds - refused_at > REFUSED_SECONDS:
+                    raise PeerError(f"refuses the request: {error.code} {error.read(200).decode(errors='replace')}") from None
                 refused = f" (it answered {error.code}: {error.read(200).decode(errors='replace')})"
             except (OSError, http.client.HTTPException):
                 continue

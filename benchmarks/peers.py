@@ -29,14 +29,7 @@ from processes import PeerError
 from setups import Home, Peer, Setup, launch_ours, read_ours, read_peers
 
 REPOSITORY = harness.HERE.parent
-FLOOR, NATIVE, V2, FOREST, GRPC_FLOOR, GRPC = (
-    "floor: fixed answer",
-    "Orris",
-    "Orris (V2 REST)",
-    "Orris, forest of 100 trees",
-    "gRPC floor: fixed bytes",
-    "Orris (gRPC)",
-)
+V2, FOREST = "Orris (V2 REST)", "Orris, forest of 100 trees"
 GRPC_CLIENT = "mlserver"
 """The peer whose environment has a gRPC client."""
 
@@ -96,7 +89,7 @@ class Run:
 
     def measure(self) -> None:
         """All the tables that were asked for."""
-        labels = ask_labels(self.ours[NATIVE], functools.partial(launch_ours, self.folder / "served"), self.plan("one"))
+        labels = ask_labels(self.ours[report.ORRIS], functools.partial(launch_ours, self.folder / "served"), self.plan("one"))
         say(f"Orris gives the labels {labels}")
         for table in self.asked.tables:
             plan = replace(self.plan(table), labels=labels)
@@ -106,7 +99,7 @@ class Run:
 
     def turns(self, table: str) -> Iterator[Turn]:
         """Who is measured, in which order: ours before and after all the peers."""
-        ours = {"one": (FLOOR, NATIVE), "two": (NATIVE,), "grpc": (GRPC_FLOOR, GRPC)}[table]
+        ours = {"one": (report.FLOOR, report.ORRIS), "two": (report.ORRIS,), "grpc": (report.GRPC_FLOOR, report.GRPC)}[table]
         yield from map(self._ours, ours)
         protocol = "grpc" if table == "grpc" else "http"
         for peer in self.peers:

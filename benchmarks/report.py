@@ -15,6 +15,7 @@ TITLES = {
     "two": "Both cores, two workers, shared with the client",
     "grpc": "gRPC, one core each",
 }
+ORRIS, FLOOR, GRPC, GRPC_FLOOR = "Orris", "floor: fixed answer", "Orris (gRPC)", "gRPC floor: fixed bytes"
 QUIET_LOAD, LEAST_SECONDS = 0.5, 5
 
 Row = dict[str, Any]
@@ -42,6 +43,12 @@ def slower(rows: list[Row], title: str) -> float:
     return min((row["rate"] for row in rows if row["title"] == title and not row["problem"]), default=0.0)
 
 
+def shares(rows: list[Row], title: str, floor: str) -> list[float]:
+    """What each measurement of ``title`` is of the floor measured beside it, before the peers and after."""
+    ours, floors = ([row["rate"] for row in rows if row["title"] == each and not row["problem"]] for each in (title, floor))
+    return [own / base for own, base in zip(ours, floors, strict=False) if base]
+
+
 def fastest_peer(rows: list[Row]) -> Row | None:
     """The peer's setup with the highest rate that lost no request."""
     return max((row for row in rows if not is_ours(row) and row["rate"] and not row["n_failed"]), key=lambda row: row["rate"], default=None)
@@ -62,8 +69,8 @@ def page(measured: dict[str, Any]) -> str:
 _EXPLAINED = {
     "one": (
         "Iris, `StandardScaler` and `LogisticRegression`, one JSON row in, class and probabilities out. Server on core 0, `wrk` with 64"
-        " connections on core 1. Ratios are to the slower of Orris' two measurements, before and after all the peers, and to the slower of"
-        " the floor's: a fixed answer from a raw ASGI application on the same uvicorn. Started: from the command to the first right answer."
+        " connections on core 1. Ratios are to the slower of Orris' two measurements, before and after all the peers, and to the mean of"
+        " the floor's two: a fixed answer from a raw ASGI application on the same uvicorn. Started: from the command to the first right answer."
         " Memory: resident, of all processes, shared pages counted once."
     ),
     "two": "The same with two workers, on the two cores that `wrk` runs on too.",
@@ -121,9 +128,9 @@ def _problems(rows: list[Row]) -> str:
 
 def _findings(rows: list[Row], grpc: list[Row]) -> str:
     """The ratios that the project aims at, worst case taken."""
-    told, best, orris, floor = [], fastest_peer(rows), slower(rows, "Orris"), slower(rows, "floor: fixed answer")
-    if orris and floor:
-        told.append(f"- {orris:,.0f} requests a second on one core, {orris / floor:.2f} of the floor.")
+    told, best, orris, of_floor = [], fastest_peer(rows), slower(rows, ORRIS), shares(rows, ORRIS, FLOOR)
+    if of_floor:
+        told.append(f"- {orris:,.0f} requests a second on one core; {_both(of_floor)} of the floor.")
     if orris and best:
         told.append(f"- {orris / best['rate']:.1f} times the fastest peer's ({best['title']}, {best['rate']:,.0f}).")
     v2, forest = slower(rows, "Orris (V2 REST)"), slower(rows, "Orris, forest of 100 trees")
@@ -131,7 +138,7 @@ def _findings(rows: list[Row], grpc: list[Row]) -> str:
         told.append(f"- V2 REST: {v2:,.0f} requests a second, {v2 / orris:.2f} of the native route's.")
     if forest:
         told.append(f"- A forest of 100 trees: {forest:,.0f} requests a second.")
-    many = min((row["many_rows_per_second"] for row in rows if row["title"] == "Orris" and row["many_rows_per_second"]), default=0.0)
+    many = min((row["many_rows_per_second"] for row in rows if row["title"] == ORRIS and row["many_rows_per_second"]), default=0.0)
     if many and best:
         told.append(
             f"- 1,000 rows in a request: {many:,.0f} rows a second, {many / best['rate']:.0f} times single rows through the fastest peer."
@@ -142,6 +149,16 @@ def _findings(rows: list[Row], grpc: list[Row]) -> str:
             f"- gRPC: {ours:,.0f} calls a second, {ours / calls['rate']:.1f} times {calls['title']}, {ours / beneath:.2f} of the floor."
         )
     return "\n".join(told)
+
+
+def _both(values: list[float]) -> str:
+    """The measurements before the peers and after."""
+    return " and ".join(f"{value:.2f}" for value in values)
+
+
+def _mean(rows: list[Row], title: str) -> float:
+    rates = [row["rate"] for row in rows if row["title"] == title and not row["problem"]]
+    return sum(rates) / len(rates) if rates else 0.0
 
 
 def _many(rows: list[Row]) -> str:

@@ -133,3 +133,16 @@ def test_what_a_scrape_is_told_is_on_the_board_first() -> None:
     metrics.share(others)
     metrics.render("")
     assert dict(decode(others.own).counters["http_requests"]) == {("POST", "/predict", "200"): 6}
+
+
+def test_a_version_that_is_gone_keeps_its_counts_for_a_while() -> None:
+    """It is not told as loaded any more, and of very many that come and go only the latest are kept."""
+    metrics = Metrics()
+    for number in range(40):
+        version = f"1.0.{number}"
+        metrics.model("iris", version, ("a", "b"), {"format": "onnx"}).called(0.001, [0, 1, 1])
+        metrics.forget("iris", version)
+    text = metrics.render("")[0].decode()
+    assert "orris_model_info" not in text.replace("# HELP orris_model_info", "").replace("# TYPE orris_model_info", "")
+    kept = [f"1.0.{number}" for number in range(40) if f'orris_batch_rows_sum{{model="iris",version="1.0.{number}"}} 3.0' in text]
+    assert kept == [f"1.0.{number}" for number in range(24, 40)]

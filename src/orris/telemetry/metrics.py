@@ -31,6 +31,9 @@ SECONDS = (5e-05, 1e-04, 2.5e-04, 5e-04, 1e-03, 2.5e-03, 5e-03, 0.01, 0.025, 0.0
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1_024, 4_096, 16_384, 65_536)
 """Upper bounds of the rows-per-call buckets."""
 
+KEPT_VERSIONS = 16
+"""Versions of a model whose counts are kept after they are no longer loaded: versions come and go for years."""
+
 PUBLISH_SECONDS = 0.05
 """Longest time from a request's end until the other workers know of it."""
 
@@ -185,9 +188,14 @@ class Metrics(Collector):
         return self.models.setdefault((name, version), ModelCounts(name, version, labels))
 
     def forget(self, name: str, version: str) -> None:
-        """Drop the series of a version that is no longer loaded: versions come and go for years."""
-        self.models.pop((name, version), None)
+        """Say no longer that a version is loaded; its counts stay until ``KEPT_VERSIONS`` others have gone after it.
+
+        Workers swap at different moments: counts that vanished at once would make their sum fall, which reads as a restart.
+        """
         self.info.pop((name, version), None)
+        gone = [key for key in self.models if key[0] == name and key not in self.info]
+        for key in gone[:-KEPT_VERSIONS]:
+            del self.models[key]
 
     def shadow(self, name: str, version: str) -> ShadowCounts:
         """The counts of a shadow version."""
