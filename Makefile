@@ -50,6 +50,10 @@ run: setup ## Serve the newest version on PORT
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
+.PHONY: faults
+faults: $(VENV)/.dev ## Run the long forms of the fault tests: kills, hostile clients, 100,000 bodies, 2,000,000 requests
+	@ORRIS_TEST_FAULTS=long $(BIN)/python -m pytest tests/faults tests/serving/test_workers.py tests/serving/test_lifecycle.py --timeout 3600 $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## Lint, types, import contracts
 	@$(BIN)/ruff check .

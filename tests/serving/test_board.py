@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from orris.errors import ServingError
-from orris.serving.board import DOCUMENT_BYTES, LATE_SECONDS, READY, SNAPSHOT_BYTES, Board, Cell, LocalBoard
+from orris.serving.board import DOCUMENT_BYTES, LATE_SECONDS, READY, SNAPSHOT_BYTES, Board, LocalBoard
+from orris.serving.cell import Cell
 from orris.telemetry.snapshot import fold
 
 

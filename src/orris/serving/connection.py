@@ -87,6 +87,7 @@ class Connection(HttpToolsProtocol):
         self._idle_timer: Any = None
         self._idle_since = 0.0
         self._refused = False
+        self._begun = False
         self._whole = True
         self.stopping = False
 
@@ -97,6 +98,7 @@ class Connection(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._begun = True
         self._header_bytes = 0
         self._door = None
         self._whole = False
@@ -147,6 +149,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        self._begun = False
         self._clear_deadline()
         self._whole = True
         door, exchange = self._door, self.cycle
@@ -247,14 +250,24 @@ class Connection(HttpToolsProtocol):
 
     def _receiving(self) -> bool:
         """Whether a request has begun and is not whole yet."""
-        if self._door is not None:
-            return True
-        cycle = self.cycle
-        return cycle is not None and not isinstance(cycle, _Open) and cycle.more_body and not cycle.response_complete
+        return self._begun
 
     def _check_header_bytes(self) -> None:
         if self._header_bytes > self._max_header_bytes and not self._refused:
             self._close_with(431, b"the request line and headers are too long")
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is not HTTP. A request that is still open is answered first, as the last one, and nothing after it."""
+        open_exchange = isinstance(self.cycle, _Open) and not self.cycle.response_complete
+        if open_exchange and self._door is None:
+            self.cycle.keep_alive = False
+            self._refused = True
+            return
+        if open_exchange:
+            # It is this one's body that is broken: nothing has been asked yet.
+            self._door = None
+            self.cycle.response_complete = True
+        super().send_400_response(msg)
 
     def _too_slow(self) -> None:
         self._deadline = None

@@ -192,7 +192,10 @@ class Metrics(Collector):
 
         Workers swap at different moments: counts that vanished at once would make their sum fall, which reads as a restart.
         """
-        self.info.pop((name, version), None)
+        key = name, version
+        if self.info.pop(key, None) is None:
+            return
+        self.models[key] = self.models.pop(key)  # to the end: what went last is kept longest, whenever it came
         gone = [key for key in self.models if key[0] == name and key not in self.info]
         for key in gone[:-KEPT_VERSIONS]:
             del self.models[key]

@@ -25,9 +25,7 @@ import pyarrow.parquet
 
 from orris.bundle import write_atomically
 from orris.errors import TableError
-
-MISSING = ("", "NA", "N/A", "null", "NULL", "NaN", "nan")
-"""What stands for a missing value in a text file."""
+from orris.schema.texts import MISSING
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SNIFFED_LINES = 200
@@ -52,7 +50,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
     """Read a CSV file (``.csv``, ``.tsv``, ``.txt``, each also ``.gz``) or a Parquet file.
 
     The delimiter (comma, semicolon, tab or bar) is found out; so is a decimal comma where the delimiter is another. A first line of column
-    names is required. Space around names and text values is cut off. ``MISSING`` values become NaN.
+    names is required. Space around names and text values is cut off. ``schema.texts.MISSING`` values become NaN.
 
     Returns:
         A plain table, see above, with at least one row.
@@ -225,7 +223,7 @@ def _parse(path: Path, content: bytes, delimiter: str, names: list[str], decimal
                 ),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
                 convert_options=pyarrow.csv.ConvertOptions(
-                    null_values=MISSING,
+                    null_values=sorted(MISSING),
                     strings_can_be_null=True,
                     true_values=_TRUE,
                     false_values=_FALSE,
@@ -286,7 +284,7 @@ def _decimal_comma(path: Path, table: pa.Table) -> bool:
 def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
     if pa.types.is_string(column.type):
         column = pa.compute.utf8_trim_whitespace(column)
-        gone = pa.compute.is_in(column, value_set=pa.array(MISSING))
+        gone = pa.compute.is_in(column, value_set=pa.array(sorted(MISSING)))
         column = pa.compute.if_else(gone, pa.scalar(None, pa.string()), column)
         tokens = {value.as_py() for value in column.unique()[:10]} - {None}
         if tokens and tokens <= {*_TRUE, *_FALSE}:

@@ -1,0 +1,82 @@
+"""Whatever is sent to any predict route, the server answers, and never with a fault of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from schemathesis.core.result import Err
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.faults.sizes import N_BODIES
+from tests.servers import Server
+
+ROUTES = ("/predict", "/api/v1/predict", "/v1/models/iris:predict", "/v2/models/iris/infer", "/invocations")
+ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+TENSOR = {"name": "x", "shape": [1, 4], "datatype": "FP64", "data": [5.1, 3.5, 1.4, 0.2]}
+
+json_values: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+keys = st.sampled_from(
+    [*ROW, *TENSOR, "instances", "features", "inputs", "outputs", "id", "parameters", "dataframe_split", "columns", "index"]
+)
+objects = st.dictionaries(keys, json_values | st.just([TENSOR]) | st.just([ROW]) | st.just(list(ROW)), max_size=5)
+bodies = st.binary(max_size=200) | (objects | json_values).map(lambda value: json.dumps(value).encode())
+content_types = st.sampled_from(["application/json", "text/csv", "application/octet-stream", "text/plain", ""])
+
+
+@pytest.fixture(scope="module")
+def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
+    """One connection for all of them: an answer that is out of step would show."""
+    opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    yield opened
+    opened.close()
+
+
+@settings(
+    max_examples=N_BODIES,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(route=st.sampled_from(ROUTES), body=bodies, content_type=content_types)
+def test_no_body_gets_a_server_error(connection: http.client.HTTPConnection, route: str, body: bytes, content_type: str) -> None:
+    """Every one is answered, with less than 500, and with the id that it came with."""
+    headers = {"x-request-id": f"r{hash(body) & 0xFFFF}"} | ({"content-type": content_type} if content_type else {})
+    connection.request("POST", route, body, headers)
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status < 500
+    assert answer.headers["x-request-id"] == headers["x-request-id"]
+
+
+def test_our_openapi_holds_for_generated_requests(server: Server) -> None:
+    """Schemathesis makes requests from our own document; none gets a server error."""
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    checked = 0
+
+    for result in schema.get_all_operations():
+        assert not isinstance(result, Err)
+        operation = result.ok()
+
+        @settings(
+            max_examples=max(5, N_BODIES // 2_000), deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=operation.as_strategy())
+        def one(case: Any) -> None:
+            nonlocal checked
+            answer = case.call()
+            checked += 1
+            assert answer.status_code < 500
+
+        one()
+    assert checked > 50

@@ -1,0 +1,208 @@
+"""Clients that misbehave are cut off or refused, and the others do not notice."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orris.api import Bundle
+from tests.servers import Server, client, serving
+
+ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+BODY = json.dumps(ROW).encode()
+HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+LIMITS = {"ORRIS_REQUEST_SECONDS": "1", "ORRIS_MAX_BODY_BYTES": "1000000"}
+
+
+@pytest.fixture(scope="module")
+def strict(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that gives a request one second to arrive, and takes a megabyte."""
+    with serving(str(iris.folder), "--no-access-log", folder=tmp_path_factory.mktemp("faults"), environ=LIMITS) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def unharmed(strict: Server) -> Iterator[None]:
+    """After every test the server still answers, is ready, and has nothing left in flight."""
+    yield
+    with client(strict) as ask:
+        assert ask.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
+        assert ask.get("/ready").status_code == 200
+        assert "orris_requests_in_flight 1.0" in ask.get("/metrics").text  # the scrape itself
+
+
+def connect(server: Server) -> socket.socket:
+    """A connection that gives up after a while."""
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def everything(connection: socket.socket) -> bytes:
+    """What comes until the server closes."""
+    received = []
+    try:
+        while part := connection.recv(65_536):
+            received.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(received)
+
+
+def request(body: bytes = BODY, length: int | None = None) -> bytes:
+    """A predict request; ``length`` is what it says of its body."""
+    return HEAD + b"content-length: %d\r\n\r\n" % (len(body) if length is None else length) + body
+
+
+@pytest.mark.parametrize("start", [HEAD[:20], HEAD, request()[:-5]], ids=["in the request line", "in the headers", "in the body"])
+def test_a_client_that_trickles_bytes_is_cut_off(strict: Server, start: bytes) -> None:
+    """Within the time that a request is given, and somewhat more; others are answered meanwhile."""
+    with connect(strict) as slow, client(strict) as ask:
+        slow.sendall(start)
+        slow.settimeout(0.2)
+        ended = False
+        for _ in range(40):
+            try:
+                slow.sendall(b" " if start is not HEAD else b"x: y\r\n")
+                if slow.recv(65_536) in (b"",) or ended:
+                    ended = True
+                    break
+            except TimeoutError:
+                assert ask.post("/predict", json=ROW).status_code == 200
+            except OSError:
+                ended = True
+                break
+        assert ended
+
+
+def test_a_client_that_vanishes_in_the_middle_of_a_body_leaves_nothing(strict: Server) -> None:
+    """A hundred of them."""
+    for _ in range(100):
+        with connect(strict) as connection:
+            connection.sendall(request()[:-10])
+
+
+def test_a_client_that_vanishes_before_its_answer_leaves_nothing(strict: Server) -> None:
+    """The answer has nowhere to go, and nothing breaks."""
+    for _ in range(100):
+        with connect(strict) as connection:
+            connection.sendall(request())
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
+def test_a_gigabyte_is_refused_without_being_read(strict: Server, chunked: bool) -> None:
+    """413, and the connection ends long before the gigabyte."""
+    with connect(strict) as connection:
+        connection.sendall(HEAD + (b"transfer-encoding: chunked\r\n\r\n" if chunked else b"content-length: 1073741824\r\n\r\n"))
+        part = b"x" * 100_000
+        piece = b"%x\r\n%b\r\n" % (len(part), part) if chunked else part
+        sent = 0
+        try:
+            while sent < 1024**3:
+                connection.sendall(piece)
+                sent += len(part)
+        except OSError:
+            pass
+        assert sent < 200_000_000
+        answer = everything(connection)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 413")
+
+
+def test_a_hundred_requests_in_one_write_are_answered_in_order(strict: Server) -> None:
+    """Each with the id that it came with."""
+    ids = [b"r%03d" % number for number in range(100)]
+    tagged = [HEAD + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (one, len(BODY)) + BODY for one in ids]
+    tagged[-1] = tagged[-1].replace(b"host: x\r\n", b"host: x\r\nconnection: close\r\n")
+    with connect(strict) as connection:
+        connection.sendall(b"".join(tagged))
+        answers = everything(connection)
+    assert answers.count(b"HTTP/1.1 200") == 100
+    found = [line.split(b": ")[1] for line in answers.split(b"\r\n") if line.lower().startswith(b"x-request-id")]
+    assert found == ids
+
+
+@pytest.mark.parametrize(
+    ("sent", "starts"),
+    [
+        (request(length=len(BODY) - 20), b"HTTP/1.1 4"),
+        (request() + b"garbage\r\n\r\n", b"HTTP/1.1 200"),
+        (HEAD + b"content-length: -1\r\n\r\n" + BODY, b"HTTP/1.1 400"),
+        (HEAD + b"content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", b"HTTP/1.1 400"),
+        (HEAD + b"content-length: 5\r\ncontent-length: 6\r\n\r\n123456", b"HTTP/1.1 400"),
+        (HEAD + b"transfer-encoding: chunked\r\n\r\nzz\r\n", b"HTTP/1.1 400"),
+        (b"\x16\x03\x01\x02\x00", b"HTTP/1.1 400"),
+        (b"GET / HTTP/1.1\r\n" + b"x: " + b"y" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 431"),
+        (b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n", b"HTTP/1.1 431"),
+    ],
+    ids=["too short", "garbage behind", "negative", "both", "two lengths", "bad chunk", "TLS", "long header", "long path"],
+)
+def test_a_client_that_lies_is_refused_and_let_go(strict: Server, sent: bytes, starts: bytes) -> None:
+    """Never with a server's error, and never with somebody else's answer."""
+    with connect(strict) as connection:
+        connection.sendall(sent)
+        connection.shutdown(socket.SHUT_WR)
+        answer = everything(connection)
+    assert answer.startswith(starts)
+    assert b"HTTP/1.1 5" not in answer
+
+
+def test_a_thousand_idle_connections_harm_nobody(strict: Server) -> None:
+    """A client among them is answered."""
+    with ExitStack() as stack, client(strict) as ask:
+        for _ in range(900):
+            stack.enter_context(connect(strict))
+        assert all(ask.post("/predict", json=ROW).status_code == 200 for _ in range(50))
+
+
+def test_two_hundred_slow_headers_harm_nobody(strict: Server) -> None:
+    """Slowloris: every normal request is answered while they hang."""
+    with ExitStack() as stack, client(strict) as ask:
+        for _ in range(200):
+            stack.enter_context(connect(strict)).sendall(HEAD)
+        assert all(ask.post("/predict", json=ROW).status_code == 200 for _ in range(50))
+
+
+def test_more_than_can_be_in_flight_is_refused_at_once(tmp_path: Path, iris: Bundle) -> None:
+    """503 with Retry-After for what is too much; what was taken is answered, and probes are."""
+    with serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_MAX_IN_FLIGHT": "4"}) as server, ExitStack() as stack:
+        connections = [stack.enter_context(connect(server)) for _ in range(64)]
+        for _ in range(5):
+            big = request(json.dumps([ROW] * 20_000).encode())
+            for connection in connections[:8]:
+                connection.sendall(big)
+            answers = [httpx.get(f"{server.url}/health", trust_env=False).status_code]
+            for connection in connections[:8]:
+                head = connection.recv(200)
+                answers.append(int(head.split(b" ")[1]))
+                assert answers[-1] == 200 or b"503" in head
+                _drain(connection, head)
+            assert answers[0] == 200
+        text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+        assert 'orris_rejected_total{reason="overloaded"}' in text
+        assert 'status="500"' not in text
+
+
+def _drain(connection: socket.socket, seen: bytes) -> None:
+    """Read the rest of one answer."""
+    while b"\r\n\r\n" not in seen:
+        seen += connection.recv(65_536)
+    head, _, body = seen.partition(b"\r\n\r\n")
+    left = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]) - len(body)
+    while left > 0:
+        left -= len(connection.recv(min(left, 1 << 20)))
+
+
+def test_idle_connections_are_closed_after_a_while(strict: Server) -> None:
+    """Keep-alive is not for ever."""
+    with connect(strict) as connection:
+        connection.sendall(request())
+        start = time.monotonic()
+        assert b"200" in everything(connection)
+        assert time.monotonic() - start < 20
