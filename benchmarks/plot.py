@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def draw(measured: dict[str, Any], file: Path) -> None:
     axes.set_yticks(places, [name for name, *_ in drawn], color=INK)
     axes.invert_yaxis()
     axes.set_xscale("log")
-    axes.set_xlim(left=100, right=max(rate for _, rate, _ in drawn) * 2.6)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_xlim(left=10 ** math.floor(math.log10(min(rate for _, rate, _ in drawn) / 1.5)), right=max(rate for _, rate, _ in drawn) * 2.6)
     for place, (_, rate, colour) in zip(places, drawn, strict=True):
         axes.annotate(
             f"{rate:,.0f}",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "BENCH_MARK"
+_ERROR = re.compile(r"[\w.]*(Error|Exception|Stop)\b: ")
 _STOP_SECONDS = 10
 _POLL_SECONDS = 0.02
 
@@ -64,11 +66,12 @@ class Server:
             raise PeerError(f"ended with exit code {code}: {self.last_words()}")
 
     def last_words(self, n_lines: int = 3) -> str:
-        """The end of what the server said."""
+        """The last error that the server told, or else the end of what it said."""
         if self._log is None:
             return "(its output is not kept)"
         lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        return " / ".join(lines[-n_lines:]) or "(it said nothing)"
+        errors = [line for line in lines if _ERROR.match(line)]
+        return " / ".join(errors[-1:] or lines[-n_lines:]) or "(it said nothing)"
 
     def memory(self) -> Memory:
         """What the server holds now."""

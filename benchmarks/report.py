@@ -70,8 +70,8 @@ _EXPLAINED = {
     "one": (
         "Iris, `StandardScaler` and `LogisticRegression`, one JSON row in, class and probabilities out. Server on core 0, `wrk` with 64"
         " connections on core 1. Ratios are to the slower of Orris' two measurements, before and after all the peers, and to the mean of"
-        " the floor's two: a fixed answer from a raw ASGI application on the same uvicorn. Started: from the command to the first right answer."
-        " Memory: resident, of all processes, shared pages counted once."
+        " the floor's two: a fixed answer from a raw ASGI application on the same uvicorn. Started: from the command to the first right"
+        " answer. Memory: resident, of all processes, shared pages counted once."
     ),
     "two": "The same with two workers, on the two cores that `wrk` runs on too.",
     "grpc": (
@@ -83,10 +83,7 @@ _EXPLAINED = {
 
 def _table(rows: list[Row], *, grpc: bool) -> str:
     head = ["server", "version", "calls/s" if grpc else "requests/s", *(["mean"] if grpc else ["p50", "p99", "started"]), "memory"]
-    orris, floor = (
-        slower(rows, "Orris (gRPC)" if grpc else "Orris"),
-        slower(rows, "gRPC floor: fixed bytes" if grpc else "floor: fixed answer"),
-    )
+    orris, floor = slower(rows, GRPC if grpc else ORRIS), _mean(rows, GRPC_FLOOR if grpc else FLOOR)
     head += ["Orris is"] + (["of the floor"] if floor else [])
     lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
     seen: set[str] = set()

@@ -37,6 +37,7 @@ NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 ROW = dict(zip(NAMES, SETOSA, strict=True))
 PREDICT = ("/api/v1/predict", "/predict", "/predict/")
 V1 = "/v1/models/iris:predict"
+V2 = "/v2/models/iris/infer"
 JSON = {"content-type": "application/json"}
 
 
@@ -251,7 +252,7 @@ def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
     assert ask.post(V1, json={"instances": [SETOSA]}, headers=headers).status_code == 400
 
 
-@pytest.mark.parametrize("route", ["/predict", "/api/v1/models/iris/predict", V1, "/invocations", "/models/iris/invoke"])
+@pytest.mark.parametrize("route", ["/predict", "/api/v1/models/iris/predict", V1, V2, "/invocations", "/models/iris/invoke"])
 def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) -> None:
     """Its examples are answered as documented."""
     operation = ask.get("/openapi.json").json()["paths"][route]["post"]

@@ -201,9 +201,13 @@ def test_csv_of_every_kind_of_column_is_read_as_the_table_was(mixed: Bundle, mix
         assert (csv.status_code, csv.json()) == (200, {"predictions": expected})
 
 
-def test_what_is_missing_in_csv_is_what_was_missing_in_training() -> None:
-    """One rule for both; a level of that name is a level."""
-    assert frozenset(table.MISSING) == MISSING
+def test_what_is_missing_in_csv_is_what_was_missing_in_training(tmp_path: Path) -> None:
+    """One rule for both: a training table misses a value exactly where a request does."""
+    texts = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]
+    assert frozenset(texts) == MISSING
+    path = tmp_path / "table.csv"
+    path.write_text("size,kind\n" + "".join(f"{text},{text}\n" for text in [*texts, "1"]))
+    assert table.read_table(path).isna().to_numpy().tolist() == [[True, True]] * len(texts) + [[False, False]]
 
 
 def test_a_level_called_na_is_a_level(tmp_path: Path) -> None:

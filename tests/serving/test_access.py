@@ -336,6 +336,25 @@ def test_pages_may_not_be_framed_and_send_no_referrer(ask: httpx.Client) -> None
     assert headers["x-content-type-options"] == "nosniff"
 
 
+def test_openapi_names_the_credentials_where_there_are_some(ask: httpx.Client, guarded: Server) -> None:
+    """And the refusals that come of them; an open server has neither, nor routes that nobody may use."""
+    opened = ask.get("/openapi.json").json()
+    assert "securitySchemes" not in opened["components"]
+    assert "/api/v1/model/reload" not in opened["paths"]
+    with client(guarded) as asking:
+        closed = asking.get("/openapi.json").json()
+    assert closed["components"]["securitySchemes"]["apiKey"] == {"type": "apiKey", "in": "header", "name": "x-api-key"}
+    assert closed["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    for path in ("/predict", "/v1/models/iris:predict", "/v2/models/iris/infer", "/invocations"):
+        assert {"401", "429"} <= set(closed["paths"][path]["post"]["responses"])
+        assert not {"401", "403", "429"} & set(opened["paths"][path]["post"]["responses"])
+        assert closed["paths"][path]["post"]["security"] == [{"apiKey": []}, {"bearer": []}]
+        assert "security" not in opened["paths"][path]["post"]
+    assert "401" in closed["paths"]["/api/v1/model/info"]["get"]["responses"]
+    assert "401" not in closed["paths"]["/health"]["get"]["responses"]
+    assert {"401", "403", "409"} <= set(closed["paths"]["/v2/repository/models/{model}/load"]["post"]["responses"])
+
+
 def test_documentation_can_be_switched_off_and_any_origin_allowed(iris: Bundle, tmp_path: Path) -> None:
     """404 for the pages; ``*`` is told as such, without credentials."""
     environ = {"ORRIS_DOCS": "off", "ORRIS_CORS_ORIGINS": "*"}

@@ -146,3 +146,27 @@ def test_a_version_that_is_gone_keeps_its_counts_for_a_while() -> None:
     assert "orris_model_info" not in text.replace("# HELP orris_model_info", "").replace("# TYPE orris_model_info", "")
     kept = [f"1.0.{number}" for number in range(40) if f'orris_batch_rows_sum{{model="iris",version="1.0.{number}"}} 3.0' in text]
     assert kept == [f"1.0.{number}" for number in range(24, 40)]
+
+
+def test_the_version_that_went_last_is_kept_longest() -> None:
+    """Even if it came first: a version that answered for long counts on when its successors are many."""
+    metrics = Metrics()
+    metrics.model("iris", "1.0.0", ("a",), {"format": "onnx"}).called(0.001, [0])
+    for number in range(16):
+        metrics.model("iris", f"2.0.{number}", ("a",), {"format": "onnx"})
+        metrics.forget("iris", f"2.0.{number}")
+    metrics.forget("iris", "1.0.0")
+    metrics.forget("iris", "2.0.15")  # a second time, and a version that never was: nothing happens
+    metrics.forget("iris", "3.0.0")
+    assert [version for _, version in metrics.models] == [*(f"2.0.{number}" for number in range(1, 16)), "1.0.0"]
+    assert metrics.models["iris", "1.0.0"].predictions == [1]
+
+
+def test_sums_do_not_fall_when_a_version_is_dropped() -> None:
+    """A worker that swaps before the others takes nothing from what the server has counted of the version."""
+    others = Others([encode(counted(10).snapshot())])
+    metrics = counted(4)
+    metrics.share(others)
+    metrics.model("iris", "2.0.0", ("setosa", "versicolor"), {"format": "onnx"})
+    metrics.forget("iris", "1.0.0")
+    assert samples(metrics)["orris_predictions_total[('label', 'versicolor'), ('model', 'iris'), ('version', '1.0.0')]"] == 14

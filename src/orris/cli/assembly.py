@@ -97,7 +97,7 @@ def assemble(
     def pages() -> Any:
         from orris.serving.pages import build_pages  # noqa: PLC0415 (FastAPI and pydantic, which most servers never need)
 
-        return build_pages(catalog, routes, problem=problem_document)
+        return build_pages(catalog, routes, problem=problem_document, access=access)
 
     guard = build_guard(access, routes, settings)
     app = App(routes, pages, problem=problem_document, metrics=metrics, log=log, guard=guard, cors=cors)

@@ -48,14 +48,23 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 @contextmanager
 def working(first: str) -> Iterator[Callable[[str], None]]:
-    """A spinner on standard error while a person watches; yields what is told each step."""
+    """A progress bar on standard error while a person watches; yields what is told each step, ``3/20`` in it moves the bar."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
     from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
-    with Console(stderr=True).status(f"{first} …") as status:
-        yield lambda step: status.update(f"{step} …")
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(first, total=None)
+
+        def told(step: str) -> None:
+            done, _, total = step.rpartition(" ")[2].strip("()").partition("/")
+            counted = done.isdigit() and total.isdigit()
+            progress.update(task, description=step, completed=int(done) if counted else 0, total=int(total) if counted else None)
+
+        yield told
 
 
 def store_url(flag: str | None) -> str:

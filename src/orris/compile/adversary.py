@@ -46,21 +46,20 @@ def origins(schema: Schema, training: FloatArray, seed: int) -> dict[str, FloatA
 def on_thresholds(schema: Schema, training: FloatArray, thresholds: Mapping[int, Sequence[FloatArray]], seed: int) -> FloatArray:
     """Rows with columns exactly on split thresholds and one ulp to both sides.
 
-    Half of the rows differ from a training row in one column, half have every column on one of its thresholds.
+    Rows with every column on one of its thresholds hold every threshold of the model; beside them stand rows that differ from a training
+    row in one column, of which a share is drawn if they would be more than ``MAX_THRESHOLD_ROWS``.
     """
     rng = np.random.default_rng(seed + 1)
     values = {j: allowed(schema, schema.columns[j], np.unique(np.concatenate(parts))) for j, parts in thresholds.items()}
     values = {j: points for j, points in values.items() if len(points)}
     if not values:
         return np.empty((0, schema.n_columns))
-    total = sum(len(points) for points in values.values())
-    if total > MAX_THRESHOLD_ROWS:
-        share = MAX_THRESHOLD_ROWS / total
-        values = {j: rng.choice(points, max(1, int(len(points) * share)), replace=False) for j, points in values.items()}
+    share = min(1.0, MAX_THRESHOLD_ROWS / sum(len(points) for points in values.values()))
     one_column = []
     for j, points in values.items():
-        rows = training[rng.integers(len(training), size=len(points))]
-        rows[:, j] = points
+        drawn = points if share == 1.0 else rng.choice(points, max(1, int(len(points) * share)), replace=False)
+        rows = training[rng.integers(len(training), size=len(drawn))]
+        rows[:, j] = drawn
         one_column.append(rows)
     n_rows = max(len(points) for points in values.values())
     every_column = training[rng.integers(len(training), size=n_rows)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from orris.protocols.tensors import DATATYPES, TensorSpec
 from orris.schema import Schema
 from orris.schema.documents import example_row
 
@@ -77,6 +78,33 @@ def invocations(schema: Schema) -> JsonObject:
         "tags": ["MLflow"],
         "requestBody": {"required": True, "content": content},
         "responses": _answered(_predictions(schema)) | _refused(refusal),
+    }
+
+
+def tensors(schema: Schema, inputs: tuple[TensorSpec, ...]) -> JsonObject:
+    """The Open Inference Protocol V2: one tensor per column, or one of all rows where no column holds text."""
+    dimensions = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+    text, anything = {"type": "string"}, {"type": "array"}
+    tensor = _object(name=text, shape=dimensions, datatype={"enum": list(DATATYPES)})
+    data = {"description": "Flat or nested; left out where the data are binary.", **anything}
+    given = {**tensor, "properties": {**tensor["properties"], "data": data}}
+    body = _object(inputs={"type": "array", "items": given, "minItems": 1})
+    body["properties"] |= {"id": text, "parameters": {"type": "object"}, "outputs": {"type": "array", "items": _object(name=text)}}
+    row = example_row(schema)
+    example = {"inputs": [{"name": s.name, "shape": [1, 1], "datatype": s.datatype, "data": [row[s.name]]} for s in inputs]}
+    answer = _object(model_name=text, model_version=text, id=text, outputs={"type": "array", "items": given})
+    answer["properties"]["parameters"] = {"type": "object", "description": "`warnings`: unusual values, as a JSON text."}
+    content = {
+        "application/json": {"schema": body, "example": example},
+        "application/octet-stream": {
+            "schema": {**text, "format": "binary", "description": "JSON, then binary tensors (Triton's extension)."}
+        },
+    }
+    return {
+        "summary": "Infer (Open Inference Protocol V2)",
+        "tags": ["Open Inference Protocol V2"],
+        "requestBody": {"required": True, "content": content},
+        "responses": _answered(answer) | _refused(_object(error=text)),
     }
 
 

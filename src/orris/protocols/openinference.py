@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from orris.errors import BodyError, MediaTypeError, NotReadyError, OrrisError, Problem
+from orris.protocols import descriptions
 from orris.protocols.json_tensors import from_json
 from orris.protocols.quick_rows import QuickRows
 from orris.protocols.status import headers_of, problem_document, told
@@ -34,6 +35,7 @@ from orris.protocols.tensors import (
     wanted_outputs,
 )
 from orris.runtime import Answers
+from orris.schema import Schema
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, Headers, Reply, media_type, require_json
@@ -286,6 +288,10 @@ class OpenInference:
             return _mixed(plan, head, wanted, answers)
         outputs = b"},".join([_written(plan, name, answers) for name in wanted.outputs])
         return Reply(200, b'%b,"outputs":[%b}]}' % (head, outputs))
+
+    def describe(self, schema: Schema) -> dict[str, Any]:
+        """The route in OpenAPI."""
+        return descriptions.tensors(schema, input_specs(schema))
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": …}``."""

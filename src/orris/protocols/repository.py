@@ -47,13 +47,14 @@ class Repository:
 
     def actions(self) -> list[ActionRoute]:
         """All POST routes."""
-        model = "/v2/repository/models/{model}"
+        own, v2 = "/api/v1/model", "/v2/repository"
+        reload, roll_back = self._named(self._reload), self._named(self._roll_back)
         return [
-            ActionRoute(re.compile(r"/api/v1/model/reload"), "/api/v1/model/reload", self._named(self._reload)),
-            ActionRoute(re.compile(r"/api/v1/model/rollback"), "/api/v1/model/rollback", self._named(self._roll_back)),
-            ActionRoute(re.compile(r"/v2/repository/index"), "/v2/repository/index", self._index),
-            ActionRoute(re.compile(r"/v2/repository/models/([^/]+)/load"), f"{model}/load", self._load),
-            ActionRoute(re.compile(r"/v2/repository/models/([^/]+)/unload"), f"{model}/unload", self._unload),
+            ActionRoute(re.compile(rf"{own}/reload"), f"{own}/reload", reload, "Follow a model's reference anew, or swap to a version"),
+            ActionRoute(re.compile(rf"{own}/rollback"), f"{own}/rollback", roll_back, "Swap back to the version before"),
+            ActionRoute(re.compile(rf"{v2}/index"), f"{v2}/index", self._index, "What is loaded (V2 model repository)", admin=False),
+            ActionRoute(re.compile(rf"{v2}/models/([^/]+)/load"), f"{v2}/models/{{model}}/load", self._load, "Load a model, or renew it"),
+            ActionRoute(re.compile(rf"{v2}/models/([^/]+)/unload"), f"{v2}/models/{{model}}/unload", self._unload, "Unload a model"),
         ]
 
     def index(self, *, only_ready: bool = False) -> list[dict[str, str]]:

@@ -64,11 +64,15 @@ class ActionRoute:
         path: Matches the whole path.
         route: Its template.
         action: Answers it; may raise ``OrrisError``.
+        summary: What it does, for the OpenAPI document.
+        admin: Whether it is the administrator's.
     """
 
     path: re.Pattern[str]
     route: str
     action: Action
+    summary: str = ""
+    admin: bool = True
 
 
 class Switchboard:

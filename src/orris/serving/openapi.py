@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from orris.schema.documents import row_schema
-from orris.serving.door import Door
+from orris.serving.access.gate import Access
 from orris.serving.engine import Engine
+from orris.serving.mount import ActionRoute, Switchboard
 
 JsonObject = dict[str, Any]
 
+_SCHEMES: JsonObject = {
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, a JSON Web Token, or the administrator's token."},
+}
+_REFUSALS = {
+    "401": "No valid credential.",
+    "403": "The credential is not an administrator's, or there is none.",
+    "429": "The caller's rate is used up; Retry-After says when to try again.",
+}
 _NO_WORD = re.compile(r"[^0-9A-Za-z]+")
 
 
-def document(app: FastAPI, engine: Engine, doors: Mapping[bytes, Door]) -> JsonObject:
-    """The document for the loaded model. A dialect may have a method ``describe(schema)``, which gives its operation."""
+def document(app: FastAPI, engine: Engine, routes: Switchboard, access: Access) -> JsonObject:
+    """The document for the loaded model. A dialect may have a method ``describe(schema)``, which gives its operation.
+
+    Credentials and their refusals are in it where a credential is configured.
+
+    Args:
+        app: The pages.
+        engine: The default model's live version.
+        routes: What is answered without FastAPI.
+        access: The access rules; without an administrator, the routes that change what is served are off, and left out.
+    """
     manifest = engine.manifest
     described = get_openapi(
         title=f"Orris · {manifest.name}",
@@ -27,15 +45,54 @@ def document(app: FastAPI, engine: Engine, doors: Mapping[bytes, Door]) -> JsonO
         description=f"Predicts `{manifest.schema.target}` with {manifest.name} {manifest.version}. {manifest.verdict.sentence()}",
         routes=app.routes,
     )
-    components = described.setdefault("components", {}).setdefault("schemas", {})
-    components |= {"Row": row_schema(manifest.schema), "Answer": _answer(engine), "Problem": _problem()}
-    components |= {"AnswerList": _list_of({"$ref": "#/components/schemas/Answer"}), "PredictionList": _prediction_list(engine)}
-    for raw, door in doors.items():
+    components = described.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas |= {"Row": row_schema(manifest.schema), "Answer": _answer(engine), "Problem": _problem()}
+    schemas |= {"AnswerList": _list_of({"$ref": "#/components/schemas/Answer"}), "PredictionList": _prediction_list(engine)}
+    if access.guards or access.administered:
+        components["securitySchemes"] = _SCHEMES
+    for path, operations in described["paths"].items():
+        if access.guards_path(path):
+            described["paths"][path] = {method: _guarded(operation, ("401",)) for method, operation in operations.items()}
+    for raw, door in routes.doors.items():
         path = raw.decode()
         describe = getattr(door.dialect, "describe", None) if _is_of(path, door.route, manifest.name) else None
-        operation = describe(manifest.schema) if describe is not None else _unknown()
-        described["paths"][path] = {"post": {"operationId": f"post{_NO_WORD.sub('_', path)}", **operation}}
+        operation = {"operationId": _id_of(path), **(describe(manifest.schema) if describe is not None else _unknown())}
+        described["paths"][path] = {"post": _guarded(operation, ("401", "429")) if access.guards else operation}
+    for action in routes.actions:
+        refusals = ("401", "403") if action.admin else ("401",)
+        if access.administered or not action.admin:
+            operation = _action(action)
+            described["paths"][action.route] = {"post": _guarded(operation, refusals) if access.guards or action.admin else operation}
     return described
+
+
+def _id_of(path: str) -> str:
+    return f"post{_NO_WORD.sub('_', path)}"
+
+
+def _guarded(operation: JsonObject, refusals: tuple[str, ...]) -> JsonObject:
+    """An operation that needs a credential, with the refusals that come of it, in the shape of the operation's other refusals."""
+    content = operation["responses"].get("400", {}).get("content")
+    told = {status: {"description": _REFUSALS[status], **({"content": content} if content else {})} for status in refusals}
+    security: list[JsonObject] = [{name: []} for name in _SCHEMES]
+    return {**operation, "security": security, "responses": {**operation["responses"], **told}}
+
+
+def _action(action: ActionRoute) -> JsonObject:
+    """A route that changes or lists what is served; its body may be empty."""
+    named = [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}] if "{model}" in action.route else []
+    failures = {"404": "No such model or version.", "409": "The new version is not sound; the old one stays."} if action.admin else {}
+    return {
+        "operationId": _id_of(action.route),
+        "summary": action.summary,
+        "tags": ["administration"] if action.admin else ["Open Inference Protocol V2"],
+        "parameters": named,
+        "requestBody": {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}},
+        "responses": {
+            status: {"description": text} for status, text in {"200": "Done.", "400": "The body is not understood.", **failures}.items()
+        },
+    }
 
 
 def _is_of(path: str, template: str, name: str) -> bool:

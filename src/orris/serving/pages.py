@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
 from orris.schema.documents import describe_column
+from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog, Live
 from orris.serving.exchange import ProblemDocument, Reply
 from orris.serving.mount import Switchboard
@@ -45,13 +46,14 @@ SwaggerUIBundle({url: location.pathname.replace(/docs\\/?$/, "") + "openapi.json
 _DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
-def build_pages(catalog: Catalog, routes: Switchboard, *, problem: ProblemDocument) -> FastAPI:
+def build_pages(catalog: Catalog, routes: Switchboard, *, problem: ProblemDocument, access: Access) -> FastAPI:
     """The FastAPI application.
 
     Args:
         catalog: What is loaded.
         routes: What is answered without FastAPI; described in the OpenAPI document as well.
         problem: Writes problem documents.
+        access: The access rules; described in the OpenAPI document.
     """
     app = FastAPI(title="Orris", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="docs-assets")
@@ -60,7 +62,7 @@ def build_pages(catalog: Catalog, routes: Switchboard, *, problem: ProblemDocume
         if path != "/":
             app.add_api_route(path, _probed(probe), methods=["GET"], description=probe.__doc__, name=path.strip("/").replace("/", "_"))
     _add_model(app, catalog, routes)
-    _add_documentation(app, catalog, routes)
+    _add_documentation(app, catalog, routes, access)
     return app
 
 
@@ -108,7 +110,7 @@ def _add_model(app: FastAPI, catalog: Catalog, routes: Switchboard) -> None:
         """The routes."""
         manifest = catalog.default.current().engine.manifest
         readable = ["/", *(route.path for route in app.routes if isinstance(route, Route))]
-        everything = {"POST": predict_paths(routes), "GET": readable}
+        everything = {"POST": [*predict_paths(routes), *(action.route for action in routes.actions)], "GET": readable}
         return {"service": "orris", "model": manifest.name, "model_version": manifest.version, "endpoints": everything}
 
 
@@ -131,7 +133,7 @@ def describe(live: Live) -> dict[str, Any]:
     }
 
 
-def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard) -> None:
+def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard, access: Access) -> None:
     @app.get("/", include_in_schema=False)
     async def welcome(request: Request) -> Response:
         """Browsers are sent to the documentation."""
@@ -140,7 +142,7 @@ def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard) -> N
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
         """The OpenAPI document."""
-        described = document(app, catalog.default.current().engine, routes.doors)
+        described = document(app, catalog.default.current().engine, routes, access)
         root = request.scope.get("root_path", "")
         return JSONResponse({**described, "servers": [{"url": root}]} if root else described)
 

@@ -113,6 +113,11 @@ class Access:
         """Whether predictions need a credential."""
         return self._keys is not None or self._tokens is not None
 
+    @property
+    def administered(self) -> bool:
+        """Whether there is an administrator: a token, or a key that is one's."""
+        return self._admin is not None or (self._keys is not None and self._keys.ring.has_admin)
+
     def admit(self, headers: Headers) -> None:
         """Let a request pass that needs a credential.
 
@@ -131,9 +136,14 @@ class Access:
 
     def admit_path(self, path: str, headers: Headers) -> None:
         """Let a request of the pages and probes pass; raises as ``admit`` does. What is not known to be open is guarded."""
-        guarded = self._guard_metrics if path in _METRICS else self.guards and not (path in self._open_paths or is_open(path))
-        if guarded:
+        if self.guards_path(path):
             self._identify(headers, monotonic())
+
+    def guards_path(self, path: str) -> bool:
+        """Whether a page or probe needs a credential."""
+        if path in _METRICS:
+            return self._guard_metrics
+        return self.guards and not (path in self._open_paths or is_open(path))
 
     def require_admin(self, headers: Headers) -> None:
         """Let an operation of the administrator pass.
@@ -144,7 +154,7 @@ class Access:
         """
         now = monotonic()
         self._refresh(now)
-        if not (self._admin is not None or (self._keys is not None and self._keys.ring.has_admin)):
+        if not self.administered:
             raise ForbiddenError(
                 "this operation is off; it needs ORRIS_ADMIN_TOKEN_SHA256, --admin-token-file, or an API key with admin = true"
             )
