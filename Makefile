@@ -79,6 +79,10 @@ bench: $(VENV)/.dev ## Measure start-up times and requests a second beside the f
 bench-grpc: $(VENV)/.dev ## Measure gRPC calls a second beside the floor (needs h2load and wrk)
 	@$(BIN)/python benchmarks/rpc.py
 
+.PHONY: bench-peers
+bench-peers: $(VENV)/.dev ## Measure Orris beside other model servers, about 15 minutes (needs wrk and h2load)
+	@$(BIN)/python benchmarks/peers.py $(ARGS)
+
 .PHONY: lock
 lock: $(VENV)/.dev ## Resolve the locked requirements anew
 	@for lock in dev runtime serve; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
@@ -86,4 +90,4 @@ lock: $(VENV)/.dev ## Resolve the locked requirements anew
 .PHONY: clean
 clean: ## Remove what was built (not the published models in STORE)
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@find . -path ./.bench -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -51,7 +51,7 @@ def draw(measured: dict[str, Any], file: Path) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlim(left=10 ** math.floor(math.log10(min(rate for _, rate, _ in drawn) / 1.5)), right=max(rate for _, rate, _ in drawn) * 2.6)
+    axes.set_xlim(left=10 ** math.floor(math.log10(min(rate for _, rate, _ in drawn) / 1.5)), right=max(rate for _, rate, _ in drawn) * 4)
     for place, (_, rate, colour) in zip(places, drawn, strict=True):
         axes.annotate(
             f"{rate:,.0f}",

@@ -142,13 +142,14 @@ def test_the_readme_names_every_command() -> None:
 def routes(page: Path) -> set[tuple[str, str]]:
     """Method and path of every route that the page's tables name."""
     rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
-    return {found for row in rows for found in re.findall(r"`(GET|POST) (/\S*)`", row)}
+    return {found for row in rows for found in re.findall(r"`(GET|POST) (/\S*)`", row) if "…" not in found[1]}
 
 
 def served(ask: httpx.Client) -> set[tuple[str, str]]:
     """Method and path template of every route that a real server lists."""
     endpoints = ask.get("/api/v1/").json()["endpoints"]
     named = {(method, path.replace("/models/iris", "/models/{name}")) for method, paths in endpoints.items() for path in paths}
+    named = {(method, path.replace("{model}", "{name}")) for method, path in named}
     return {(method, path.replace("/versions/1.0.0", "/versions/{version}")) for method, path in named}
 
 
@@ -162,6 +163,45 @@ def test_every_route_that_is_served_is_named(ask: httpx.Client) -> None:
     """In docs/http.md or docs/protocols.md, but for the parts of a page."""
     named = routes(ROOT / "docs" / "http.md") | routes(ROOT / "docs" / "protocols.md")
     assert sorted(served(ask) - {("GET", "/docs/start.js")} - named) == []
+
+
+def sections(page: Path) -> dict[str, str]:
+    """The text below each heading of the second level."""
+    found = re.split(r"^## (.+)$", page.read_text("utf-8"), flags=re.MULTILINE)
+    return dict(zip(found[1::2], found[2::2], strict=True))
+
+
+def existing_tests() -> dict[str, set[str]]:
+    """The names of all tests, by the file's path in the repository."""
+    files = (ROOT / "tests").rglob("test_*.py")
+    return {name_of(file): set(re.findall(r"^(?:async )?def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)) for file in files}
+
+
+def test_every_protocol_says_which_test_holds_what() -> None:
+    """Each section has a table, and each of its rows names a test or several."""
+    for protocol, text in sections(ROOT / "docs" / "protocols.md").items():
+        table = text.partition(" | held by |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
+        assert table, protocol
+        assert [row for row in table if "`test_" not in row] == [], protocol
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    """In one of the files that the page names."""
+    text = page.read_text("utf-8")
+    known = existing_tests()
+    files = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
+    assert sorted(files - known.keys()) == []
+    existing = {test for file in files for test in known[file]}
+    assert sorted(set(re.findall(r"`(test_\w+)`", text)) - existing) == []
+
+
+def test_every_flag_of_the_settings_is_one_of_serve() -> None:
+    """docs/settings.md names flags that exist, and all that stand for a setting."""
+    command: Any = typer.main.get_command(app)
+    known = {option for parameter in command.commands["serve"].params for option in parameter.opts if option.startswith("--")}
+    named = re.findall(r"^\| `ORRIS_\w+` \| `(--[\w-]+)` \|", (ROOT / "docs" / "settings.md").read_text("utf-8"), re.MULTILINE)
+    assert set(named) == known
 
 
 def test_every_metric_that_is_named_is_exposed_and_the_other_way_round(ask: httpx.Client) -> None:

@@ -265,6 +265,15 @@ def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) 
     assert refused.headers["content-type"] in operation["responses"]["400"]["content"]
 
 
+def test_openapi_has_an_example_for_every_kind_of_column(mixed_server: Server) -> None:
+    """V2's holds a tensor per column, with text, booleans and integers, and is answered."""
+    with client(mixed_server) as asking:
+        operation = asking.get("/openapi.json").json()["paths"]["/v2/models/churn/infer"]["post"]
+        example = operation["requestBody"]["content"]["application/json"]["example"]
+        assert {tensor["datatype"] for tensor in example["inputs"]} == {"FP64", "INT64", "BOOL", "BYTES"}
+        assert asking.post("/v2/models/churn/infer", json=example).status_code == 200
+
+
 # what is read, at both speeds
 
 CELLS = st.one_of(

@@ -36,6 +36,7 @@ from orris.version import __version__
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sklearn.pipeline import Pipeline
 
 FloatArray = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
@@ -92,18 +93,7 @@ def train(
     parameters = msgspec.to_builtins(params)
     parameters["model"] = params.model or ("" if params.pipeline else pipelines.PRESETS[task][0])
     if params.tune:
-        progress(f"tuning over {params.tune} candidates")
-        tuned = tuning.tune(
-            pipeline,
-            params.model,
-            X,
-            targets,
-            n=params.tune,
-            seed=params.seed,
-            folds=params.folds,
-            progress=lambda done, total: progress(f"tuning {done}/{total}"),
-        )
-        pipeline, parameters["tuned"] = tuned[0], {key: repr(value) for key, value in tuned[1].items()}
+        pipeline, parameters["tuned"] = _tuned(pipeline, params, X, targets, progress)
     progress("evaluating")
     evaluation = evaluate(
         pipeline,
@@ -122,6 +112,24 @@ def train(
         pipeline, schema, encode(schema, X), targets, evaluation, gates, Path(params.table).name if frame is None else "", parameters
     )
     return _bundle(job, folder, name=params.name, version=version, require_compiled=params.require_compiled, progress=progress)
+
+
+def _tuned(
+    pipeline: Pipeline, params: TrainParams, X: pd.DataFrame | npt.NDArray[Any], targets: npt.NDArray[Any], progress: Progress
+) -> tuple[Pipeline, dict[str, str]]:
+    """The best candidate, and its parameters as text."""
+    progress(f"tuning over {params.tune} candidates")
+    best, parameters, _ = tuning.tune(
+        pipeline,
+        params.model,
+        X,
+        targets,
+        n=params.tune,
+        seed=params.seed,
+        folds=params.folds,
+        progress=lambda done, total: progress(f"tuning {done}/{total}"),
+    )
+    return best, {key: repr(value) for key, value in parameters.items()}
 
 
 def package(
