@@ -96,8 +96,10 @@ def test_a_version_is_asked_for_by_number_and_rolled_back_in_one_call(running: S
     """The version before is still in memory."""
     with client(running) as ask:
         assert ask.post("/api/v1/model/reload", headers=ADMIN, json={"version": "2.0.0"}).json()["model_version"] == "2.0.0"
-        assert ask.post("/api/v1/model/rollback", headers=ADMIN).json()["model_version"] == "1.0.0"
+        rolled_back = ask.post("/api/v1/model/rollback", headers=ADMIN).json()
+        assert (rolled_back["status"], rolled_back["model_version"]) == ("rolled back", "1.0.0")
         assert version_of(ask) == "1.0.0"
+        assert 'orris_swaps_total{model="iris",outcome="rolled_back"} 1.0' in ask.get("/metrics").text
         again = ask.post("/api/v1/model/rollback", headers=ADMIN)
         assert again.status_code == 404
         assert "no version before" in again.json()["detail"]
@@ -141,7 +143,11 @@ def test_v2_loads_unloads_and_lists(running: Server) -> None:
         assert listed == [{"name": "iris", "version": "1.0.0", "state": "READY", "reason": ""}]
         assert ask.post("/v2/repository/models/flowers/load", headers=ADMIN).status_code == 200
         assert version_of(ask, "/api/v1/models/flowers/predict") == "1.0.0"
+        assert 'orris_model_info{digest=' in ask.get("/metrics").text
         assert ask.post("/v2/repository/models/flowers/unload", headers=ADMIN).status_code == 200
+        loaded = [line for line in ask.get("/metrics").text.splitlines() if line.startswith("orris_model_info{")]
+        assert len(loaded) == 1
+        assert 'model="iris"' in loaded[0]
         assert ask.post("/api/v1/models/flowers/predict", json=ROW).status_code in {404, 503}
         states = {entry["name"]: entry["state"] for entry in ask.post("/v2/repository/index").json()}
         assert states == {"iris": "READY", "flowers": "UNAVAILABLE"}

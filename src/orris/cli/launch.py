@@ -104,8 +104,12 @@ def _serve(
 
     def ready() -> None:
         if board.announces():
+            default = engines[0][0].manifest.name
             for engine, _ in engines:
-                _announce(engine, address, settings, board.n_workers, grpc_port)
+                path = "/api/v1/predict" if engine is engines[0][0] else f"/api/v1/models/{engine.manifest.name}/predict"
+                if engine is not engines[0][0] and engine.manifest.name == default:
+                    path = f"/api/v1/models/{default}/versions/{engine.manifest.version}/predict"
+                _announce(engine, address, path, settings, board.n_workers, grpc_port)
 
     def stop() -> None:
         served.catalog.draining = True
@@ -125,7 +129,7 @@ def _address(settings: Settings, listener: socket.socket) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
 
 
-def _announce(engine: Engine, url: str, settings: Settings, n_workers: int, grpc_port: int | None) -> None:
+def _announce(engine: Engine, url: str, path: str, settings: Settings, n_workers: int, grpc_port: int | None) -> None:
     from orris.schema.documents import example_row  # noqa: PLC0415
 
     manifest = engine.manifest
@@ -136,7 +140,7 @@ def _announce(engine: Engine, url: str, settings: Settings, n_workers: int, grpc
     tell(f"Ready after {_process_seconds():.2f} s; {len(manifest.golden.rows)} golden rows reproduced. Try it:")
     row = json.dumps(example_row(engine.schema), ensure_ascii=False).replace("'", "'\\''")
     where = f"--unix-socket {settings.uds} {url.partition('+')[0]}://localhost" if settings.uds else url
-    tell(f"\n  curl -X POST {where}/api/v1/predict -H 'Content-Type: application/json' -d '{row}'\n")
+    tell(f"\n  curl -X POST {where}{path} -H 'Content-Type: application/json' -d '{row}'\n")
 
 
 def _process_seconds() -> float:

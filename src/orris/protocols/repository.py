@@ -48,7 +48,7 @@ class Repository:
     def actions(self) -> list[ActionRoute]:
         """All POST routes."""
         own, v2 = "/api/v1/model", "/v2/repository"
-        reload, roll_back = self._named(self._reload), self._named(self._roll_back)
+        reload, roll_back = self._named(self._reload, "reloaded"), self._named(self._roll_back, "rolled back")
         return [
             ActionRoute(re.compile(rf"{own}/reload"), f"{own}/reload", reload, "Follow a model's reference anew, or swap to a version"),
             ActionRoute(re.compile(rf"{own}/rollback"), f"{own}/rollback", roll_back, "Swap back to the version before"),
@@ -63,14 +63,14 @@ class Repository:
             entry for slot in self._catalog for entry in _entries(slot, self._control.errors) if entry["state"] == "READY" or not only_ready
         ]
 
-    def _named(self, change: Callable[[_Wish], Any]) -> Any:
+    def _named(self, change: Callable[[_Wish], Any], done: str) -> Any:
         async def action(_match: re.Match[str], body: bytes, headers: Headers, request_id: str) -> Reply:
             try:
                 self._require_admin(headers)
                 changed: Changed = await change(_decode(body, _Wish))
             except OrrisError as error:
                 return _refusal(error, request_id)
-            told: dict[str, Any] = {"status": "reloaded" if changed.changed else "unchanged", "model": changed.model}
+            told: dict[str, Any] = {"status": done if changed.changed else "unchanged", "model": changed.model}
             told |= {"model_version": changed.version, "previous_version": changed.previous, "workers": changed.workers}
             told["request_id"] = request_id
             return Reply(200, msgspec.json.encode(told))

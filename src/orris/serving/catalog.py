@@ -95,6 +95,7 @@ class Slot:
     def unload(self) -> Live | None:
         """Let nothing answer; returns what did."""
         before, self.live = self.live, None
+        self.split = None
         self.pinned.clear()
         self.history.clear()
         return before

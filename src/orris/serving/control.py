@@ -112,7 +112,8 @@ class Control:
         slot = self._catalog.slot(name)
         async with self._lock:
             before = slot.unload()
-            self._routes.connect(slot, default=slot is self._catalog.default)
+            self._renew(slot)
+            self._metrics.swaps[slot.name, "unloaded"] += 1
             return await self._tell(slot, before)
 
     async def roll_back(self, name: str = "") -> Changed:
@@ -120,8 +121,10 @@ class Control:
         slot = self._catalog.slot(name) if name else self._catalog.default
         async with self._lock:
             before = slot.live
-            slot.roll_back()
-            self._routes.connect(slot, default=slot is self._catalog.default)
+            live = slot.roll_back()
+            self._renew(slot)
+            self._metrics.swaps[slot.name, "rolled_back"] += 1
+            logger.warning("%s: rolled back to %s (before: %s)", slot.name, live.version, before.version if before else "none")
             return await self._tell(slot, before)
 
     def on_beat(self) -> None:
@@ -169,7 +172,7 @@ class Control:
                 logger.error("%s does not follow to %s: %s", name, version, error)
                 self.errors[name] = str(error)
                 return False
-        self._routes.connect(slot, default=slot is self._catalog.default)
+        self._renew(slot)
         return True
 
     async def _change(self, slot: Slot, reference: str) -> Changed:
@@ -192,6 +195,10 @@ class Control:
     def _take_over(self, slot: Slot, live: Live) -> None:
         slot.swap(live)
         self._catalog.put(slot)
+        self._renew(slot)
+
+    def _renew(self, slot: Slot) -> None:
+        """Let routes and metrics follow what is loaded now."""
         for name, version in list(self._metrics.models):
             if name == slot.name and version not in slot.kept():
                 self._metrics.forget(name, version)

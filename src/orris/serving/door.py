@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from time import perf_counter, time
 
-from orris.errors import OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
+from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
 from orris.serving.catalog import Live
 from orris.serving.exchange import Asked, Dialect, Exchange, Headers, Reply
@@ -108,8 +108,8 @@ class Door:
         reply = self.dialect.refuse(known, exchange.request_id)
         if reply.status < 500:
             self.desk.metrics.rejected[str(reply.status)] += 1
-        elif isinstance(error, OverloadedError):
-            self.desk.metrics.rejected["overloaded"] += 1
+        elif isinstance(error, OverloadedError | NotReadyError):
+            self.desk.metrics.rejected["overloaded" if isinstance(error, OverloadedError) else "not_ready"] += 1
         else:
             logger.error("request %s failed: %s", exchange.request_id, error)
         self._finish(exchange, reply, live, error=error.reason if isinstance(error, UnauthorizedError) else str(error))
