@@ -203,15 +203,17 @@ def main() -> None:
     asked = read_arguments()
     harness.require_tools()
     start, busy = time.perf_counter(), [os.getloadavg()[0]]
-    with tempfile.TemporaryDirectory() as name:
-        run = Run(asked, Path(name))
-        run.install()
-        if asked.install:
-            sys.exit(1 if run.problems else 0)
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as name, Home(asked.home).alone():
+            run = Run(asked, Path(name))
+            run.install()
+            if asked.install:
+                sys.exit(1 if run.problems else 0)
             run.measure()
-        except PeerError as error:
-            sys.exit(f"Orris: {error}")
+    except PeerError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("\nInterrupted: every server has been ended, and nothing was written")
     measured = report.document({**about(asked, busy), "minutes": round((time.perf_counter() - start) / 60, 1)}, run.results)
     asked.out.mkdir(parents=True, exist_ok=True)
     report.write(asked.out, measured)

@@ -17,6 +17,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -24,6 +26,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
@@ -137,6 +140,21 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """No second run meanwhile: the two would measure each other.
+
+        Raises:
+            PeerError: There is one already.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PeerError(f"another run is using {self.folder}; wait for its end") from None
+            yield
 
     def install(self, peer: Peer) -> None:
         """Make the peer's environment and package its model, unless both are there and its folder has not changed since.

@@ -6,26 +6,11 @@ import os
 
 LONG = os.environ.pop("ORRIS_TEST_FAULTS", "") == "long"
 
-N_BODIES = 100_000 if LONG else 2_000
+N_BODIES = 100_000 if LONG else 1_000
 """Generated bodies."""
 
-N_CASES = 500 if LONG else 5
-"""Requests that schemathesis makes for each operation."""
-
-N_REQUESTS = 2_000_000 if LONG else 30_000
+N_REQUESTS = 2_000_000 if LONG else 20_000
 """Requests over which memory has to stay flat."""
 
-N_SWAPS = 200 if LONG else 20
+N_SWAPS = 200 if LONG else 12
 """Changes of the version under load."""
-
-N_MEMORY_SWAPS = 300 if LONG else 50
-"""Changes of the version over which memory has to stay flat."""
-
-N_KILLS = 20 if LONG else 2
-"""Workers that are killed, one after the other."""
-
-N_STOPS = 20 if LONG else 1
-"""Servers that are stopped under each kind of load."""
-
-N_IDLE = 2_000
-"""Connections on which nothing is sent."""

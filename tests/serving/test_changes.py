@@ -143,7 +143,7 @@ def test_v2_loads_unloads_and_lists(running: Server) -> None:
         assert listed == [{"name": "iris", "version": "1.0.0", "state": "READY", "reason": ""}]
         assert ask.post("/v2/repository/models/flowers/load", headers=ADMIN).status_code == 200
         assert version_of(ask, "/api/v1/models/flowers/predict") == "1.0.0"
-        assert 'orris_model_info{digest=' in ask.get("/metrics").text
+        assert "orris_model_info{digest=" in ask.get("/metrics").text
         assert ask.post("/v2/repository/models/flowers/unload", headers=ADMIN).status_code == 200
         loaded = [line for line in ask.get("/metrics").text.splitlines() if line.startswith("orris_model_info{")]
         assert len(loaded) == 1
