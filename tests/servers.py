@@ -36,6 +36,11 @@ class Server:
     grpc_port: int = 0
 
     @property
+    def resident_bytes(self) -> int:
+        """Resident memory of the process."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
     def port(self) -> int:
         """The port of ``url``."""
         return int(self.url.rpartition(":")[2])

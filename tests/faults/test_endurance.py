@@ -16,11 +16,6 @@ BAD = b'{"sepal_length":-5.1,"sepal_width":3.5,"petal_length":1.4,"colour":"red"
 GOOD = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":0.2}'
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
-
-
 async def ask(port: int, n_requests: int) -> int:
     """Good, unusual and refused requests on a few connections; how many were answered."""
     sent = b"".join(
@@ -47,9 +42,9 @@ def test_memory_stays_flat(iris: Bundle, tmp_path: Path) -> None:
     """After a warm-up, many requests of all kinds add no more than a few megabytes."""
     with serving(str(iris.folder), "--no-access-log", folder=tmp_path) as server:
         asyncio.run(ask(server.port, 8_000))
-        before = resident_bytes(server.process.pid)
+        before = server.resident_bytes
         answered = asyncio.run(ask(server.port, N_REQUESTS))
-        grown = resident_bytes(server.process.pid) - before
+        grown = server.resident_bytes - before
     assert answered == N_REQUESTS // 32 * 32
     assert grown < 8 * 1024**2
 

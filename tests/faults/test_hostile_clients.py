@@ -206,3 +206,40 @@ def test_idle_connections_are_closed_after_a_while(strict: Server) -> None:
         start = time.monotonic()
         assert b"200" in everything(connection)
         assert time.monotonic() - start < 20
+
+
+def test_a_long_body_is_refused_by_the_length_that_it_announces(strict: Server) -> None:
+    """Nothing of the body has been sent, so a client that asks first need not send it."""
+    for target in (b"/predict", b"/predict?x=1"):
+        with connect(strict) as connection:
+            head = HEAD.replace(b"/predict", target) + b"expect: 100-continue\r\nconnection: close\r\ncontent-length: 1000001\r\n\r\n"
+            connection.sendall(head)
+            connection.settimeout(0.9)  # less than a request is given to arrive
+            assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
+
+
+def test_a_client_that_sends_too_much_gets_to_read_why(strict: Server) -> None:
+    """The rest is thrown away rather than answered with a reset."""
+    with client(strict) as ask:
+        answer = ask.post("/predict", content=b"[" + b" " * 20_000_000 + b"]", headers={"content-type": "application/json"})
+    assert answer.status_code == 413
+    assert "1000000 bytes" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("target", [b"/predict", b"/predict?x=1"], ids=["straight", "through ASGI"])
+@pytest.mark.parametrize("pipelined", [False, True], ids=["one at a time", "pipelined"])
+def test_a_client_that_never_reads_its_answers_is_cut_off(strict: Server, target: bytes, pipelined: bool) -> None:
+    """Its answers do not pile up: reading from it stops, and after a while the connection ends."""
+    before = strict.resident_bytes
+    one = request().replace(b"/predict", target, 1)
+    with connect(strict) as deaf:
+        deaf.settimeout(5)
+        sent, ended = 0, False
+        while not ended and sent < 1024**3:
+            try:
+                sent += deaf.send(one * 100 if pipelined else one)
+            except (ConnectionResetError, BrokenPipeError):
+                ended = True
+    assert ended
+    assert sent < 64 * 1024**2
+    assert strict.resident_bytes - before < 64 * 1024**2

@@ -101,7 +101,7 @@ class NamedRows:
         version = engine.manifest.version
         told = [{"row": w.row, "column": w.column, "problem": w.problem} for w in warnings] or None
         if asked.single:
-            answer = self._answers(engine, answers)[0]
+            answer = self._answer(engine, answers)
             answer.request_id, answer.model_version, answer.warnings = request_id, version, told
             return Reply(200, _encode(answer))
         if asked.context is INSTANCES:
@@ -116,6 +116,20 @@ class NamedRows:
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """A problem document."""
         return problem(error, request_id)
+
+    def _answer(self, engine: Engine, answers: Answers) -> Answer:
+        """The first row's answer."""
+        labels, probabilities, _ = answers
+        if labels is None:
+            return self._answers(engine, answers)[0]
+        i = labels.item(0)
+        text = engine.text_labels[i]
+        return Answer(
+            engine.class_numbers[i],
+            text,
+            text if self.with_class else None,
+            None if probabilities is None else probabilities[0].tolist(),
+        )
 
     def _answers(self, engine: Engine, answers: Answers) -> list[Answer]:
         if answers.values is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from time import perf_counter, time
+from datetime import UTC, datetime
+from time import perf_counter
 from typing import Any
 
 from orris.serving.cors import Cors
@@ -14,7 +15,7 @@ from orris.serving.hardening import harden
 from orris.serving.lane import Scope, pass_through, read_body
 from orris.serving.mount import Switchboard
 from orris.serving.probes import Probe
-from orris.telemetry.logs import Line, RequestLog
+from orris.telemetry.logs import Line, RequestLog, milliseconds
 from orris.telemetry.metrics import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -110,7 +111,7 @@ class App:
         seconds = perf_counter() - start
         self._metrics.finished(method, route, status, seconds)
         level = "info" if status < 400 else "warning" if status < 500 else "error"
-        self._log.add(Line(time(), level, request_id, method, route, status, round(seconds * 1e3, 3)))
+        self._log.add(Line(datetime.now(UTC), level, request_id, method, route, status, milliseconds(seconds)))
 
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
         """Answer a request that is not for the fast lane; returns its route template."""

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import NamedTuple
 
 import numpy as np
 
@@ -32,12 +31,8 @@ ON_LOOP_SECONDS = 0.002
 Done = Callable[[Answers | Exception, bool], None]
 """Told a request's answers (or what failed), and whether none of the rows of its batch is unusual."""
 
-
-class Waiting(NamedTuple):
-    """A request in the queue."""
-
-    asked: Asked
-    done: Done
+Waiting = tuple[Asked, Done]
+"""A request in the queue."""
 
 
 class Batcher:
@@ -58,7 +53,7 @@ class Batcher:
 
     def add(self, asked: Asked, done: Done) -> None:
         """Queue a request; ``done`` is called before the loop's next tick ends, or when the model is through with it."""
-        self._queue.append(Waiting(asked, done))
+        self._queue.append((asked, done))
         if not self._scheduled and not self._busy:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -69,7 +64,7 @@ class Batcher:
         batch = self._take()
         if not batch:
             return
-        rows = batch[0].asked.rows if len(batch) == 1 else np.concatenate([waiting.asked.rows for waiting in batch])
+        rows = batch[0][0].rows if len(batch) == 1 else np.concatenate([asked.rows for asked, _ in batch])
         if len(rows) * self._seconds_per_row > ON_LOOP_SECONDS:
             self._busy = True
             loop = asyncio.get_running_loop()
@@ -85,7 +80,7 @@ class Batcher:
         queue, n_rows = self._queue, 0
         batch: list[Waiting] = []
         while queue and len(batch) < MAX_REQUESTS:
-            size = len(queue[0].asked.rows)
+            size = len(queue[0][0].rows)
             if batch and n_rows + size > MAX_ROWS:
                 break
             batch.append(queue.popleft())
@@ -121,23 +116,23 @@ class Batcher:
             n_rows = len(answers.values) if labels is None and answers.values is not None else 0
             self._counts.called(seconds, n_rows if labels is None else labels.tolist())
         if len(batch) == 1:
-            batch[0].done(answers, usual)
+            batch[0][1](answers, usual)
             return
         if isinstance(answers, Exception):
             # One request's rows may be to blame: each is asked on its own, so that it fails alone.
             for waiting in batch:
-                self._deliver([waiting], self._run(waiting.asked.rows))
+                self._deliver([waiting], self._run(waiting[0].rows))
             return
         labels, probabilities, values = answers
         start = 0
-        for waiting in batch:
-            stop = start + len(waiting.asked.rows)
+        for asked, done in batch:
+            stop = start + len(asked.rows)
             part = Answers(
                 None if labels is None else labels[start:stop],
                 None if probabilities is None else probabilities[start:stop],
                 None if values is None else values[start:stop],
             )
-            waiting.done(part, usual)
+            done(part, usual)
             start = stop
 
     def close(self) -> None:

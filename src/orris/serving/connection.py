@@ -7,19 +7,26 @@ while an exchange is open it stands where uvicorn expects its own request cycle,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sized
 from time import perf_counter
 from typing import Any
 
+from httptools import HttpParserError, HttpParserUpgrade
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from orris.errors import BodyError, OrrisError
 from orris.serving.cors import Cors
 from orris.serving.door import Door
 from orris.serving.exchange import Exchange, Reply
-from orris.serving.lane import too_large
+from orris.serving.lane import announced, too_large
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+LINGER_SECONDS = 1.0
+LINGER_BYTES = 64 * 1024**2
+"""How long, and how much, of a refused request's rest is read and thrown away, so that the client gets to read its answer."""
 
 _ANSWER = (
     b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-process-time: %.6f\r\nx-content-type-options: nosniff\r\n%b\r\n%b"
@@ -59,6 +66,19 @@ class _Open(Exchange):
         self.connection.finish(self, reply)
 
 
+class _Flow(FlowControl):
+    """uvicorn's flow control, which reads on for every request of a pipeline; this one waits until the pipeline is empty, and written."""
+
+    def __init__(self, transport: asyncio.Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, unless requests or answers have piled up."""
+        if not self.write_paused and not self._pipeline:
+            super().resume_reading()
+
+
 class Connection(HttpToolsProtocol):
     """A connection.
 
@@ -74,7 +94,8 @@ class Connection(HttpToolsProtocol):
         self, doors: Mapping[bytes, Door], *, max_header_bytes: int, request_seconds: float, cors: Cors | None = None, **uvicorn: Any
     ) -> None:
         super().__init__(**uvicorn)
-        self.cycle: Any = None  # an exchange of ours or a request cycle of uvicorn's
+        self.cycle: Any = None  # the newest request: an exchange of ours or a request cycle of uvicorn's
+        self._running: RequestResponseCycle | None = None
         self._doors = doors
         self._max_header_bytes = max_header_bytes
         self._request_seconds = request_seconds
@@ -86,7 +107,10 @@ class Connection(HttpToolsProtocol):
         self._deadline: Any = None
         self._idle_timer: Any = None
         self._idle_since = 0.0
+        self._unread: Any = None
+        self._n_unread = 0
         self._refused = False
+        self._n_refused = 0
         self._begun = False
         self._whole = True
         self.stopping = False
@@ -97,7 +121,6 @@ class Connection(HttpToolsProtocol):
         """A request begins. What only ASGI needs is built when it is known to be for ASGI."""
         self.url = b""
         self.headers = []
-        self.expect_100_continue = False
         self._begun = True
         self._header_bytes = 0
         self._door = None
@@ -114,10 +137,7 @@ class Connection(HttpToolsProtocol):
         self._header_bytes += len(name) + len(value)
         if self._header_bytes > self._max_header_bytes:
             self._check_header_bytes()
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The headers are there: it is known which way the request goes."""
@@ -127,12 +147,14 @@ class Connection(HttpToolsProtocol):
         if door is None or self.parser.get_method() != b"POST" or not (self.cycle is None or self.cycle.response_complete):
             self._to_asgi()
             return
-        keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
+        parser, headers = self.parser, dict(self.headers)
         self._door = door
         self._parts = []
         self._size = 0
-        self.cycle = _Open(self, dict(self.headers), keep_alive)
-        if self.expect_100_continue:
+        self.cycle = _Open(self, headers, parser.should_keep_alive() and parser.get_http_version() != "1.0")
+        if announced(headers) > door.desk.max_body_bytes:
+            self._refuse_and_close(too_large(door.desk.max_body_bytes))
+        elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
             self.transport.write(CONTINUE)
 
     def on_body(self, body: bytes) -> None:
@@ -140,6 +162,10 @@ class Connection(HttpToolsProtocol):
         if self._door is None:
             if not self._refused:
                 super().on_body(body)
+                return
+            self._n_refused += len(body)
+            if self._n_refused > LINGER_BYTES:
+                self.transport.close()
             return
         self._size += len(body)
         if self._size > self._door.desk.max_body_bytes:
@@ -154,7 +180,9 @@ class Connection(HttpToolsProtocol):
         self._whole = True
         door, exchange = self._door, self.cycle
         if door is None:
-            if not self._refused:
+            if self._refused:
+                self.transport.close()
+            else:
                 super().on_message_complete()
             return
         self._door = None
@@ -164,18 +192,61 @@ class Connection(HttpToolsProtocol):
 
     # asyncio's callbacks
 
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
-        super().data_received(data)
+        if self.timeout_keep_alive_task is not None:
+            self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade:
+            self._unsupported_upgrade_warning()
+        except HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         if self.parser is not None and self._deadline is None and self._receiving():
             self._deadline = self.loop.call_later(self._request_seconds, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what is being computed for it is dropped when it is done."""
         self._clear_deadline()
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
+        for timer in (self._idle_timer, self._unread):
+            if timer is not None:
+                timer.cancel()
+        if self._running is not None:
+            # uvicorn tells the newest request only, and this one may have others behind it.
+            self._running.disconnected = True
+            self._running.message_event.set()
         super().connection_lost(exc)
+
+    # a client that does not read its answers
+
+    def pause_writing(self) -> None:
+        """More is to be written than the client reads: nothing further is read from it, and it is given a while."""
+        super().pause_writing()
+        self.flow.pause_reading()
+        self._n_unread = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(self._request_seconds, self._still_unread)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        self.flow.resume_reading()
+
+    def _still_unread(self) -> None:
+        """Cut the client off if it has read nothing since the last look."""
+        left = self.transport.get_write_buffer_size()
+        if left >= self._n_unread:
+            self.transport.abort()
+            return
+        self._n_unread = left
+        self._unread = self.loop.call_later(self._request_seconds, self._still_unread)
 
     # answers
 
@@ -189,7 +260,11 @@ class Connection(HttpToolsProtocol):
         self.transport.write(self._encoded(exchange, reply))
         self.server_state.total_requests += 1
         if not exchange.keep_alive:
-            self.transport.close()
+            if self._refused and self._begun:
+                # Its rest is still coming: closing now would reset the connection before the client has read why.
+                self.loop.call_later(LINGER_SECONDS, self.transport.close)
+            else:
+                self.transport.close()
         elif self.pipeline:
             self.on_response_complete()
         else:
@@ -277,7 +352,7 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def _refuse_and_close(self, error: OrrisError) -> None:
-        """Refuse the request that is coming in; its rest is not read."""
+        """Refuse the request that is coming in; its rest is thrown away."""
         door, exchange = self._door, self.cycle
         assert door is not None  # noqa: S101
         self._door = None
@@ -297,11 +372,15 @@ class Connection(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _to_asgi(self) -> None:
         """Build what ASGI needs, and go uvicorn's way."""
-        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        url, headers = self.url, self.headers
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expects
+        self.url, self.expect_100_continue = url, any(name == b"expect" and value.lower() == b"100-continue" for name, value in headers)
         self.headers.extend(headers)
         super().on_headers_complete()
         if self.stopping:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from time import perf_counter, time
+from datetime import UTC, datetime
+from time import perf_counter
 
 from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
 from orris.serving.catalog import Live
 from orris.serving.exchange import Asked, Dialect, Exchange, Headers, Reply
-from orris.telemetry.logs import Line, RequestLog
+from orris.telemetry.logs import Line, RequestLog, milliseconds
 from orris.telemetry.metrics import Metrics
 
 OFF_LOOP_BYTES = 64 * 1024
@@ -72,6 +73,7 @@ class Door:
         self.route = route
         self.desk = desk
         self._pick = pick
+        self._counts = desk.metrics.route("POST", route)
 
     def enter(self, exchange: Exchange) -> None:
         """Take an exchange; it is finished now, at the end of this tick, or when a thread is through with it."""
@@ -179,7 +181,7 @@ class Door:
         if reply.code:
             desk.metrics.called(self.route, reply.code, spent)
         else:
-            desk.metrics.finished("POST", self.route, reply.status, spent)
+            desk.metrics.answered(self._counts, reply.status, spent)
         n_rows, label = 0, ""
         if live is not None and asked is not None and answers is not None:
             n_rows = len(asked.rows)
@@ -194,10 +196,10 @@ class Door:
             traceparent = exchange.headers.get(b"traceparent")
             trace = trace_id(traceparent) if traceparent is not None else ""
             version = live.version if live is not None else ""
-            ms = round(spent * 1e3, 3)
+            ms = milliseconds(spent)
             method = "gRPC" if reply.code else "POST"
             who = (exchange.request_id, method, self.route, reply.status, ms, trace, version, n_rows, label, error, reply.code)
-            desk.log.add(Line(time(), level, *who))
+            desk.log.add(Line(datetime.now(UTC), level, *who))
 
 
 def _count_warnings(live: Live, asked: Asked) -> None:

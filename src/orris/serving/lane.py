@@ -38,6 +38,8 @@ async def pass_through(door: Door, scope: Scope, receive: Any, send: Any, *, cor
     headers = dict(scope["headers"])
     allowed = cors.headers(headers) if cors is not None else ()
     try:
+        if announced(headers) > door.desk.max_body_bytes:
+            raise too_large(door.desk.max_body_bytes)
         body = await read_body(receive, door.desk.max_body_bytes)
     except ClientGoneError:
         return
@@ -65,6 +67,11 @@ async def read_body(receive: Any, max_body_bytes: int) -> bytes:
             raise too_large(max_body_bytes)
         more = message.get("more_body", False)
     return b"".join(parts)
+
+
+def announced(headers: Headers) -> int:
+    """The length that a request says its body has; 0 if it says nothing. The parser has checked that it is a number."""
+    return int(headers.get(b"content-length", 0))
 
 
 def too_large(max_body_bytes: int) -> TooLargeError:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable
-from functools import lru_cache
+from datetime import datetime
 
 import msgspec
 
@@ -21,13 +20,13 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     """One request.
 
     Attributes:
-        time: Seconds since the epoch at its end; written as ISO 8601.
+        time: Its end, in UTC; written as ISO 8601.
         milliseconds: From the first byte read to the last byte handed over.
         label: For a single row: the predicted class.
         code: The gRPC status' name, of a call over gRPC; ``status`` is what HTTP would have said.
     """
 
-    time: float | str
+    time: datetime
     level: str
     request_id: str
     method: str
@@ -74,19 +73,11 @@ class RequestLog:
         lines, self._lines = self._lines, []
         if not lines:
             return
-        for line in lines:
-            line.time = iso(line.time) if isinstance(line.time, float) else line.time
         content = b"\n".join(map(self._encode, lines)) + b"\n"
         while content:
             content = content[os.write(self._descriptor, content) :]
 
 
-def iso(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC, to the microsecond."""
-    whole = int(seconds)
-    return f"{_to_the_second(whole)}.{int((seconds - whole) * 1e6):06d}Z"
-
-
-@lru_cache(maxsize=4)
-def _to_the_second(whole: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+def milliseconds(seconds: float) -> float:
+    """Seconds as milliseconds, to the microsecond."""
+    return int(seconds * 1e6) / 1e3

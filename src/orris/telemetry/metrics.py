@@ -117,6 +117,16 @@ class ModelCounts:
             predictions[label] += 1
 
 
+class RouteCounts:
+    """What is counted of one route: requests by status, and how long they took. A door keeps its own, and looks nothing up."""
+
+    __slots__ = ("durations", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.durations = Histogram(SECONDS)
+
+
 class ShadowCounts:
     """What a shadow found: rows by outcome, and the largest difference of a probability or a value."""
 
@@ -164,8 +174,7 @@ class Metrics(Collector):
     """Everything that one process counts."""
 
     def __init__(self) -> None:
-        self.requests: Counter[tuple[str, str, int]] = Counter()
-        self.durations: dict[tuple[str, str], Histogram] = {}
+        self.routes: dict[tuple[str, str], RouteCounts] = {}
         self.calls: Counter[tuple[str, str]] = Counter()
         self.call_durations: dict[str, Histogram] = {}
         self.rejected: Counter[str] = Counter()
@@ -206,11 +215,19 @@ class Metrics(Collector):
 
     def finished(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request at its end."""
-        self.requests[method, route, status] += 1
-        durations = self.durations.get((method, route))
-        if durations is None:
-            durations = self.durations[method, route] = Histogram(SECONDS)
-        durations.observe(seconds)
+        self.answered(self.route(method, route), status, seconds)
+
+    def route(self, method: str, route: str) -> RouteCounts:
+        """The counts of a route."""
+        counts = self.routes.get((method, route))
+        if counts is None:
+            counts = self.routes[method, route] = RouteCounts()
+        return counts
+
+    def answered(self, counts: RouteCounts, status: int, seconds: float) -> None:
+        """Count a request of a route at its end."""
+        counts.statuses[status] += 1
+        counts.durations.observe(seconds)
         if self._changed is not None:
             self._changed()
 
@@ -253,9 +270,10 @@ class Metrics(Collector):
     def snapshot(self) -> Snapshot:
         """What this process has counted."""
         models = self.models.items()
+        routes = [(key, counts) for key, counts in self.routes.items() if counts.statuses]
         collections = [(str(generation), counts) for generation, counts in enumerate(gc.get_stats())]
         counters: dict[str, list[tuple[Labels, float]]] = {
-            "http_requests": [((method, route, str(status)), n) for (method, route, status), n in self.requests.items()],
+            "http_requests": [((*key, str(status)), n) for key, counts in routes for status, n in counts.statuses.items()],
             "orris_grpc_requests": list(self.calls.items()),
             "orris_rejected": [((reason,), n) for reason, n in self.rejected.items()],
             "orris_predictions": [
@@ -273,7 +291,7 @@ class Metrics(Collector):
             "python_gc_objects_uncollectable": [((generation,), counts["uncollectable"]) for generation, counts in collections],
         }
         histograms: dict[str, list[tuple[Labels, list[int], float]]] = {
-            "http_request_duration_seconds": [(key, histogram.counts, histogram.total) for key, histogram in self.durations.items()],
+            "http_request_duration_seconds": [(key, counts.durations.counts, counts.durations.total) for key, counts in routes],
             "orris_grpc_request_duration_seconds": [((method,), h.counts, h.total) for method, h in self.call_durations.items()],
             "orris_inference_duration_seconds": [(key, counts.seconds.counts, counts.seconds.total) for key, counts in models],
             "orris_batch_rows": [(key, counts.rows.counts, counts.rows.total) for key, counts in models],

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from time import monotonic, perf_counter, time
+from datetime import UTC, datetime
+from time import monotonic, perf_counter
 from typing import Any
 
 import grpc
@@ -27,7 +28,7 @@ from orris.serving.door import Door, trace_id
 from orris.serving.exchange import Headers, Reply, request_id_of
 from orris.serving.lane import Awaited
 from orris.serving.mount import Switchboard
-from orris.telemetry.logs import Line
+from orris.telemetry.logs import Line, milliseconds
 from orris.version import __version__
 
 SERVICE = "inference.GRPCInferenceService"
@@ -166,8 +167,8 @@ class InferenceService:
         self._desk.metrics.called(name, reply.code, seconds)
         level = "info" if reply.status < 400 else "warning" if reply.status < 500 else "error"
         trace = trace_id(headers.get(b"traceparent", b""))
-        ms = round(seconds * 1e3, 3)
-        self._desk.log.add(Line(time(), level, request_id, "gRPC", name, reply.status, ms, trace_id=trace, error=problem, code=reply.code))
+        ms, now = milliseconds(seconds), datetime.now(UTC)
+        self._desk.log.add(Line(now, level, request_id, "gRPC", name, reply.status, ms, trace_id=trace, error=problem, code=reply.code))
 
     async def _server_live(self, _request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)
