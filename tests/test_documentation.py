@@ -196,6 +196,13 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     assert sorted(set(re.findall(r"`(test_\w+)`", text)) - existing) == []
 
 
+def test_every_fault_test_is_documented() -> None:
+    """The page on faults names each of them."""
+    text = (ROOT / "docs" / "faults.md").read_text("utf-8")
+    tests = {test for file, found in existing_tests().items() if file.startswith("tests/faults/") for test in found}
+    assert sorted(test for test in tests if f"`{test}`" not in text) == []
+
+
 def test_every_flag_of_the_settings_is_one_of_serve() -> None:
     """docs/settings.md names flags that exist, and all that stand for a setting."""
     command: Any = typer.main.get_command(app)
