@@ -79,13 +79,40 @@ bench: $(VENV)/.dev ## Measure start-up times and requests a second beside the f
 bench-grpc: $(VENV)/.dev ## Measure gRPC calls a second beside the floor (needs h2load and wrk)
 	@$(BIN)/python benchmarks/rpc.py
 
+.PHONY: bench-latency
+bench-latency: $(VENV)/.dev ## Measure the time to answer at half rate, and beside long requests (needs wrk and h2load)
+	@$(BIN)/python benchmarks/latency.py
+
+.PHONY: bench-price
+bench-price: $(VENV)/.dev ## Measure what metrics, logs, drift and tracing cost
+	@$(BIN)/python benchmarks/price.py
+
 .PHONY: bench-peers
 bench-peers: $(VENV)/.dev ## Measure Orris beside other model servers, about 15 minutes (needs wrk and h2load)
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
+.PHONY: loadtest-files
+loadtest-files: $(VENV)/.dev ## Write the ConfigMap of loadtests/k8s from the wrk script
+	@$(BIN)/python tools/loadtest_files.py
+
 .PHONY: lock
 lock: $(VENV)/.dev ## Resolve the locked requirements anew
-	@for lock in dev runtime serve; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
+	@for lock in dev runtime serve cloud build; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
+
+.PHONY: tools
+tools: $(VENV)/.dev ## Install the development tools, DVC and the buckets' libraries as well, into .venv
+
+.PHONY: build
+build: ## Build the image with docker, podman or buildah (MODEL=iris:latest puts a model in it; see scripts/image.sh)
+	@scripts/image.sh build
+
+.PHONY: build-run
+build-run: ## Run the image on port 9000 (PORT=…), with the store mounted
+	@scripts/image.sh run
+
+.PHONY: push
+push: ## Push the image to IMAGE=registry/name, and print its digest
+	@scripts/image.sh push
 
 .PHONY: clean
 clean: ## Remove what was built (not the published models in STORE)

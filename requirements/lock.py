@@ -1,7 +1,8 @@
 """Resolve one lock file: hashes, no index URLs, valid for every Python and platform that Orris supports.
 
-``python requirements/lock.py serve|runtime|dev [--upgrade]``: ``serve`` is the server alone, ``runtime`` adds training, ``dev`` adds what
-the tests and checks need.
+``python requirements/lock.py serve|cloud|build|runtime|dev [--upgrade]``: ``serve`` is the server alone, ``cloud`` adds buckets, tokens,
+signatures and tracing (both are what an image holds, see the Dockerfile), ``build`` makes the wheel, ``runtime`` adds training,
+``dev`` adds what the tests and checks need.
 """
 
 from __future__ import annotations
@@ -19,16 +20,19 @@ def extras(*names: str) -> list[str]:
     return [argument for name in names for argument in ("--extra", name)]
 
 
+PROJECT = "pyproject.toml"
 INPUTS = {
-    "serve": extras("serve"),
-    "runtime": [*extras("serve", "train"), BUILD],
-    "dev": [*extras("serve", "train", "gcs", "s3", "sign", "jwt"), "--group", "dev", BUILD],
+    "build": [BUILD],
+    "serve": [PROJECT, *extras("serve")],
+    "cloud": [PROJECT, *extras("serve", "gcs", "s3", "sign", "jwt", "otel")],
+    "runtime": [PROJECT, *extras("serve", "train"), BUILD],
+    "dev": [PROJECT, *extras("serve", "train", "gcs", "s3", "sign", "jwt", "otel", "dvc", "loadtest"), "--group", "dev", BUILD],
 }
 
 
 def main(lock: str, *flags: str) -> None:
     """Write ``requirements/<lock>.txt``."""
-    command = ["uv", "pip", "compile", "pyproject.toml", *INPUTS[lock], *flags, "--universal", "--python-version", "3.11"]
+    command = ["uv", "pip", "compile", *INPUTS[lock], *flags, "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet", "--output-file", f"requirements/{lock}.txt"]
     if lock != "dev":
         command += ["--constraints", "requirements/dev.txt"]

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import typer
+from prometheus_client.parser import text_string_to_metric_families
 
 from orris.cli.app import app
 from orris.compile import families, registry
@@ -150,6 +151,7 @@ def served(ask: httpx.Client) -> set[tuple[str, str]]:
     endpoints = ask.get("/api/v1/").json()["endpoints"]
     named = {(method, path.replace("/models/iris", "/models/{name}")) for method, paths in endpoints.items() for path in paths}
     named = {(method, path.replace("{model}", "{name}")) for method, path in named}
+    named = {(method, re.sub(r"/plots/\w+\.png$", "/plots/{plot}.png", path)) for method, path in named}
     return {(method, path.replace("/versions/1.0.0", "/versions/{version}")) for method, path in named}
 
 
@@ -211,12 +213,46 @@ def test_every_flag_of_the_settings_is_one_of_serve() -> None:
     assert set(named) == known
 
 
+def metric_rows() -> dict[str, list[str]]:
+    """The rows of the tables of docs/metrics.md: type, unit, labels, meaning and PromQL, by name."""
+    page = (ROOT / "docs" / "metrics.md").read_text("utf-8").partition("\n## Coming from another server\n")[0]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    return {name.strip("`"): rest for name, *rest in cells}
+
+
 def test_every_metric_that_is_named_is_exposed_and_the_other_way_round(ask: httpx.Client) -> None:
-    """The table of metrics against a real scrape, after a request of each kind."""
+    """The tables of metrics against a real scrape, after a request of each kind, by name and type."""
     ask.post("/predict", content=b"{")
-    exposed = set(re.findall(r"^# TYPE (?!process_|python_)(\w+) ", ask.get("/metrics").text, re.MULTILINE))
-    rows = (ROOT / "docs" / "http.md").read_text("utf-8").partition("\n## Metrics\n")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)`", rows, re.MULTILINE)) == exposed
+    exposed = dict(re.findall(r"^# TYPE (\w+) (\w+)$", ask.get("/metrics").text, re.MULTILINE))
+    assert {name: cells[0] for name, cells in metric_rows().items()} == exposed
+
+
+def test_every_metric_is_described(ask: httpx.Client) -> None:
+    """With a unit, the labels that its samples have, a meaning, and an example of PromQL that asks for it."""
+    ask.post("/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 30})
+    sampled = {
+        family.samples[0].name.removesuffix("_bucket"): family.samples[0].labels.keys() - {"le"}
+        for family in text_string_to_metric_families(ask.get("/metrics").text)
+        if family.samples
+    }
+    for name, (_, unit, labels, meaning, query) in metric_rows().items():
+        assert unit, name
+        assert meaning, name
+        assert name in query, name
+        assert set(re.findall(r"`(\w+)`", labels)) == sampled.get(name, set(re.findall(r"`(\w+)`", labels))), name
+
+
+def test_the_names_of_other_servers_have_a_counterpart() -> None:
+    """Each that the reference projects publish, with a metric of ours."""
+    table = (ROOT / "docs" / "metrics.md").read_text("utf-8").partition("\n## Coming from another server\n")[2]
+    rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    theirs = {match[1] for there, _, _ in rows for match in [re.match(r" `(\w+)\{", there)] if match}
+    published = {"iris_predictions_total", "http_requests_total", "http_request_duration_seconds", "inference_requests_total"}
+    assert published | {"inference_duration_seconds", "prediction_distribution_total"} <= theirs
+    for _, here, query in rows:
+        ours = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"\b((?:orris|http)_\w+)", f"{here} {query}")}
+        assert ours
+        assert ours <= metric_rows().keys()
 
 
 def test_the_table_of_converters_is_that_of_the_registry() -> None:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from orris.errors import BundleError, BundleFormatError, IntegrityError
 from orris.schema import Schema
+from orris.schema.profile import Profile, Tally
 from orris.verdict import Verdict
 
 FORMAT = 1
@@ -29,6 +30,7 @@ MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
 MODEL_ONNX = "model.onnx"
 MODEL_SKOPS = "model.skops"
+PROFILE = "profile.json"
 _CHECKSUM = re.compile(rb'("checksum": ")([0-9a-f]{64})(")')
 _NO_CHECKSUM = "0" * 64
 
@@ -209,6 +211,27 @@ def audit(folder: Path, manifest: Manifest) -> None:
         raise IntegrityError(f"{folder / unknown[0]}: not named in the manifest")
     if _digest(manifest.schema, manifest.golden, manifest.files[manifest.model_file]) != manifest.digest:
         raise IntegrityError(f"{folder / MANIFEST}: its digest does not match what it describes")
+
+
+def write_profile(folder: Path, profile: Profile) -> None:
+    """Put a profile into a bundle that is being written."""
+    write_atomically(folder / PROFILE, msgspec.json.format(msgspec.json.encode(profile), indent=1) + b"\n")
+
+
+def read_profile(folder: Path, manifest: Manifest) -> Profile | None:
+    """The profile of a bundle; ``None`` for one that was written before there were any.
+
+    Raises:
+        BundleError: It is malformed, or of another model.
+    """
+    if PROFILE not in manifest.files:
+        return None
+    try:
+        profile = msgspec.json.decode((folder / PROFILE).read_bytes(), type=Profile)
+        Tally(manifest.schema, profile)
+    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+        raise BundleError(f"{folder / PROFILE}: {error}; publish the bundle again") from None
+    return profile
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -118,6 +118,10 @@ class VersionExistsError(StoreError):
     """The version is published already; versions are immutable."""
 
 
+class PromotionError(OrrisError):
+    """A version could not be promoted to an environment; names the file and the key, or says what git refused."""
+
+
 class ServingError(OrrisError):
     """A loaded model could not answer."""
 

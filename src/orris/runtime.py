@@ -6,6 +6,7 @@ that could not be compiled.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -34,6 +35,13 @@ class Answers(NamedTuple):
     probabilities: FloatArray | None = None
     values: FloatArray | None = None
 
+    @property
+    def found(self) -> IntArray | FloatArray:
+        """The labels of a classifier, the values of a regressor."""
+        found = self.values if self.labels is None else self.labels
+        assert found is not None  # noqa: S101 (a runtime gives one of them)
+        return found
+
 
 class Runtime(Protocol):
     """Anything that turns encoded rows into answers."""
@@ -58,6 +66,7 @@ def open_session(model: bytes | Path, threads: int = 1) -> Any:
         ServingError: It does not load the model.
     """
     try:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report to its makers, and write a device's number to disk
         import onnxruntime as ort  # noqa: PLC0415
     except ImportError:
         raise MissingExtraError("serve", "answering with a compiled model") from None

@@ -51,7 +51,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_header_bytes: Most bytes of a request line with its headers; more are answered with 431.
         max_in_flight: Requests answered at once; more are refused with 503 and ``Retry-After`` rather than queued.
         request_seconds: Longest time from a request's first byte to its last; a slower client is cut off.
-        access_log: Whether a JSON line per request goes to standard output.
+        access_log: Whether a line per request goes to standard output.
+        log_level: Least level of what is logged: ``debug``, ``info``, ``warning`` or ``error``.
+        log_format: ``json``, ``gcp`` (JSON with Google Cloud's fields) or ``console`` (for people).
+        log_sample: Share of the successful requests that is logged; those with unusual input values always are.
+        log_values: Whether lines hold the input values of requests.
+        log_redact: Columns whose values are replaced in the log, with commas.
+        log_project: Google Cloud project of the traces that ``gcp`` names; empty: ``GOOGLE_CLOUD_PROJECT``.
         api_keys_file: File of API keys (TOML, hashes); empty: predictions need no key.
         admin_token_sha256: Hash of the administrator's token; empty: see the next.
         admin_token_file: File that holds the administrator's token; empty: load, unload and reload are off.
@@ -69,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         model: What is served when no model is named: as on the command line; empty: the store's only model.
         predict_route: Further path that answers ``instances``, which a platform names; empty: none.
         health_route: Further path that tells whether the server is ready, which a platform names; empty: none.
+        drift_window_seconds: Length of the window that drift is told of; 0: nothing is counted for it.
         verify_key: Public key (PEM) that a bundle's signature must verify with before it is loaded; empty: signatures are not asked for.
     """
 
@@ -97,6 +104,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_in_flight: Positive = 4_096
     request_seconds: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     access_log: bool = True
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "gcp", "console"] = "json"
+    log_sample: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+    log_values: bool = False
+    log_redact: str = ""
+    log_project: str = ""
     api_keys_file: str = ""
     admin_token_sha256: str = ""
     admin_token_file: str = ""
@@ -114,6 +127,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str = ""
     predict_route: Route = ""
     health_route: Route = ""
+    drift_window_seconds: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 3_600.0
     verify_key: str = ""
 
 

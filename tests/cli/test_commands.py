@@ -12,8 +12,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-COMMANDS = [[], ["train"], ["serve"], ["models"]]
-COMMANDS += [["models", command] for command in ("list", "show", "compare", "promote", "rollback", "verify", "sign", "push", "pull")]
+COMMANDS = [[], ["train"], ["serve"], ["models"], ["promote"], ["check"], ["ping"]]
+COMMANDS += [
+    ["models", command] for command in ("list", "show", "compare", "promote", "rollback", "verify", "sign", "push", "pull", "export")
+]
 
 
 def orris(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> str:
@@ -182,3 +184,32 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & heavy))
     folder = home / "artifacts" / "iris" / "versions" / "1.0.0"
     done = subprocess.run([sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_exported_bundle_is_a_checked_copy(home: Path, tmp_path: Path) -> None:
+    """It can be served and opened; with --report only what people and tools read is written."""
+    orris("models", "export", "iris@1.0.0", str(tmp_path / "bundle"), cwd=home)
+    original = home / "artifacts" / "iris" / "versions" / "1.0.0"
+    names = {path.relative_to(original) for path in original.rglob("*") if path.is_file()}
+    assert {path.relative_to(tmp_path / "bundle") for path in (tmp_path / "bundle").rglob("*") if path.is_file()} == names
+    orris("models", "export", "iris@1.0.0", str(tmp_path / "report"), "--report", cwd=home)
+    assert json.loads((tmp_path / "report" / "metrics.json").read_bytes())["accuracy"] > 0.9
+    assert not (tmp_path / "report" / "model.onnx").exists()
+
+
+def test_nothing_is_exported_over_something(home: Path, tmp_path: Path) -> None:
+    """A folder with files is left as it is."""
+    (tmp_path / "note.txt").write_text("mine")
+    assert "not empty" in orris("models", "export", "iris@1.0.0", str(tmp_path), cwd=home, expect=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
+
+
+def test_a_changed_byte_is_not_exported(home: Path, tmp_path: Path) -> None:
+    """The file is named, and no folder appears."""
+    orris("train", "--version", "3.0.0", "--store", str(tmp_path / "store"), cwd=home)
+    model = tmp_path / "store" / "iris" / "versions" / "3.0.0" / "model.onnx"
+    model.chmod(0o644)
+    model.write_bytes(model.read_bytes()[:-1] + b"x")
+    text = orris("models", "export", "iris", str(tmp_path / "bundle"), "--store", str(tmp_path / "store"), cwd=home, expect=1)
+    assert "model.onnx" in text
+    assert not (tmp_path / "bundle").exists()

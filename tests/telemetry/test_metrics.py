@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from orris.telemetry.metrics import Metrics
 from orris.telemetry.snapshot import decode, encode, fold, merge
+from orris.version import __version__
 
 
 @dataclass
@@ -170,3 +172,54 @@ def test_sums_do_not_fall_when_a_version_is_dropped() -> None:
     metrics.model("iris", "2.0.0", ("setosa", "versicolor"), {"format": "onnx"})
     metrics.forget("iris", "1.0.0")
     assert samples(metrics)["orris_predictions_total[('label', 'versicolor'), ('model', 'iris'), ('version', '1.0.0')]"] == 14
+
+
+# exemplars
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+SLOW, QUICK = "4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"
+
+
+def exemplars(metrics: Metrics) -> dict[tuple[str, str], tuple[str, float]]:
+    """Trace id and value of each exemplar, by route and bound, as an OpenMetrics parser reads them."""
+    text = metrics.render(OPENMETRICS)[0].decode()
+    families = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    return {
+        (sample.labels["route"], sample.labels["le"]): (sample.exemplar.labels["trace_id"], sample.exemplar.value)
+        for family in families
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+
+
+def test_a_sampled_request_is_the_exemplar_of_its_bucket() -> None:
+    """The latest of each bucket; in OpenMetrics only, as the text format has none."""
+    metrics = counted(5)
+    assert exemplars(metrics) == {}
+    metrics.finished("POST", "/predict", 200, 0.0031, "0" * 32)
+    metrics.finished("POST", "/predict", 200, 0.0032, QUICK)
+    metrics.finished("POST", "/predict", 200, 99.0, SLOW)
+    metrics.finished("POST", "/predict", 200, 0.0033)
+    assert exemplars(metrics) == {("/predict", "0.005"): (QUICK, 0.0032), ("/predict", "+Inf"): (SLOW, 99.0)}
+    assert QUICK not in metrics.render("")[0].decode()
+
+
+def test_the_latest_exemplar_of_all_workers_is_kept() -> None:
+    """And those of a worker that is gone are not."""
+    first, second = counted(1), counted(1)
+    first.finished("POST", "/predict", 200, 0.0031, SLOW)
+    first.finished("POST", "/predict", 200, 0.3, SLOW)
+    second.finished("POST", "/predict", 200, 0.0032, QUICK)
+    for order in ([first, second], [second, first]):
+        order[0].share(Others([encode(order[1].snapshot())]))
+        assert exemplars(order[0]) == {("/predict", "0.005"): (QUICK, 0.0032), ("/predict", "0.5"): (SLOW, 0.3)}
+    assert decode(fold(b"", encode(first.snapshot()))).exemplars == []
+
+
+def test_what_runs_and_how_many_threads_it_has_is_told() -> None:
+    """The versions, and the threads of all processes."""
+    found = samples(counted(1))
+    assert any(key.startswith("orris_build_info") and f"('version', '{__version__}')" in key for key in found)
+    metrics = counted(1)
+    metrics.share(Others())
+    assert samples(metrics)["orris_threads"] > found["orris_threads"] >= 1

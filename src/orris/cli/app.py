@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli import keys, models, serve, train
+from orris.cli import check, keys, models, ping, promote, serve, train
 from orris.version import __version__
 
 app = typer.Typer(
@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
+app.command(epilog=ping.EXAMPLES)(ping.ping)
+app.command(epilog=promote.EXAMPLES)(promote.promote)
+app.command(epilog=check.EXAMPLES)(check.check)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 

@@ -10,19 +10,23 @@ from typing import TYPE_CHECKING, Any
 from orris.cli.access import build_access, build_cors, build_guard
 from orris.cli.changes import add_second_versions, build_control
 from orris.cli.grpc import build_grpc
+from orris.cli.logs import build_log
 from orris.protocols import instances, invocations, named, openinference
 from orris.protocols.repository import Repository
 from orris.protocols.status import problem_document
 from orris.serving.app import App
 from orris.serving.board import Board, LocalBoard
+from orris.serving.card import Cards
 from orris.serving.catalog import Catalog, Live
 from orris.serving.connection import Connection
 from orris.serving.control import Control
 from orris.serving.door import Desk
+from orris.serving.drift import DriftRoutes
 from orris.serving.exchange import ProblemDocument
 from orris.serving.mount import Switchboard
+from orris.serving.playground import Playground
 from orris.serving.probes import Probes
-from orris.telemetry.logs import RequestLog
+from orris.telemetry.drift import Drift
 from orris.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -69,7 +73,8 @@ def assemble(
 ) -> Served:
     """Put a server together for loaded models, each with the reference that it was asked for by; the first is the default."""
     board = board or LocalBoard()
-    metrics, log, catalog = Metrics(), RequestLog(enabled=settings.access_log), Catalog()
+    metrics, catalog = Metrics(Drift(settings.drift_window_seconds)), Catalog()
+    log = build_log(settings, [engine.schema for engine, _ in engines], metrics.dropped)
     access, cors = build_access(settings, n_workers=board.n_workers), build_cors(settings)
     admit = access.admit if access.guards else None
     desk = Desk(metrics, log, max_body_bytes=settings.max_body_bytes, max_in_flight=settings.max_in_flight, admit=admit)
@@ -79,8 +84,11 @@ def assemble(
         from orris.protocols.grpc.dialect import mount as grpc_mount  # noqa: PLC0415 (protobuf, which not every server needs)
 
         protocols = (*protocols, grpc_mount)
-    routes = Switchboard(protocols, desk, errors=ERRORS)
-    routes.probes.update(Probes(catalog, metrics, problem_document, docs=settings.docs).routes)
+    cards = Cards(catalog, problem_document, pages=settings.docs)
+    routes = Switchboard((*protocols, cards.mount, DriftRoutes(metrics, problem_document).mount), desk, errors=ERRORS)
+    playground = Playground(settings.root_path) if settings.docs else None
+    routes.probes.update(Probes(catalog, metrics, problem_document, page=playground.page if playground is not None else None).routes)
+    routes.probes.update(playground.routes if playground is not None else {})
     for protocol in (openinference, instances, invocations):
         routes.probes.update(protocol.server_probes(catalog))
     if settings.health_route:

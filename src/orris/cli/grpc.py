@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from orris.cli.terminal import tell
 from orris.errors import MissingExtraError, SettingsError
+from orris.serving.chronicle import tell
 from orris.serving.listening import reserve
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def reserve_grpc_port(settings: Settings) -> socket.socket | None:
     try:
         return reserve(settings.host, DEFAULT_PORT, "--grpc-port")
     except SettingsError:
-        tell(f"gRPC is off: port {DEFAULT_PORT} is taken; choose another with --grpc-port (0: a free one)")
+        tell(f"gRPC is off: port {DEFAULT_PORT} is taken; choose another with --grpc-port (0: a free one)", "warning")
         return None
 
 

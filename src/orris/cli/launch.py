@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orris.cli.grpc import reserve_grpc_port
-from orris.cli.terminal import tell
+from orris.cli.logs import start_chronicle
 from orris.errors import SettingsError
 from orris.serving.board import Board, LocalBoard
+from orris.serving.chronicle import announce, tell
 from orris.serving.cpus import auto_threads, auto_workers, available_cpus
 from orris.serving.listening import listen, listen_unix
 
@@ -34,6 +35,8 @@ def launch(load: Load, settings: Settings) -> int:
     With one worker everything happens in this process. With more this one supervises, and what is large (NumPy, ONNX Runtime, uvicorn) is
     imported in the workers only.
     """
+    _occupy_standard_descriptors()
+    start_chronicle(settings)
     settings = _counted(settings)
     n_workers = int(settings.workers)
     if n_workers == 1:
@@ -58,6 +61,15 @@ def launch(load: Load, settings: Settings) -> int:
         return Supervisor(board, work, listeners, hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds).run()
     finally:
         _tidy(settings)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Let no socket become standard input, output or error because whoever started this process had closed it; libuv aborts over one."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
 
 
 def _counted(settings: Settings) -> Settings:
@@ -100,6 +112,7 @@ def _serve(
 
     grpc_port = grpc.getsockname()[1] if grpc is not None else None
     served = assemble(as_wanted(engines, settings, board), settings, board, grpc_port)
+    chronicle = start_chronicle(settings, served.metrics.dropped)
     address = _address(settings, listeners[0])
 
     def ready() -> None:
@@ -115,9 +128,17 @@ def _serve(
         served.catalog.draining = True
 
     access = Access(listeners, settings.tls_cert, settings.tls_key, settings.root_path, settings.forwarded_allow_ips)
-    hooks = Hooks(on_ready=ready, on_stop=stop, on_beat=(served.metrics.publish, served.control.on_beat), companions=served.companions)
+    hooks = Hooks(
+        on_ready=ready,
+        on_stop=stop,
+        on_beat=(served.metrics.drift.fold, served.metrics.publish, served.control.on_beat, chronicle.push),
+        companions=served.companions,
+    )
     ending = Ending(settings.drain_seconds, settings.shutdown_seconds)
-    return serve(served.app, protocol=served.connection, access=access, board=board, hooks=hooks, ending=ending)
+    try:
+        return serve(served.app, protocol=served.connection, access=access, board=board, hooks=hooks, ending=ending)
+    finally:
+        chronicle.end()
 
 
 def _address(settings: Settings, listener: socket.socket) -> str:
@@ -136,11 +157,11 @@ def _announce(engine: Engine, url: str, path: str, settings: Settings, n_workers
     by = f" from {n_workers} workers" if n_workers > 1 else ""
     grpc = f"  ·  gRPC on port {grpc_port}" if grpc_port is not None else ""
     docs = f"  ·  docs {url}/docs" if settings.docs and not settings.uds else ""
-    tell(f"Serving {manifest.name}@{manifest.version} ({manifest.verdict.strategy}) on {url}{docs}{grpc}{by}")
-    tell(f"Ready after {_process_seconds():.2f} s; {len(manifest.golden.rows)} golden rows reproduced. Try it:")
+    announce(f"Serving {manifest.name}@{manifest.version} ({manifest.verdict.strategy}) on {url}{docs}{grpc}{by}")
+    announce(f"Ready after {_process_seconds():.2f} s; {len(manifest.golden.rows)} golden rows reproduced. Try it:")
     row = json.dumps(example_row(engine.schema), ensure_ascii=False).replace("'", "'\\''")
     where = f"--unix-socket {settings.uds} {url.partition('+')[0]}://localhost" if settings.uds else url
-    tell(f"\n  curl -X POST {where}{path} -H 'Content-Type: application/json' -d '{row}'\n")
+    announce(f"\n  curl -X POST {where}{path} -H 'Content-Type: application/json' -d '{row}'\n")
 
 
 def _process_seconds() -> float:

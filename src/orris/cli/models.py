@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -159,27 +161,31 @@ def _told(record: AliasRecord, as_json: bool) -> None:
         say(f"{record.alias} is now {record.version}" + (f" (was {record.previous})" if record.previous else ""))
 
 
-@app.command(epilog="Example:  orris models verify iris:prod --key public.pem")
+@app.command(epilog="Example:  orris models verify iris:prod --key public.pem   ·   orris models verify build/bundle --digest 3f2a…")
 def verify(
-    reference: ReferenceArgument = "",
+    reference: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME:ALIAS, or a bundle's folder")] = "",
     key: Annotated[Path | None, typer.Option(help="Public key (PEM) that the signature must verify with.")] = None,
+    digest: Annotated[str | None, typer.Option(help="Digest that it must have, as  orris models show  prints it.")] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every file against the manifest, the golden rows against the model, and, with --key, the signature."""
+    from orris.api import locate  # noqa: PLC0415
+    from orris.errors import IntegrityError  # noqa: PLC0415
     from orris.serving.engine import Engine  # noqa: PLC0415
 
-    source = _open(store)
-    wanted = source.resolve(reference)
-    folder = source.fetch(wanted)
+    folder = locate(reference, store_url(store))
     if key is not None:
         from orris.signing import verify as verify_signature  # noqa: PLC0415
 
         verify_signature(folder, key)
-    engine = Engine.load(folder)
-    checked = {"files": len(engine.manifest.files), "golden_rows": len(engine.manifest.golden.rows), "signature": key is not None}
+    manifest = Engine.load(folder).manifest
+    checked = {"files": len(manifest.files), "golden_rows": len(manifest.golden.rows), "signature": key is not None}
+    wanted = f"{manifest.name}@{manifest.version}"
+    if digest is not None and digest != manifest.digest:
+        raise IntegrityError(f"{wanted}: its digest is {manifest.digest}, not {digest}: this is another model")
     if as_json:
-        print_json({"name": wanted.name, "version": wanted.version, **checked})
+        print_json({"name": manifest.name, "version": manifest.version, **checked})
     else:
         signed = ", signature verified" if key is not None else ""
         say(f"{wanted}: {checked['files']} files unchanged, {checked['golden_rows']} golden rows reproduced{signed}")
@@ -200,6 +206,44 @@ def sign(
         signature = sign_bundle(source.fetch(wanted), key, signature=Path(folder) / "model.sig")
         source.attach_signature(wanted, signature)
     say(f"signed {wanted}")
+
+
+@app.command(epilog="Example:  orris models export iris:prod build/bundle   ·   then  orris serve build/bundle")
+def export(
+    reference: ReferenceArgument,
+    folder: Annotated[Path, typer.Argument(help="Folder to write; it must be empty, or not exist.")],
+    report: Annotated[bool, typer.Option("--report", help="Only what people and tools read: metrics, report and plots.")] = False,
+    store: StoreOption = None,
+) -> None:
+    """Write a version's bundle to a folder, after every check of verify; such a folder can be served, and put into an image."""
+    from orris.serving.engine import Engine  # noqa: PLC0415
+
+    source = _open(store)
+    wanted = source.resolve(reference)
+    origin = source.fetch(wanted)
+    manifest = Engine.load(origin).manifest
+    _write(origin, manifest, folder, report)
+    say(f"{wanted} is in {folder}: {len(manifest.files)} files checked, {len(manifest.golden.rows)} golden rows reproduced")
+
+
+def _write(origin: Path, manifest: Manifest, folder: Path, report: bool) -> None:
+    """Copy a bundle, or its report, beside the folder first: a folder that is there is whole."""
+    from orris.errors import StoreError  # noqa: PLC0415
+
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise StoreError(f"{folder} is there already and not empty; name another folder, or remove it")
+    beside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(beside, ignore_errors=True)
+    for path in sorted(path for path in origin.rglob("*") if path.is_file()):
+        name = path.relative_to(origin).as_posix()
+        if not report or name.startswith(("plots/", "report.")):
+            (beside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, beside / name)
+    if report:
+        (beside / "metrics.json").write_text(json.dumps(manifest.metrics, indent=2) + "\n", encoding="utf-8")
+    if folder.exists():
+        folder.rmdir()
+    beside.rename(folder)
 
 
 @app.command(epilog="Example:  orris models push iris:latest gs://models/prod")

@@ -46,8 +46,12 @@ def serve(
         str | None, typer.Option(help="Proxies whose X-Forwarded headers are believed, with commas [default: none]")
     ] = None,
     access_log: Annotated[
-        bool | None, typer.Option("--access-log/--no-access-log", help="A JSON line per request on standard output [default: on]")
+        bool | None, typer.Option("--access-log/--no-access-log", help="A line per request on standard output [default: on]")
     ] = None,
+    log_level: Annotated[
+        str | None, typer.Option(metavar="debug|info|warning|error", help="Least level of what is logged [default: info]")
+    ] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="json|gcp|console", help="Form of the log's lines [default: json]")] = None,
     api_keys: Annotated[
         Path | None, typer.Option("--api-keys", help="File of API keys; predictions then need one [default: none, or ORRIS_API_KEYS_FILE]")
     ] = None,
@@ -89,6 +93,8 @@ def serve(
         root_path=root_path,
         forwarded_allow_ips=forwarded_allow_ips,
         access_log=access_log,
+        log_level=log_level,
+        log_format=log_format,
         api_keys_file=str(api_keys) if api_keys else None,
         admin_token_file=str(admin_token_file) if admin_token_file else None,
         jwt_jwks=jwt_jwks,

@@ -15,7 +15,7 @@ from orris.serving.hardening import harden
 from orris.serving.lane import Scope, pass_through, read_body
 from orris.serving.mount import Switchboard
 from orris.serving.probes import Probe
-from orris.telemetry.logs import Line, RequestLog, milliseconds
+from orris.telemetry.logs import Line, RequestLog, level_of, milliseconds
 from orris.telemetry.metrics import Metrics
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -76,7 +76,7 @@ class App:
             if message["type"] == "lifespan.startup":
                 await send({"type": "lifespan.startup.complete"})
             else:
-                self._log.flush()
+                self._log.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -110,8 +110,8 @@ class App:
         method = scope["method"] if scope["method"] in METHODS else "(other)"
         seconds = perf_counter() - start
         self._metrics.finished(method, route, status, seconds)
-        level = "info" if status < 400 else "warning" if status < 500 else "error"
-        self._log.add(Line(datetime.now(UTC), level, request_id, method, route, status, milliseconds(seconds)))
+        if self._log.wants(status, request_id):
+            self._log.add(Line(datetime.now(UTC), level_of(status), request_id, method, route, status, milliseconds(seconds)))
 
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
         """Answer a request that is not for the fast lane; returns its route template."""

@@ -39,8 +39,8 @@ Document = dict[str, Any]
 EMPTY, STARTING, READY, DRAINING = range(4)
 """States of a seat."""
 
-SNAPSHOT_BYTES = 1024 * 1024
-"""Longest snapshot of metrics: about 2,000 loaded versions. Memory is taken as it is written, not as it is reserved."""
+SNAPSHOT_BYTES = 4 * 1024 * 1024
+"""Longest snapshot of metrics: about 6,000 columns whose drift is told. Memory is taken as it is written, not as it is reserved."""
 
 DOCUMENT_BYTES = 64 * 1024
 """Longest wanted document, and longest status."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from orris.errors import NotFoundError, NotReadyError
 from orris.serving.batching import Batcher
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers
+from orris.telemetry.drift import Sketch
 from orris.telemetry.metrics import Metrics, ModelCounts
 
 MAX_HISTORY = 2
@@ -21,24 +23,34 @@ MAX_HISTORY = 2
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A loaded version: what answers, what queues in front of it, and where its answers are counted."""
+    """A loaded version: what answers, what queues in front of it, and where its answers are counted, for drift in ``sketch``."""
 
     engine: Engine
     counts: ModelCounts
     batcher: Batcher
+    sketch: Sketch | None = None
 
     @classmethod
     def of(cls, engine: Engine, metrics: Metrics) -> Live:
         """A version that starts to answer."""
         manifest = engine.manifest
         info = {"format": manifest.model_file.removeprefix("model."), "strategy": manifest.verdict.strategy, "digest": manifest.digest[:12]}
-        counts = metrics.model(manifest.name, manifest.version, engine.text_labels, info)
-        return cls(engine, counts, Batcher(engine, counts))
+        counts = metrics.model(manifest.name, manifest.version, engine.text_labels, info, _unix_time(manifest.created))
+        sketch = metrics.drift.sketch(manifest.name, manifest.version, manifest.schema, engine.profile)
+        return cls(engine, counts, Batcher(engine, counts, sketch), sketch)
 
     @property
     def version(self) -> str:
         """The version."""
         return self.engine.manifest.version
+
+
+def _unix_time(created: str) -> float | None:
+    """A time of ISO 8601 in seconds since 1970; ``None`` if it is none."""
+    try:
+        return datetime.fromisoformat(created).timestamp()
+    except ValueError:
+        return None
 
 
 @dataclass(slots=True, eq=False)

@@ -12,7 +12,7 @@ from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, Se
 from orris.runtime import Answers
 from orris.serving.catalog import Live
 from orris.serving.exchange import Asked, Dialect, Exchange, Headers, Reply
-from orris.telemetry.logs import Line, RequestLog, milliseconds
+from orris.telemetry.logs import Line, RequestLog, level_of, milliseconds
 from orris.telemetry.metrics import Metrics
 
 OFF_LOOP_BYTES = 64 * 1024
@@ -20,6 +20,9 @@ OFF_LOOP_BYTES = 64 * 1024
 
 MAX_WARNINGS = 100
 """Warnings that one answer carries; all of them are counted."""
+
+MAX_LOGGED_WARNINGS = 20
+"""Of these, what a line of the log names."""
 
 logger = logging.getLogger(__name__)
 
@@ -126,6 +129,8 @@ class Door:
             answers = live.engine.run(asked.rows)
             seconds = perf_counter() - before
             usual = live.engine.watch.usual(asked.rows)
+            if live.sketch is not None:
+                live.sketch.count(asked.rows, answers.found)
             return asked, answers, seconds, usual, self._written(exchange, live, asked, answers, usual)
 
         def done(future: asyncio.Future[tuple[Asked, Answers, float, bool, Reply]]) -> None:
@@ -183,29 +188,39 @@ class Door:
         else:
             desk.metrics.answered(self._counts, reply.status, spent)
         n_rows, label = 0, ""
+        found: tuple[str, ...] = ()
         if live is not None and asked is not None and answers is not None:
             n_rows = len(asked.rows)
             if n_rows == 1 and answers.labels is not None:
                 label = live.engine.text_labels[answers.labels[0]]
             if not usual:
-                _count_warnings(live, asked)
+                found = _count_warnings(live, asked)
             for observe in desk.observers:
                 observe(live, asked, answers)
-        if desk.log.enabled:
-            level = "info" if reply.status < 400 else "warning" if reply.status < 500 else "error"
-            traceparent = exchange.headers.get(b"traceparent")
-            trace = trace_id(traceparent) if traceparent is not None else ""
+        traceparent = exchange.headers.get(b"traceparent")
+        trace = trace_id(traceparent) if traceparent is not None else ""
+        if desk.log.wants(reply.status, exchange.request_id, trace, usual=not found):
+            level = level_of(reply.status)
             version = live.version if live is not None else ""
             ms = milliseconds(spent)
             method = "gRPC" if reply.code else "POST"
-            who = (exchange.request_id, method, self.route, reply.status, ms, trace, version, n_rows, label, error, reply.code)
-            desk.log.add(Line(datetime.now(UTC), level, *who))
+            who = (exchange.request_id, method, self.route, reply.status, ms, trace, "", False, version, n_rows, label, error, reply.code)
+            line = Line(datetime.now(UTC), level, *who)
+            if found:
+                line.warnings = found
+            if desk.log.style.values and live is not None and asked is not None:
+                line.values = desk.log.values(live.engine.schema, asked.rows)
+            desk.log.add(line)
 
 
-def _count_warnings(live: Live, asked: Asked) -> None:
+def _count_warnings(live: Live, asked: Asked) -> tuple[str, ...]:
+    """Count the unusual values of these rows; returns what the log says of them: ``column:kind``, each once."""
     names, warnings = live.engine.schema.names, live.counts.warnings
+    found: dict[str, None] = {}
     for _, column, kind in live.engine.watch.kinds(asked.rows):
         warnings[names[column], kind] += 1
+        found[f"{names[column]}:{kind}"] = None
+    return tuple(found)[:MAX_LOGGED_WARNINGS]
 
 
 def trace_id(traceparent: bytes) -> str:

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from orris.bundle import MODEL_ONNX, Golden, Manifest, audit, read_manifest
+from orris.bundle import MODEL_ONNX, Golden, Manifest, audit, read_manifest, read_profile
 from orris.errors import NotReadyError
 from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
 from orris.schema import Schema
+from orris.schema.profile import Profile
 from orris.schema.rows import MAX_ROWS, RowReader
 from orris.schema.warnings import Watch
 
@@ -32,6 +33,8 @@ class Engine:
         watch: Finds unusual values.
         text_labels: Labels as text, by position.
         class_numbers: What ``prediction`` is, by position: an integer label itself, otherwise the position.
+        folder: The bundle that it was loaded from.
+        profile: What drift is measured against, if the bundle says it.
     """
 
     manifest: Manifest
@@ -40,6 +43,8 @@ class Engine:
     watch: Watch
     text_labels: tuple[str, ...]
     class_numbers: tuple[int, ...]
+    folder: Path | None = None
+    profile: Profile | None = None
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1, max_rows: int = MAX_ROWS) -> Engine:
@@ -68,6 +73,8 @@ class Engine:
             Watch(schema),
             tuple(label_text(label) for label in schema.labels),
             tuple(label if type(label) is int else i for i, label in enumerate(schema.labels)),
+            folder,
+            read_profile(folder, manifest),
         )
 
     @property

@@ -54,6 +54,7 @@ Action = Callable[[re.Match[str], bytes, Headers, str], Awaitable[Reply]]
 
 _MODEL = re.compile(r"^(/v1|/v2|/api/v1)/models/[^/:]+")
 _VERSION = re.compile(r"/versions/[^/:]+")
+_PLOT = re.compile(r"/plots/[^/]+$")
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ class Switchboard:
 
     def template(self, path: str) -> str:
         """The route template of a probe's path: names and versions come and go, and are no label values."""
-        return _VERSION.sub(r"/versions/{version}", _MODEL.sub(r"\1/models/{model}", path))
+        named = _VERSION.sub(r"/versions/{version}", _MODEL.sub(r"\1/models/{model}", path))
+        return "/ui/{file}" if path.startswith("/ui/") else _PLOT.sub("/plots/{plot}", named)
 
     def action(self, path: str) -> tuple[ActionRoute, re.Match[str]] | None:
         """The action of a path, if there is one."""

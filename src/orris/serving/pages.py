@@ -13,9 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 from starlette.staticfiles import StaticFiles
 
-from orris.schema.documents import describe_column
 from orris.serving.access.gate import Access
-from orris.serving.catalog import Catalog, Live
+from orris.serving.card import describe
+from orris.serving.catalog import Catalog
 from orris.serving.exchange import ProblemDocument, Reply
 from orris.serving.mount import Switchboard
 from orris.serving.openapi import document
@@ -59,7 +59,7 @@ def build_pages(catalog: Catalog, routes: Switchboard, *, problem: ProblemDocume
     app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="docs-assets")
     _add_errors(app, problem)
     for path, probe in routes.probes.items():
-        if path != "/":
+        if path != "/" and not path.startswith("/ui/"):
             app.add_api_route(path, _probed(probe), methods=["GET"], description=probe.__doc__, name=path.strip("/").replace("/", "_"))
     _add_model(app, catalog, routes)
     _add_documentation(app, catalog, routes, access)
@@ -114,31 +114,7 @@ def _add_model(app: FastAPI, catalog: Catalog, routes: Switchboard) -> None:
         return {"service": "orris", "model": manifest.name, "model_version": manifest.version, "endpoints": everything}
 
 
-def describe(live: Live) -> dict[str, Any]:
-    """The loaded version as ``/api/v1/model/info`` tells it."""
-    manifest = live.engine.manifest
-    return {
-        "name": manifest.name,
-        "version": manifest.version,
-        "model_version": manifest.version,
-        "digest": manifest.digest,
-        "created": manifest.created,
-        "task": manifest.schema.task,
-        "target": manifest.schema.target,
-        "labels": manifest.schema.labels,
-        "columns": [describe_column(column) for column in manifest.schema.columns],
-        "verdict": msgspec.to_builtins(manifest.verdict),
-        "metrics": manifest.metrics,
-        "provenance": msgspec.to_builtins(manifest.provenance),
-    }
-
-
 def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard, access: Access) -> None:
-    @app.get("/", include_in_schema=False)
-    async def welcome(request: Request) -> Response:
-        """Browsers are sent to the documentation."""
-        return Response(status_code=307, headers={"location": f"{request.scope.get('root_path', '')}/docs"})
-
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
         """The OpenAPI document."""

@@ -15,13 +15,13 @@ Probe = Callable[[Headers, str], Reply | None]
 
 
 class Probes:
-    """Answers by path; see ``routes``. ``docs`` says whether there is a page for browsers."""
+    """Answers by path; see ``routes``. ``page`` answers browsers that ask for ``/``, if there is a page for them."""
 
-    def __init__(self, catalog: Catalog, metrics: Metrics, problem: ProblemDocument, *, docs: bool = True) -> None:
+    def __init__(self, catalog: Catalog, metrics: Metrics, problem: ProblemDocument, *, page: Probe | None = None) -> None:
         self._catalog = catalog
         self._metrics = metrics
         self._problem = problem
-        self._docs = docs
+        self._page = page
         self.routes: dict[str, Probe] = {
             "/": self.welcome,
             "/health": self.health,
@@ -31,9 +31,11 @@ class Probes:
             "/api/v1/metrics": self.metrics,
         }
 
-    def welcome(self, headers: Headers, _request_id: str) -> Reply | None:
+    def welcome(self, headers: Headers, request_id: str) -> Reply | None:
         """``OK`` for programs; a browser gets a page."""
-        return None if self._docs and b"text/html" in headers.get(b"accept", b"") else Reply(200, b"OK", TEXT)
+        if self._page is not None and b"text/html" in headers.get(b"accept", b""):
+            return self._page(headers, request_id)
+        return Reply(200, b"OK", TEXT)
 
     def health(self, _headers: Headers, _request_id: str) -> Reply:
         """Liveness: the process answers. It says nothing of the model."""

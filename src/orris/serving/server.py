@@ -296,6 +296,7 @@ def serve(app: Any, *, protocol: Callable[..., Any], access: Access, board: Boar
         ws="none",
         lifespan="on",
         access_log=False,
+        log_config=None,  # its loggers' records go where ours do
         log_level="warning",
         server_header=False,
         proxy_headers=bool(access.forwarded_allow_ips),

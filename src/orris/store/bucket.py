@@ -108,6 +108,11 @@ class Bucket:
                 raise StoreError(f"{self.url}/{path}: could not be written: {failure}") from failure
         return False
 
+    def discard(self, path: str) -> None:
+        """Remove an object."""
+        with self._reported("removed", path), contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._full(path))
+
     def published(self, name: str) -> list[str]:
         """The folders that hold a publication record; uploads under way have none."""
         return [version for version, inside in self._inventory(name).items() if _RECORD in inside]

@@ -55,6 +55,14 @@ class Directory:
         target = self._root / path
         return self._link(target.parent, target, content)
 
+    def discard(self, path: str) -> None:
+        """Remove a file, and its folder if nothing else is in it."""
+        target = self._root / path
+        with self._reported(target):
+            target.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            target.parent.rmdir()
+
     def published(self, name: str) -> list[str]:
         """Every visible folder under ``versions``: they appear by rename, so each was a whole version once."""
         return [path.name for path in _entries(self._root / name / "versions") if not path.name.startswith(".") and path.is_dir()]

@@ -31,6 +31,9 @@ class Place(Protocol):
     def create(self, path: str, content: bytes) -> bool:
         """Create the file unless it exists; ``False`` means that somebody else's content is there. Never overwrites."""
 
+    def discard(self, path: str) -> None:
+        """Remove a file that nothing refers to."""
+
     def published(self, name: str) -> list[str]:
         """The folders that look like published versions of the model, well named or not, in no particular order."""
 

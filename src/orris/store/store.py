@@ -24,7 +24,7 @@ from orris.store import references
 from orris.store.aliases import Action, AliasRecord
 from orris.store.bucket import Bucket
 from orris.store.directory import Directory
-from orris.store.place import Place
+from orris.store.place import Place, token
 from orris.store.references import Reference
 
 DEFAULT_URL = "./artifacts"
@@ -102,6 +102,18 @@ class Store:
     def models(self) -> list[str]:
         """Names of the models with at least one version, sorted."""
         return [name for name in self._place.names("") if references.is_name(name) and self._place.published(name)]
+
+    def check_writable(self) -> None:
+        """Write a file of its own, read it, and remove it.
+
+        Raises:
+            StoreError: The store cannot be written, says another content, or nothing can be removed.
+        """
+        path, content = f".check/{token()}", b"orris check"
+        self._place.create(path, content)
+        if self._place.read(path) != content:
+            raise StoreError(f"{self.url}/{path}: what was written is not what is read")
+        self._place.discard(path)
 
     def versions(self, name: str) -> list[VersionInfo]:
         """Every version of a model in SemVer order, oldest first; those that cannot be read are listed with their ``problem``.

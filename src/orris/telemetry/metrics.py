@@ -1,10 +1,10 @@
-"""What a process counts, and its Prometheus exposition.
+"""What a process counts; ``exposition`` turns it into Prometheus' families.
 
 The request path runs on one thread, so a count is an addition to a plain integer; ``prometheus_client`` meets the numbers only when
 they are scraped. Label values are route templates, schema labels and fixed words: no request can create a series.
 
 With several workers each puts a snapshot of its counts on the board, and whichever is scraped answers with the sum: of its own, the other
-workers', and those of workers that are gone. A family is added by a line in a table below and its values in ``Metrics.snapshot``.
+workers', and those of workers that are gone.
 """
 
 from __future__ import annotations
@@ -12,24 +12,21 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
+import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from itertools import accumulate
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from orris.telemetry.snapshot import CPU_SECONDS, Labels, Snapshot, decode, encode, merge
-
-SECONDS = (5e-05, 1e-04, 2.5e-04, 5e-04, 1e-03, 2.5e-03, 5e-03, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the duration buckets, in seconds: they resolve sub-millisecond serving."""
-
-ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 1_024, 4_096, 16_384, 65_536)
-"""Upper bounds of the rows-per-call buckets."""
+from orris.telemetry.drift import Drift
+from orris.telemetry.exposition import CREATED, ROWS, SECONDS, build, families, processes, threads, workers
+from orris.telemetry.snapshot import CPU_SECONDS, Exemplar, Labels, Pane, Snapshot, decode, encode, merge
 
 KEPT_VERSIONS = 16
 """Versions of a model whose counts are kept after they are no longer loaded: versions come and go for years."""
@@ -40,54 +37,25 @@ PUBLISH_SECONDS = 0.05
 logger = logging.getLogger(__name__)
 
 
-class Family(NamedTuple):
-    """A metric: its name without suffix, its help, its labels, and for a histogram the upper bounds of its buckets."""
-
-    name: str
-    documentation: str
-    labels: tuple[str, ...] = ()
-    bounds: tuple[float, ...] = ()
-
-
-MODEL = ("model", "version")
-
-COUNTERS = (
-    Family("http_requests", "Requests answered.", ("method", "route", "status")),
-    Family("orris_grpc_requests", "Calls over gRPC answered.", ("method", "code")),
-    Family("orris_rejected", "Requests refused before the model was asked, by reason.", ("reason",)),
-    Family("orris_predictions", "Rows answered, by predicted class.", (*MODEL, "label")),
-    Family("orris_input_warnings", "Unusual input values answered.", (*MODEL, "column", "kind")),
-    Family("orris_swaps", "Changes of the version that answers, by outcome.", ("model", "outcome")),
-    Family("orris_shadow_rows", "Rows that a shadow version was asked, by outcome.", (*MODEL, "outcome")),
-    Family("python_gc_collections", "Number of times this generation was collected.", ("generation",)),
-    Family("python_gc_objects_collected", "Objects collected during gc.", ("generation",)),
-    Family("python_gc_objects_uncollectable", "Uncollectable objects found during GC.", ("generation",)),
-)
-GAUGES = (Family("orris_requests_in_flight", "Requests being answered now."),)
-HISTOGRAMS = (
-    Family("http_request_duration_seconds", "Seconds from the first byte read to the last byte handed over.", ("method", "route"), SECONDS),
-    Family("orris_grpc_request_duration_seconds", "Seconds from a call's arrival to its answer.", ("method",), SECONDS),
-    Family("orris_inference_duration_seconds", "Seconds in the model alone, per call.", MODEL, SECONDS),
-    Family("orris_batch_rows", "Rows per call of the model.", MODEL, ROWS),
-)
-MAXIMA = (Family("orris_shadow_largest_difference", "Largest difference of a shadow's probability or value.", MODEL),)
-INFOS = (Family("orris_model", "The versions that are loaded.", MODEL),)
-
-
 class Histogram:
     """Counts per bucket and a sum; ``observe`` is two additions and a bisection."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "marks", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
+        self.marks: dict[int, tuple[str, float, float]] = {}
 
     def observe(self, value: float) -> None:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def mark(self, value: float, trace_id: str) -> None:
+        """Remember the trace of a value that was counted: of each bucket the latest."""
+        self.marks[bisect_left(self.bounds, value)] = trace_id, value, time.time()
 
 
 class ModelCounts:
@@ -171,18 +139,21 @@ class Peers(Protocol):
 
 
 class Metrics(Collector):
-    """Everything that one process counts."""
+    """Everything that one process counts. ``drift`` holds what it counts for drift; by default nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, drift: Drift | None = None) -> None:
+        self.drift = drift or Drift()
         self.routes: dict[tuple[str, str], RouteCounts] = {}
         self.calls: Counter[tuple[str, str]] = Counter()
         self.call_durations: dict[str, Histogram] = {}
         self.rejected: Counter[str] = Counter()
         self.swaps: Counter[tuple[str, str]] = Counter()
+        self.dropped: Counter[str] = Counter(requests=0, messages=0)
         self.shadows: dict[tuple[str, str], ShadowCounts] = {}
         self.in_flight = 0
         self.models: dict[tuple[str, str], ModelCounts] = {}
         self.info: dict[tuple[str, str], dict[str, str]] = {}
+        self.created: dict[tuple[str, str], float] = {}
         self._peers: Peers | None = None
         self._published = b""
         self._too_long = False
@@ -191,9 +162,11 @@ class Metrics(Collector):
         self._registry.register(self)
         PlatformCollector(registry=self._registry)
 
-    def model(self, name: str, version: str, labels: tuple[str, ...], info: dict[str, str]) -> ModelCounts:
-        """The counts of a version; ``info`` becomes the labels of ``orris_model_info``."""
+    def model(self, name: str, version: str, labels: tuple[str, ...], info: dict[str, str], created: float | None = None) -> ModelCounts:
+        """The counts of a version; ``info`` becomes the labels of ``orris_model_info``, ``created`` (Unix time) a gauge of its own."""
         self.info[name, version] = info
+        if created is not None:
+            self.created[name, version] = created
         return self.models.setdefault((name, version), ModelCounts(name, version, labels))
 
     def forget(self, name: str, version: str) -> None:
@@ -204,6 +177,8 @@ class Metrics(Collector):
         key = name, version
         if self.info.pop(key, None) is None:
             return
+        self.created.pop(key, None)
+        self.drift.forget(*key)
         self.models[key] = self.models.pop(key)  # to the end: what went last is kept longest, whenever it came
         gone = [key for key in self.models if key[0] == name and key not in self.info]
         for key in gone[:-KEPT_VERSIONS]:
@@ -213,9 +188,9 @@ class Metrics(Collector):
         """The counts of a shadow version."""
         return self.shadows.setdefault((name, version), ShadowCounts())
 
-    def finished(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count a request at its end."""
-        self.answered(self.route(method, route), status, seconds)
+    def finished(self, method: str, route: str, status: int, seconds: float, trace_id: str = "") -> None:
+        """Count a request at its end; ``trace_id`` as in ``answered``."""
+        self.answered(self.route(method, route), status, seconds, trace_id)
 
     def route(self, method: str, route: str) -> RouteCounts:
         """The counts of a route."""
@@ -224,10 +199,12 @@ class Metrics(Collector):
             counts = self.routes[method, route] = RouteCounts()
         return counts
 
-    def answered(self, counts: RouteCounts, status: int, seconds: float) -> None:
-        """Count a request of a route at its end."""
+    def answered(self, counts: RouteCounts, status: int, seconds: float, trace_id: str = "") -> None:
+        """Count a request of a route at its end; ``trace_id`` is its exemplar, given only if its trace is sampled."""
         counts.statuses[status] += 1
         counts.durations.observe(seconds)
+        if trace_id:
+            counts.durations.mark(seconds, trace_id)
         if self._changed is not None:
             self._changed()
 
@@ -253,14 +230,22 @@ class Metrics(Collector):
         if self._peers is None:
             return
         self._changed = self._arm
-        content = encode(self.snapshot())
+        snapshot = self.snapshot()
+        content = encode(snapshot)
         if content == self._published:
             return
         self._published = content
         fits = self._peers.publish(content)
-        if not fits and not self._too_long:
-            logger.error("what this worker counts is too much for the board (%d bytes): the sums keep its last shorter state", len(content))
-        self._too_long = not fits
+        if fits:
+            self._too_long = False
+            return
+        # Drift is the longest part, and the one that is missed least.
+        snapshot.panes = []
+        kept = self._peers.publish(encode(snapshot))
+        if not self._too_long:
+            lost = "drift leaves this worker out" if kept else "the sums keep its last shorter state"
+            logger.error("what this worker counts is too much for the board (%d bytes): %s", len(content), lost)
+        self._too_long = True
 
     def _arm(self) -> None:
         """The first change since the last publication: publish soon."""
@@ -286,6 +271,7 @@ class Metrics(Collector):
                 for key, counts in self.shadows.items()
                 for outcome in ("agreed", "differed", "failed", "dropped")
             ],
+            "orris_log_lines_dropped": [((kind,), n) for kind, n in self.dropped.items()],
             "python_gc_collections": [((generation,), counts["collections"]) for generation, counts in collections],
             "python_gc_objects_collected": [((generation,), counts["collected"]) for generation, counts in collections],
             "python_gc_objects_uncollectable": [((generation,), counts["uncollectable"]) for generation, counts in collections],
@@ -300,9 +286,24 @@ class Metrics(Collector):
             counters,
             {"orris_requests_in_flight": [((), self.in_flight)]},
             histograms,
-            {"orris_model": list(self.info.items())},
+            {
+                "orris_model": list(self.info.items()),
+                CREATED: [(key, {"seconds": repr(seconds)}) for key, seconds in self.created.items()],
+            },
             {"orris_shadow_largest_difference": [(key, counts.largest_difference) for key, counts in self.shadows.items()]},
+            self.drift.panes(),
+            [
+                Exemplar("http_request_duration_seconds", key, bucket, *mark)
+                for key, counts in routes
+                for bucket, mark in counts.durations.marks.items()
+            ],
         )
+
+    def panes(self) -> list[Pane]:
+        """What all workers have counted for drift until now."""
+        self.drift.fold()
+        others = self._peers.gathered()[0] if self._peers is not None else []
+        return [*self.drift.panes(), *(pane for each in others for pane in decode(each).panes)]
 
     # exposition
 
@@ -313,71 +314,23 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The families of the whole server, for ``prometheus_client``."""
+        self.drift.fold()
+        yield from build()
         if self._peers is None:
-            yield from _families(self.snapshot())
+            own = self.snapshot()
+            yield from families(own)
+            yield from self.drift.families(own.panes)
             yield from ProcessCollector(registry=None).collect()
-            yield from _workers(1, 1, 0)
+            yield from threads([os.getpid()])
+            yield from workers(1, 1, 0)
             return
         # What is told to a scrape must be on the board first: if this process dies now, the next answer may not be less.
         self.publish()
         others, retired = self._peers.gathered()
         gone = decode(retired)
-        yield from _families(merge([self.snapshot(), gone, *map(decode, others)]))
-        yield from _processes(self._peers.pids(), sum(value for _, value in gone.counters.get(CPU_SECONDS, [])))
-        yield from _workers(self._peers.n_workers, self._peers.n_ready, self._peers.restarts)
-
-
-def _workers(n_expected: int, n_ready: int, n_restarts: int) -> Iterator[Metric]:
-    yield GaugeMetricFamily("orris_workers", "Worker processes that should run.", value=n_expected)
-    yield GaugeMetricFamily("orris_workers_ready", "Worker processes that answer.", value=n_ready)
-    yield CounterMetricFamily("orris_worker_restarts", "Worker processes that died or hung and were replaced.", n_restarts)
-
-
-def _families(snapshot: Snapshot) -> Iterator[Metric]:
-    for family in COUNTERS:
-        counter = CounterMetricFamily(family.name, family.documentation, labels=family.labels)
-        for labels, value in snapshot.counters.get(family.name, []):
-            counter.add_metric(labels, value)
-        yield counter
-    for family in (*GAUGES, *MAXIMA):
-        gauge = GaugeMetricFamily(family.name, family.documentation, labels=family.labels)
-        for labels, value in (snapshot.gauges | snapshot.maxima).get(family.name, []):
-            gauge.add_metric(labels, value)
-        yield gauge
-    for family in HISTOGRAMS:
-        histogram = HistogramMetricFamily(family.name, family.documentation, labels=family.labels)
-        bounds = [*map(repr, map(float, family.bounds)), "+Inf"]
-        for labels, counts, total in snapshot.histograms.get(family.name, []):
-            histogram.add_metric(labels, list(zip(bounds, map(float, accumulate(counts)), strict=True)), total)
-        yield histogram
-    for family in INFOS:
-        info = InfoMetricFamily(family.name, family.documentation, labels=family.labels)
-        for labels, facts in snapshot.infos.get(family.name, []):
-            info.add_metric(labels, facts)
-        yield info
-
-
-def _processes(pids: list[int], cpu_seconds_before: float) -> Iterator[Metric]:
-    """The ``process_*`` families of a server of several processes: sums, but of limits and start times the lowest.
-
-    Processes that are gone count in the processor time alone. The one that answers asks the system about the others, so nobody pays for
-    this between scrapes, and the numbers do not depend on which worker is scraped.
-    """
-    found: dict[str, Metric] = {}
-    for pid in pids:
-        for metric in ProcessCollector(registry=None, pid=_constant(pid)).collect():
-            value = metric.samples[0].value
-            if metric.name not in found:
-                found[metric.name] = metric
-                value += cpu_seconds_before if metric.name == CPU_SECONDS else 0.0
-            elif metric.name in {"process_max_fds", "process_start_time_seconds"}:
-                value = min(value, found[metric.name].samples[0].value)
-            else:
-                value += found[metric.name].samples[0].value
-            family = found[metric.name]
-            family.samples = [family.samples[0]._replace(value=value)]
-    yield from found.values()
-
-
-def _constant(pid: int) -> Callable[[], int]:
-    return lambda: pid
+        total = merge([self.snapshot(), gone, *map(decode, others)])
+        yield from families(total)
+        yield from self.drift.families(total.panes)
+        yield from threads(self._peers.pids())
+        yield from processes(self._peers.pids(), sum(value for _, value in gone.counters.get(CPU_SECONDS, [])))
+        yield from workers(self._peers.n_workers, self._peers.n_ready, self._peers.restarts)

@@ -6,11 +6,31 @@ Standard library and msgspec only: the supervisor of several workers reads it to
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
 Labels = tuple[str, ...]
 Values = dict[str, list[tuple[Labels, float]]]
+Pane = tuple[str, str, str, int, bytes]
+"""A stretch of time of a sketch of drift: model, version, layout of its slots, number, counts (``<u4``). See ``telemetry/drift.py``."""
+
+
+class Exemplar(NamedTuple):
+    """A request that a bucket of a histogram counted, and whose trace was recorded.
+
+    Attributes:
+        bucket: The bucket's position.
+        value: What was observed.
+        time: When, in Unix time.
+    """
+
+    family: str
+    labels: Labels
+    bucket: int
+    trace_id: str
+    value: float
+    time: float
 
 
 class Snapshot(msgspec.Struct, array_like=True):
@@ -22,6 +42,8 @@ class Snapshot(msgspec.Struct, array_like=True):
         histograms: Counts per bucket (not cumulative) and the sum of what was observed; they outlive their process.
         infos: Facts, by labels; they hold as long as their process lives.
         maxima: Gauges of which the largest counts; they outlive their process.
+        panes: What is counted for drift; equal numbers add up where they are read. They hold as long as their process lives.
+        exemplars: At most one of each bucket; they hold as long as their process lives.
     """
 
     counters: Values = {}
@@ -29,6 +51,8 @@ class Snapshot(msgspec.Struct, array_like=True):
     histograms: dict[str, list[tuple[Labels, list[int], float]]] = {}
     infos: dict[str, list[tuple[Labels, dict[str, str]]]] = {}
     maxima: Values = {}
+    panes: list[Pane] = []
+    exemplars: list[Exemplar] = []
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -46,12 +70,14 @@ def decode(content: bytes) -> Snapshot:
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The sum: counters, gauges and histograms are added, of each fact one is kept, of maxima the largest."""
+    """The sum: counters, gauges and histograms are added, of each fact one is kept, of maxima the largest, of exemplars the latest."""
     counters: dict[str, dict[Labels, float]] = {}
     gauges: dict[str, dict[Labels, float]] = {}
     histograms: dict[str, dict[Labels, tuple[list[int], float]]] = {}
     infos: dict[str, dict[Labels, dict[str, str]]] = {}
     maxima: dict[str, dict[Labels, float]] = {}
+    panes: list[Pane] = []
+    exemplars: dict[tuple[str, Labels, int], Exemplar] = {}
     for snapshot in snapshots:
         _add(counters, snapshot.counters)
         _add(gauges, snapshot.gauges)
@@ -66,12 +92,18 @@ def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
             for labels, value in values:
                 largest = maxima.setdefault(name, {})
                 largest[labels] = max(value, largest.get(labels, value))
+        panes += snapshot.panes
+        for mark in snapshot.exemplars:
+            where = mark.family, mark.labels, mark.bucket
+            exemplars[where] = max(mark, exemplars.get(where, mark), key=_when)
     return Snapshot(
         {name: list(sums.items()) for name, sums in counters.items()},
         {name: list(sums.items()) for name, sums in gauges.items()},
         {name: [(labels, *sums) for labels, sums in series.items()] for name, series in histograms.items()},
         {name: list(facts.items()) for name, facts in infos.items()},
         {name: list(largest.items()) for name, largest in maxima.items()},
+        panes,
+        list(exemplars.values()),
     )
 
 
@@ -90,6 +122,10 @@ def fold(retired: bytes, last: bytes, cpu_seconds: float = 0.0) -> bytes:
 
 CPU_SECONDS = "process_cpu_seconds"
 """Family of the processor time of workers that are gone; that of living ones is asked of the system."""
+
+
+def _when(mark: Exemplar) -> float:
+    return mark.time
 
 
 def _add(sums: dict[str, dict[Labels, float]], values: Values) -> None:

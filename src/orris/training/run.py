@@ -22,16 +22,17 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from orris.bundle import Golden, Manifest, Provenance, seal
+from orris.bundle import MODEL_ONNX, Golden, Manifest, Provenance, seal, write_profile
 from orris.compile import Compiled, compile_pipeline
 from orris.errors import TrainingError
-from orris.runtime import Answers
+from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
 from orris.schema import Label, Schema
 from orris.schema.frames import encode
 from orris.training import gates as gates_of
 from orris.training import learning, pipelines, plots, report, table, tuning
 from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
 from orris.training.params import TrainParams
+from orris.training.profiling import learn_profile
 from orris.version import __version__
 
 if TYPE_CHECKING:
@@ -266,6 +267,8 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         parameters=job.parameters,
         gates=job.gates,
     )
+    progress("learning what drift is measured against")
+    write_profile(folder, learn_profile(compiled.schema, job.rows, _runtime(job, compiled)))
     manifest = seal(
         folder,
         name=name,
@@ -280,6 +283,11 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         provenance=provenance,
     )
     return Trained(folder, manifest, job.evaluation)
+
+
+def _runtime(job: _Job, compiled: Compiled) -> Runtime:
+    """The model as it will be served."""
+    return OnnxRuntime(compiled.content) if compiled.model_file == MODEL_ONNX else SklearnRuntime(job.pipeline, compiled.schema)
 
 
 def _golden(compiled: Compiled) -> Golden:

@@ -28,7 +28,7 @@ from orris.serving.door import Door, trace_id
 from orris.serving.exchange import Headers, Reply, request_id_of
 from orris.serving.lane import Awaited
 from orris.serving.mount import Switchboard
-from orris.telemetry.logs import Line, milliseconds
+from orris.telemetry.logs import Line, level_of, milliseconds
 from orris.version import __version__
 
 SERVICE = "inference.GRPCInferenceService"
@@ -165,10 +165,11 @@ class InferenceService:
 
     def _count(self, name: str, reply: Reply, request_id: str, headers: Headers, seconds: float, problem: str) -> None:
         self._desk.metrics.called(name, reply.code, seconds)
-        level = "info" if reply.status < 400 else "warning" if reply.status < 500 else "error"
         trace = trace_id(headers.get(b"traceparent", b""))
-        ms, now = milliseconds(seconds), datetime.now(UTC)
-        self._desk.log.add(Line(now, level, request_id, "gRPC", name, reply.status, ms, trace_id=trace, error=problem, code=reply.code))
+        if self._desk.log.wants(reply.status, request_id, trace):
+            line = Line(datetime.now(UTC), level_of(reply.status), request_id, "gRPC", name, reply.status, milliseconds(seconds))
+            line.trace_id, line.error, line.code = trace, problem, reply.code
+            self._desk.log.add(line)
 
     async def _server_live(self, _request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)

@@ -1,0 +1,34 @@
+// Makes elements. Text is always text: nothing that a server or a file says is ever parsed as HTML.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+/** An element with attributes and children; `on` holds listeners, `false`, `null` and `undefined` leave an attribute out. */
+export function el(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** The same for SVG. */
+export function svg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function filled(node, { on = {}, ...attributes }, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === true) node.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
+  }
+  for (const [event, listener] of Object.entries(on)) node.addEventListener(event, listener);
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+export const byId = (id) => document.getElementById(id);
+
+/** Calls `action` once things have been quiet for a while. */
+export function debounced(milliseconds, action) {
+  let timer = 0;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(action, milliseconds, ...values);
+  };
+}

@@ -1,0 +1,132 @@
+"""``orris ping``: exit code 0 if a server is ready, 1 if not, quickly, and with nothing heavy imported."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orris.api import Bundle
+from tests.certificates import self_signed
+from tests.servers import Server, serving
+
+
+def ping(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a health check does: in a process of its own."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
+    command = [sys.executable, "-m", "orris", "ping", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=clean | environ, timeout=60)
+
+
+@contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """A server that says this to whoever comes first; its port."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(answer)
+                connection.recv(1)  # until the client has gone
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(30)
+
+
+def test_a_ready_server_is_exit_code_0(server: Server) -> None:
+    """By its URL, by a page of it, and by the settings that it was started with."""
+    for done in (ping(server.url), ping(f"{server.url}/health"), ping(ORRIS_PORT=str(server.port), ORRIS_HOST="0.0.0.0")):  # noqa: S104
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "200 OK" in done.stdout
+
+
+def test_nobody_there_is_exit_code_1() -> None:
+    """In one line that says who did not answer."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but it does not listen: the port refuses
+        done = ping(f"http://127.0.0.1:{taken.getsockname()[1]}")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "does not answer" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n", "503 Service Unavailable"),
+        (b"HTTP/1.1 307 Temporary Redirect\r\nlocation: /\r\ncontent-length: 0\r\n\r\n", "307"),
+        (b"220 mail ready\r\n", "does not answer"),
+        (b"", "does not answer"),
+    ],
+    ids=["not ready", "elsewhere", "not HTTP", "silent"],
+)
+def test_anything_but_success_is_exit_code_1(answer: bytes, words: str) -> None:
+    """A server that is not ready, sends elsewhere, speaks something else, or says nothing in time."""
+    with answering(answer) as port:
+        done = ping(f"http://127.0.0.1:{port}", "--timeout", "0.5")
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+def test_a_server_on_a_unix_socket_is_found_by_its_settings(tmp_path: Path) -> None:
+    """The path is in ORRIS_UDS, as the server's."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                assert connection.recv(65_536).startswith(b"GET /ready HTTP/1.1\r\n")
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        done = ping(ORRIS_UDS=str(path))
+        thread.join(30)
+    assert done.returncode == 0
+
+
+def test_a_server_with_tls_is_found_by_its_settings(iris: Bundle, tmp_path: Path) -> None:
+    """Its own check does not ask who it is; a URL that a person names is verified, as always."""
+    cert, key = self_signed(tmp_path)
+    with serving(str(iris.folder), "--tls-cert", str(cert), "--tls-key", str(key), folder=tmp_path) as running:
+        own = ping(ORRIS_PORT=str(running.port), ORRIS_TLS_CERT=str(cert))
+        named = ping(f"https://127.0.0.1:{running.port}")
+    assert own.returncode == 0
+    assert named.returncode == 1
+    assert "certificate" in named.stderr.lower()
+
+
+def test_a_wrong_address_is_exit_code_2() -> None:
+    """It is wrong usage, not a server that does not answer."""
+    for address in ("localhost:8000", "ftp://localhost", "http://localhost:port"):
+        done = ping(address)
+        assert done.returncode == 2
+        assert address in done.stderr
+
+
+def test_nothing_heavy_is_imported() -> None:
+    """Neither NumPy nor ONNX Runtime, uvicorn, FastAPI or Rich: a check runs every few seconds."""
+    program = (
+        "import sys\n"
+        "from orris.cli import main\n"
+        "sys.argv = ['orris', 'ping', 'http://127.0.0.1:9']\n"
+        "try:\n    main()\n"
+        "except SystemExit as ended:\n    assert ended.code == 1\n"
+        "print(*sorted({'numpy', 'onnxruntime', 'uvicorn', 'fastapi', 'rich'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

@@ -1,0 +1,53 @@
+"""The gates that a sound, freshly trained version never fails."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from orris.delivery.contract import Contract
+from orris.delivery.environment import Pins
+from orris.delivery.gates import Parity, Policy, Version, image_gate, succession_gates, version_gates
+from tests.delivery.gitops import IMAGE
+
+PARITY = Parity("exact", n_rows=10_000, n_label_differences=0, largest_difference=1e-16, tolerance=1e-12)
+VERSION = Version("iris", "1.0.0", "d1", Contract((), "classification"), PARITY, metrics={"accuracy": 0.9}, n_files=3)
+
+
+@pytest.mark.parametrize(
+    ("parity", "words"),
+    [
+        (replace(PARITY, n_rows=0), "no row was compared"),
+        (replace(PARITY, n_label_differences=1), "1 labels differ"),
+        (replace(PARITY, largest_difference=1e-6), "largest difference 1e-06 (allowed 1e-12)"),
+        (replace(PARITY, largest_difference=math.nan), "largest difference nan"),
+    ],
+    ids=["nothing-compared", "label", "difference", "nan"],
+)
+def test_without_a_parity_verdict_no_version_passes(parity: Parity, words: str) -> None:
+    """Nothing compared is no verdict, and neither is one that is no number."""
+    assert version_gates(VERSION)[-1].passed
+    gate = version_gates(replace(VERSION, parity=parity))[-1]
+    assert (gate.name, gate.passed) == ("parity", False)
+    assert words in gate.found
+
+
+def test_zeros_are_no_image() -> None:
+    """They stand for an environment to which nothing was promoted yet."""
+    assert not image_gate(Pins("sha256:" + "0" * 64, "1.0.0"), "image").passed
+    assert image_gate(Pins(IMAGE, "1.0.0"), "image").passed
+
+
+def test_where_the_live_version_was_never_measured_nothing_can_be_worse() -> None:
+    """A model that was packaged without metrics does not block its successor."""
+    gate = succession_gates(VERSION, replace(VERSION, metrics={}), Policy()).gates[-1]
+    assert (gate.passed, gate.found) == (True, "1.0.0 has no metrics to compare with")
+
+
+def test_without_metrics_no_measured_version_is_replaced() -> None:
+    """What is not measured any more counts as worse."""
+    gate = succession_gates(replace(VERSION, metrics={}), VERSION, Policy()).gates[-1]
+    assert not gate.passed
+    assert "accuracy 0.9 -> not measured" in gate.found

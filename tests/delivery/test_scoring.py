@@ -1,0 +1,60 @@
+"""Which metric is worse, and by how much one may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from orris.delivery.scoring import compare, direction
+from orris.errors import SettingsError
+from orris.training.glossary import GLOSSARY
+
+
+def judged(live: dict[str, float], candidate: dict[str, float], tolerance: float = 0.02, names: tuple[str, ...] = ()) -> list[str]:
+    """The names of the metrics that are worse."""
+    return [score.name for score in compare(live, candidate, tolerance, names) if score.worse]
+
+
+@pytest.mark.parametrize(
+    ("metric", "better", "worse"),
+    [("accuracy", 0.95, 0.9), ("roc_auc", 0.99, 0.9), ("r2", 0.8, 0.7), ("log_loss", 0.1, 0.2), ("rmse", 3.0, 4.0), ("mape", 0.1, 0.2)],
+)
+def test_each_metric_has_its_direction(metric: str, better: float, worse: float) -> None:
+    """Higher is better for a score, lower for a loss or an error."""
+    assert judged({metric: better}, {metric: worse}) == [metric]
+    assert judged({metric: worse}, {metric: better}) == []
+
+
+def test_every_metric_that_training_reports_has_a_direction() -> None:
+    """So has its mean over the folds; the spread over them has none."""
+    assert [name for name in GLOSSARY if direction(name) == 0 or direction(f"cv_{name}_mean") != direction(name)] == []
+    assert direction("cv_accuracy_std") == 0
+
+
+def test_the_tolerance_is_a_share_of_the_live_value() -> None:
+    """Whatever the unit: of 1,000 euros as of 1 euro."""
+    assert judged({"rmse": 1000.0, "mae": 1.0}, {"rmse": 1019.0, "mae": 1.03}) == ["mae"]
+    assert judged({"accuracy": 0.5}, {"accuracy": 0.49}) == []
+    assert judged({"accuracy": 0.5}, {"accuracy": 0.49}, tolerance=0) == ["accuracy"]
+    assert judged({"r2": -0.5}, {"r2": -0.6}) == ["r2"]
+
+
+def test_a_metric_that_is_no_longer_measured_is_worse() -> None:
+    """And one that is measured for the first time is not."""
+    assert judged({"roc_auc": 0.9}, {"accuracy": 0.9}) == ["roc_auc"]
+
+
+def test_means_over_folds_and_unknown_metrics_are_not_judged_unless_asked_for() -> None:
+    """The first say the same again, of the second nobody knows the direction."""
+    live, candidate = (
+        {"cv_accuracy_mean": 0.9, "cv_accuracy_std": 0.1, "gain": 2.0},
+        {"cv_accuracy_mean": 0.1, "cv_accuracy_std": 9, "gain": 0.0},
+    )
+    assert judged(live, candidate) == []
+    assert judged(live, candidate, names=("cv_accuracy_mean",)) == ["cv_accuracy_mean"]
+
+
+@pytest.mark.parametrize("name", ["gain", "accuracy"])
+def test_judging_what_cannot_be_judged_is_wrong_usage(name: str) -> None:
+    """No direction, or measured for neither."""
+    with pytest.raises(SettingsError, match=name):
+        compare({"gain": 1.0}, {"gain": 1.0}, 0.02, (name,))

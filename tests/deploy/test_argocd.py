@@ -1,0 +1,147 @@
+"""What Argo CD is given: ApplicationSets that come to the same charts, versions and values as Flux."""
+
+from __future__ import annotations
+
+import copy
+import re
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.deploy.conftest import DEPLOY, ENVIRONMENTS
+from tests.deploy.overlays import Object, documents
+from tests.deploy.test_flux import SCHEMAS, of_kind, problems
+
+FILES = {file.stem: documents(file)[0] for file in sorted((DEPLOY / "argocd").glob("*.yaml"))}
+_ACTION = re.compile(r"\{\{ *(.+?) *}}")
+
+
+def generated(application_set: Object) -> list[Object]:
+    """The applications of an ApplicationSet: a matrix of two generators, in the subset of Go's templates that the tree uses."""
+    [generator] = application_set["spec"]["generators"]
+    first, second = generator["matrix"]["generators"]
+    found = []
+    for outer in first["list"]["elements"]:
+        for inner in elements(second, outer):
+            assert not outer.keys() & inner.keys()
+            found.append(rendered(application_set["spec"]["template"], outer | inner))
+    return found
+
+
+def elements(generator: Object, outer: Object) -> list[Object]:
+    """What a list or git's files generate."""
+    if "list" in generator:
+        return list(generator["list"]["elements"])
+    found = []
+    for item in generator["git"]["files"]:
+        files = sorted(DEPLOY.parent.glob(rendered(item["path"], outer)))
+        assert files, item["path"]
+        found += [documents(file)[0] for file in files]
+    return found
+
+
+def rendered(template: Any, values: Object) -> Any:
+    """Every text of a template with its actions carried out."""
+    if isinstance(template, dict):
+        return {key: rendered(value, values) for key, value in template.items()}
+    if isinstance(template, list):
+        return [rendered(value, values) for value in template]
+    return _ACTION.sub(lambda action: carried_out(action[1], values), template) if isinstance(template, str) else template
+
+
+def carried_out(action: str, values: Object) -> str:
+    """One action: ``.a.b`` or ``toYaml .a.b``; a missing key is an error, as the tree asks Argo CD to have it."""
+    found = re.fullmatch(r"(?:(toYaml) )?((?:\.\w+)+)", action)
+    assert found, f"this test does not know {action}"
+    value: Any = values
+    for key in found[2].split(".")[1:]:
+        value = value[key]
+    return yaml.safe_dump(value) if found[1] == "toYaml" else str(value)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_object_fits_its_schema(name: str) -> None:
+    """With no key that Argo CD does not know, and before its templates are filled in as well as after."""
+    assert problems(FILES[name]) == []
+    if FILES[name]["kind"] == "ApplicationSet":
+        template = SCHEMAS["ApplicationSet"]["properties"]["spec"]["properties"]["template"]
+        validator = jsonschema.Draft202012Validator(template)
+        applications = generated(FILES[name])
+        assert len({each["metadata"]["name"] for each in applications}) == len(applications) >= 3
+        assert [error.message for each in applications for error in validator.iter_errors(each)] == []
+        assert "{{" not in str(applications)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["spec.goTemplates", "spec.template.spec.projects", "spec.template.spec.syncPolicy.automated.heal", "spec.template.metadata.title"],
+)
+def test_the_schema_refuses_what_argo_cd_refuses(path: str) -> None:
+    """A check that cannot fail checks nothing."""
+    found = copy.deepcopy(FILES["apps"])
+    *way, last = path.split(".")
+    holder = found
+    for step in way:
+        holder = holder[step]
+    holder[last] = True
+    assert problems(found)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_is_the_same_as_with_flux(environment: str, clusters: dict[str, list[Object]]) -> None:
+    """The same chart in the same version, the same values in the same order, the same names."""
+    [application] = [each["spec"] for each in generated(FILES["apps"]) if each["metadata"]["name"] == f"orris-{environment}"]
+    [release] = [each for each in of_kind(clusters[environment], "HelmRelease") if each["metadata"]["name"] == "orris"]
+    [source] = [each["spec"] for each in of_kind(clusters[environment], "OCIRepository") if each["metadata"]["name"] == "orris"]
+    [shared] = [each for each in of_kind(clusters[environment], "ConfigMap") if each["metadata"]["name"] == "orris-values"]
+    chart, repository = application["sources"]
+    assert f"oci://{chart['repoURL']}/{chart['chart']}" == source["url"]
+    assert chart["targetRevision"] == source["ref"]["tag"]
+    assert yaml.safe_load(chart["helm"]["values"]) == release["spec"]["values"]
+    assert chart["helm"]["releaseName"] == release["spec"]["releaseName"]
+    assert application["destination"] == {"name": environment, "namespace": release["metadata"]["namespace"]}
+    assert [value_file(path, repository) for path in chart["helm"]["valueFiles"]] == [shared["data"]["values.yaml"]]
+
+
+def value_file(path: str, repository: Object) -> str:
+    """The content of a file that an application takes from the repository."""
+    assert repository["ref"] == "values"
+    return (DEPLOY.parent / path.removeprefix("$values/")).read_text("utf-8")
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_infrastructure_is_the_same_as_with_flux(environment: str, clusters: dict[str, list[Object]]) -> None:
+    """Chart, repository, version, namespace, its Pod Security level, and the values."""
+    objects = clusters[environment]
+    applications = {
+        each["spec"]["sources"][0]["chart"]: each["spec"]
+        for each in generated(FILES["infrastructure"])
+        if each["spec"]["destination"]["name"] == environment
+    }
+    releases = {each["metadata"]["name"]: each for each in of_kind(objects, "HelmRelease")}
+    sources = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "OCIRepository", "HelmRepository")}
+    maps = {each["metadata"]["name"]: each["data"] for each in of_kind(objects, "ConfigMap")}
+    levels = {each["metadata"]["name"]: each["metadata"]["labels"] for each in of_kind(objects, "Namespace")}
+    assert applications.keys() == releases.keys() - {"orris", "metrics-server"}  # the last one only where the cluster has none
+    for name, application in applications.items():
+        chart, repository = application["sources"]
+        source, namespace = sources[name], releases[name]["metadata"]["namespace"]
+        if "ref" in source:
+            assert (f"oci://{chart['repoURL']}/{name}", chart["targetRevision"]) == (source["url"], source["ref"]["tag"])
+        else:
+            version = releases[name]["spec"]["chart"]["spec"]["version"]
+            assert (chart["repoURL"], chart["targetRevision"]) == (source["url"], version)
+        assert application["destination"]["namespace"] == namespace
+        assert application["syncPolicy"]["managedNamespaceMetadata"]["labels"] == levels[namespace]
+        assert [value_file(path, repository) for path in chart["helm"]["valueFiles"]] == [maps[f"{name}-values"]["values.yaml"]]
+
+
+def test_the_project_allows_what_the_applications_use() -> None:
+    """Their sources and clusters, and no others."""
+    project = FILES["project"]["spec"]
+    applications = [each["spec"] for name in ("apps", "infrastructure") for each in generated(FILES[name])]
+    assert {source["repoURL"] for each in applications for source in each["sources"]} == set(project["sourceRepos"])
+    assert {each["destination"]["name"] for each in applications} == {each["name"] for each in project["destinations"]}
+    assert {each["project"] for each in applications} == {FILES["project"]["metadata"]["name"]}

@@ -1,0 +1,42 @@
+"""The values of every environment are values of the chart."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.deploy.conftest import ENVIRONMENTS, ROOT
+from tests.deploy.overlays import Object
+from tests.deploy.test_flux import orris_values
+
+CHART = ROOT / "charts" / "orris"
+
+
+def over(defaults: Any, values: Any) -> Any:
+    """Values over the chart's defaults, as Helm lays them."""
+    if not (isinstance(defaults, dict) and isinstance(values, dict)):
+        return values
+    return defaults | {key: over(defaults.get(key), value) for key, value in values.items()}
+
+
+def unknown(defaults: Any, values: Any, path: str = "") -> list[str]:
+    """Keys that the chart's defaults do not have; what is empty there may hold anything."""
+    if not (isinstance(values, dict) and isinstance(defaults, dict) and defaults):
+        return []
+    found = [f"{path}.{key}" for key in values if key not in defaults]
+    return found + [each for key in values if key in defaults for each in unknown(defaults[key], values[key], f"{path}.{key}")]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_values_of_an_environment_fit_the_chart(environment: str, clusters: dict[str, list[Object]]) -> None:
+    """Its schema, over its defaults, and no key that the chart does not have."""
+    schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    values = orris_values(clusters[environment])
+    assert unknown(defaults, values) == []
+    errors = jsonschema.validators.validator_for(schema)(schema).iter_errors(over(defaults, values))
+    assert [f"{error.json_path}: {error.message}" for error in errors] == []
