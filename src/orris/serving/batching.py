@@ -17,6 +17,7 @@ import numpy as np
 from orris.runtime import Answers
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, FloatArray
+from orris.telemetry.drift import Sketch
 from orris.telemetry.metrics import ModelCounts
 
 MAX_REQUESTS = 64
@@ -36,12 +37,14 @@ Waiting = tuple[Asked, Done]
 
 
 class Batcher:
-    """The queue in front of one engine. All methods belong to the loop's thread."""
+    """The queue in front of one engine. All methods belong to the loop's thread. What is answered is counted, for drift in ``sketch``."""
 
-    def __init__(self, engine: Engine, counts: ModelCounts) -> None:
+    def __init__(self, engine: Engine, counts: ModelCounts, sketch: Sketch | None = None) -> None:
         self._engine = engine
         self._counts = counts
+        self._sketch = sketch
         self._queue: deque[Waiting] = deque()
+        self._suspects: deque[Waiting] = deque()
         self._scheduled = False
         self._busy = False
         self._thread: ThreadPoolExecutor | None = None
@@ -49,7 +52,7 @@ class Batcher:
 
     def __len__(self) -> int:
         """Requests that wait."""
-        return len(self._queue)
+        return len(self._queue) + len(self._suspects)
 
     def add(self, asked: Asked, done: Done) -> None:
         """Queue a request; ``done`` is called before the loop's next tick ends, or when the model is through with it."""
@@ -71,12 +74,14 @@ class Batcher:
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="orris-model")
             future = loop.run_in_executor(self._thread, self._run, rows)
-            future.add_done_callback(lambda outcome: self._returned(batch, outcome.result()))
+            future.add_done_callback(lambda outcome: self._returned(batch, rows, outcome.result()))
             return
-        self._deliver(batch, self._run(rows))
+        self._deliver(batch, rows, self._run(rows))
         self._continue()
 
     def _take(self) -> list[Waiting]:
+        if self._suspects:
+            return [self._suspects.popleft()]
         queue, n_rows = self._queue, 0
         batch: list[Waiting] = []
         while queue and len(batch) < MAX_REQUESTS:
@@ -99,29 +104,29 @@ class Batcher:
         self._seconds_per_row += 0.05 * (seconds / len(rows) - self._seconds_per_row)
         return answers, seconds, self._engine.watch.usual(rows)
 
-    def _returned(self, batch: list[Waiting], outcome: tuple[Answers | Exception, float, bool]) -> None:
+    def _returned(self, batch: list[Waiting], rows: FloatArray, outcome: tuple[Answers | Exception, float, bool]) -> None:
         self._busy = False
-        self._deliver(batch, outcome)
+        self._deliver(batch, rows, outcome)
         self._continue()
 
     def _continue(self) -> None:
-        if self._queue and not self._scheduled:
+        if (self._queue or self._suspects) and not self._scheduled:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _deliver(self, batch: list[Waiting], outcome: tuple[Answers | Exception, float, bool]) -> None:
+    def _deliver(self, batch: list[Waiting], rows: FloatArray, outcome: tuple[Answers | Exception, float, bool]) -> None:
         answers, seconds, usual = outcome
         if not isinstance(answers, Exception):
             labels = answers.labels
-            n_rows = len(answers.values) if labels is None and answers.values is not None else 0
-            self._counts.called(seconds, n_rows if labels is None else labels.tolist())
+            self._counts.called(seconds, len(rows) if labels is None else labels.tolist())
+            if self._sketch is not None:
+                self._sketch.add(rows, answers.found)
         if len(batch) == 1:
             batch[0][1](answers, usual)
             return
         if isinstance(answers, Exception):
             # One request's rows may be to blame: each is asked on its own, so that it fails alone.
-            for waiting in batch:
-                self._deliver([waiting], self._run(waiting[0].rows))
+            self._suspects.extend(batch)
             return
         labels, probabilities, values = answers
         start = 0
