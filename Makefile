@@ -80,7 +80,7 @@ bench-grpc: $(VENV)/.dev ## Measure gRPC calls a second beside the floor (needs 
 	@$(BIN)/python benchmarks/rpc.py
 
 .PHONY: bench-latency
-bench-latency: $(VENV)/.dev ## Measure the time to answer at half rate, and beside long requests (needs wrk and h2load)
+bench-latency: $(VENV)/.dev ## Measure the time to answer at half rate, and beside long requests (needs wrk)
 	@$(BIN)/python benchmarks/latency.py
 
 .PHONY: bench-price

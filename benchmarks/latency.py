@@ -1,8 +1,9 @@
 """Time to answer at half of the highest rate, and while long requests are being answered; Orris on one core, the client on another.
 
-Half of the rate: ``wrk`` finds how much one core answers, then ``h2load`` asks half as often, evenly, over as many connections. Beside long
-requests: one row, and ``/health``, one at a time, alone and while another connection asks for 20,000 rows over and over. A server that
-computed those on its loop would let everything else wait for as long as they take.
+Half of the rate: ``wrk`` finds how much one core answers; then each of as many connections waits a random time before every request, on
+average so long that half as much is asked, or a little more. Beside long requests: one row, and ``/health``, one at a time, alone and while
+another connection asks for 20,000 rows over and over. A server that computed those on its loop would let everything else wait for as long
+as they take.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def main() -> None:
     """Measure, and print the two tables."""
     parser = harness.arguments("Time to answer at half rate, and beside long requests.")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=8)
+    parser.add_argument("--seconds", type=int, default=6)
     asked = parser.parse_args()
     harness.require_tools()
     with tempfile.TemporaryDirectory() as name:
@@ -62,17 +63,23 @@ def half_rate(folder: Path, seconds: int) -> tuple[float, float, float, float, i
         script = harness.write_script(folder)
         harness.load(url, 2, script)
         highest = harness.load(url, seconds, script).requests_per_second
-        body, log = folder / "row.json", folder / "times.tsv"
-        body.write_text(json.dumps(harness.ROW))
-        log.unlink(missing_ok=True)
-        each = max(1, round(highest / 2 / harness.CONNECTIONS))
-        client = ["taskset", "-c", str(harness.CLIENT_CORE), "h2load", "--h1", f"-c{harness.CONNECTIONS}", "-t1", f"--rps={each}"]
-        client += [f"-D{seconds}", "-d", str(body), "-H", "content-type: application/json", f"--log-file={log}", url]
-        subprocess.run(client, check=True, capture_output=True, timeout=seconds + 60)
-    rows = [line.split() for line in log.read_text().splitlines()]
-    times = sorted(int(row[2]) / 1e3 for row in rows)
-    failed = sum(row[1] != "200" for row in rows)
-    return highest, len(times) / seconds, times[len(times) // 2], times[int(len(times) * 0.99)], failed
+        pause = 2 * 1e3 * harness.CONNECTIONS / highest
+        while True:
+            found = harness.load(url, seconds, spread(folder, pause))
+            if found.requests_per_second >= highest / 2:
+                break
+            pause *= 0.98 * found.requests_per_second / (highest / 2)
+    return highest, found.requests_per_second, found.p50_milliseconds, found.p99_milliseconds, found.n_failed
+
+
+def spread(folder: Path, milliseconds: float) -> Path:
+    """The script of ``wrk`` whose connections pause before each request: evenly distributed whole milliseconds, of this mean."""
+    script = folder / "spread.lua"
+    lower = int(milliseconds)
+    share = milliseconds - lower
+    delay = f"function delay() return math.random(0, 2 * ({lower} + (math.random() < {share} and 1 or 0))) end"
+    script.write_text(harness.write_script(folder).read_text() + delay + "\n")
+    return script
 
 
 def beside_long(folder: Path) -> dict[str, tuple[float, float]]:

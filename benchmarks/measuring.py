@@ -64,6 +64,7 @@ class Result:
     """A line of a table; with ``problem``, why there are no numbers.
 
     Attributes:
+        partial: The answer has probabilities, but not the class.
         load: Over HTTP.
         calls: Over gRPC.
         start_seconds: From the command to the first right answer; none over gRPC, where asking takes longer than that.
@@ -74,6 +75,7 @@ class Result:
     version: str
     table: str
     note: str = ""
+    partial: bool = False
     problem: str = ""
     start_seconds: float | None = None
     load: Load | None = None
@@ -94,7 +96,7 @@ class Result:
 
 def measure(setup: Setup, version: str, launch: Launch, plan: Plan, log: Path | None) -> Result:
     """Measure ``setup``; what goes wrong is in the result."""
-    result = Result(setup.title, version, plan.table, setup.note)
+    result = Result(setup.title, version, plan.table, setup.note, setup.partial)
     try:
         command, environment, port = launch(setup, plan.workers)
         with running(command, plan.server_cores, environment, log) as server:

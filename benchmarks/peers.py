@@ -115,7 +115,7 @@ class Run:
         """Measure one, and say what came of it."""
         say(f"  {turn.setup.title} … ", end="")
         if turn.problem:
-            result = Result(turn.setup.title, turn.version, plan.table, turn.setup.note, turn.problem)
+            result = Result(turn.setup.title, turn.version, plan.table, turn.setup.note, turn.setup.partial, turn.problem)
         else:
             result = measure(turn.setup, turn.version, turn.launch, plan, turn.log)
         failed = f", {result.n_failed} failed" if result.n_failed else ""

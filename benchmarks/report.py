@@ -49,9 +49,10 @@ def shares(rows: list[Row], title: str, floor: str) -> list[float]:
     return [own / base for own, base in zip(ours, floors, strict=False) if base]
 
 
-def fastest_peer(rows: list[Row]) -> Row | None:
-    """The peer's setup with the highest rate that lost no request."""
-    return max((row for row in rows if not is_ours(row) and row["rate"] and not row["n_failed"]), key=lambda row: row["rate"], default=None)
+def fastest_peer(rows: list[Row], *, whole: bool = False) -> Row | None:
+    """The peer's setup with the highest rate that lost no request; if ``whole``, of those whose answer has class and probabilities."""
+    sound = (row for row in rows if not is_ours(row) and row["rate"] and not row["n_failed"] and not (whole and row["partial"]))
+    return max(sound, key=lambda row: row["rate"], default=None)
 
 
 def page(measured: dict[str, Any]) -> str:
@@ -125,11 +126,22 @@ def _problems(rows: list[Row]) -> str:
 
 def _findings(rows: list[Row], grpc: list[Row]) -> str:
     """The ratios that the project aims at, worst case taken."""
-    told, best, orris, of_floor = [], fastest_peer(rows), slower(rows, ORRIS), shares(rows, ORRIS, FLOOR)
+    told, best, whole, orris, of_floor = (
+        [],
+        fastest_peer(rows),
+        fastest_peer(rows, whole=True),
+        slower(rows, ORRIS),
+        shares(rows, ORRIS, FLOOR),
+    )
     if of_floor:
         told.append(f"- {orris:,.0f} requests a second on one core; {_both(of_floor)} of the floor.")
     if orris and best:
-        told.append(f"- {orris / best['rate']:.1f} times the fastest peer's ({best['title']}, {best['rate']:,.0f}).")
+        less = ", which answers probabilities without the class" if best["partial"] else ""
+        told.append(f"- {orris / best['rate']:.1f} times the fastest peer's ({best['title']}, {best['rate']:,.0f}{less}).")
+    if orris and whole and whole is not best:
+        told.append(
+            f"- {orris / whole['rate']:.1f} times the fastest peer's that answers the same ({whole['title']}, {whole['rate']:,.0f})."
+        )
     v2, forest = slower(rows, "Orris (V2 REST)"), slower(rows, "Orris, forest of 100 trees")
     if v2 and orris:
         told.append(f"- V2 REST: {v2:,.0f} requests a second, {v2 / orris:.2f} of the native route's.")

@@ -2,7 +2,7 @@
 
 ``peer.toml`` holds ``package`` (whose pinned version names the peer's), ``order``, ``env``, and a ``[[setup]]`` for each way to run it:
 
-* ``title``, and ``note`` for what a reader of the table has to know;
+* ``title``, and ``note`` for what a reader of the table has to know; ``partial`` if its answer has probabilities, but not the class;
 * ``command`` and ``env``, in which ``{python}``, ``{bin}`` (of the peer's environment), ``{here}`` (its folder in ``peers/``), ``{work}``
   (what ``prepare.py`` made), ``{port}``, ``{port2}``, ``{port3}`` and ``{workers}`` are filled in, and whatever ``one`` and ``two`` define
   for one core and for both;
@@ -58,6 +58,7 @@ class Setup:
     announced: str = ""
     fixed: bool = False
     note: str = ""
+    partial: bool = False
     one: dict[str, str] = field(default_factory=dict)
     two: dict[str, str] = field(default_factory=dict)
 
