@@ -50,6 +50,24 @@ def test_a_ready_server_is_exit_code_0(server: Server) -> None:
         assert "200 OK" in done.stdout
 
 
+def test_grpc_is_asked_for_its_health(iris: Bundle, tmp_path: Path) -> None:
+    """Of the server and of a model; a model that is not there, nobody, and no port are told apart from it."""
+    with serving(str(iris.folder), "--grpc-port", "0", folder=tmp_path) as server:
+        for path in ("", "/iris"):
+            done = ping(f"grpc://127.0.0.1:{server.grpc_port}{path}", "--timeout", "30")
+            assert (done.returncode, done.stderr) == (0, "")
+            assert "SERVING" in done.stdout
+        unknown = ping(f"grpc://127.0.0.1:{server.grpc_port}/nobody", "--timeout", "30")
+    assert unknown.returncode == 1
+    assert "NOT_FOUND" in unknown.stderr
+    assert "a URL such as grpc://localhost:8001" in ping("grpc://localhost").stderr
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        done = ping(f"grpc://127.0.0.1:{taken.getsockname()[1]}", "--timeout", "0.5")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+
+
 def test_nobody_there_is_exit_code_1() -> None:
     """In one line that says who did not answer."""
     with socket.socket() as taken:

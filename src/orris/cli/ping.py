@@ -9,7 +9,7 @@ import typer
 
 from orris.cli.terminal import say
 
-EXAMPLES = "Examples:  orris ping   ·   orris ping http://localhost:9000   ·   orris ping http://localhost:8000/health"
+EXAMPLES = "Examples:  orris ping   ·   orris ping http://localhost:9000   ·   orris ping grpc://localhost:8001"
 
 
 def ping(
@@ -19,7 +19,7 @@ def ping(
     timeout_seconds: Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds to wait for the answer.")] = 2.0,
 ) -> None:
     """Ask a running server whether it is ready: exit code 0 if it is, 1 if not."""
-    from orris.cli.readiness import connect, own_server, status  # noqa: PLC0415 (http.client, which no other command needs)
+    from orris.cli.readiness import connect, grpc_status, own_server, status  # noqa: PLC0415 (http.client, which no other command needs)
 
     if url is None:
         from orris.cli.platforms import translate  # noqa: PLC0415
@@ -27,6 +27,9 @@ def ping(
 
         connection, path = own_server(read_settings(translate(os.environ)), timeout_seconds)
         url = "the server of this machine"
+    elif url.startswith("grpc://"):
+        say(f"{url}: {grpc_status(url, timeout_seconds)}")
+        return
     else:
         connection, path = connect(url, timeout_seconds)
     say(f"{url}: {status(connection, path, url)}")

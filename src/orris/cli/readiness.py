@@ -1,4 +1,4 @@
-"""Asks a server for one page, with nothing but the standard library: what ``orris ping`` does."""
+"""Asks a server for one page, with nothing but the standard library, or for its health over gRPC: what ``orris ping`` does."""
 
 from __future__ import annotations
 
@@ -74,3 +74,37 @@ def status(connection: HTTPConnection, path: str, where: str) -> str:
     if not 200 <= answer.status < 300:
         raise UnansweredError(f"{where} answers {answer.status} {answer.reason} to {path}: it is not ready")
     return f"{answer.status} {answer.reason}"
+
+
+def grpc_status(url: str, timeout_seconds: float) -> str:
+    """What ``grpc.health.v1`` says at ``grpc://HOST:PORT``, of the model that the path names, otherwise of the server.
+
+    Raises:
+        SettingsError: Not such a URL.
+        UnansweredError: No answer in time, or another than ``SERVING``.
+    """
+    import grpc  # noqa: PLC0415 (over gRPC only)
+
+    from orris.protocols.grpc.generated import health_pb2  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if not parts.hostname or not port:
+        raise SettingsError(f"{url}: a URL such as grpc://localhost:8001 is needed")
+    with grpc.insecure_channel(parts.netloc) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            answer = check(health_pb2.HealthCheckRequest(service=parts.path.strip("/")), timeout=timeout_seconds, wait_for_ready=True)
+        except grpc.RpcError as error:
+            raise UnansweredError(f"{url} does not answer: {error.code().name}; is it running there?") from None
+    said = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise UnansweredError(f"{url} answers {said}: it is not ready")
+    return said
