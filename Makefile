@@ -97,7 +97,7 @@ loadtest-files: $(VENV)/.dev ## Write the ConfigMap of loadtests/k8s from the wr
 
 .PHONY: lock
 lock: $(VENV)/.dev ## Resolve the locked requirements anew
-	@for lock in dev runtime serve cloud build; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
+	@for lock in dev runtime serve cloud build checkov; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
 
 .PHONY: tools
 tools: $(VENV)/.dev ## Install the development tools, DVC and the buckets' libraries as well, into .venv
@@ -113,6 +113,57 @@ build-run: ## Run the image on port 9000 (PORT=…), with the store mounted
 .PHONY: push
 push: ## Push the image to IMAGE=registry/name, and print its digest
 	@scripts/image.sh push
+
+.PHONY: dashboards
+dashboards: $(VENV)/.dev ## Write the Grafana dashboards (observability/dashboards) from tools/dashboards
+	@$(BIN)/python -m tools.dashboards
+
+.PHONY: dashboard-pictures
+dashboard-pictures: dashboards ## Draw docs/images/dashboard-*.png from the live console (needs prometheus and chromium)
+	@$(BIN)/python -m tests.observability.pictures
+
+PROMETHEUS_PORT ?= 9090
+TARGETS ?= localhost:$(PORT)
+.PHONY: observability
+observability: setup ## Start Prometheus beside Orris (TARGETS=localhost:8000), with the alerts and a console of the dashboards; Ctrl-C ends it
+	@exec $(BIN)/python tools/observability.py --targets $(TARGETS) --port $(PROMETHEUS_PORT)
+
+.PHONY: screenshots
+screenshots: $(VENV)/.dev ## Take the pictures of the playground that the documentation shows (needs chromium)
+	@$(BIN)/python tools/screenshots.py
+
+.PHONY: chart-docs
+chart-docs: $(VENV)/.dev ## Write the chart's README and schema from the comments of its values.yaml
+	@$(BIN)/python tools/chart_docs.py
+
+.PHONY: chart-files
+chart-files: $(VENV)/.dev ## Copy alerts and dashboards into the chart
+	@$(BIN)/python tools/chart_files.py
+
+.PHONY: chart-lint
+chart-lint: $(VENV)/.dev ## Lint, render and validate the chart, without a cluster
+	@$(BIN)/python -m pytest tests/chart tests/deploy $(ARGS)
+
+.PHONY: k8s
+k8s: $(VENV)/.dev ## Write the plain manifests (k8s/) from the chart
+	@$(BIN)/python tools/chart_manifests.py
+
+RELEASE ?= orris
+NAMESPACE ?= orris
+VALUES ?= k8s/local/values.yaml
+.PHONY: install
+install: ## Install the chart, or upgrade it, in the current kubectl context (VALUES="a.yaml b.yaml"); deletes nothing
+	@echo "$(RELEASE) in the namespace $(NAMESPACE) of $$(kubectl config current-context), with $(VALUES)"
+	@helm upgrade --install $(RELEASE) charts/orris --namespace $(NAMESPACE) --create-namespace $(addprefix --values ,$(VALUES)) --wait --timeout 5m
+
+.PHONY: uninstall
+uninstall: ## Uninstall the release; the namespace and what else is in it stay
+	@helm uninstall $(RELEASE) --namespace $(NAMESPACE) --ignore-not-found --wait
+
+.PHONY: reset
+reset: ## Uninstall the release, then install it anew
+	@$(MAKE) --no-print-directory uninstall
+	@$(MAKE) --no-print-directory install
 
 .PHONY: clean
 clean: ## Remove what was built (not the published models in STORE)

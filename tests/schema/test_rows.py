@@ -247,3 +247,13 @@ def test_the_fast_reader_agrees_with_the_strict_one_on_nearly_good_rows(data: st
 def test_no_bytes_raise_anything_but_a_body_or_row_error(text: bytes) -> None:
     """Garbage is refused, never a server's error."""
     outcome(RowReader(MIXED).read, text)
+
+
+def test_a_column_may_have_any_name() -> None:
+    """Quotes, backslashes and line breaks too, in a row or a list of rows; what does not fit is told as ever."""
+    schema = Schema(columns=(Column('a "b" \\ \n', Kind.NUMBER), Column("<b>", Kind.NUMBER)), target="y", task="regression")
+    row = {'a "b" \\ \n': 1.5, "<b>": 2}
+    rows, single = RowReader(schema).read(json.dumps(row).encode())
+    assert (rows.tolist(), single) == ([[1.5, 2.0]], True)
+    assert RowReader(schema).read(json.dumps([row, row]).encode())[0].shape == (2, 2)
+    assert problem_of(json.dumps(row | {"never": 0}).encode(), schema)[1] == "never"

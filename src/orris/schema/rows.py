@@ -7,6 +7,7 @@ is not plainly right is read a second time by ``strict``, which answers precisel
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from itertools import chain
 from typing import Annotated, Any
@@ -22,6 +23,9 @@ FloatArray = npt.NDArray[np.float64]
 
 MAX_ROWS = 100_000
 """Most rows that one request may hold, unless the settings say otherwise."""
+
+_UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
+"""What msgspec does not take in the name of a field."""
 
 
 class RowReader:
@@ -141,7 +145,9 @@ def _codes(column: Column) -> dict[Any, float] | None:
 
 
 def _row_struct(schema: Schema) -> type[msgspec.Struct]:
-    """A Struct type with one field per column, as strict as the schema."""
+    """A Struct type with one field per column, as strict as the schema; one that nothing fits, if msgspec cannot name such fields."""
+    if any(_UNNAMEABLE.search(name) for name in schema.names):
+        return msgspec.defstruct("Row", [("never", Annotated[int, msgspec.Meta(gt=0, lt=0)])])  # so that objects are read strictly
     fields: list[Any] = []
     for j, column in enumerate(schema.columns):
         kind: Any = _field_type(schema, column)

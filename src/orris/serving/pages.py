@@ -8,10 +8,9 @@ from typing import Any
 import fastapi_offline
 import msgspec
 from fastapi import FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
-from starlette.staticfiles import StaticFiles
 
 from orris.serving.access.gate import Access
 from orris.serving.card import describe
@@ -23,6 +22,7 @@ from orris.serving.probes import Probe
 from orris.version import __version__
 
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
+_SERVED_ASSETS = frozenset({"favicon.png", "swagger-ui.css", "swagger-ui-bundle.js"})
 
 _DOCS_HTML = """<!doctype html>
 <html lang="en">
@@ -41,7 +41,7 @@ _DOCS_HTML = """<!doctype html>
 </html>
 """
 _DOCS_JS = """"use strict";
-SwaggerUIBundle({url: location.pathname.replace(/docs\\/?$/, "") + "openapi.json", dom_id: "#swagger-ui"});
+SwaggerUIBundle({url: location.pathname.replace(/docs\\/?$/, "") + "openapi.json", dom_id: "#swagger-ui", validatorUrl: null});
 """
 _DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
@@ -56,7 +56,6 @@ def build_pages(catalog: Catalog, routes: Switchboard, *, problem: ProblemDocume
         access: The access rules; described in the OpenAPI document.
     """
     app = FastAPI(title="Orris", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    app.mount("/docs/assets", StaticFiles(directory=_ASSETS), name="docs-assets")
     _add_errors(app, problem)
     for path, probe in routes.probes.items():
         if path != "/" and not path.startswith("/ui/"):
@@ -109,7 +108,8 @@ def _add_model(app: FastAPI, catalog: Catalog, routes: Switchboard) -> None:
     async def endpoints() -> dict[str, Any]:
         """The routes."""
         manifest = catalog.default.current().engine.manifest
-        readable = ["/", *(route.path for route in app.routes if isinstance(route, Route))]
+        pages = [route.path for route in app.routes if isinstance(route, Route)]
+        readable = ["/", *(path for path in pages if not path.startswith("/docs/"))]
         everything = {"POST": [*predict_paths(routes), *(action.route for action in routes.actions)], "GET": readable}
         return {"service": "orris", "model": manifest.name, "model_version": manifest.version, "endpoints": everything}
 
@@ -127,6 +127,13 @@ def _add_documentation(app: FastAPI, catalog: Catalog, routes: Switchboard, acce
         """Interactive documentation; works offline."""
         page = _DOCS_HTML.format(root=request.scope.get("root_path", ""), title=f"Orris · {catalog.default.name}")
         return HTMLResponse(page, headers={"content-security-policy": _DOCS_POLICY, "x-content-type-options": "nosniff"})
+
+    @app.get("/docs/assets/{name}", include_in_schema=False)
+    async def docs_asset(name: str) -> FileResponse:
+        """A file of Swagger UI. Not a mount: Starlette's looks for files below a proxy's path, too."""
+        if name not in _SERVED_ASSETS:
+            raise HTTPException(404)
+        return FileResponse(_ASSETS / name)
 
     @app.get("/docs/start.js", include_in_schema=False)
     async def docs_start() -> Response:

@@ -29,8 +29,6 @@ _TYPES = {
     ".js": b"text/javascript; charset=utf-8",
     ".svg": b"image/svg+xml",
 }
-_PLACE = b'="ui/'
-"""How the page names its files: relative to itself, unless it is told which path a proxy takes off."""
 
 
 class Playground:
@@ -72,6 +70,6 @@ class Playground:
     def _read(self, name: str) -> tuple[bytes, bytes]:
         content = (FOLDER / name).read_bytes()
         if name == PAGE and self._root:
-            content = content.replace(_PLACE, b'="%b/ui/' % self._root)
+            content = content.replace(b'="ui/', b'="%b/ui/' % self._root).replace(b'="docs"', b'="%b/docs"' % self._root)
         kept = self._kept[name] = content, b'"%b"' % hashlib.sha256(content).hexdigest()[:32].encode()
         return kept

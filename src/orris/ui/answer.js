@@ -5,6 +5,7 @@ import { percent, short } from "./numbers.js";
 
 const MAX_FIXED = 8;
 const MAX_BARS = 8;
+const MAX_STILL = 4;
 
 export class Answer {
   constructor(container, card) {
@@ -52,7 +53,7 @@ export class Answer {
     }
     const names = [...shown, ...(rest ? [rest] : [])];
     this.#bars(names, label);
-    return `${label}, ${percent(best.share)}`;
+    return best ? `${label}, ${percent(best.share)}` : label;
   }
 
   /** Bars keep their elements while the classes stay the same, so that they move rather than jump. */
@@ -60,7 +61,7 @@ export class Answer {
     const key = JSON.stringify(names.map(({ name }) => name));
     if (key !== this.key || !this.list?.isConnected) {
       this.key = key;
-      this.list = el("ul", { class: "bars", "aria-label": "Probabilities" }, names.map(({ name }) =>
+      this.list = el("ul", { class: "bars", "aria-label": "Probabilities", tabindex: names.length > MAX_STILL ? "0" : null }, names.map(({ name }) =>
         el("li", {}, el("span", { class: "bar-name" }, name), el("span", { class: "track" }, el("span", { class: "fill" })), el("span", { class: "bar-share" }))));
       this.drawing.replaceChildren(this.list);
     }

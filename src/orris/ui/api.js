@@ -5,6 +5,8 @@ export const base = new URL("..", import.meta.url);
 
 export const urlOf = (path) => new URL(path.replace(/^\//, ""), base).href;
 
+const PATIENCE = 60_000;
+
 let key = "";
 
 /** The key is held here and nowhere else. */
@@ -24,15 +26,18 @@ export class Refusal extends Error {
   }
 }
 
-async function request(path, { body, signal, accept }) {
+async function request(path, { body, signal: given, accept }) {
   const headers = { Accept: accept };
   if (key) headers.Authorization = `Bearer ${key}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const patience = AbortSignal.timeout(PATIENCE);
+  const signal = given ? AbortSignal.any([given, patience]) : patience;
   let response;
   try {
     response = await fetch(urlOf(path), { method: body === undefined ? "GET" : "POST", headers, body, signal, cache: "no-cache", credentials: "omit" });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    if (error.name === "TimeoutError") throw new Refusal(0, { detail: `The server has not answered within ${PATIENCE / 1000} s.` });
     throw new Refusal(0, { detail: "The server does not answer." });
   }
   if (response.ok) return response;

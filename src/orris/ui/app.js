@@ -10,19 +10,17 @@ import { milliseconds, plural, short } from "./numbers.js";
 import { Snippets } from "./snippets.js";
 import { Traffic } from "./traffic.js";
 
-const QUIET = 60;
 const SPOKEN = 900;
 const MANY_COLUMNS = 16;
 const SHOWN_EXAMPLES = 8;
 
-const page = { card: null, form: null, answer: null, asking: null };
+const page = { card: null, path: "", form: null, answer: null, asking: false, again: false };
 const snippets = new Snippets();
 const batch = new Batch();
 const traffic = new Traffic();
 const speak = debounced(SPOKEN, (words) => {
   byId("said").textContent = words;
 });
-const predictSoon = debounced(QUIET, predict);
 
 for (const link of document.querySelectorAll("a[data-path]")) link.href = urlOf(link.dataset.path);
 byId("models").addEventListener("change", () => load(byId("models").value));
@@ -31,8 +29,9 @@ setUpKey();
 start();
 
 function start() {
-  const named = new URLSearchParams(location.search).get("model");
-  return load(named ? `/api/v1/models/${encodeURIComponent(named)}/card` : "/api/v1/model/card");
+  const asked = new URLSearchParams(location.search);
+  const [named, version] = ["model", "version"].map((name) => encodeURIComponent(asked.get(name) ?? ""));
+  return load(named ? `/api/v1/models/${named}${version ? `/versions/${version}` : ""}/card` : "/api/v1/model/card");
 }
 
 async function load(path) {
@@ -67,7 +66,8 @@ function fail(error) {
     openKey(hasKey() ? "This key is not taken." : "Enter a key to see the model.");
     return;
   }
-  byId("failure").textContent = error.message;
+  const named = new URLSearchParams(location.search).has("model");
+  byId("failure").replaceChildren(error.message, named ? " " : "", named ? el("a", { href: location.pathname }, "Show the default model") : "");
   byId("failure").hidden = false;
 }
 
@@ -81,13 +81,14 @@ function choose(card, path) {
   byId("models").replaceChildren(...options);
   byId("chooser").hidden = options.length < 2;
   const address = new URL(location.href);
-  if (path === "/api/v1/model/card") address.searchParams.delete("model");
-  else address.searchParams.set("model", card.name);
+  address.search = "";
+  if (path !== "/api/v1/model/card") address.searchParams.set("model", card.name);
+  if (path.includes("/versions/")) address.searchParams.set("version", card.version);
   history.replaceState(null, "", address);
 }
 
 function showForm(card) {
-  page.form = new Form(byId("fields"), card.columns, card.examples, predictSoon);
+  page.form = new Form(byId("fields"), card.columns, card.examples, predict);
   page.answer = new Answer(byId("answer"), card);
   byId("find").hidden = card.columns.length <= MANY_COLUMNS;
   byId("find-text").value = "";
@@ -105,34 +106,50 @@ function showForm(card) {
   predict();
 }
 
-/** Asks the model; an answer that was overtaken by a newer question is dropped. */
+/** Asks the model, one question at a time: what changes meanwhile is asked next, so that answers keep up with a slider that moves. */
 async function predict() {
-  const { card, form, answer } = page;
-  page.asking?.abort();
-  const asking = new AbortController();
-  page.asking = asking;
+  const { card, form } = page;
+  snippets.show(card.predict, form.row(), hasKey());
+  page.again = page.asking;
+  if (page.asking) return;
+  page.asking = true;
   const row = form.row();
-  snippets.show(card.predict, row, hasKey());
   try {
-    const { document, spent, inServer } = await ask(card.predict, { body: JSON.stringify(row), signal: asking.signal });
-    if (page.asking !== asking) return;
-    const warnings = document.warnings ?? [];
-    const notes = form.tell([], warnings);
-    if (warnings.length) notes.unshift(`Unusual: ${warnings.map(({ column }) => column).join(", ")}. The answer may be a guess.`);
-    if (document.model_version !== card.version) notes.push(`Version ${document.model_version} answered; this page shows ${card.version}.`);
-    speak([answer.show(document, notes), ...notes].join(". "));
-    byId("time").textContent = `${milliseconds(spent)}${inServer ? `, ${milliseconds(inServer)} in the server` : ""}`;
+    const answered = await ask(card.predict, { body: JSON.stringify(row) });
+    if (page.card === card) tell(answered, row);
   } catch (error) {
-    if (error.name === "AbortError" || page.asking !== asking) return;
-    if (error.status === 401) openKey(hasKey() ? "This key is not taken." : "Predictions need a key.");
-    const errors = error.problem?.errors ?? [];
-    const notes = form.tell(errors, []);
-    if (errors.length) notes.unshift(`Refused: ${plural(errors.length, "value")} to correct, ${[...new Set(errors.map(({ column }) => column).filter(Boolean))].join(", ")}.`);
-    else notes.push(error.retryAfter ? `${error.message} Try again in ${error.retryAfter} s.` : error.message);
-    answer.refuse(notes);
-    byId("time").textContent = "";
-    speak([...notes, ...errors.map(({ column, problem }) => `${column}: ${problem}`)].join(". "));
+    if (page.card === card) refuse(error);
   }
+  page.asking = false;
+  if (page.again) predict();
+}
+
+function tell({ document: answered, spent, inServer }, row) {
+  const { card, form, answer } = page;
+  const warnings = answered.warnings ?? [];
+  const notes = form.tell([], warnings);
+  const unusual = warnings.map(({ column }) => column).filter((column) => row[column] !== null && row[column] !== undefined);
+  if (unusual.length) notes.unshift(`Unusual: ${unusual.join(", ")}. The answer may be a guess.`);
+  if (answered.model_version !== card.version) notes.push(`Version ${answered.model_version} answered; this page shows ${card.version}. Reload the page to see the other.`);
+  speak([answer.show(answered, notes), ...notes].join(". "));
+  byId("time").textContent = `${milliseconds(spent)}${inServer ? `, ${milliseconds(inServer)} in the server` : ""}`;
+}
+
+function refuse(error) {
+  const { form, answer } = page;
+  if (error.status === 401) openKey(hasKey() ? "This key is not taken." : "Predictions need a key.");
+  const errors = error.problem?.errors ?? [];
+  const notes = form.tell(errors, []);
+  if (errors.length) notes.unshift(`Refused: ${plural(errors.length, "value")} to correct${listed(errors)}.`);
+  else notes.push(error.retryAfter ? `${error.message} Try again in ${error.retryAfter} s.` : error.message);
+  answer.refuse(notes);
+  byId("time").textContent = "";
+  speak([...notes, ...errors.map(({ column, problem }) => `${column}: ${problem}`)].join(". "));
+}
+
+function listed(errors) {
+  const columns = [...new Set(errors.map(({ column }) => column).filter(Boolean))];
+  return columns.length ? `: ${columns.join(", ")}` : "";
 }
 
 // the key

@@ -1,7 +1,7 @@
 // Many rows: a CSV goes to the server in parts; rows that are refused are told apart, and the rest is answered.
 
 import { ask, save } from "./api.js";
-import { converter, line, parse, separatorOf } from "./csv.js";
+import { converter, line, parse, separatorOf, unguarded } from "./csv.js";
 import { byId, el } from "./dom.js";
 import { count, percent, plural, short } from "./numbers.js";
 
@@ -33,6 +33,8 @@ export class Batch {
   use(card) {
     this.card = card;
     this.running?.abort();
+    this.running = null;
+    byId("progress").hidden = byId("stop").hidden = true;
     this.answers = null;
     byId("batch-result").replaceChildren();
     byId("download").hidden = true;
@@ -60,7 +62,7 @@ export class Batch {
   async #take(file) {
     byId("file").value = "";
     if (!file) return;
-    if (file.size > MAX_BYTES) return this.#say(`${file.name} is larger than ${MAX_BYTES / 1024 / 1024} MB; use orris score or the API for it.`, "bad");
+    if (file.size > MAX_BYTES) return this.#say(`${file.name} is larger than ${MAX_BYTES / 1024 / 1024} MB; use the API for it.`, "bad");
     const text = await file.text();
     this.file = file.name;
     byId("csv").value = text.length > 20_000 ? "" : text;
@@ -81,19 +83,26 @@ export class Batch {
     byId("batch-said").dataset.tone = tone;
   }
 
+  /** The column that a cell of the first line names: as it stands, or without what surrounds it. */
+  #columnName(text) {
+    const names = new Set(this.card.columns.map((column) => column.name));
+    return [text, text.trim(), unguarded(text), unguarded(text.trim())].find((each) => names.has(each)) ?? text.trim();
+  }
+
   /** What the CSV holds, by column name; throws an Error that says what is wrong with it. */
   #read(text) {
     if (!text.trim()) throw new Error("Nothing to predict yet: paste CSV, or choose a file.");
+    if (text.includes("\ufffd")) throw new Error("This is not UTF-8: save it as “CSV UTF-8” first.");
     const lines = parse(text, separatorOf(text));
-    const head = lines[0].map((name) => name.trim());
-    const twice = head.find((name, i) => name && head.indexOf(name) !== i);
+    const head = lines[0].map((name) => this.#columnName(name));
+    const known = new Set(this.card.columns.map((column) => column.name));
+    const twice = head.find((name, i) => known.has(name) && head.indexOf(name) !== i);
     if (twice) throw new Error(`The column “${twice}” is there twice.`);
     if (lines.length === 1) throw new Error("There is a line of column names, but no row.");
-    if (lines.length - 1 > MAX_ROWS) throw new Error(`These are ${count(lines.length - 1)} rows; ${count(MAX_ROWS)} is the most that this page takes. Use orris score or the API.`);
+    if (lines.length - 1 > MAX_ROWS) throw new Error(`These are ${count(lines.length - 1)} rows; ${count(MAX_ROWS)} is the most that this page takes. Use the API.`);
     const columns = this.card.columns.map((column) => ({ name: column.name, at: head.indexOf(column.name), convert: converter(column), missing: column.missing }));
     const lacking = columns.filter((column) => column.at < 0 && !column.missing).map((column) => column.name);
     if (lacking.length) throw new Error(`The first line lacks ${lacking.length > 1 ? "columns" : "the column"} ${lacking.join(", ")}.`);
-    const known = new Set(columns.map((column) => column.name));
     const unused = head.filter((name) => name && !known.has(name));
     const rows = lines.slice(1).map((cells) => {
       if (cells.length !== head.length) return { error: `${head.length} values are needed, one for each column name, not ${cells.length}` };
@@ -120,9 +129,10 @@ export class Batch {
     const start = performance.now();
     let stopped = "";
     try {
-      for (let from = 0; from < table.rows.length; from += PART) {
-        await this.#part(table.rows, answers, from, Math.min(from + PART, table.rows.length), running.signal);
-        byId("progress").value = Math.min(1, (from + PART) / table.rows.length);
+      const part = Math.min(PART, this.card.max_rows);
+      for (let from = 0; from < table.rows.length; from += part) {
+        await this.#part(table.rows, answers, from, Math.min(from + part, table.rows.length), running.signal);
+        byId("progress").value = Math.min(1, (from + part) / table.rows.length);
       }
     } catch (error) {
       stopped = error.name === "AbortError" ? "Stopped." : error.message;
@@ -151,6 +161,11 @@ export class Batch {
           attempt += 1;
           await pause((error.retryAfter || 1) * 1000, signal);
           continue;
+        }
+        if (error.status === 413 && to - from > 1) {
+          const middle = from + Math.ceil((to - from) / 2);
+          await this.#part(rows, answers, from, middle, signal);
+          return this.#part(rows, answers, middle, to, signal);
         }
         const wrong = (error.status === 422 && error.problem.errors) || [];
         if (!wrong.some(({ row }) => row !== null)) throw error;
@@ -185,12 +200,12 @@ export class Batch {
     const wrong = answers.map((answer, i) => ({ i, error: answer?.error })).filter(({ error }) => error);
     const items = wrong.slice(0, SHOWN_ERRORS).map(({ i, error }) => el("li", {}, el("b", {}, `Row ${i + 1}`), ` ${error}`));
     if (wrong.length > SHOWN_ERRORS) items.push(el("li", { class: "soft" }, `and ${count(wrong.length - SHOWN_ERRORS)} more, in the download`));
-    return el("ul", { class: "refused", "aria-label": "Rows that were refused" }, items);
+    return el("div", { class: "scroll refused", tabindex: "0", role: "region", "aria-label": "Rows that were refused" }, el("ul", {}, items));
   }
 
   #preview({ head, lines }, answers) {
     const added = this.card.task === "regression" ? [] : [this.card.probabilities ? "probability" : null].filter(Boolean);
-    const heads = ["row", this.card.target, ...added, ...head];
+    const heads = ["row", `${this.card.target}, predicted`, ...added, ...head];
     const rows = answers.slice(0, SHOWN).map((answer, i) => {
       const said = !answer ? "–" : answer.error ? "refused" : this.card.task === "regression" ? short(answer.prediction, 5) : answer.prediction_label;
       const sure = added.length ? [answer?.probabilities ? percent(Math.max(...answer.probabilities)) : "–"] : [];
@@ -201,7 +216,7 @@ export class Batch {
     });
     const caption = answers.length > SHOWN ? `The first ${SHOWN} of ${count(answers.length)} rows.` : "All rows.";
     return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Answers" },
-      el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, heads.map((head_) => el("th", { scope: "col" }, head_)))), el("tbody", {}, rows)));
+      el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col", class: added.includes(name) ? "n" : null }, name)))), el("tbody", {}, rows)));
   }
 
   #download() {

@@ -29,7 +29,7 @@ const held = (verdict) => verdict.n_label_differences === undefined || (verdict.
 /** The sentence and the badges under the name. */
 export function showHero(card) {
   byId("name").replaceChildren(card.name, " ", el("span", { class: "version" }, card.version));
-  const what = card.task === "regression" ? `Predicts ${card.target}, a number,` : `Tells ${card.target} (${listed(card.text_labels)})`;
+  const what = card.task === "regression" ? `Predicts ${card.target}, a number,` : `Predicts ${card.target} (${listed(card.text_labels)})`;
   const { table, n_rows: rows } = card.provenance;
   byId("lead").textContent = `${what} from ${plural(card.columns.length, "column")}. Trained on ${table ? `${table}, ` : ""}${plural(rows, "row")}, ${day(card.created)}.`;
   const [name, value] = headline(card);
@@ -61,8 +61,7 @@ export function showCard(card) {
       el("div", {}, facts(card)),
       el("div", {}, parity(card)),
       el("div", {}, metrics(card)),
-      drawn.confusion_matrix ? el("div", {}, confusion(card, matrix)) : null,
-      drawn.importance ? el("div", {}, importances(card, importance)) : null),
+      el("div", {}, drawn.confusion_matrix ? confusion(card, matrix) : null, drawn.importance ? importances(card, importance) : null)),
     ...(evaluation?.notes?.length ? [el("ul", { class: "answer-notes" }, evaluation.notes.map((note) => el("li", { class: "warn" }, String(note))))] : []),
     figures.length ? el("div", { class: "plots" }, figures) : "",
   );
@@ -143,8 +142,8 @@ function confusion(card, { labels, counts }) {
     }));
   });
   return titled("Confusion matrix", el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Confusion matrix" },
-    el("table", { class: "matrix" }, el("caption", {}, `Rows: true ${card.target}. Columns: predicted.`),
-      el("thead", {}, el("tr", {}, el("td", {}), names.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows))));
+    el("table", { class: "matrix" }, el("thead", {}, el("tr", {}, el("td", {}), names.map((name) => el("th", { scope: "col" }, name)))), el("tbody", {}, rows))),
+  el("p", { class: "soft small" }, `Rows: true ${card.target}. Columns: predicted.`));
 }
 
 function importances(card, importance) {

@@ -2,6 +2,9 @@
 
 const MISSING = new Set(["", "NA", "N/A", "null", "NULL", "NaN", "nan"]);
 const BOOLEANS = new Map([["true", true], ["True", true], ["TRUE", true], ["false", false], ["False", false], ["FALSE", false]]);
+// What a spreadsheet would take for a formula, and the apostrophe that keeps it from doing so.
+const FORMULA = /^[=+\-@\t\r]/;
+const GUARDED = /^'(?=[=+\-@\t\r])/;
 const NUMBER = /^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/;
 
 /** Lines of cells; quoted cells may hold commas, quotes and line breaks. Throws an Error that names the line of an open quote. */
@@ -12,7 +15,8 @@ export function parse(text, separator = ",") {
   let line = 1;
   while (i <= text.length) {
     let cell = "";
-    if (text[i] === '"') {
+    const isQuoted = text[i] === '"';
+    if (isQuoted) {
       const opened = line;
       for (i += 1; ; i += 1) {
         if (i >= text.length) throw new Error(`a quote that is opened in line ${opened} is never closed`);
@@ -37,7 +41,7 @@ export function parse(text, separator = ",") {
     if (text[i] === "\r" && text[i + 1] === "\n") i += 1;
     i += 1;
     line += 1;
-    if (row.length > 1 || row[0] !== "") rows.push(row);
+    if (row.length > 1 || row[0] !== "" || isQuoted) rows.push(row);
     row = [];
   }
   return rows;
@@ -49,10 +53,16 @@ export function separatorOf(text) {
   return [",", ";", "\t"].reduce((best, each) => (line.split(each).length > line.split(best).length ? each : best));
 }
 
-/** One line of a table; cells are quoted where they must be. */
+/** One line of a table; cells are quoted where they must be, and what a spreadsheet would run as a formula gets an apostrophe before it. */
 export function line(cells) {
-  return `${cells.map((cell) => (/[",\n\r]/.test(cell) || cell !== cell.trim() ? `"${cell.replaceAll('"', '""')}"` : cell)).join(",")}\r\n`;
+  return `${cells.map((cell) => quoted(guarded(cell))).join(",") || '""'}\r\n`;
 }
+
+const guarded = (cell) => (FORMULA.test(cell) && !NUMBER.test(cell) ? `'${cell}` : cell);
+const quoted = (cell) => (/[",;\t\n\r]/.test(cell) || cell !== cell.trim() ? `"${cell.replaceAll('"', '""')}"` : cell);
+
+/** A cell without the apostrophe that `line` gave it. */
+export const unguarded = (cell) => cell.replace(GUARDED, "");
 
 /** What makes JSON of a column's cells. Text that does not fit stays text: the server says what is wrong with it. */
 export function converter(column) {
@@ -60,7 +70,7 @@ export function converter(column) {
   if (column.kind === "boolean") return (text) => BOOLEANS.get(text.trim()) ?? present(text);
   if (column.kind === "category" && typeof column.levels[0] === "string") {
     const levels = new Set(column.levels);
-    return (text) => (levels.has(text) ? text : present(text));
+    return (text) => [text, unguarded(text)].find((each) => levels.has(each)) ?? present(text);
   }
   return (text) => {
     const trimmed = text.trim();

@@ -18,7 +18,7 @@ function filled(node, { on = {}, ...attributes }, children) {
     else if (value !== false && value !== null && value !== undefined) node.setAttribute(name, value);
   }
   for (const [event, listener] of Object.entries(on)) node.addEventListener(event, listener);
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
 

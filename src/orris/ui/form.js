@@ -65,7 +65,7 @@ function fieldOf(column, id, values, changed) {
   const bounds = boundsText(column.bounds);
   if (bounds) title.append(el("span", { class: "bounds" }, bounds));
   const node = el("div", { class: `field ${column.kind}`, "data-column": column.name },
-    el("div", { class: "field-head" }, title, absent?.node ?? null, control.main), control.below, note);
+    el("div", { class: "field-head" }, el("div", { class: "field-name" }, title, absent?.node), control.main), control.below, note);
   for (const input of control.inputs) input.setAttribute("aria-describedby", note.id);
   return {
     node,
@@ -187,7 +187,7 @@ function levelOf(column, text) {
 function chosenLevel(column, id, changed) {
   const options = column.levels.map((level, i) => el("option", { value: i }, String(level)));
   if (column.missing) options.push(el("option", { value: MISSING }, "— missing —"));
-  if (column.unseen) options.push(el("option", { value: OTHER }, "another level …"));
+  if (column.unseen) options.push(el("option", { value: OTHER }, "other …"));
   const select = el("select", { id }, options);
   const other = el("input", { type: "text", class: "other", hidden: true, "aria-label": `${column.name}: another level`, autocomplete: "off", spellcheck: "false" });
   const show = () => {

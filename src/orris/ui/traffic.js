@@ -6,7 +6,9 @@ import { byId, el, svg } from "./dom.js";
 import { milliseconds, percent, short } from "./numbers.js";
 
 const EVERY = 2000;
+const SECOND = 500;
 const KEPT = 150;
+const FEWEST = 30;
 const [WIDTH, HEIGHT] = [240, 56];
 
 const CHARTS = [
@@ -60,7 +62,7 @@ export class Traffic {
       this.last = null;
       this.#note(error.status === 401 ? "The metrics need a key." : `No metrics: ${error.message}`);
     }
-    this.timer = setTimeout(() => this.#look(), EVERY);
+    this.timer = setTimeout(() => this.#look(), this.history.length ? EVERY : SECOND);
   }
 
   #note(text_) {
@@ -83,7 +85,7 @@ export class Traffic {
 
   /** The newest point stands at the right edge; a gap is left where there is nothing to say. */
   #line(values, top, second) {
-    const x = (i) => WIDTH - 1 - ((values.length - 1 - i) * (WIDTH - 2)) / (KEPT - 1);
+    const x = (i) => WIDTH - 1 - ((values.length - 1 - i) * (WIDTH - 2)) / (Math.max(FEWEST, values.length) - 1);
     const y = (value) => HEIGHT - 2 - (value / top) * (HEIGHT - 6);
     const runs = [[]];
     values.forEach((value, i) => {

@@ -1,0 +1,173 @@
+"""CSV in, CSV out: pasted, chosen or dropped; what is refused is told apart; nothing that a spreadsheet would run leaves the page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.sync_api import Browser, Page, expect
+
+from tests.servers import Server
+from tests.ui.browser import Visit, visiting
+from tests.ui.conftest import COLUMNS, LEVELS
+
+TABLE = Path(__file__).parents[2] / "data" / "iris.csv"
+
+
+def predict(page: Page, text: str) -> None:
+    """Paste, and press the button."""
+    page.get_by_label("CSV with a line of column names").fill(text)
+    page.get_by_role("button", name="Predict").click()
+
+
+def downloaded(page: Page, folder: Path) -> str:
+    """The file that the download button gives."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download answers").click()
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path.read_bytes().decode("utf-8")
+
+
+def rows_of(text: str) -> list[dict[str, str]]:
+    """The table, as Python reads it."""
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_a_whole_table_is_answered_as_the_api_answers_it(visit: Visit, server: Server, ask: httpx.Client, tmp_path: Path) -> None:
+    """A chosen file, its columns kept, the target and others that the model does not take passed by."""
+    page = visit.open(server.url)
+    page.get_by_label("CSV file").set_input_files(TABLE)
+    expect(page.locator("#batch-said")).to_contain_text("150 rows answered")
+    expect(page.locator("#batch-said")).to_contain_text("Not used: species.")
+    rows = rows_of(downloaded(page, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["iris-iris-1.0.0.csv"]
+    names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
+    answers = ask.post("/api/v1/predict", json=[{name: float(row[name]) for name in names} for row in rows]).json()["predictions"]
+    assert [row["species"] for row in rows] == [line["species"] for line in rows_of(TABLE.read_text())]
+    assert [row["prediction_label"] for row in rows] == [answer["prediction_label"] for answer in answers]
+    labels = ("setosa", "versicolor", "virginica")
+    shares = [[float(row[f"probability_{label}"]) for label in labels] for row in rows]
+    assert shares == [answer["probabilities"] for answer in answers]
+
+
+def test_rows_that_are_refused_are_told_apart(browser: Browser, server: Server, tmp_path: Path) -> None:
+    """Each with its number and what is wrong; the others are answered, and the download has both."""
+    text = "sepal_length,sepal_width,petal_length,petal_width\n5.1,3.5,1.4,0.2\n-5,3.5,1.4,0.2\n6.3,wide,6,2.5\n6.3,3.3,6\n6.3,3.3,6,30\n"
+    with visiting(browser, refused=(422,)) as visit:
+        page = visit.open(server.url)
+        predict(page, text)
+        expect(page.locator("#batch-said")).to_contain_text("2 rows answered")
+        expect(page.locator("#batch-said")).to_contain_text("3 rows refused. 1 row with warnings.")
+        assert page.locator(".refused li").all_inner_texts() == [
+            "Row 2 sepal_length: Measurement must be positive: a number greater than 0 is needed",
+            "Row 3 sepal_width: a number is needed, not text",
+            "Row 4 4 values are needed, one for each column name, not 3",
+        ]
+        rows = rows_of(downloaded(page, tmp_path))
+    assert [row["prediction_label"] for row in rows] == ["setosa", "", "", "", "virginica"]
+    assert [bool(row["error"]) for row in rows] == [False, True, True, True, False]
+    assert rows[4]["warnings"] == "petal_width: outside the range that training saw"
+
+
+def test_values_of_every_kind_survive_the_way_through_csv(
+    visit: Visit, mixed_server: Server, ask_mixed: httpx.Client, tmp_path: Path
+) -> None:
+    """Quotes, letters beyond ASCII, booleans, missing values; with semicolons and Windows' line ends as a spreadsheet writes them."""
+    page = visit.open(mixed_server.url)
+    lines = ["spend;age;visits;member;town;tariff", '10.5;44;3;TRUE;"New ""York""";10', "11;;;;NA;", "12;50;2;false;São Paulo;30"]
+    predict(page, "\r\n".join(lines))
+    expect(page.locator("#batch-said")).to_contain_text("3 rows answered")
+    rows = rows_of(downloaded(page, tmp_path))
+    asked: list[dict[str, Any]] = [
+        {"spend": 10.5, "age": 44, "visits": 3, "member": True, "town": 'New "York"', "tariff": 10},
+        {"spend": 11, "age": None, "visits": None, "member": None, "town": None, "tariff": None},
+        {"spend": 12, "age": 50, "visits": 2, "member": False, "town": "São Paulo", "tariff": 30},
+    ]
+    answers = ask_mixed.post("/api/v1/predict", json=asked).json()["predictions"]
+    assert [float(row["probability_yes"]) for row in rows] == [answer["probabilities"][1] for answer in answers]
+    assert [row["town"] for row in rows] == ['New "York"', "NA", "São Paulo"]
+    assert rows[1]["warnings"].count("missing; training saw") == 5
+
+
+def test_no_formula_leaves_the_page_and_what_left_comes_back(visit: Visit, hostile_server: Server, tmp_path: Path) -> None:
+    """Cells that a spreadsheet would run get an apostrophe; a file that was downloaded can be asked again, and is answered alike."""
+    page = visit.open(hostile_server.url)
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow([*COLUMNS, "note"])
+    writer.writerows([[-0.5, level, 1.25, '=HYPERLINK("http://x")'] for level in LEVELS])
+    predict(page, out.getvalue())
+    expect(page.locator("#batch-said")).to_contain_text(f"{len(LEVELS)} rows answered in")
+    expect(page.locator("#batch-said")).not_to_contain_text("with warnings")
+    first = downloaded(page, tmp_path)
+    cells = [cell for row in csv.reader(io.StringIO(first, newline="")) for cell in row]
+    assert [cell for cell in cells if cell[:1] in "=+@\t\r" and cell] == []
+    assert {cell for cell in cells if cell.startswith("-")} == {"-0.5"}
+    assert "'=SUM(A1)" in cells
+    assert "'=1+1" in cells
+    predict(page, first)
+    expect(page.locator("#batch-said")).not_to_contain_text("with warnings")
+    second = rows_of(downloaded(page, tmp_path))
+    assert [row["probability_<i>yes</i>"] for row in second] == [row["probability_<i>yes</i>"] for row in rows_of(first)]
+    assert [row["prediction"] for row in second] == [row["prediction"] for row in rows_of(first)]
+
+
+def test_a_file_that_is_dropped_is_answered(visit: Visit, server: Server) -> None:
+    """Anywhere on the page."""
+    page = visit.open(server.url)
+    text = "petal_width,petal_length,sepal_width,sepal_length\n0.2,1.4,3.5,5.1\n"
+    page.evaluate(
+        """(text) => {
+            const carried = new DataTransfer();
+            carried.items.add(new File([text], "one.csv", { type: "text/csv" }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+        }""",
+        text,
+    )
+    expect(page.locator("#batch-said")).to_contain_text("1 row answered")
+    expect(page.locator("#batch-result .said-cell")).to_have_text("setosa")
+
+
+NO_TABLES = {
+    "": "Nothing to predict yet: paste CSV, or choose a file.",
+    "sepal_length,sepal_width,petal_length\n1,2,3": "The first line lacks the column petal_width.",
+    "sepal_length,sepal_width,petal_length,petal_width": "There is a line of column names, but no row.",
+    "sepal_length,sepal_length,petal_length\n1,2,3": "The column “sepal_length” is there twice.",
+    'sepal_length,"sepal_width\n1,2,3': "a quote that is opened in line 1 is never closed",
+    "sepal_length,sepal_width,petal_length,petal_\ufffdwidth\n1,2,3,4": "This is not UTF-8: save it as “CSV UTF-8” first.",
+}
+
+
+def test_text_that_is_no_table_is_explained(visit: Visit, server: Server) -> None:
+    """Without asking the server."""
+    page = visit.open(server.url)
+    for text, said in NO_TABLES.items():
+        predict(page, text)
+        expect(page.locator("#batch-said")).to_have_text(said)
+    assert [request for request in visit.requests if (request.post_data or "").startswith("[")] == []
+
+
+def test_many_rows_go_in_parts(visit: Visit, server: Server) -> None:
+    """1,200 rows in three requests, all answered, the first twenty shown."""
+    page = visit.open(server.url)
+    header, *rows = TABLE.read_text().splitlines()
+    predict(page, "\n".join([header, *(rows * 8)]))
+    expect(page.locator("#batch-said")).to_contain_text("1,200 rows answered")
+    parts = [request.post_data or "" for request in visit.requests if (request.post_data or "").startswith("[")]
+    assert [len(json.loads(part)) for part in parts] == [500, 500, 200]
+    expect(page.locator("#batch-result tbody tr")).to_have_count(20)
+
+
+def test_examples_fill_the_text(visit: Visit, mixed_server: Server) -> None:
+    """With every column, as rows that are answered as they stand."""
+    page = visit.open(mixed_server.url)
+    page.get_by_role("button", name="Fill in examples").click()
+    text = page.get_by_label("CSV with a line of column names").input_value()
+    assert text.splitlines()[0] == "age,visits,member,town,tariff,spend"
+    page.get_by_role("button", name="Predict").click()
+    expect(page.locator("#batch-said")).to_contain_text(f"{len(rows_of(text))} rows answered")
