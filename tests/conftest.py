@@ -33,6 +33,13 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was validated without being run, counted: the ``validated`` properties of the tests that did so."""
+    properties = [each for report in terminalreporter.getreports("passed") for each in getattr(report, "user_properties", [])]
+    for line in sorted({str(value) for name, value in properties if name == "validated"}):
+        terminalreporter.write_line(f"validated  {line}")
+
+
 @pytest.fixture(scope="session")
 def iris(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The default model: logistic regression on iris, published as 1.0.0 in a store of its own."""

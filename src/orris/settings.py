@@ -20,6 +20,7 @@ DEFAULT_STORE = "./artifacts"
 Positive = Annotated[int, msgspec.Meta(ge=1)]
 Count = Positive | Literal["auto"]
 Route = Annotated[str, msgspec.Meta(pattern=r"^(/[^\s?#]*)?$")]
+Switch = Literal["auto", "on", "off"]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
@@ -75,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         model: What is served when no model is named: as on the command line; empty: the store's only model.
         predict_route: Further path that answers ``instances``, which a platform names; empty: none.
         health_route: Further path that tells whether the server is ready, which a platform names; empty: none.
+        tracing: Whether spans of requests are recorded, as the ``OTEL_*`` variables say; ``auto``: if one of these names where to.
         drift_window_seconds: Length of the window that drift is told of; 0: nothing is counted for it.
         verify_key: Public key (PEM) that a bundle's signature must verify with before it is loaded; empty: signatures are not asked for.
     """
@@ -127,6 +129,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: str = ""
     predict_route: Route = ""
     health_route: Route = ""
+    tracing: Switch = "auto"
     drift_window_seconds: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 3_600.0
     verify_key: str = ""
 
@@ -159,6 +162,8 @@ def _convert(key: str, value: Any, wanted: Any) -> Any:
         value = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}.get(
             value.lower(), value
         )
+    elif wanted == Switch:
+        value = {"1": "on", "true": "on", "yes": "on", "0": "off", "false": "off", "no": "off"}.get(value.lower(), value.lower())
     try:
         return msgspec.convert(value, wanted, strict=isinstance(value, bool))
     except msgspec.ValidationError as error:

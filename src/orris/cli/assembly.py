@@ -11,6 +11,7 @@ from orris.cli.access import build_access, build_cors, build_guard
 from orris.cli.changes import add_second_versions, build_control
 from orris.cli.grpc import build_grpc
 from orris.cli.logs import build_log
+from orris.cli.tracing import build_tracing
 from orris.protocols import instances, invocations, named, openinference
 from orris.protocols.repository import Repository
 from orris.protocols.status import problem_document
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from orris.serving.engine import Engine
     from orris.serving.server import Companion
     from orris.settings import Settings
+    from orris.telemetry.tracing import Tracing
 
 PROTOCOLS = (named.mount, openinference.mount, instances.mount, invocations.mount)
 """What is spoken; a later one may not take a path of an earlier one."""
@@ -57,6 +59,7 @@ class Served:
         metrics: What it counts.
         control: What changes it while it runs.
         companions: Servers that start and stop with it: gRPC's.
+        tracing: What records spans, to be closed at the end.
     """
 
     app: App
@@ -66,6 +69,7 @@ class Served:
     metrics: Metrics
     control: Control
     companions: tuple[Companion, ...] = ()
+    tracing: Tracing | None = None
 
 
 def assemble(
@@ -77,7 +81,9 @@ def assemble(
     log = build_log(settings, [engine.schema for engine, _ in engines], metrics.dropped)
     access, cors = build_access(settings, n_workers=board.n_workers), build_cors(settings)
     admit = access.admit if access.guards else None
-    desk = Desk(metrics, log, max_body_bytes=settings.max_body_bytes, max_in_flight=settings.max_in_flight, admit=admit)
+    tracing = build_tracing(settings)
+    limits = {"max_body_bytes": settings.max_body_bytes, "max_in_flight": settings.max_in_flight}
+    desk = Desk(metrics, log, **limits, admit=admit, tracing=tracing)
     # First, so that a platform's route which is spoken anyway stays what it is.
     protocols = (instances.vertex_mount(settings.predict_route), *PROTOCOLS) if settings.predict_route else PROTOCOLS
     if grpc_port is not None:
@@ -119,4 +125,4 @@ def assemble(
     if grpc_port is not None:
         grpc = build_grpc(grpc_port, settings, catalog=catalog, routes=routes, access=access, control=control, repository=repository)
         companions = (grpc,)
-    return Served(app, connection, catalog, routes, metrics, control, companions)
+    return Served(app, connection, catalog, routes, metrics, control, companions, tracing)

@@ -65,7 +65,7 @@ def add_second_versions(catalog: Catalog, desk: Desk, settings: Settings) -> Non
     """
     if settings.shadow:
         slot, live = _second(catalog, desk, settings, "--shadow", settings.shadow)
-        shadow = Shadow(slot, live, settings.shadow_share, desk.metrics.shadow(slot.name, live.version))
+        shadow = Shadow(slot, live, settings.shadow_share, desk.metrics.shadow(slot.name, live.version), desk.tracing)
         desk.observers.append(shadow.observe)
     if settings.split:
         reference, _, share = settings.split.rpartition("=")

@@ -13,11 +13,13 @@ import msgspec
 
 from orris.cli.grpc import reserve_grpc_port
 from orris.cli.logs import start_chronicle
+from orris.cli.tracing import wants_tracing
 from orris.errors import SettingsError
 from orris.serving.board import Board, LocalBoard
 from orris.serving.chronicle import announce, tell
 from orris.serving.cpus import auto_threads, auto_workers, available_cpus
 from orris.serving.listening import listen, listen_unix
+from orris.telemetry.tracecontext import FLUSH_SECONDS
 
 if TYPE_CHECKING:
     import socket
@@ -56,7 +58,7 @@ def launch(load: Load, settings: Settings) -> int:
     def work() -> int:
         return _serve(load(settings), settings, board, listeners, grpc)
 
-    stop_seconds = settings.drain_seconds + settings.shutdown_seconds
+    stop_seconds = settings.drain_seconds + settings.shutdown_seconds + (FLUSH_SECONDS if wants_tracing(settings, os.environ) else 0)
     try:
         return Supervisor(board, work, listeners, hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds).run()
     finally:
@@ -138,6 +140,8 @@ def _serve(
     try:
         return serve(served.app, protocol=served.connection, access=access, board=board, hooks=hooks, ending=ending)
     finally:
+        if served.tracing is not None and not served.tracing.close():
+            tell("spans were not taken in time and are lost", "warning")
         chronicle.end()
 
 

@@ -12,11 +12,12 @@ from typing import Any
 from orris.serving.cors import Cors
 from orris.serving.exchange import Headers, ProblemDocument, Reply, request_id_of, send_reply
 from orris.serving.hardening import harden
-from orris.serving.lane import Scope, pass_through, read_body
+from orris.serving.lane import Scope, arrival_of, pass_through, read_body
 from orris.serving.mount import Switchboard
 from orris.serving.probes import Probe
 from orris.telemetry.logs import Line, RequestLog, level_of, milliseconds
 from orris.telemetry.metrics import Metrics
+from orris.telemetry.tracecontext import Request
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -81,13 +82,16 @@ class App:
                 return
 
     async def _observed(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Answer, and count and log it as the fast lane does."""
+        """Answer, and count, trace and log it as the fast lane does."""
         start = perf_counter()
         headers = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
         scope["orris.request_id"] = request_id
         status = 0
+        trace = self._routes.desk.placed(headers, scope["path"])
         allowed = self._cors.headers(headers) if self._cors is not None else ()
+        if trace is not None and trace.header:
+            allowed = (*allowed, (b"traceparent", trace.header))
 
         async def observing(message: dict[str, Any]) -> None:
             nonlocal status
@@ -109,9 +113,17 @@ class App:
             self._metrics.in_flight -= 1
         method = scope["method"] if scope["method"] in METHODS else "(other)"
         seconds = perf_counter() - start
-        self._metrics.finished(method, route, status, seconds)
-        if self._log.wants(status, request_id):
-            self._log.add(Line(datetime.now(UTC), level_of(status), request_id, method, route, status, milliseconds(seconds)))
+        recorded = trace is not None and trace.recorded
+        self._metrics.finished(method, route, status, seconds, trace.trace_id if recorded and trace is not None else "")
+        tracing = self._routes.desk.tracing
+        if recorded and trace is not None and tracing is not None:
+            who = scope["method"], route, status, "", "", request_id, start
+            tracing.answered(trace, Request(*who, arrival_of(scope), headers))
+        if self._log.wants(status, request_id, trace.trace_id if trace is not None else ""):
+            line = Line(datetime.now(UTC), level_of(status), request_id, method, route, status, milliseconds(seconds))
+            if trace is not None:
+                line.trace_id, line.span_id, line.sampled = trace.logged_id, trace.span_id, trace.recorded
+            self._log.add(line)
 
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
         """Answer a request that is not for the fast lane; returns its route template."""

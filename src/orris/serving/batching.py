@@ -32,12 +32,22 @@ ON_LOOP_SECONDS = 0.002
 Done = Callable[[Answers | Exception, bool], None]
 """Told a request's answers (or what failed), and whether none of the rows of its batch is unusual."""
 
+CallOfModel = tuple[float, float, int, int]
+"""``perf_counter()`` at its beginning, seconds, rows and requests; ``telemetry.tracecontext.Call`` has names for them."""
+
 Waiting = tuple[Asked, Done]
 """A request in the queue."""
 
+_Outcome = tuple[Answers | Exception, float, float, bool]
+"""What a call of the model answered or failed with, its beginning, its seconds, and whether no row is unusual."""
+
 
 class Batcher:
-    """The queue in front of one engine. All methods belong to the loop's thread. What is answered is counted, for drift in ``sketch``."""
+    """The queue in front of one engine. All methods belong to the loop's thread. What is answered is counted, for drift in ``sketch``.
+
+    Attributes:
+        call: The latest call of the model; while ``done`` is called, the one that is told of.
+    """
 
     def __init__(self, engine: Engine, counts: ModelCounts, sketch: Sketch | None = None) -> None:
         self._engine = engine
@@ -47,6 +57,7 @@ class Batcher:
         self._suspects: deque[Waiting] = deque()
         self._scheduled = False
         self._busy = False
+        self.call: CallOfModel = (0.0, 0.0, 0, 0)
         self._thread: ThreadPoolExecutor | None = None
         self._seconds_per_row = engine.manifest.verdict.one_row_microseconds / 1e6
 
@@ -92,7 +103,7 @@ class Batcher:
             n_rows += size
         return batch
 
-    def _run(self, rows: FloatArray) -> tuple[Answers | Exception, float, bool]:
+    def _run(self, rows: FloatArray) -> _Outcome:
         """Ask the model; runs on either thread."""
         start = perf_counter()
         try:
@@ -102,9 +113,9 @@ class Batcher:
         seconds = perf_counter() - start
         # A moving average: slow to forget, so that one pause of the machine does not send quick models to the thread.
         self._seconds_per_row += 0.05 * (seconds / len(rows) - self._seconds_per_row)
-        return answers, seconds, self._engine.watch.usual(rows)
+        return answers, start, seconds, self._engine.watch.usual(rows)
 
-    def _returned(self, batch: list[Waiting], rows: FloatArray, outcome: tuple[Answers | Exception, float, bool]) -> None:
+    def _returned(self, batch: list[Waiting], rows: FloatArray, outcome: _Outcome) -> None:
         self._busy = False
         self._deliver(batch, rows, outcome)
         self._continue()
@@ -114,8 +125,9 @@ class Batcher:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    def _deliver(self, batch: list[Waiting], rows: FloatArray, outcome: tuple[Answers | Exception, float, bool]) -> None:
-        answers, seconds, usual = outcome
+    def _deliver(self, batch: list[Waiting], rows: FloatArray, outcome: _Outcome) -> None:
+        answers, began, seconds, usual = outcome
+        self.call = began, seconds, len(rows), len(batch)
         if not isinstance(answers, Exception):
             labels = answers.labels
             self._counts.called(seconds, len(rows) if labels is None else labels.tolist())

@@ -21,6 +21,7 @@ from orris.serving.cors import Cors
 from orris.serving.door import Door
 from orris.serving.exchange import Exchange, Reply
 from orris.serving.lane import announced, too_large
+from orris.telemetry.tracecontext import Arrival
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -50,12 +51,14 @@ _common: list[Any] = [None, b""]
 class _Open(Exchange):
     """An exchange on a connection, in the shape of uvicorn's request cycle."""
 
-    __slots__ = ("connection", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+    __slots__ = ("connection", "disconnected", "keep_alive", "message_event", "more_body", "path", "response_complete", "version")
 
-    def __init__(self, connection: Connection, headers: Mapping[bytes, bytes], keep_alive: bool) -> None:
+    def __init__(self, connection: Connection, headers: Mapping[bytes, bytes], path: bytes, version: str, keep_alive: bool) -> None:
         super().__init__(b"", headers)
         self.connection = connection
-        self.keep_alive = keep_alive
+        self.path = path
+        self.version = version
+        self.keep_alive = keep_alive and version != "1.0"
         self.response_complete = False
         self.disconnected = False
         self.more_body = True
@@ -64,6 +67,10 @@ class _Open(Exchange):
     def finish(self, reply: Reply) -> None:
         """Write the reply."""
         self.connection.finish(self, reply)
+
+    def arrival(self) -> Arrival:
+        """From the connection, and the request line."""
+        return Arrival(self.path.decode("latin-1"), self.connection.scheme or "http", self.version)
 
 
 class _Flow(FlowControl):
@@ -151,7 +158,7 @@ class Connection(HttpToolsProtocol):
         self._door = door
         self._parts = []
         self._size = 0
-        self.cycle = _Open(self, headers, parser.should_keep_alive() and parser.get_http_version() != "1.0")
+        self.cycle = _Open(self, headers, self.url, parser.get_http_version(), parser.should_keep_alive())
         if announced(headers) > door.desk.max_body_bytes:
             self._refuse_and_close(too_large(door.desk.max_body_bytes))
         elif b"expect" in headers and headers[b"expect"].lower() == b"100-continue":
@@ -288,6 +295,8 @@ class Connection(HttpToolsProtocol):
             extra += b"".join([b"%b: %b\r\n" % header for header in reply.headers])
         if self._cors is not None:
             extra += b"".join([b"%b: %b\r\n" % header for header in self._cors.headers(exchange.headers)])
+        if exchange.trace is not None and exchange.trace.header:
+            extra += b"traceparent: %b\r\n" % exchange.trace.header
         if not exchange.keep_alive:
             extra += b"connection: close\r\n"
         return _ANSWER % (

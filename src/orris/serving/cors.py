@@ -17,7 +17,7 @@ MAX_AGE_SECONDS = 600
 
 _ORIGIN = re.compile(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _NAMES = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+([ ]*,[ ]*[A-Za-z0-9!#$%&'*+.^_`|~-]+)*")
-_EXPOSED = b"x-request-id, x-process-time, retry-after, inference-header-content-length"
+_EXPOSED = b"x-request-id, x-process-time, retry-after, inference-header-content-length, traceparent"
 
 HeaderList = tuple[tuple[bytes, bytes], ...]
 

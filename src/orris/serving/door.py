@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
@@ -14,6 +15,12 @@ from orris.serving.catalog import Live
 from orris.serving.exchange import Asked, Dialect, Exchange, Headers, Reply
 from orris.telemetry.logs import Line, RequestLog, level_of, milliseconds
 from orris.telemetry.metrics import Metrics
+from orris.telemetry.tracecontext import Asked as AskedOfModel
+from orris.telemetry.tracecontext import Call, Request, TraceContext, parse
+
+if TYPE_CHECKING:
+    from orris.serving.batching import CallOfModel
+    from orris.telemetry.tracing import Tracing
 
 OFF_LOOP_BYTES = 64 * 1024
 """Bodies longer than this are read and answered on a thread, so that probes and small requests do not wait behind them."""
@@ -29,6 +36,9 @@ logger = logging.getLogger(__name__)
 Picked = Callable[[Headers], Live]
 """Which version answers a request with these headers."""
 
+Observe = Callable[[Live, Asked, Answers, TraceContext | None], None]
+"""Told an answered request: version, rows, answers, and its place in a trace if that is recorded."""
+
 
 class Desk:
     """What the doors of a process share: counts, the log, and the limits.
@@ -39,7 +49,10 @@ class Desk:
         max_body_bytes: Longest body.
         max_in_flight: Requests being answered at once; more are refused at once rather than queued.
         admit: Checks a request's credentials; raises to refuse it.
-        observe: Told every answered request (version, rows, answers); a shadow listens here.
+        tracing: What records spans; ``None``: nothing is recorded.
+
+    Attributes:
+        observers: Told every answered request; a shadow listens here.
     """
 
     def __init__(
@@ -51,6 +64,7 @@ class Desk:
         max_in_flight: int,
         deadline_seconds: float = 30.0,
         admit: Callable[[Headers], None] | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.metrics = metrics
         self.log = log
@@ -58,7 +72,15 @@ class Desk:
         self.max_in_flight = max_in_flight
         self.deadline_seconds = deadline_seconds
         self.admit = admit
-        self.observers: list[Callable[[Live, Asked, Answers], None]] = []
+        self.tracing = tracing
+        self.observers: list[Observe] = []
+
+    def placed(self, headers: Headers, path: str = "") -> TraceContext | None:
+        """A request's place in a trace, of which nothing is recorded for a path that tracing skips; ``None``: it is in none."""
+        if self.tracing is not None and not (path and self.tracing.skips(path)):
+            return self.tracing.decide(headers)
+        given = headers.get(b"traceparent")
+        return parse(given) if given is not None else None
 
 
 class Door:
@@ -107,8 +129,18 @@ class Door:
 
         live.batcher.add(asked, done)
 
-    def refuse(self, exchange: Exchange, error: Exception, live: Live | None = None) -> None:
-        """Finish an exchange that cannot be answered."""
+    def refuse(
+        self, exchange: Exchange, error: Exception, live: Live | None = None, asked: Asked | None = None, call: CallOfModel | None = None
+    ) -> None:
+        """Finish an exchange that cannot be answered.
+
+        Args:
+            exchange: The exchange.
+            error: Why.
+            live: The version that would have answered.
+            asked: What it was asked.
+            call: The call of the model that failed, or came too late.
+        """
         known = error if isinstance(error, OrrisError) else ServingError(str(error))
         reply = self.dialect.refuse(known, exchange.request_id)
         if reply.status < 500:
@@ -117,13 +149,15 @@ class Door:
             self.desk.metrics.rejected["overloaded" if isinstance(error, OverloadedError) else "not_ready"] += 1
         else:
             logger.error("request %s failed: %s", exchange.request_id, error)
-        self._finish(exchange, reply, live, error=error.reason if isinstance(error, UnauthorizedError) else str(error))
+        told = error.reason if isinstance(error, UnauthorizedError) else str(error)
+        failure = "" if call is None or isinstance(error, OverloadedError) else type(error).__name__
+        self._finish(exchange, reply, live, asked, call=call, error=told, failure=failure)
 
     def _enter_on_thread(self, exchange: Exchange, live: Live) -> None:
         """Read, run and write on a thread: a long body."""
         loop = asyncio.get_running_loop()
 
-        def work() -> tuple[Asked, Answers, float, bool, Reply]:
+        def work() -> tuple[Asked, Answers, CallOfModel, bool, Reply]:
             asked = self.dialect.read(live.engine, exchange.body, exchange.headers)
             before = perf_counter()
             answers = live.engine.run(asked.rows)
@@ -131,25 +165,28 @@ class Door:
             usual = live.engine.watch.usual(asked.rows)
             if live.sketch is not None:
                 live.sketch.count(asked.rows, answers.found)
-            return asked, answers, seconds, usual, self._written(exchange, live, asked, answers, usual)
+            call = before, seconds, len(asked.rows), 1
+            return asked, answers, call, usual, self._written(exchange, live, asked, answers, usual)
 
-        def done(future: asyncio.Future[tuple[Asked, Answers, float, bool, Reply]]) -> None:
+        def done(future: asyncio.Future[tuple[Asked, Answers, CallOfModel, bool, Reply]]) -> None:
             error = future.exception()
             if isinstance(error, Exception):
                 self.refuse(exchange, error, live)
             elif error is None:
-                asked, answers, seconds, usual, reply = future.result()
-                live.counts.called(seconds, len(asked.rows) if answers.labels is None else answers.labels.tolist())
-                self._finish(exchange, reply, live, asked, answers, usual=usual)
+                asked, answers, call, usual, reply = future.result()
+                live.counts.called(call[1], len(asked.rows) if answers.labels is None else answers.labels.tolist())
+                self._finish(exchange, reply, live, asked, answers, usual=usual, call=call)
 
         loop.run_in_executor(None, work).add_done_callback(done)
 
     def _answered(self, exchange: Exchange, live: Live, asked: Asked, answers: Answers | Exception, usual: bool) -> None:
+        call = live.batcher.call
         if isinstance(answers, Exception):
-            self.refuse(exchange, answers, live)
+            self.refuse(exchange, answers, live, asked, call)
             return
         if perf_counter() - exchange.started > self.desk.deadline_seconds:
-            self.refuse(exchange, OverloadedError(f"no answer within {self.desk.deadline_seconds:g} s; try again"), live)
+            late = OverloadedError(f"no answer within {self.desk.deadline_seconds:g} s; try again")
+            self.refuse(exchange, late, live, asked, call)
             return
         try:
             reply = self._written(exchange, live, asked, answers, usual)
@@ -157,7 +194,7 @@ class Door:
             logger.exception("request %s failed", exchange.request_id)
             self.refuse(exchange, ServingError(str(error)), live)
             return
-        self._finish(exchange, reply, live, asked, answers, usual=usual)
+        self._finish(exchange, reply, live, asked, answers, usual=usual, call=call)
 
     def _written(self, exchange: Exchange, live: Live, asked: Asked, answers: Answers, usual: bool) -> Reply:
         """The reply; ``usual`` says that no row is worth a warning. Runs on either thread, and counts nothing."""
@@ -176,17 +213,25 @@ class Door:
         answers: Answers | None = None,
         *,
         usual: bool = True,
+        call: CallOfModel | None = None,
         error: str = "",
+        failure: str = "",
     ) -> None:
-        """Send the reply; count and log the request."""
-        exchange.finish(reply)
+        """Send the reply; count, trace and log the request."""
         desk = self.desk
+        if desk.tracing is not None:
+            trace = exchange.trace = desk.tracing.decide(exchange.headers)
+        else:
+            given = exchange.headers.get(b"traceparent")
+            trace = exchange.trace = parse(given) if given is not None else None
+        recorded = trace is not None and trace.recorded
+        exchange.finish(reply)
         desk.metrics.in_flight -= 1
         spent = perf_counter() - exchange.started
         if reply.code:
             desk.metrics.called(self.route, reply.code, spent)
         else:
-            desk.metrics.answered(self._counts, reply.status, spent)
+            desk.metrics.answered(self._counts, reply.status, spent, trace.trace_id if recorded and trace is not None else "")
         n_rows, label = 0, ""
         found: tuple[str, ...] = ()
         if live is not None and asked is not None and answers is not None:
@@ -196,21 +241,42 @@ class Door:
             if not usual:
                 found = _count_warnings(live, asked)
             for observe in desk.observers:
-                observe(live, asked, answers)
-        traceparent = exchange.headers.get(b"traceparent")
-        trace = trace_id(traceparent) if traceparent is not None else ""
-        if desk.log.wants(reply.status, exchange.request_id, trace, usual=not found):
-            level = level_of(reply.status)
-            version = live.version if live is not None else ""
-            ms = milliseconds(spent)
-            method = "gRPC" if reply.code else "POST"
-            who = (exchange.request_id, method, self.route, reply.status, ms, trace, "", False, version, n_rows, label, error, reply.code)
-            line = Line(datetime.now(UTC), level, *who)
+                observe(live, asked, answers, trace if recorded else None)
+        if recorded and trace is not None:
+            self._trace(exchange, trace, reply, error, _of_model(live, asked, call, label, failure))
+        if desk.log.wants(reply.status, exchange.request_id, trace.trace_id if trace is not None else "", usual=not found):
+            line = self._line(exchange, reply, spent, live, n_rows, label, error)
             if found:
                 line.warnings = found
-            if desk.log.style.values and live is not None and asked is not None:
+            if desk.log.style.values and answers is not None and live is not None and asked is not None:
                 line.values = desk.log.values(live.engine.schema, asked.rows)
             desk.log.add(line)
+
+    def _line(self, exchange: Exchange, reply: Reply, spent: float, live: Live | None, n_rows: int, label: str, error: str) -> Line:
+        """The request's line of the log."""
+        trace, status = exchange.trace, reply.status
+        method, ms = "gRPC" if reply.code else "POST", milliseconds(spent)
+        line = Line(datetime.now(UTC), level_of(status), exchange.request_id, method, self.route, status, ms)
+        if trace is not None:
+            line.trace_id, line.span_id, line.sampled = trace.logged_id, trace.span_id, trace.recorded
+        if live is not None:
+            line.model_version = live.version
+        line.rows, line.label, line.error, line.code = n_rows, label, error, reply.code
+        return line
+
+    def _trace(self, exchange: Exchange, trace: TraceContext, reply: Reply, error: str, asked: AskedOfModel | None) -> None:
+        """Record the request's spans."""
+        if self.desk.tracing is None:
+            return
+        who = "POST", self.route, reply.status, reply.code, error, exchange.request_id, exchange.started
+        self.desk.tracing.answered(trace, Request(*who, exchange.arrival(), exchange.headers), asked)
+
+
+def _of_model(live: Live | None, asked: Asked | None, call: CallOfModel | None, label: str, failure: str) -> AskedOfModel | None:
+    """What a request asked of a model, for its span; ``None``: nothing."""
+    if live is None or asked is None or call is None:
+        return None
+    return AskedOfModel(live.engine.manifest.name, live.version, Call(*call), len(asked.rows), label, failure)
 
 
 def _count_warnings(live: Live, asked: Asked) -> tuple[str, ...]:
@@ -221,8 +287,3 @@ def _count_warnings(live: Live, asked: Asked) -> tuple[str, ...]:
         warnings[names[column], kind] += 1
         found[f"{names[column]}:{kind}"] = None
     return tuple(found)[:MAX_LOGGED_WARNINGS]
-
-
-def trace_id(traceparent: bytes) -> str:
-    """The trace id of a W3C ``traceparent``; empty if there is none."""
-    return traceparent[3:35].decode("ascii", "replace") if len(traceparent) >= 55 else ""

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from orris.errors import MediaTypeError, OrrisError, Problem
 from orris.runtime import Answers
 from orris.serving.engine import Engine
+from orris.telemetry.tracecontext import Arrival, TraceContext
 
 FloatArray = npt.NDArray[np.float64]
 Headers = Mapping[bytes, bytes]
@@ -71,19 +72,24 @@ class Dialect(Protocol):
 
 
 class Exchange:
-    """One request: its body and headers, and ``finish``, which hands the reply to whoever is waiting."""
+    """One request: its body and headers, its place in a trace, and ``finish``, which hands the reply to whoever is waiting."""
 
-    __slots__ = ("body", "headers", "request_id", "started")
+    __slots__ = ("body", "headers", "request_id", "started", "trace")
 
     def __init__(self, body: bytes, headers: Headers) -> None:
         self.body = body
         self.headers = headers
         self.request_id = request_id_of(headers.get(b"x-request-id"))
+        self.trace: TraceContext | None = None
         self.started = perf_counter()
 
     def finish(self, reply: Reply) -> None:
         """Send the reply; called once, on the loop's thread."""
         raise NotImplementedError
+
+    def arrival(self) -> Arrival:
+        """How the request came; asked of those alone that are traced."""
+        return Arrival()
 
 
 ProblemDocument = Callable[[int, str, str], Reply]

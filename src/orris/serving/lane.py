@@ -10,6 +10,7 @@ from orris.serving.cors import Cors
 from orris.serving.door import Door
 from orris.serving.exchange import Exchange, Headers, Reply, send_reply
 from orris.serving.hardening import NOSNIFF
+from orris.telemetry.tracecontext import Arrival
 
 Scope = dict[str, Any]
 
@@ -21,16 +22,26 @@ class ClientGoneError(Exception):
 class Awaited(Exchange):
     """An exchange whose reply somebody awaits."""
 
-    __slots__ = ("reply",)
+    __slots__ = ("came", "reply")
 
-    def __init__(self, body: bytes, headers: Headers) -> None:
+    def __init__(self, body: bytes, headers: Headers, came: Arrival) -> None:
         super().__init__(body, headers)
+        self.came = came
         self.reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
     def finish(self, reply: Reply) -> None:
         """Wake the waiter."""
         if not self.reply.done():
             self.reply.set_result(reply)
+
+    def arrival(self) -> Arrival:
+        """As it was told."""
+        return self.came
+
+    @property
+    def traceparent(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The answer's header that names the place in a trace."""
+        return ((b"traceparent", self.trace.header),) if self.trace is not None and self.trace.header else ()
 
 
 async def pass_through(door: Door, scope: Scope, receive: Any, send: Any, *, cors: Cors | None = None) -> None:
@@ -44,14 +55,19 @@ async def pass_through(door: Door, scope: Scope, receive: Any, send: Any, *, cor
     except ClientGoneError:
         return
     except TooLargeError as error:
-        exchange = Awaited(b"", headers)
+        exchange = Awaited(b"", headers, arrival_of(scope))
         door.desk.metrics.in_flight += 1
         door.refuse(exchange, error)
     else:
-        exchange = Awaited(body, headers)
+        exchange = Awaited(body, headers, arrival_of(scope))
         door.enter(exchange)
     reply = await exchange.reply
-    await send_reply(send, reply, (b"x-request-id", exchange.request_id.encode("ascii")), NOSNIFF, *allowed)
+    await send_reply(send, reply, (b"x-request-id", exchange.request_id.encode("ascii")), NOSNIFF, *exchange.traceparent, *allowed)
+
+
+def arrival_of(scope: Scope) -> Arrival:
+    """How an ASGI server's request came."""
+    return Arrival(scope["path"], scope.get("scheme", "http"), scope.get("http_version", "1.1"))
 
 
 async def read_body(receive: Any, max_body_bytes: int) -> bytes:

@@ -8,6 +8,8 @@ import zlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,6 +17,11 @@ from orris.runtime import Answers
 from orris.serving.catalog import Live, Slot
 from orris.serving.exchange import Asked, FloatArray, Headers
 from orris.telemetry.metrics import ShadowCounts
+from orris.telemetry.tracecontext import Asked as AskedOfModel
+from orris.telemetry.tracecontext import Call, TraceContext
+
+if TYPE_CHECKING:
+    from orris.telemetry.tracing import Tracing
 
 MAX_SHADOWED_ROWS = 20_000
 """Rows that wait for the shadow; more are dropped and counted, for the shadow must never cost memory without bound."""
@@ -43,6 +50,23 @@ class Split:
         return self.slot.version(self.version) if draw < self.share else self.slot.current()
 
 
+class _Copy(NamedTuple):
+    """A request that waits for the shadow: the version that answered, its rows and answers, and its trace if that is recorded."""
+
+    live: Live
+    rows: FloatArray
+    answers: Answers
+    trace: TraceContext | None
+
+
+class _Finding(NamedTuple):
+    """What a recorded request's shadow answered, for its span."""
+
+    trace: TraceContext
+    asked: AskedOfModel
+    agreed: bool | None
+
+
 @dataclass
 class Shadow:
     """Asks a second version what the first has answered, compares, and counts.
@@ -52,25 +76,27 @@ class Shadow:
         live: The second version.
         share: Share of the requests that is copied.
         counts: Rows that agreed, differed, failed and were dropped, and the largest difference.
+        tracing: What records spans; ``None``: nothing is recorded.
     """
 
     slot: Slot
     live: Live
     share: float
     counts: ShadowCounts
-    _waiting: deque[tuple[Live, FloatArray, Answers]] = field(default_factory=deque)
+    tracing: Tracing | None = None
+    _waiting: deque[_Copy] = field(default_factory=deque)
     _n_rows: int = 0
     _busy: bool = False
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="orris-shadow"))
 
-    def observe(self, live: Live, asked: Asked, answers: Answers) -> None:
+    def observe(self, live: Live, asked: Asked, answers: Answers, trace: TraceContext | None = None) -> None:
         """Copy an answered request, perhaps. Called on the loop for every one."""
         if live is not self.slot.live or live is self.live or random.random() >= self.share:  # noqa: S311
             return
         if self._n_rows + len(asked.rows) > MAX_SHADOWED_ROWS:
             self.counts.dropped += len(asked.rows)
             return
-        self._waiting.append((live, asked.rows, answers))
+        self._waiting.append(_Copy(live, asked.rows, answers, trace))
         self._n_rows += len(asked.rows)
         if not self._busy:
             self._next()
@@ -85,26 +111,45 @@ class Shadow:
             future = asyncio.get_running_loop().run_in_executor(self._thread, self._compare, batch)
             future.add_done_callback(self._compared)
 
-    def _compared(self, future: asyncio.Future[ShadowCounts]) -> None:
+    def _compared(self, future: asyncio.Future[tuple[ShadowCounts, list[_Finding]]]) -> None:
         if future.cancelled():
             return
-        self.counts.add(future.result())
+        counts, findings = future.result()
+        self.counts.add(counts)
+        if self.tracing is not None:
+            for finding in findings:
+                self.tracing.shadowed(*finding)
         self._next()
 
-    def _compare(self, batch: list[tuple[Live, FloatArray, Answers]]) -> ShadowCounts:
+    def _compare(self, batch: list[_Copy]) -> tuple[ShadowCounts, list[_Finding]]:
         """Ask and compare; runs on the thread."""
         found = ShadowCounts()
-        for live, rows, answers in batch:
+        findings: list[_Finding] = []
+        for live, rows, answers, trace in batch:
+            start = perf_counter()
             try:
                 other = self.live.engine.run(rows)
-            except Exception:  # noqa: BLE001 (a shadow that fails is a finding, not an error)
+            except Exception as error:  # noqa: BLE001 (a shadow that fails is a finding, not an error)
                 found.failed += len(rows)
+                if trace is not None:
+                    findings.append(_Finding(trace, self._asked(start, rows, None, type(error).__name__), None))
                 continue
+            asked = self._asked(start, rows, other) if trace is not None else None
             agreeing = _agreeing(live, answers, self.live, other)
             found.agreed += int(agreeing.sum())
             found.differed += int(len(rows) - agreeing.sum())
             found.largest_difference = max(found.largest_difference, _difference(live, answers, self.live, other))
-        return found
+            if trace is not None and asked is not None:
+                findings.append(_Finding(trace, asked, bool(agreeing.all())))
+        return found, findings
+
+    def _asked(self, start: float, rows: FloatArray, answers: Answers | None, failure: str = "") -> AskedOfModel:
+        """What the shadow was asked just now."""
+        manifest, label = self.live.engine.manifest, ""
+        if len(rows) == 1 and answers is not None and answers.labels is not None:
+            label = self.live.engine.text_labels[answers.labels[0]]
+        call = Call(start, perf_counter() - start, len(rows))
+        return AskedOfModel(manifest.name, manifest.version, call, len(rows), label, failure)
 
     def close(self) -> None:
         """Let go of the thread."""

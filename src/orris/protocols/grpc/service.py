@@ -24,14 +24,17 @@ from orris.protocols.tensors import EXTENSIONS, SERVER_NAME
 from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.control import Control
-from orris.serving.door import Door, trace_id
-from orris.serving.exchange import Headers, Reply, request_id_of
+from orris.serving.door import Door
+from orris.serving.exchange import Reply, request_id_of
 from orris.serving.lane import Awaited
 from orris.serving.mount import Switchboard
 from orris.telemetry.logs import Line, level_of, milliseconds
+from orris.telemetry.tracecontext import Arrival, Request, TraceContext
 from orris.version import __version__
 
 SERVICE = "inference.GRPCInferenceService"
+
+_INFER = Arrival(f"{SERVICE}/{ROUTE}")
 
 Index = Callable[..., list[dict[str, str]]]
 """``(only_ready=…)`` -> the entries of V2's repository index."""
@@ -87,7 +90,7 @@ class InferenceService:
     # ModelInfer
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
-        exchange = Awaited(body, headers_of(context))
+        exchange = Awaited(body, headers_of(context), _INFER)
         self.in_flight += 1
         self.last_call = monotonic()
         try:
@@ -95,7 +98,7 @@ class InferenceService:
             reply = await exchange.reply
         finally:
             self.in_flight -= 1
-        return await _finish(context, reply, exchange.request_id)
+        return await _finish(context, reply, exchange.request_id, exchange.trace)
 
     def _enter(self, exchange: Awaited) -> None:
         try:
@@ -158,18 +161,27 @@ class InferenceService:
                 problem, reply = str(error), refusal(error, request_id)
             finally:
                 self.in_flight -= 1
-            self._count(name, reply, request_id, headers, perf_counter() - started, problem)
-            return await _finish(context, reply, request_id)
+            path = f"{SERVICE}/{name}"
+            trace = self._desk.placed(headers, f"/{path}")
+            request = Request("POST", name, reply.status, reply.code, problem, request_id, started, Arrival(path), headers)
+            self._count(request, perf_counter() - started, trace)
+            return await _finish(context, reply, request_id, trace)
 
         return call
 
-    def _count(self, name: str, reply: Reply, request_id: str, headers: Headers, seconds: float, problem: str) -> None:
-        self._desk.metrics.called(name, reply.code, seconds)
-        trace = trace_id(headers.get(b"traceparent", b""))
-        if self._desk.log.wants(reply.status, request_id, trace):
-            line = Line(datetime.now(UTC), level_of(reply.status), request_id, "gRPC", name, reply.status, milliseconds(seconds))
-            line.trace_id, line.error, line.code = trace, problem, reply.code
-            self._desk.log.add(line)
+    def _count(self, request: Request, seconds: float, trace: TraceContext | None) -> None:
+        """Count, trace and log a call that asked no model."""
+        desk = self._desk
+        desk.metrics.called(request.route, request.code, seconds)
+        if trace is not None and trace.recorded and desk.tracing is not None:
+            desk.tracing.answered(trace, request)
+        if desk.log.wants(request.status, request.request_id, trace.trace_id if trace is not None else ""):
+            who = request.request_id, "gRPC", request.route, request.status, milliseconds(seconds)
+            line = Line(datetime.now(UTC), level_of(request.status), *who)
+            line.error, line.code = request.error, request.code
+            if trace is not None:
+                line.trace_id, line.span_id, line.sampled = trace.logged_id, trace.span_id, trace.recorded
+            desk.log.add(line)
 
     async def _server_live(self, _request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)
@@ -218,11 +230,14 @@ def _parsed(request_type: Any, body: bytes) -> Any:
         raise BodyError(f"the message is not a {request_type.DESCRIPTOR.name}") from None
 
 
-async def _finish(context: Any, reply: Reply, request_id: str) -> bytes:
+async def _finish(context: Any, reply: Reply, request_id: str, trace: TraceContext | None) -> bytes:
     """Answer, or end the call with a status."""
+    trailing = [("x-request-id", request_id)]
+    if trace is not None and trace.header:
+        trailing.append(("traceparent", trace.header.decode("ascii")))
     if reply.code == "OK":
-        context.set_trailing_metadata((("x-request-id", request_id),))
+        context.set_trailing_metadata(tuple(trailing))
         return reply.body
-    trailing = [("x-request-id", request_id), *((name.decode(), value.decode()) for name, value in reply.headers)]
+    trailing += ((name.decode(), value.decode()) for name, value in reply.headers)
     await context.abort(grpc.StatusCode[reply.code], reply.body.decode(), tuple(trailing))
     raise AssertionError  # abort has raised
