@@ -64,8 +64,8 @@ class _Counted(SpanExporter):
 class Queue:
     """What waits for one exporter, and the thread that sends it.
 
-    The SDK's queue has the same bound, but logs each span that it drops, at several times the price of making it. So what finds no room is not
-    even made: a receiver that is not there costs less than one that is.
+    The SDK's queue has the same bound, but logs each span that it drops, at several times the price of making it. So what finds no room
+    is not even made: a receiver that is not there costs less than one that is.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:

@@ -67,6 +67,17 @@ class _Batch:
         self.links: list[Link] = []
 
 
+class _Steady(Resource):
+    """A resource that computes its hash once: the encoder asks for it with each span, and it is JSON of all that is said."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__(resource.attributes, resource.schema_url)
+        self._hash = super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 class _Clock:
     """Moments of ``perf_counter`` in nanoseconds since 1970. The two are compared again now and then, as clocks are set, but not for every
     span: those of one request are made in one go, and keep their order.
@@ -349,7 +360,7 @@ def read_resource() -> Resource:
         own[SERVICE_VERSION] = __version__
     if SERVICE_INSTANCE_ID not in given:
         own[SERVICE_INSTANCE_ID] = str(uuid.uuid4())
-    return found.merge(Resource(own))
+    return _Steady(found.merge(Resource(own)))
 
 
 def read_propagation(environ: Mapping[str, str]) -> Propagation:
