@@ -1,8 +1,8 @@
 """Resolve one lock file: hashes, no index URLs, valid for every Python and platform that Orris supports.
 
-``python requirements/lock.py serve|cloud|build|runtime|dev [--upgrade]``: ``serve`` is the server alone, ``cloud`` adds buckets, tokens,
-signatures and tracing (both are what an image holds, see the Dockerfile), ``build`` makes the wheel, ``runtime`` adds training,
-``dev`` adds what the tests and checks need.
+``python requirements/lock.py serve|cloud|build|runtime|dev|checkov [--upgrade]``: ``serve`` is the server alone, ``cloud`` adds buckets,
+tokens, signatures and tracing (both are what an image holds, see the Dockerfile), ``build`` makes the wheel, ``runtime`` adds training,
+``dev`` adds what the tests and checks need; ``checkov`` stands alone.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ def extras(*names: str) -> list[str]:
 PROJECT = "pyproject.toml"
 INPUTS = {
     "build": [BUILD],
+    "checkov": ["requirements/checkov.in"],
     "serve": [PROJECT, *extras("serve")],
-    "cloud": [PROJECT, *extras("serve", "gcs", "s3", "sign", "jwt", "otel")],
+    "cloud": [PROJECT, *extras("serve", "gcs", "s3", "sign", "jwt", "otel", "gcp-trace")],
     "runtime": [PROJECT, *extras("serve", "train"), BUILD],
-    "dev": [PROJECT, *extras("serve", "train", "gcs", "s3", "sign", "jwt", "otel", "dvc", "loadtest"), "--group", "dev", BUILD],
+    "dev": [PROJECT, *extras("serve", "train", "gcs", "s3", "sign", "jwt", "otel", "gcp-trace", "dvc", "loadtest"), "--group", "dev", BUILD],
 }
 
 
@@ -34,7 +35,7 @@ def main(lock: str, *flags: str) -> None:
     """Write ``requirements/<lock>.txt``."""
     command = ["uv", "pip", "compile", *INPUTS[lock], *flags, "--universal", "--python-version", "3.11"]
     command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet", "--output-file", f"requirements/{lock}.txt"]
-    if lock != "dev":
+    if lock not in {"dev", "checkov"}:
         command += ["--constraints", "requirements/dev.txt"]
     subprocess.run(command, check=True, cwd=FOLDER.parent)  # noqa: S603
 

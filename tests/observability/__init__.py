@@ -1,0 +1,1 @@
+"""Tests of what is in observability/: alerts, dashboards, and both against a real Prometheus."""

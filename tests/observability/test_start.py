@@ -1,0 +1,52 @@
+"""``make observability`` starts what is there, says what is not, and leaves nothing running."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.observability.rulefiles import ROOT
+
+COMMAND = [sys.executable, str(ROOT / "tools" / "observability.py"), "--port", "0"]
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_it_runs_until_it_is_told_to_end(number: signal.Signals) -> None:
+    """It prints where to look, there is something to see there, and after the signal nothing answers any more."""
+    with subprocess.Popen([*COMMAND, "--targets", "127.0.0.1:9"], stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        said = "".join(_until(started.stdout, "Ctrl-C"))
+        assert "Nothing answers at 127.0.0.1:9 yet" in said
+        console = re.findall(r"http://\S+/console\.html", said)[0]
+        with urllib.request.urlopen(console, timeout=10) as page:
+            assert b"<title>Orris console</title>" in page.read()
+        started.send_signal(number)
+        assert started.wait(20) == 0
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(console, timeout=10)
+
+
+def _until(lines: Iterable[str], word: str) -> list[str]:
+    said: list[str] = []
+    for line in lines:
+        said.append(line)
+        if word in line:
+            break
+    return said
+
+
+def test_it_says_how_to_install_what_is_missing(tmp_path: Path) -> None:
+    """Without Prometheus: one line, no traceback."""
+    ended = subprocess.run(COMMAND, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert "apt-get install" in ended.stdout
