@@ -1,4 +1,4 @@
-"""The values of every environment are values of the chart."""
+"""The values of every environment are values of the chart, and what it makes of them is in order."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import jsonschema
 import pytest
 import yaml
 
+from tests.chart.rendering import objects, of_kind, workload
+from tests.chart.validation import VERSIONS, problems
 from tests.deploy.conftest import ENVIRONMENTS, ROOT
 from tests.deploy.overlays import Object
 from tests.deploy.test_flux import orris_values
@@ -40,3 +42,18 @@ def test_the_values_of_an_environment_fit_the_chart(environment: str, clusters: 
     assert unknown(defaults, values) == []
     errors = jsonschema.validators.validator_for(schema)(schema).iter_errors(over(defaults, values))
     assert [f"{error.json_path}: {error.message}" for error in errors] == []
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_chart_makes_of_them_what_an_environment_says(environment: str, clusters: dict[str, list[Object]]) -> None:
+    """That image by digest, that version from the store, an autoscaler; objects fit their schemas, and their readers are in the tree."""
+    values = orris_values(clusters[environment])
+    found = objects(values, namespace="orris")
+    assert [problem for each in found for problem in problems(each, VERSIONS[-1])] == []
+    template = workload(found)["spec"]["template"]
+    images = {container["image"] for container in [*template["spec"]["initContainers"], *template["spec"]["containers"]]}
+    assert images == {f"{values['image']['repository']}@{values['image']['digest']}"}
+    pull = template["spec"]["initContainers"][0]["args"]
+    assert pull == ["models", "pull", f"{values['model']['name']}@{values['model']['version']}", values["model"]["store"]]
+    assert len(of_kind(found, "ScaledObject", "ServiceMonitor", "PrometheusRule")) == 3
+    assert {"keda", "kube-prometheus-stack"} <= {each["metadata"]["name"] for each in of_kind(clusters[environment], "HelmRelease")}

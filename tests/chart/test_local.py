@@ -1,0 +1,154 @@
+"""A cluster on a laptop: plain manifests, ``scripts/kind.sh``, the targets that install. None is there: programs stand in for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import orris
+from tests.chart.rendering import ROOT, Object, of_kind, one, processors, selects
+from tests.chart.rendering import objects as made
+from tests.chart.validation import VERSIONS, problems
+
+MANIFESTS = sorted((ROOT / "k8s").glob("*.yaml"))
+KIND = ROOT / "scripts" / "kind.sh"
+
+
+def plain() -> list[Object]:
+    """What ``kubectl apply -f k8s/`` is given, in its order."""
+    return [found for file in MANIFESTS for found in yaml.safe_load_all(file.read_text("utf-8"))]
+
+
+def in_kind() -> list[Object]:
+    """What the chart makes of the values that ``scripts/kind.sh`` gives."""
+    values = [yaml.safe_load((ROOT / "k8s" / folder / "values.yaml").read_text("utf-8")) for folder in ("local", "kind")]
+    return made(values[0] | values[1], namespace="orris")
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with docker, kind, kubectl and helm, which write down how they are called, and with what a script needs besides."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("bash", "cat", "dirname", "env", "grep", "head", "make", "sed"):
+        found = shutil.which(name)
+        assert found is not None
+        (folder / name).symlink_to(found)
+    script = f'#!/bin/bash\necho "${{0##*/}} $*" >> {tmp_path / "calls"}\n[[ "$*" != *current-context* ]] || echo laptop\n'
+    for name in ("docker", "kind", "kubectl", "helm"):
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def called(programs: Path, *command: str | Path, expect: int = 0) -> list[str]:
+    """How the programs were called by a command."""
+    environ = {"PATH": str(programs), "HOME": str(programs)}
+    done = subprocess.run(list(command), cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == expect, done.stdout + done.stderr
+    calls = programs.parent / "calls"
+    return calls.read_text("utf-8").splitlines() if calls.exists() else []
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_plain_manifests_are_taken_by_kubernetes(version: str) -> None:
+    """Strictly; the namespace comes before what is in it."""
+    found = plain()
+    assert [each["kind"] for each in found] == ["Namespace", "Service", "Deployment", "HorizontalPodAutoscaler"]
+    assert [problem for each in found for problem in problems(each, version)] == []
+    assert {each["metadata"]["namespace"] for each in found[1:]} == {found[0]["metadata"]["name"]}
+
+
+def test_the_plain_manifests_are_whole() -> None:
+    """The service finds the pods, nothing refers to what is not among the files, and the image is the one that ``make build`` makes."""
+    found = plain()
+    template = one(found, "Deployment")["spec"]["template"]
+    assert selects(one(found, "Service")["spec"]["selector"], template["metadata"]["labels"])
+    assert template["spec"]["serviceAccountName"] == "default"
+    [container] = template["spec"]["containers"]
+    assert (container["image"], container["imagePullPolicy"]) == (f"orris:{orris.__version__}", "IfNotPresent")
+    assert processors(container["resources"]["requests"]["cpu"]) <= 0.5
+    assert {name for volume in template["spec"]["volumes"] for name in volume if name != "name"} == {"emptyDir"}
+    assert one(found, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == one(found, "Deployment")["metadata"]["name"]
+    assert {key for each in found for key in each["metadata"].get("labels", {})} & {
+        "helm.sh/chart",
+        "app.kubernetes.io/managed-by",
+    } == set()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_gateway_of_kind_leads_to_the_chart(version: str) -> None:
+    """Both fit their schemas; the route names the Gateway, and its host is one of the listener's."""
+    gateway_objects = list(yaml.safe_load_all((ROOT / "k8s" / "kind" / "gateway.yaml").read_text("utf-8")))
+    found = in_kind()
+    assert [problem for each in [*gateway_objects, *found] for problem in problems(each, version)] == []
+    gateway, route = one(gateway_objects, "Gateway"), one(found, "HTTPRoute")
+    assert route["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"], "namespace": gateway["metadata"]["namespace"]}]
+    [listener] = gateway["spec"]["listeners"]
+    assert all(host.endswith(listener["hostname"].removeprefix("*")) for host in route["spec"]["hostnames"])
+    assert gateway["spec"]["gatewayClassName"] == one(gateway_objects, "GatewayClass")["metadata"]["name"]
+    assert len(of_kind(found, "ConfigMap")) >= 3
+
+
+@pytest.mark.parametrize("script", [KIND], ids=lambda script: script.name)
+def test_shellcheck_finds_nothing(script: Path) -> None:
+    """At the lowest severity."""
+    shellcheck = Path(sys.executable).parent / "shellcheck"
+    done = subprocess.run([shellcheck, "--severity", "style", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_kind_is_filled_in_order(programs: Path) -> None:
+    """Cluster, image, gateway, metrics, Prometheus, the chart, its tests: each in the cluster's own context, each version pinned."""
+    calls = called(programs, KIND, "up")
+    chart = "helm --kube-context kind-orris upgrade --install orris"
+    order = ["kind create", "kind load", "envoy-gateway", "metrics-server", "kube-prometheus-stack", "kubectl", chart, "test orris"]
+    places = [next(number for number, call in enumerate(calls) if part in call) for part in order]
+    assert places == sorted(places)
+    assert all("kind-orris" in call for call in calls if call.startswith(("helm", "kubectl")))
+    installs = [call.split() for call in calls if "upgrade --install" in call]
+    pinned = {call[5]: call[call.index("--version") + 1] for call in installs if "--version" in call}
+    assert pinned.keys() == {"envoy-gateway", "metrics-server", "kube-prometheus-stack"}
+    for name, file in (("kube-prometheus-stack", "kube-prometheus-stack"), ("metrics-server", "components/metrics-server")):
+        assert f" {pinned[name]}\n" in (ROOT / "deploy" / "infrastructure" / file / "release.yaml").read_text("utf-8")
+    for word in (word for call in installs for word in call if word.endswith(".yaml")):
+        assert (ROOT / word).exists()
+    assert not [call for call in calls if "delete" in call or "uninstall" in call]
+
+
+def test_kind_goes_away_when_told_to(programs: Path) -> None:
+    """That cluster and no other; and what is asked wrongly changes nothing."""
+    assert called(programs, KIND, "down") == ["kind delete cluster --name orris"]
+    called(programs, KIND, expect=2)
+    assert len(called(programs, KIND, "wipe", expect=2)) == 1
+
+
+def test_kind_says_what_is_missing(programs: Path) -> None:
+    """Before it makes anything."""
+    (programs / "kind").unlink()
+    assert called(programs, KIND, "up", expect=1) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "verbs"), [("install", ["upgrade --install"]), ("uninstall", ["uninstall"]), ("reset", ["uninstall", "upgrade --install"])]
+)
+def test_installing_deletes_nothing(target: str, verbs: list[str], programs: Path) -> None:
+    """Only ``uninstall`` and ``reset`` take the release away, and none the namespace."""
+    calls = [call for call in called(programs, "make", target) if call.startswith("helm")]
+    assert len(calls) == len(verbs)
+    assert all(call.startswith(f"helm {verb} orris") and "--namespace orris" in call for call, verb in zip(calls, verbs, strict=True))
+    assert not [call for call in calls if "delete" in call]
+
+
+def test_the_values_of_install_are_there() -> None:
+    """The default of the target."""
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    assert "VALUES ?= k8s/local/values.yaml\n" in makefile
+    assert (ROOT / "k8s" / "local" / "values.yaml").exists()
+    assert os.access(KIND, os.X_OK)

@@ -1,0 +1,96 @@
+"""Every values file is linted, rendered, and what comes out is held to the schemas of what will read it."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import helm_python
+import pytest
+
+from tests.chart.rendering import CHART, VALUES, Object, one, rendered, values_of
+from tests.chart.validation import CRDS, VERSIONS, problems
+
+OF_THE_CHART = {
+    "ConfigMap",
+    "Deployment",
+    "HorizontalPodAutoscaler",
+    "Ingress",
+    "NetworkPolicy",
+    "Pod",
+    "PodDisruptionBudget",
+    "Service",
+    "ServiceAccount",
+} | CRDS.keys() - {"Gateway", "GatewayClass"}
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_helm_finds_nothing_wrong(case: str) -> None:
+    """Its lint, strict, with these values; that there is no icon is the only remark."""
+    report = helm_python.lint(CHART, values_of(case), strict=True, namespace="serving")
+    assert report["errors"] == []
+    assert [each["error"] for each in report["messages"]] == ["icon is recommended"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("case", VALUES)
+def test_every_object_is_one_that_its_reader_takes(case: str, version: str) -> None:
+    """Strictly: a key that Kubernetes of this version or the operator does not know is an error."""
+    found = rendered(case)
+    assert len(found) >= 3
+    assert [problem for each in found for problem in problems(each, version)] == []
+
+
+@pytest.mark.parametrize("case", VALUES)
+def test_names_and_labels_are_in_order(case: str) -> None:
+    """No two objects of a kind share a name, all are in the release's namespace, and say what they belong to."""
+    found = rendered(case)
+    names = Counter((each["kind"], each["metadata"]["name"]) for each in found)
+    assert names.most_common(1)[0][1] == 1
+    assert {each["metadata"]["namespace"] for each in found} == {"serving"}
+    assert {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in found} == {"orris"}
+    assert all(len(name) <= 63 for _, name in names)
+
+
+def test_the_matrix_makes_every_kind_that_the_chart_has(record_property: Callable[[str, object], None]) -> None:
+    """And the run's last lines say how many objects were held to how many schemas."""
+    kinds = Counter(each["kind"] for case in VALUES for each in rendered(case))
+    assert kinds.keys() == OF_THE_CHART
+    own = sum(count for kind, count in kinds.items() if kind not in CRDS)
+    custom = sum(count for kind, count in kinds.items() if kind in CRDS)
+    known = f"{own} objects by the schemas of Kubernetes {', '.join(VERSIONS)}, {custom} custom resources by those of their operators"
+    record_property("validated", f"chart: {len(VALUES)} values files make {len(kinds)} kinds: {known}")
+
+
+@pytest.mark.parametrize(
+    ("case", "kind", "path", "value"),
+    [
+        ("default", "Deployment", "spec.template.spec.containres", []),
+        ("default", "Deployment", "spec.replicas", "two"),
+        ("default", "Service", "spec.ports.0.targetport", "http"),
+        ("default", "NetworkPolicy", "spec.ingress.0.port", 80),
+        ("canary", "Rollout", "spec.strategy.canary.maxUnavailible", 0),
+        ("canary", "Rollout", "spec.template.spec.containers.0.live", {}),
+        ("canary", "AnalysisTemplate", "spec.metrics.0.provider.prometheus.url", "http://prometheus"),
+        ("keda", "ScaledObject", "spec.triggers.0.threshold", "1"),
+        ("gateway", "HTTPRoute", "spec.rules.0.timeouts.requests", "1s"),
+        ("gateway", "GRPCRoute", "spec.rules.0.backendRefs.0.port", "grpc"),
+        ("monitoring", "ServiceMonitor", "spec.endpoints.0.ports", "http"),
+        ("monitoring", "PrometheusRule", "spec.groups.0.rules.0.fore", "1m"),
+        ("ingress", "Certificate", "spec.dnsName", "example.org"),
+        ("istio", "PeerAuthentication", "spec.mtls.mode", "STRIKT"),
+        ("istio", "AuthorizationPolicy", "spec.rules.0.form", []),
+        ("istio", "DestinationRule", "spec.trafficPolicy.loadBalancer.simple", "FAIR"),
+    ],
+)
+def test_what_is_wrong_is_found(case: str, kind: str, path: str, value: object) -> None:
+    """The schemas are no paper: a key or a value that its reader would refuse is refused here."""
+    broken: Object = copy.deepcopy(one(rendered(case), kind))
+    *way, last = path.split(".")
+    holder: Any = broken
+    for step in way:
+        holder = holder[int(step) if step.isdigit() else step]
+    holder[last] = value
+    assert problems(broken, VERSIONS[-1]) != []
