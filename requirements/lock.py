@@ -21,13 +21,14 @@ def extras(*names: str) -> list[str]:
 
 
 PROJECT = "pyproject.toml"
+CLOUD = ("gcs", "s3", "sign", "jwt", "otel", "gcp-trace")
 INPUTS = {
     "build": [BUILD],
     "checkov": ["requirements/checkov.in"],
     "serve": [PROJECT, *extras("serve")],
-    "cloud": [PROJECT, *extras("serve", "gcs", "s3", "sign", "jwt", "otel", "gcp-trace")],
+    "cloud": [PROJECT, *extras("serve", *CLOUD)],
     "runtime": [PROJECT, *extras("serve", "train"), BUILD],
-    "dev": [PROJECT, *extras("serve", "train", "gcs", "s3", "sign", "jwt", "otel", "gcp-trace", "dvc", "loadtest"), "--group", "dev", BUILD],
+    "dev": [PROJECT, *extras("serve", "train", *CLOUD, "dvc", "loadtest"), "--group", "dev", BUILD],
 }
 
 
