@@ -38,7 +38,8 @@ demo: setup ## Train on iris, prove, publish, serve on PORT (default 8000); Ctrl
 	@$(BIN)/orris train --store $(STORE)
 	@exec $(BIN)/orris serve iris --store $(STORE) --port $(PORT)
 
-.PHONY: training
+.PHONY: train training
+train: training
 training: setup ## Train as params.yaml says, and publish
 	@$(BIN)/orris train --store $(STORE)
 
@@ -49,6 +50,10 @@ run: setup ## Serve the newest version on PORT
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+.PHONY: test-bdd
+test-bdd: $(VENV)/.dev ## Run the scenarios of tests/bdd, which say in sentences what the API does
+	@$(BIN)/python -m pytest tests/bdd $(ARGS)
 
 .PHONY: faults
 faults: $(VENV)/.dev ## Run the long forms of the fault tests: kills, hostile clients, 100,000 bodies, 2,000,000 requests
@@ -164,6 +169,10 @@ uninstall: ## Uninstall the release; the namespace and what else is in it stay
 reset: ## Uninstall the release, then install it anew
 	@$(MAKE) --no-print-directory uninstall
 	@$(MAKE) --no-print-directory install
+
+.PHONY: delete-namespace
+delete-namespace: ## Delete the namespace, and everything that is in it
+	@kubectl delete namespace $(NAMESPACE) --ignore-not-found
 
 .PHONY: clean
 clean: ## Remove what was built (not the published models in STORE)

@@ -198,6 +198,15 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
     assert sorted(set(re.findall(r"`(test_\w+)`", text)) - existing) == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_file_of_the_repository_that_is_named_exists(page: Path) -> None:
+    """Tests, workflows, tools, scripts and what is deployed, in backticks."""
+    folders = "tests|tools|scripts|deploy|charts|k8s|loadtests|observability|requirements|\\.github"
+    named = re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text("utf-8"))
+    made_later = {"deploy/clusters/dev/flux-system/"}  # by `flux bootstrap`, in the reader's repository
+    assert [path for path in named if path not in made_later and not (ROOT / path).exists()] == []
+
+
 def test_every_fault_test_is_documented() -> None:
     """The page on faults names each of them."""
     text = (ROOT / "docs" / "faults.md").read_text("utf-8")
