@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,14 @@ def seconds(duration: str) -> int:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_every_object_fits_its_schema(environment: str, clusters: dict[str, list[Object]]) -> None:
+def test_every_object_fits_its_schema(
+    environment: str, clusters: dict[str, list[Object]], record_property: Callable[[str, object], None]
+) -> None:
     """Flux's custom resources in the versions that it serves, with no key that it does not know; the rest is Kubernetes' own."""
     custom = [each for each in clusters[environment] if each["kind"] not in CORE]
     assert {each["kind"] for each in clusters[environment]} <= CORE | SCHEMAS.keys()
     assert len(custom) >= 9
+    record_property("validated", f"gitops: {environment}: {len(clusters[environment])} objects, {len(custom)} of them custom resources")
     assert [(each["metadata"]["name"], problem) for each in custom for problem in problems(each)] == []
     assert {each["apiVersion"] for each in clusters[environment] if each["kind"] in CORE} == {"v1"}
 
