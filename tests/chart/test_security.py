@@ -61,7 +61,8 @@ def checkov(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True, timeout=60)
     lock = ROOT / "requirements" / "checkov.txt"
-    subprocess.run([*uv, "pip", "install", "--quiet", "--python", folder, "--require-hashes", "-r", lock], check=True, timeout=240)
+    install = ["pip", "install", "--quiet", "--system-certs", "--python", str(folder), "--require-hashes", "-r", str(lock)]
+    subprocess.run([*uv, *install], check=True, timeout=240)
     return folder / "bin" / "checkov"
 
 
