@@ -67,7 +67,7 @@ def _read(url: str) -> str:
     from orris.store import Store  # noqa: PLC0415
 
     names = Store(url).models()
-    return f"{url}: {len(names)} models" + (f": {', '.join(names[:5])}" if names else "")
+    return f"{url}: {len(names)} model{'' if len(names) == 1 else 's'}" + (f": {', '.join(names[:5])}" if names else "")
 
 
 def _write(url: str) -> str:
