@@ -132,7 +132,8 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=9090, help="where Prometheus listens; 0: a free one")
     parser.add_argument("--interval", default="5s", help="time between two scrapes")
     wanted = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts it in the background has it ignore SIGINT
+        signal.signal(number, signal.default_int_handler)
     targets = wanted.targets.split(",")
     if shutil.which("prometheus") is None:
         print(MISSING)
