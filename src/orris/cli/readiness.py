@@ -6,7 +6,7 @@ import socket
 import ssl
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from orris.errors import OrrisError, SettingsError
 
@@ -47,14 +47,19 @@ def connect(url: str, timeout_seconds: float) -> tuple[HTTPConnection, str]:
     """A connection to the server of a URL, and the path to ask for: ``/ready``, if it has none."""
     parts = urlsplit(url)
     kinds = {"http": HTTPConnection, "https": HTTPSConnection}
-    try:
-        port = parts.port
-    except ValueError:
-        port = -1
+    port = _port(parts)
     if parts.scheme not in kinds or not parts.hostname or port == -1:
         raise SettingsError(f"{url}: a URL such as http://localhost:8000 is needed")
     path = READY if parts.path in {"", "/"} else parts.path
     return kinds[parts.scheme](parts.hostname, port, timeout=timeout_seconds), f"{path}?{parts.query}" if parts.query else path
+
+
+def _port(parts: SplitResult) -> int | None:
+    """The port of a URL; ``None`` if it names none, -1 if what it names is no port."""
+    try:
+        return parts.port
+    except ValueError:
+        return -1
 
 
 def status(connection: HTTPConnection, path: str, where: str) -> str:
@@ -88,11 +93,8 @@ def grpc_status(url: str, timeout_seconds: float) -> str:
     from orris.protocols.grpc.generated import health_pb2  # noqa: PLC0415
 
     parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if not parts.hostname or not port:
+    port = _port(parts)
+    if not parts.hostname or not port or port == -1:
         raise SettingsError(f"{url}: a URL such as grpc://localhost:8001 is needed")
     with grpc.insecure_channel(parts.netloc) as channel:
         check = channel.unary_unary(

@@ -121,8 +121,7 @@ class App:
             tracing.answered(trace, Request(*who, arrival_of(scope), headers))
         if self._log.wants(status, request_id, trace.trace_id if trace is not None else ""):
             line = Line(datetime.now(UTC), level_of(status), request_id, method, route, status, milliseconds(seconds))
-            if trace is not None:
-                line.trace_id, line.span_id, line.sampled = trace.logged_id, trace.span_id, trace.recorded
+            line.place(trace)
             self._log.add(line)
 
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:

@@ -219,11 +219,7 @@ class Door:
     ) -> None:
         """Send the reply; count, trace and log the request."""
         desk = self.desk
-        if desk.tracing is not None:
-            trace = exchange.trace = desk.tracing.decide(exchange.headers)
-        else:
-            given = exchange.headers.get(b"traceparent")
-            trace = exchange.trace = parse(given) if given is not None else None
+        trace = exchange.trace = desk.placed(exchange.headers)
         recorded = trace is not None and trace.recorded
         exchange.finish(reply)
         desk.metrics.in_flight -= 1
@@ -254,11 +250,10 @@ class Door:
 
     def _line(self, exchange: Exchange, reply: Reply, spent: float, live: Live | None, n_rows: int, label: str, error: str) -> Line:
         """The request's line of the log."""
-        trace, status = exchange.trace, reply.status
+        status = reply.status
         method, ms = "gRPC" if reply.code else "POST", milliseconds(spent)
         line = Line(datetime.now(UTC), level_of(status), exchange.request_id, method, self.route, status, ms)
-        if trace is not None:
-            line.trace_id, line.span_id, line.sampled = trace.logged_id, trace.span_id, trace.recorded
+        line.place(exchange.trace)
         if live is not None:
             line.model_version = live.version
         line.rows, line.label, line.error, line.code = n_rows, label, error, reply.code

@@ -16,6 +16,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from orris.telemetry.tracecontext import TraceContext
+
 Format = Literal["json", "gcp", "console"]
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -64,6 +66,11 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
     weight: float = 0.0
     trace_flags: str = ""
     shortened: bool = False
+
+    def place(self, trace: TraceContext | None) -> None:
+        """Say to which trace the request belongs, if to any."""
+        if trace is not None:
+            self.trace_id, self.span_id, self.sampled = trace.logged_id, trace.span_id, trace.recorded
 
 
 class Message(msgspec.Struct, omit_defaults=True, gc=False):
