@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import helm_python
 import pytest
 
 from tests.chart.rendering import CHART, VALUES, Object, one, rendered, values_of
 from tests.chart.validation import CRDS, VERSIONS, problems
+from tests.deploy.overlays import place
 
 OF_THE_CHART = {
     "ConfigMap",
@@ -88,9 +88,6 @@ def test_the_matrix_makes_every_kind_that_the_chart_has(record_property: Callabl
 def test_what_is_wrong_is_found(case: str, kind: str, path: str, value: object) -> None:
     """The schemas are no paper: a key or a value that its reader would refuse is refused here."""
     broken: Object = copy.deepcopy(one(rendered(case), kind))
-    *way, last = path.split(".")
-    holder: Any = broken
-    for step in way:
-        holder = holder[int(step) if step.isdigit() else step]
+    holder, last = place(broken, path)
     holder[last] = value
     assert problems(broken, VERSIONS[-1]) != []

@@ -75,10 +75,7 @@ def replace(objects: list[Object], replacement: Object) -> None:
     for target in replacement["targets"]:
         for found in selected(objects, target["select"]):
             for path in target["fieldPaths"]:
-                *way, last = path.split(".")
-                holder = found
-                for step in way:
-                    holder = holder[step]
+                holder, last = place(found, path)
                 assert last in holder
                 holder[last] = value
 
@@ -92,7 +89,14 @@ def selected(objects: list[Object], selector: Object) -> list[Object]:
 
 def field(found: Object, path: str) -> Any:
     """The value at a path such as ``spec.ref.tag``."""
-    value: Any = found
-    for step in path.split("."):
-        value = value[step]
-    return value
+    holder, last = place(found, path)
+    return holder[last]
+
+
+def place(found: Object, path: str) -> tuple[Any, str]:
+    """What holds the last step of such a path, and that step; a number is a position in a list."""
+    *way, last = path.split(".")
+    holder: Any = found
+    for step in way:
+        holder = holder[int(step) if step.isdigit() else step]
+    return holder, last

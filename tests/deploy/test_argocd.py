@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy.conftest import DEPLOY, ENVIRONMENTS
-from tests.deploy.overlays import Object, documents
+from tests.deploy.overlays import Object, documents, place
 from tests.deploy.test_flux import SCHEMAS, of_kind, problems
 
 FILES = {file.stem: documents(file)[0] for file in sorted((DEPLOY / "argocd").glob("*.yaml"))}
@@ -81,10 +81,7 @@ def test_every_object_fits_its_schema(name: str) -> None:
 def test_the_schema_refuses_what_argo_cd_refuses(path: str) -> None:
     """A check that cannot fail checks nothing."""
     found = copy.deepcopy(FILES["apps"])
-    *way, last = path.split(".")
-    holder = found
-    for step in way:
-        holder = holder[step]
+    holder, last = place(found, path)
     holder[last] = True
     assert problems(found)
 

@@ -15,7 +15,7 @@ import yaml
 
 from orris.delivery.environment import NOTHING_LIVE
 from tests.deploy.conftest import DEPLOY, ENVIRONMENTS, ROOT, cluster
-from tests.deploy.overlays import Object, documents
+from tests.deploy.overlays import Object, documents, place
 
 SCHEMAS = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted((Path(__file__).parent / "crds").glob("*.json"))}
 CORE = {"Namespace", "ConfigMap"}
@@ -75,10 +75,7 @@ def test_the_schemas_refuse_what_flux_refuses(kind: str, path: str, value: Any, 
     """A check that cannot fail checks nothing: each of these is one mistake in an object of the tree."""
     found = copy.deepcopy(next(each for each in of_kind(clusters["prod"], kind) if each["metadata"]["name"] in {"orris", "apps"}))
     assert problems(found) == []
-    *way, last = path.split(".")
-    holder = found
-    for step in way:
-        holder = holder[step]
+    holder, last = place(found, path)
     holder[last] = value
     assert problems(found)
 

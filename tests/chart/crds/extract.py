@@ -26,6 +26,8 @@ KINDS = {
 }
 OTHERS = {"trafficRouting", "volumeClaimTemplates"}
 """Large parts of which the chart uses nothing: refused from then on."""
+GENERATORS = {"clusterDecisionResource", "merge", "plugin", "pullRequest", "scmProvider", "template"}
+"""Of an ApplicationSet's generators, those that the tree does not use: likewise."""
 _FIELD = re.compile(r'^    "([\w.-]+)"(\??): (.*?);$(?=\n(?:    "|\}|\s*$))', re.DOTALL | re.MULTILINE)
 _COLLECTIONS = (
     (r"Array<(.*)>", "array", "items"),
@@ -61,7 +63,8 @@ class Module:
 
     def members(self, body: str, above: tuple[Path, ...]) -> Any:
         """The fields of an interface, indented by four."""
-        fields = [(key, mark, value) for key, mark, value in _FIELD.findall(body) if key != "status" and key not in OTHERS]
+        others = OTHERS | {"status"} | (GENERATORS if self.file.name.endswith("Generator.d.ts") else set())
+        fields = [(key, mark, value) for key, mark, value in _FIELD.findall(body) if key not in others]
         schema: dict[str, Any] = {"type": "object", "properties": {key: self.type(value, above) for key, _, value in fields}}
         return schema | {"required": [key for key, mark, _ in fields if not mark], "additionalProperties": False}
 
@@ -95,14 +98,23 @@ def _closing(text: str) -> int:
     return len(text) - 1
 
 
+def of_kind(file: Path) -> Any:
+    """The schema of a custom resource; ``metadata`` is Kubernetes' own and checked elsewhere."""
+    return resource(Module(file).schema(()))
+
+
+def resource(schema: Any) -> Any:
+    """The schema of a whole object: it says what it is, has a name, and a spec."""
+    schema["properties"]["metadata"] = {"type": "object", "required": ["name"]}
+    schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
+    return schema
+
+
 def main(folder: Path) -> None:
     """One file for each kind."""
     for group, kinds in KINDS.items():
         for kind in kinds:
-            file = next(folder.glob(f"*/package/{group}/{kind}.d.ts"))
-            schema = Module(file).schema(())
-            schema["properties"]["metadata"] = {"type": "object", "required": ["name"]}
-            schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
+            schema = of_kind(next(folder.glob(f"*/package/{group}/{kind}.d.ts")))
             (HERE / f"{kind}.json").write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True) + "\n", "utf-8")
 
 

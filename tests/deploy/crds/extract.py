@@ -1,20 +1,21 @@
 """Write the schemas beside this file from two packages: run by hand when Flux or Argo CD is upgraded (see README.md here).
 
-``python extract.py FLUX_WHEEL ARGO_PACKAGE`` takes the unpacked wheel of ``cloudcoil-models-fluxcd`` (PyPI; needs pydantic, and stands in
-for the rest of cloudcoil itself) and the unpacked npm package ``@kubernetes-models/argo-cd``. Descriptions are left out; a key that
-is not in the schema is refused.
+``python -m tests.deploy.crds.extract FLUX_WHEEL ARGO_PACKAGE`` takes the unpacked wheel of ``cloudcoil-models-fluxcd`` (PyPI; needs
+pydantic, and stands in for the rest of cloudcoil itself) and the unpacked npm package ``@kubernetes-models/argo-cd``. Descriptions are left
+out; a key that is not in the schema is refused.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import re
 import sys
 import types
 import typing
 from pathlib import Path
 from typing import Any
+
+from tests.chart.crds.extract import of_kind, resource
 
 HERE = Path(__file__).parent
 FLUX = {
@@ -23,8 +24,6 @@ FLUX = {
     "kustomize.v1": ["Kustomization"],
 }
 ARGO = ["ApplicationSet", "AppProject"]
-LEFT_OUT = {"status", "clusterDecisionResource", "merge", "plugin", "pullRequest", "scmProvider", "template"}
-"""Of generators: those that the tree does not use, which are refused from then on."""
 KEPT = {"type", "enum", "const", "pattern", "items", "required", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"}
 
 
@@ -51,7 +50,7 @@ def flux(wheel: Path) -> None:
             model = getattr(module, kind)
             model.model_rebuild(_types_namespace=module.__dict__)
             schema = model.model_json_schema(by_alias=True)
-            write(kind, trimmed(schema, schema.get("$defs", {})))
+            write(kind, resource(trimmed(schema, schema.get("$defs", {}))))
 
 
 def trimmed(schema: Any, definitions: dict[str, Any]) -> Any:
@@ -76,55 +75,12 @@ def trimmed(schema: Any, definitions: dict[str, Any]) -> Any:
 
 def argo(package: Path) -> None:
     """The schemas of Argo CD, from the TypeScript interfaces that were generated from its OpenAPI document."""
-    interfaces = {}
-    for file in (package / "argoproj.io" / "v1alpha1").glob("*.d.ts"):
-        interfaces[file.name.removesuffix(".d.ts")] = re.sub(r"/\*.*?\*/", "", file.read_text("utf-8"), flags=re.DOTALL)
     for kind in ARGO:
-        write(kind, interface(kind, interfaces, ()))
-
-
-def interface(name: str, interfaces: dict[str, str], above: tuple[str, ...]) -> Any:
-    """``export interface IName { … }`` or ``export type IName = …`` as a JSON schema."""
-    text = interfaces.get(name, "")
-    alias = re.search(rf"export (?:declare )?type I?{name} = (.*?);\n", text, re.DOTALL)
-    body = re.search(rf"export interface I{name}[^{{]*\{{\n(.*?)^\}}", text, re.DOTALL | re.MULTILINE)
-    if name in above:
-        return {}
-    if body is None:
-        return typescript(alias.group(1), interfaces, (*above, name)) if alias else {}
-    schema = members(body.group(1), interfaces, (*above, name))
-    if name.endswith("Generator"):
-        schema["properties"] = {key: value for key, value in schema["properties"].items() if key not in LEFT_OUT}
-    return schema
-
-
-def members(body: str, interfaces: dict[str, str], above: tuple[str, ...]) -> Any:
-    """The lines of an interface's body."""
-    fields = re.findall(r'^\s+"(\w+)"(\??): ((?:[^;{]|\{.*?\})*);', body, re.DOTALL | re.MULTILINE)
-    schema = {"type": "object", "properties": {key: typescript(value, interfaces, above) for key, _, value in fields if key != "status"}}
-    return schema | {"required": [key for key, optional, _ in fields if not optional], "additionalProperties": False}
-
-
-def typescript(text: str, interfaces: dict[str, str], above: tuple[str, ...]) -> Any:
-    """A type expression as a JSON schema; what is not known is let through."""
-    text = text.strip()
-    if text in {"string", "boolean", "number"}:
-        return {"type": text}
-    if found := re.fullmatch(r"Array<(.*)>", text, re.DOTALL):
-        return {"type": "array", "items": typescript(found.group(1), interfaces, above)}
-    if found := re.fullmatch(r"\{\s*\[key: string\]: (.*?);\s*\}", text, re.DOTALL):
-        return {"type": "object", "additionalProperties": typescript(found.group(1), interfaces, above)}
-    if text.startswith("{"):
-        return members("\n" + text[1:-1], interfaces, above)
-    if re.fullmatch(r'("[^"]*"\s*\|?\s*)+', text):
-        return {"enum": re.findall(r'"([^"]*)"', text)}
-    return interface(text.rpartition("V1alpha1")[2], interfaces, above) if "ArgoprojArgoCd" in text else {}
+        write(kind, of_kind(package / "argoproj.io" / "v1alpha1" / f"{kind}.d.ts"))
 
 
 def write(kind: str, schema: Any) -> None:
-    """One file for each kind; ``metadata`` is Kubernetes' own and checked elsewhere."""
-    schema["properties"]["metadata"] = {"type": "object", "required": ["name"]}
-    schema["required"] = ["apiVersion", "kind", "metadata", "spec"]
+    """One file for each kind."""
     (HERE / f"{kind}.json").write_text(json.dumps(schema, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
