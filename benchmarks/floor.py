@@ -1,7 +1,9 @@
-"""The floor of ``throughput.py``: a raw ASGI application that reads the body and gives a fixed answer, on Orris' uvicorn settings.
+"""The floor of ``throughput.py``.
 
-What it costs is uvicorn's: parse HTTP, make a task, call, reply. No ASGI application on uvicorn is faster. The predict routes of Orris are
-answered without an ASGI task, so they may come closer to it than an application could.
+A raw ASGI application that reads the body and gives a fixed answer, on Orris' uvicorn settings.
+
+What it costs is uvicorn's: parse HTTP, make a task, call, reply. No ASGI application on uvicorn is faster. The predict
+routes of Orris are answered without an ASGI task, so they may come closer to it than an application could.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 def main() -> None:
-    """Listen on a free port, tell which, and serve until told to stop; the options are those of ``orris/serving/server.py``."""
+    """Listen on a free port, tell which, and serve until told to stop.
+
+    The options are those of ``orris/serving/server.py``.
+    """
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
     config = uvicorn.Config(
         app,

@@ -1,4 +1,6 @@
-"""The floor of ``rpc.py``: a ``grpc.aio`` server that returns fixed bytes, on uvloop; messages are neither read nor made.
+"""The floor of ``rpc.py``: a ``grpc.aio`` server that returns fixed bytes, on uvloop.
+
+Messages are neither read nor made.
 
 What it costs is gRPC's: HTTP/2, a call, a reply. It is one server, as everybody starts one.
 """

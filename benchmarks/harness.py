@@ -1,4 +1,7 @@
-"""What the benchmarks share: Orris in subprocesses, its servers pinned to a core, ``wrk``, and tables of what was measured."""
+"""What the benchmarks share.
+
+Orris in subprocesses, its servers pinned to a core, ``wrk``, and tables of what was measured.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,9 @@ class Served:
 def orris(*arguments: str, folder: Path) -> float:
     """Run ``orris`` in ``folder``; returns seconds. A failure ends the benchmark with what was said."""
     start = time.perf_counter()
-    done = subprocess.run([ORRIS, *arguments], cwd=folder, env=clean_environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [ORRIS, *arguments], cwd=folder, env=clean_environment(), capture_output=True, text=True, check=False
+    )
     seconds = time.perf_counter() - start
     if done.returncode:
         sys.exit(f"orris {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
@@ -72,11 +77,19 @@ def clean_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def serving(command: Sequence[str | Path], folder: Path, core: int | None = None) -> Iterator[Served]:
-    """Start a server that announces ``on http://localhost:PORT``; its standard output (the access log) goes to ``/dev/null``."""
+    """Start a server that announces ``on http://localhost:PORT``.
+
+    Its standard output (the access log) goes to ``/dev/null``.
+    """
     pinned = [] if core is None else ["taskset", "-c", str(core)]
     start = time.perf_counter()
     process = subprocess.Popen(
-        [*pinned, *command], cwd=folder, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [*pinned, *command],
+        cwd=folder,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None  # noqa: S101 (asked for above)
     try:
@@ -104,7 +117,18 @@ def load(url: str, seconds: int, script: Path, cores: str = str(CLIENT_CORE), co
     Raises:
         RuntimeError: ``wrk`` failed.
     """
-    client = ["taskset", "-c", cores, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
+    client = [
+        "taskset",
+        "-c",
+        cores,
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{seconds}s",
+        "--timeout",
+        "10s",
+        "--latency",
+    ]
     command = [*client, "-s", str(script), url]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + _WAIT_SECONDS)
     if done.returncode:
@@ -134,7 +158,11 @@ def _percentile(output: str, percent: int) -> float:
 def write_script(folder: Path, body: str = "") -> Path:
     """The Lua script that makes ``wrk`` post ``body``, by default one row as JSON."""
     script = folder / "predict.lua"
-    lines = ("wrk.method = 'POST'", "wrk.headers['Content-Type'] = 'application/json'", f"wrk.body = [==[{body or json.dumps(ROW)}]==]")
+    lines = (
+        "wrk.method = 'POST'",
+        "wrk.headers['Content-Type'] = 'application/json'",
+        f"wrk.body = [==[{body or json.dumps(ROW)}]==]",
+    )
     script.write_text("\n".join(lines) + "\n")
     return script
 
@@ -145,7 +173,9 @@ def require_tools() -> None:
         if shutil.which(tool) is None:
             sys.exit(f"{tool} is not installed; on Debian or Ubuntu:  apt-get install -y {package}")
     if not {SERVER_CORE, CLIENT_CORE} <= os.sched_getaffinity(0):
-        sys.exit(f"the server is pinned to core {SERVER_CORE} and wrk to core {CLIENT_CORE}; this process may not use both")
+        sys.exit(
+            f"the server is pinned to core {SERVER_CORE} and wrk to core {CLIENT_CORE}; this process may not use both"
+        )
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -165,7 +195,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def write_json(file: Path | None, measured: dict[str, Any]) -> None:
     """Write what was measured, and on what, if a file was asked for."""
     if file is not None:
-        machine = {"cores": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version(), "system": platform.system()}
+        machine = {
+            "cores": os.cpu_count(),
+            "machine": platform.machine(),
+            "python": platform.python_version(),
+            "system": platform.system(),
+        }
         file.write_text(json.dumps({"machine": machine, **measured}, indent=2, default=asdict) + "\n")
 
 

@@ -1,9 +1,11 @@
-"""Time to answer at half of the highest rate, and while long requests are being answered; Orris on one core, the client on another.
+"""Time to answer at half of the highest rate, and while long requests are being answered.
 
-Half of the rate: ``wrk`` finds how much one core answers; then each of as many connections waits a random time before every request, on
-average so long that half as much is asked, or a little more. Beside long requests: one row, and ``/health``, one at a time, alone and while
-another connection asks for 20,000 rows over and over. A server that computed those on its loop would let everything else wait for as long
-as they take.
+Orris on one core, the client on another.
+
+Half of the rate: ``wrk`` finds how much one core answers; then each of as many connections waits a random time before
+every request, on average so long that half as much is asked, or a little more. Beside long requests: one row, and
+``/health``, one at a time, alone and while another connection asks for 20,000 rows over and over. A server that
+computed those on its loop would let everything else wait for as long as they take.
 """
 
 from __future__ import annotations
@@ -44,10 +46,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         harness.orris("train", "--name", "iris", "--version", "1.0.0", "--store", "served", folder=folder)
-        harness.orris("train", "--name", "forest", "--model", "forest", "--version", "1.0.0", "--store", "served", folder=folder)
+        harness.orris(
+            "train", "--name", "forest", "--model", "forest", "--version", "1.0.0", "--store", "served", folder=folder
+        )
         half = [half_rate(folder, asked.seconds) for _ in range(asked.rounds)]
         beside = beside_long(folder)
-    rates = [(f"{rate:,.0f}", f"{reached:,.0f}", f"{p50:.2f} ms", f"{p99:.2f} ms", str(failed)) for rate, reached, p50, p99, failed in half]
+    rates = [
+        (f"{rate:,.0f}", f"{reached:,.0f}", f"{p50:.2f} ms", f"{p99:.2f} ms", str(failed))
+        for rate, reached, p50, p99, failed in half
+    ]
     harness.print_table(("highest rate", "asked at", "p50", "p99", "failed"), rates)
     print(f"\np99 at half of the highest rate, median of {asked.rounds}: {median(row[3] for row in half):.2f} ms\n")
     small = [(title, f"{p50:.2f} ms", f"{p99:.2f} ms") for title, (p50, p99) in beside.items()]
@@ -57,7 +64,17 @@ def main() -> None:
 
 def half_rate(folder: Path, seconds: int) -> tuple[float, float, float, float, int]:
     """The highest rate, the rate asked at, p50 and p99 in milliseconds there, and answers that were none."""
-    command: list[str | Path] = [harness.ORRIS, "serve", "iris", "--store", "served", "--port", "0", "--grpc-port", "off"]
+    command: list[str | Path] = [
+        harness.ORRIS,
+        "serve",
+        "iris",
+        "--store",
+        "served",
+        "--port",
+        "0",
+        "--grpc-port",
+        "off",
+    ]
     with harness.serving(command, folder, harness.SERVER_CORE) as server:
         url = f"{server.url}/api/v1/predict"
         script = harness.write_script(folder)
@@ -73,7 +90,10 @@ def half_rate(folder: Path, seconds: int) -> tuple[float, float, float, float, i
 
 
 def spread(folder: Path, milliseconds: float) -> Path:
-    """The script of ``wrk`` whose connections pause before each request: evenly distributed whole milliseconds, of this mean."""
+    """The script of ``wrk`` whose connections pause before each request.
+
+    Evenly distributed whole milliseconds, of this mean.
+    """
     script = folder / "spread.lua"
     lower = int(milliseconds)
     share = milliseconds - lower
@@ -84,7 +104,17 @@ def spread(folder: Path, milliseconds: float) -> Path:
 
 def beside_long(folder: Path) -> dict[str, tuple[float, float]]:
     """p50 and p99, in milliseconds, of small requests alone and beside long ones."""
-    command: list[str | Path] = [harness.ORRIS, "serve", "forest", "--store", "served", "--port", "0", "--grpc-port", "off"]
+    command: list[str | Path] = [
+        harness.ORRIS,
+        "serve",
+        "forest",
+        "--store",
+        "served",
+        "--port",
+        "0",
+        "--grpc-port",
+        "off",
+    ]
     measured = {}
     with harness.serving(command, folder) as server:
         port = int(server.url.rpartition(":")[2])

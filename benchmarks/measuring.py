@@ -1,4 +1,7 @@
-"""Measures one setup, for ``peers.py``: start it, wait for the first right answer, check five rows, load it, weigh it, end it."""
+"""Measures one setup, for ``peers.py``.
+
+Start it, wait for the first right answer, check five rows, load it, weigh it, end it.
+"""
 
 from __future__ import annotations
 
@@ -170,7 +173,9 @@ def _first_answer(setup: Setup, url: str, server: Server, plan: Plan) -> float:
             except urllib.error.HTTPError as error:
                 refused_at = refused_at or server.seconds
                 if server.seconds - refused_at > REFUSED_SECONDS:
-                    raise PeerError(f"refuses the request: {error.code} {error.read(200).decode(errors='replace')}") from None
+                    raise PeerError(
+                        f"refuses the request: {error.code} {error.read(200).decode(errors='replace')}"
+                    ) from None
                 refused = f" (it answered {error.code}: {error.read(200).decode(errors='replace')})"
             except (OSError, http.client.HTTPException):
                 continue

@@ -1,7 +1,10 @@
-"""Orris beside other model servers: same model, same client, same cores, one run. Writes ``results.md``, ``results.json``, a plot.
+"""Orris beside other model servers: same model, same client, same cores, one run.
 
-Each peer of ``peers/`` is installed from the registry into an environment of its own (kept in ``.bench/``, or ``ORRIS_BENCH_HOME``) and run
-as its documentation recommends. Each is ended before the next begins; traffic goes to 127.0.0.1. ``README.md`` beside this says more.
+Writes ``results.md``, ``results.json``, a plot.
+
+Each peer of ``peers/`` is installed from the registry into an environment of its own (kept in ``.bench/``, or
+``ORRIS_BENCH_HOME``) and run as its documentation recommends. Each is ended before the next begins; traffic goes to
+127.0.0.1. ``README.md`` beside this says more.
 """
 
 from __future__ import annotations
@@ -60,7 +63,18 @@ class Run:
     def install(self) -> None:
         """Train Orris' models, and install the peers one after another; what fails is remembered."""
         for name, preset in (("iris", "logistic"), ("forest", "forest")):
-            harness.orris("train", "--name", name, "--model", preset, "--version", "1.0.0", "--store", "served", folder=self.folder)
+            harness.orris(
+                "train",
+                "--name",
+                name,
+                "--model",
+                preset,
+                "--version",
+                "1.0.0",
+                "--store",
+                "served",
+                folder=self.folder,
+            )
         for peer in self.peers:
             start = time.perf_counter()
             say(f"{peer.name} {peer.version}: install … ", end="")
@@ -89,7 +103,9 @@ class Run:
 
     def measure(self) -> None:
         """All the tables that were asked for."""
-        labels = ask_labels(self.ours[report.ORRIS], functools.partial(launch_ours, self.folder / "served"), self.plan("one"))
+        labels = ask_labels(
+            self.ours[report.ORRIS], functools.partial(launch_ours, self.folder / "served"), self.plan("one")
+        )
         say(f"Orris gives the labels {labels}")
         for table in self.asked.tables:
             plan = replace(self.plan(table), labels=labels)
@@ -99,7 +115,9 @@ class Run:
 
     def turns(self, table: str) -> Iterator[Turn]:
         """Who is measured, in which order: ours before and after all the peers."""
-        ours = {"one": (report.FLOOR, report.ORRIS), "two": (report.ORRIS,), "grpc": (report.GRPC_FLOOR, report.GRPC)}[table]
+        ours = {"one": (report.FLOOR, report.ORRIS), "two": (report.ORRIS,), "grpc": (report.GRPC_FLOOR, report.GRPC)}[
+            table
+        ]
         yield from map(self._ours, ours)
         protocol = "grpc" if table == "grpc" else "http"
         for peer in self.peers:
@@ -115,7 +133,9 @@ class Run:
         """Measure one, and say what came of it."""
         say(f"  {turn.setup.title} … ", end="")
         if turn.problem:
-            result = Result(turn.setup.title, turn.version, plan.table, turn.setup.note, turn.setup.partial, turn.problem)
+            result = Result(
+                turn.setup.title, turn.version, plan.table, turn.setup.note, turn.setup.partial, turn.problem
+            )
         else:
             result = measure(turn.setup, turn.version, turn.launch, plan, turn.log)
         failed = f", {result.n_failed} failed" if result.n_failed else ""
@@ -153,7 +173,9 @@ def about(asked: argparse.Namespace, busy: list[float]) -> dict[str, Any]:
         "warm_up": asked.warm_up,
         "connections": harness.CONNECTIONS,
         "load_average": busy,
-        "beside": {name: {package: pins[package] for package in known if package in pins} for name, pins in versions.items()},
+        "beside": {
+            name: {package: pins[package] for package in known if package in pins} for name, pins in versions.items()
+        },
     }
 
 
@@ -185,14 +207,29 @@ def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=6, help="seconds of load that count, per server [default: 6]")
     parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before them [default: 2]")
-    parser.add_argument("--start-limit", type=float, default=120, help="seconds until a server has to answer [default: 120]")
-    parser.add_argument("--only", action="append", metavar="PEER", help="measure this peer; may be repeated [default: all]")
-    parser.add_argument("--tables", nargs="+", choices=list(report.TITLES), default=list(report.TITLES), help="[default: all]")
+    parser.add_argument(
+        "--start-limit", type=float, default=120, help="seconds until a server has to answer [default: 120]"
+    )
+    parser.add_argument(
+        "--only", action="append", metavar="PEER", help="measure this peer; may be repeated [default: all]"
+    )
+    parser.add_argument(
+        "--tables", nargs="+", choices=list(report.TITLES), default=list(report.TITLES), help="[default: all]"
+    )
     parser.add_argument("--install", action="store_true", help="install what is missing, and measure nothing")
-    parser.add_argument("--out", type=Path, default=harness.HERE, metavar="FOLDER", help="where results.md and .json go [default: here]")
+    parser.add_argument(
+        "--out", type=Path, default=harness.HERE, metavar="FOLDER", help="where results.md and .json go [default: here]"
+    )
     default_home = Path(os.environ.get("ORRIS_BENCH_HOME") or REPOSITORY / ".bench")
-    parser.add_argument("--home", type=Path, default=default_home, help="where the environments are [default: ORRIS_BENCH_HOME or .bench]")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="where the plot goes [default: docs/images/peers.svg, or --out]")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=default_home,
+        help="where the environments are [default: ORRIS_BENCH_HOME or .bench]",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="where the plot goes [default: docs/images/peers.svg, or --out]"
+    )
     return parser.parse_args()
 
 
@@ -214,12 +251,19 @@ def main() -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("\nInterrupted: every server has been ended, and nothing was written")
-    measured = report.document({**about(asked, busy), "minutes": round((time.perf_counter() - start) / 60, 1)}, run.results)
+    measured = report.document(
+        {**about(asked, busy), "minutes": round((time.perf_counter() - start) / 60, 1)}, run.results
+    )
     asked.out.mkdir(parents=True, exist_ok=True)
     report.write(asked.out, measured)
-    image = asked.plot or (REPOSITORY / "docs" / "images" / "peers.svg" if asked.out == harness.HERE else asked.out / "peers.svg")
+    image = asked.plot or (
+        REPOSITORY / "docs" / "images" / "peers.svg" if asked.out == harness.HERE else asked.out / "peers.svg"
+    )
     plot.draw(measured, image)
-    say(f"\n{(asked.out / report.PAGE).read_text()}\nWritten: {asked.out / report.PAGE}, {asked.out / report.NUMBERS}, {image}")
+    say(
+        f"\n{(asked.out / report.PAGE).read_text()}\nWritten: {asked.out / report.PAGE}, {asked.out / report.NUMBERS},"
+        f" {image}"
+    )
     bad = [result.title for result in run.results if result.title in run.ours and (result.problem or result.n_failed)]
     if bad:
         sys.exit(f"not measured, or requests failed: {', '.join(bad)}")

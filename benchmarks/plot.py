@@ -1,4 +1,6 @@
-"""Draws ``docs/images/peers.svg`` from ``results.json``: requests a second of one core, each server's best setup, logarithmic.
+"""Draws ``docs/images/peers.svg`` from ``results.json``.
+
+Requests a second of one core, each server's best setup, logarithmic.
 
 ``plot.py [RESULTS.json [IMAGE]]``.
 """
@@ -19,14 +21,20 @@ INK = "#24292f"
 
 
 def bars(measured: dict[str, Any]) -> list[tuple[str, float, str]]:
-    """Label, requests a second and colour of every bar, the fastest first; of a peer's setups the best, of Orris the slower measurement."""
+    """Label, requests a second and colour of every bar, the fastest first.
+
+    Of a peer's setups the best, of Orris the slower measurement.
+    """
     rows = [row for row in measured["results"] if row["table"] == "one" and row["rate"] and not row["n_failed"]]
     drawn: dict[str, tuple[float, str]] = {}
     for row in rows:
         if not report.is_ours(row):
             name = row["title"].partition(",")[0].partition(" (")[0]
             drawn[name] = max(drawn.get(name, (0.0, PEER)), (row["rate"], PEER))
-    for title, name, colour in (("Orris", "Orris", OURS), ("floor: fixed answer", "no model: fixed answer, same uvicorn", FLOOR)):
+    for title, name, colour in (
+        ("Orris", "Orris", OURS),
+        ("floor: fixed answer", "no model: fixed answer, same uvicorn", FLOOR),
+    ):
         rate = report.slower(rows, title)
         if rate:
             drawn[name] = (rate, colour)
@@ -51,7 +59,10 @@ def draw(measured: dict[str, Any], file: Path) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    axes.set_xlim(left=10 ** math.floor(math.log10(min(rate for _, rate, _ in drawn) / 1.5)), right=max(rate for _, rate, _ in drawn) * 4)
+    axes.set_xlim(
+        left=10 ** math.floor(math.log10(min(rate for _, rate, _ in drawn) / 1.5)),
+        right=max(rate for _, rate, _ in drawn) * 4,
+    )
     for place, (_, rate, colour) in zip(places, drawn, strict=True):
         axes.annotate(
             f"{rate:,.0f}",
@@ -65,7 +76,9 @@ def draw(measured: dict[str, Any], file: Path) -> None:
     for label, (*_, colour) in zip(axes.get_yticklabels(), drawn, strict=True):
         label.set_fontweight("bold" if colour == OURS else "normal")
     axes.set_xlabel("requests a second on one core (logarithmic)", color=INK)
-    axes.set_title("Iris, logistic regression: one JSON row in, class and probabilities out", loc="left", fontsize=11, color=INK)
+    axes.set_title(
+        "Iris, logistic regression: one JSON row in, class and probabilities out", loc="left", fontsize=11, color=INK
+    )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)

@@ -1,12 +1,13 @@
 """What telemetry costs on the request path: CPU time per request with everything on, and with one part off at a time.
 
-One process answers, in turns of 64 requests of one iris row, through the real connection class and everything behind it; only the sockets
-are left out, so a part's share of a whole request is smaller than its share here. CPU time, not wall time: other work on the machine
-disturbs it less. Every variant runs in a process of its own, in turn, round after round; the fastest pass of a round counts.
+One process answers, in turns of 64 requests of one iris row, through the real connection class and everything behind
+it; only the sockets are left out, so a part's share of a whole request is smaller than its share here. CPU time, not
+wall time: other work on the machine disturbs it less. Every variant runs in a process of its own, in turn, round after
+round; the fastest pass of a round counts.
 
-Spans go over gRPC to a receiver in this process, which takes them and does nothing. What encodes and sends them is a thread of the
-process that answers, and its time counts. A process that does nothing but answer leaves that thread too little time for all spans of
-``all sampled``: some are dropped, so that its cost is a lower bound.
+Spans go over gRPC to a receiver in this process, which takes them and does nothing. What encodes and sends them is a
+thread of the process that answers, and its time counts. A process that does nothing but answer leaves that thread too
+little time for all spans of ``all sampled``: some are dropped, so that its cost is a lower bound.
 """
 
 from __future__ import annotations
@@ -36,7 +37,11 @@ VARIANTS: dict[str, dict[str, str]] = {
     "without metrics": {"PRICE_NO_METRICS": "1"},
     "without all three": {"ORRIS_ACCESS_LOG": "off", "ORRIS_DRIFT_WINDOW_SECONDS": "0", "PRICE_NO_METRICS": "1"},
     "with tracing, nothing sampled": {"ORRIS_TRACING": "on", "OTEL_TRACES_SAMPLER": "always_off"},
-    "with tracing, 1 % sampled": {"ORRIS_TRACING": "on", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+    "with tracing, 1 % sampled": {
+        "ORRIS_TRACING": "on",
+        "OTEL_TRACES_SAMPLER": "traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.01",
+    },
     "with tracing, all sampled": {"ORRIS_TRACING": "on", "OTEL_TRACES_SAMPLER": "always_on"},
 }
 
@@ -71,7 +76,9 @@ def receiver() -> Iterator[str]:
 
     taken = {"Export": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")}
     server = grpc.server(ThreadPoolExecutor(1))
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("opentelemetry.proto.collector.trace.v1.TraceService", taken),))
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler("opentelemetry.proto.collector.trace.v1.TraceService", taken),)
+    )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -100,14 +107,16 @@ async def answer(bundle: Path) -> float:
     import uvicorn
     from uvicorn.server import ServerState
 
-    from orris.cli.assembly import assemble
+    from orris.server.assembly import assemble
     from orris.serving.engine import Engine
     from orris.settings import read_settings
 
     silence()
     settings = read_settings({name: value for name, value in os.environ.items() if name.startswith("ORRIS_")})
     served = assemble([(Engine.load(bundle), "iris")], settings)
-    config = uvicorn.Config(served.app, http=served.connection, loop="uvloop", ws="none", access_log=False, server_header=False)
+    config = uvicorn.Config(
+        served.app, http=served.connection, loop="uvloop", ws="none", access_log=False, server_header=False
+    )
     config.load()
     state = ServerState()
     state.default_headers = [(b"date", b"Sat, 21 Nov 2026 07:00:00 GMT")]
@@ -115,7 +124,10 @@ async def answer(bundle: Path) -> float:
     for connection in connections:
         connection.connection_made(Sink())
     body = json.dumps(harness.ROW).encode()
-    head = b"POST /api/v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    head = (
+        b"POST /api/v1/predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length:"
+        b" %d\r\n\r\n"
+    )
     request, best = head % len(body) + body, float("inf")
     for _ in range(PASSES):
         start = time.process_time()
@@ -129,7 +141,9 @@ async def answer(bundle: Path) -> float:
 
 
 def silence() -> None:
-    """The log goes to ``/dev/null``; with ``PRICE_NO_METRICS`` nothing is counted. No call of the model goes to a thread, however busy
+    """The log goes to ``/dev/null``; with ``PRICE_NO_METRICS`` nothing is counted.
+
+    No call of the model goes to a thread, however busy
     the machine was when it was trained: it would be answered after its turn.
     """
     from orris.serving import batching

@@ -1,7 +1,9 @@
-"""Servers in subprocesses, for ``peers.py``: pinned, marked, timed until their first right answer, weighed, and ended without remainder.
+"""Servers in subprocesses, for ``peers.py``.
 
-A server may fork workers, put them in sessions of their own and leave them behind. All of them inherit ``BENCH_MARK`` in their environment,
-so they are found by that, by descent, and by session; only those are ever ended.
+Pinned, marked, timed until their first right answer, weighed, and ended without remainder.
+
+A server may fork workers, put them in sessions of their own and leave them behind. All of them inherit ``BENCH_MARK``
+in their environment, so they are found by that, by descent, and by session; only those are ever ended.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ class Server:
     def memory(self) -> Memory:
         """What the server holds now."""
         sizes = [_sizes(pid) for pid in self._members()]
-        return Memory(pss=sum(pss for pss, _ in sizes) / 1024, rss=sum(rss for _, rss in sizes) / 1024, n_processes=len(sizes))
+        return Memory(
+            pss=sum(pss for pss, _ in sizes) / 1024, rss=sum(rss for _, rss in sizes) / 1024, n_processes=len(sizes)
+        )
 
     def stop(self) -> None:
         """SIGTERM, ten seconds, SIGKILL; to this server's processes and no others."""
@@ -123,7 +127,10 @@ class Server:
 
 @contextlib.contextmanager
 def running(command: Sequence[str], cores: str, environment: Mapping[str, str], log: Path | None) -> Iterator[Server]:
-    """Start ``command`` on ``cores``, in a scratch folder; its output goes to ``log``, or nowhere. Ended on the way out."""
+    """Start ``command`` on ``cores``, in a scratch folder; its output goes to ``log``, or nowhere.
+
+    Ended on the way out.
+    """
     mark = secrets.token_hex(8)
     scratch = Path(tempfile.mkdtemp(prefix="peer"))
     try:

@@ -45,20 +45,33 @@ def slower(rows: list[Row], title: str) -> float:
 
 def shares(rows: list[Row], title: str, floor: str) -> list[float]:
     """What each measurement of ``title`` is of the floor measured beside it, before the peers and after."""
-    ours, floors = ([row["rate"] for row in rows if row["title"] == each and not row["problem"]] for each in (title, floor))
+    ours, floors = (
+        [row["rate"] for row in rows if row["title"] == each and not row["problem"]] for each in (title, floor)
+    )
     return [own / base for own, base in zip(ours, floors, strict=False) if base]
 
 
 def fastest_peer(rows: list[Row], *, whole: bool = False) -> Row | None:
-    """The peer's setup with the highest rate that lost no request; if ``whole``, of those whose answer has class and probabilities."""
-    sound = (row for row in rows if not is_ours(row) and row["rate"] and not row["n_failed"] and not (whole and row["partial"]))
+    """The peer's setup with the highest rate that lost no request.
+
+    If ``whole``, of those whose answer has class and probabilities.
+    """
+    sound = (
+        row
+        for row in rows
+        if not is_ours(row) and row["rate"] and not row["n_failed"] and not (whole and row["partial"])
+    )
     return max(sound, key=lambda row: row["rate"], default=None)
 
 
 def page(measured: dict[str, Any]) -> str:
     """``results.md``."""
     tables = {name: [row for row in measured["results"] if row["table"] == name] for name in TITLES}
-    parts = ["# Orris beside other model servers", "*Written by `make bench-peers`; do not edit.*", _warning(measured["about"])]
+    parts = [
+        "# Orris beside other model servers",
+        "*Written by `make bench-peers`; do not edit.*",
+        _warning(measured["about"]),
+    ]
     parts.append(_findings(tables["one"], tables["grpc"]))
     for name, rows in tables.items():
         if rows:
@@ -69,21 +82,28 @@ def page(measured: dict[str, Any]) -> str:
 
 _EXPLAINED = {
     "one": (
-        "Iris, `StandardScaler` and `LogisticRegression`, one JSON row in, class and probabilities out. Server on core 0, `wrk` with 64"
-        " connections on core 1. Ratios are to the slower of Orris' two measurements, before and after all the peers, and to the mean of"
-        " the floor's two: a fixed answer from a raw ASGI application on the same uvicorn. Started: from the command to the first right"
-        " answer. Memory: resident, of all processes, shared pages counted once."
+        "Iris, `StandardScaler` and `LogisticRegression`, one JSON row in, class and probabilities out. Server on core"
+        " 0, `wrk` with 64 connections on core 1. Ratios are to the slower of Orris' two measurements, before and after"
+        " all the peers, and to the mean of the floor's two: a fixed answer from a raw ASGI application on the same"
+        " uvicorn. Started: from the command to the first right answer. Memory: resident, of all processes, shared"
+        " pages counted once."
     ),
     "two": "The same with two workers, on the two cores that `wrk` runs on too.",
     "grpc": (
-        "`ModelInfer` of the Open Inference Protocol, one row, class and probabilities asked for; `h2load` with 16 connections and 4 calls"
-        " at a time on each. The floor: fixed bytes from `grpc.aio`."
+        "`ModelInfer` of the Open Inference Protocol, one row, class and probabilities asked for; `h2load` with 16"
+        " connections and 4 calls at a time on each. The floor: fixed bytes from `grpc.aio`."
     ),
 }
 
 
 def _table(rows: list[Row], *, grpc: bool) -> str:
-    head = ["server", "version", "calls/s" if grpc else "requests/s", *(["mean"] if grpc else ["p50", "p99", "started"]), "memory"]
+    head = [
+        "server",
+        "version",
+        "calls/s" if grpc else "requests/s",
+        *(["mean"] if grpc else ["p50", "p99", "started"]),
+        "memory",
+    ]
     orris, floor = slower(rows, GRPC if grpc else ORRIS), _mean(rows, GRPC_FLOOR if grpc else FLOOR)
     head += ["Orris is"] + (["of the floor"] if floor else [])
     lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
@@ -115,7 +135,9 @@ def _line(row: Row, again: str, n_cells: int, orris: float, floor: float) -> lis
 
 def _ordered(rows: list[Row]) -> list[Row]:
     """Ours first, then the peers, the fastest first; those without numbers last."""
-    return [row for row in rows if is_ours(row)] + sorted((row for row in rows if not is_ours(row)), key=lambda row: -row["rate"])
+    return [row for row in rows if is_ours(row)] + sorted(
+        (row for row in rows if not is_ours(row)), key=lambda row: -row["rate"]
+    )
 
 
 def _problems(rows: list[Row]) -> str:
@@ -137,25 +159,33 @@ def _findings(rows: list[Row], grpc: list[Row]) -> str:
         told.append(f"- {orris:,.0f} requests a second on one core; {_both(of_floor)} of the floor.")
     if orris and best:
         less = ", which answers probabilities without the class" if best["partial"] else ""
-        told.append(f"- {orris / best['rate']:.1f} times the fastest peer's ({best['title']}, {best['rate']:,.0f}{less}).")
+        told.append(
+            f"- {orris / best['rate']:.1f} times the fastest peer's ({best['title']}, {best['rate']:,.0f}{less})."
+        )
     if orris and whole and whole is not best:
         told.append(
-            f"- {orris / whole['rate']:.1f} times the fastest peer's that answers the same ({whole['title']}, {whole['rate']:,.0f})."
+            f"- {orris / whole['rate']:.1f} times the fastest peer's that answers the same ({whole['title']},"
+            f" {whole['rate']:,.0f})."
         )
     v2, forest = slower(rows, "Orris (V2 REST)"), slower(rows, "Orris, forest of 100 trees")
     if v2 and orris:
         told.append(f"- V2 REST: {v2:,.0f} requests a second, {v2 / orris:.2f} of the native route's.")
     if forest:
         told.append(f"- A forest of 100 trees: {forest:,.0f} requests a second.")
-    many = min((row["many_rows_per_second"] for row in rows if row["title"] == ORRIS and row["many_rows_per_second"]), default=0.0)
+    many = min(
+        (row["many_rows_per_second"] for row in rows if row["title"] == ORRIS and row["many_rows_per_second"]),
+        default=0.0,
+    )
     if many and best:
         told.append(
-            f"- 1,000 rows in a request: {many:,.0f} rows a second, {many / best['rate']:.0f} times single rows through the fastest peer."
+            f"- 1,000 rows in a request: {many:,.0f} rows a second, {many / best['rate']:.0f} times single rows through"
+            " the fastest peer."
         )
     ours, calls, beneath = slower(grpc, "Orris (gRPC)"), fastest_peer(grpc), slower(grpc, "gRPC floor: fixed bytes")
     if ours and calls and beneath:
         told.append(
-            f"- gRPC: {ours:,.0f} calls a second, {ours / calls['rate']:.1f} times {calls['title']}, {ours / beneath:.2f} of the floor."
+            f"- gRPC: {ours:,.0f} calls a second, {ours / calls['rate']:.1f} times {calls['title']},"
+            f" {ours / beneath:.2f} of the floor."
         )
     return "\n".join(told)
 
@@ -195,9 +225,15 @@ def _machine(about: dict[str, Any]) -> str:
     lines = [
         "## How it was measured",
         "",
-        f"- {about['date']}, {about['minutes']} minutes; each: {about['seconds']} s of load after {about['warm_up']} s of warm-up",
+        (
+            f"- {about['date']}, {about['minutes']} minutes; each: {about['seconds']} s of load after"
+            f" {about['warm_up']} s of warm-up"
+        ),
         f"- {about['processor']}, {about['cores']} cores; {about['system']}",
-        f"- Python {about['python']}; {about['wrk'].partition(' Copyright')[0]}; Orris {about['orris']}, commit {about['commit']}",
+        (
+            f"- Python {about['python']}; {about['wrk'].partition(' Copyright')[0]}; Orris {about['orris']}, commit"
+            f" {about['commit']}"
+        ),
     ]
     for name, pins in about["beside"].items():
         lines.append(f"- {name}: {', '.join(f'{package} {version}' for package, version in pins.items())}")

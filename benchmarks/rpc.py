@@ -1,8 +1,9 @@
 """gRPC calls a second of one core, beside the floor: fixed bytes from one ``grpc.aio`` server (``floor_grpc.py``).
 
-Iris, ``ModelInfer`` of one row in raw contents, validated, counted and logged (the log goes to ``/dev/null``); 16 connections with 4 calls
-at a time on each. The servers are pinned to one core and asked in turn, round after round, by ``h2load`` on another. The second table is
-the time to answer an HTTP request of the same process, one at a time, without calls and while 500 of them come in a second.
+Iris, ``ModelInfer`` of one row in raw contents, validated, counted and logged (the log goes to ``/dev/null``); 16
+connections with 4 calls at a time on each. The servers are pinned to one core and asked in turn, round after round, by
+``h2load`` on another. The second table is the time to answer an HTTP request of the same process, one at a time,
+without calls and while 500 of them come in a second.
 """
 
 from __future__ import annotations
@@ -42,10 +43,18 @@ class Calls:
 
 @contextlib.contextmanager
 def serving(command: Sequence[str | Path], folder: Path) -> Iterator[tuple[int, str]]:
-    """Start a server that announces ``gRPC on port PORT``; its gRPC port, and the URL of its HTTP port, if it has one."""
+    """Start a server that announces ``gRPC on port PORT``.
+
+    Its gRPC port, and the URL of its HTTP port, if it has one.
+    """
     pinned = ["taskset", "-c", str(harness.SERVER_CORE), *command]
     process = subprocess.Popen(
-        pinned, cwd=folder, env=harness.clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        pinned,
+        cwd=folder,
+        env=harness.clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None  # noqa: S101 (asked for above)
     try:
@@ -85,7 +94,9 @@ def command(port: int, seconds: int, request: Path, *more: str) -> list[str]:
 def load(port: int, seconds: int, warm_up: int, request: Path) -> Calls:
     """All calls that the server can answer."""
     limits = (f"-c{CONNECTIONS}", f"-m{CALLS}", f"--warm-up-time={warm_up}")
-    done = subprocess.run(command(port, seconds, request, *limits), capture_output=True, text=True, check=False, timeout=seconds + 120)
+    done = subprocess.run(
+        command(port, seconds, request, *limits), capture_output=True, text=True, check=False, timeout=seconds + 120
+    )
     rate = re.search(r"finished in .*?, ([\d.]+) req/s", done.stdout)
     # min, max, mean
     taken = re.search(r"time for request:\s+\S+\s+\S+\s+([\d.]+)(us|ms|s)", done.stdout)
@@ -107,11 +118,24 @@ def load_beside(url: str, port: int, seconds: int, request: Path, script: Path) 
     return found.p50_milliseconds, found.p99_milliseconds
 
 
-def measure(rounds: int, seconds: int, warm_up: int) -> tuple[dict[str, list[Calls]], dict[str, list[tuple[float, float]]]]:
+def measure(
+    rounds: int, seconds: int, warm_up: int
+) -> tuple[dict[str, list[Calls]], dict[str, list[tuple[float, float]]]]:
     """What every round measured, by server; and HTTP's median and 99th percentile, alone and beside calls."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
         folder = Path(name)
-        harness.orris("train", "--name", "logistic", "--model", "logistic", "--version", "1.0.0", "--store", "served", folder=folder)
+        harness.orris(
+            "train",
+            "--name",
+            "logistic",
+            "--model",
+            "logistic",
+            "--version",
+            "1.0.0",
+            "--store",
+            "served",
+            folder=folder,
+        )
         request, script = write_request(folder), harness.write_script(folder)
         floor_port, _ = running.enter_context(serving([sys.executable, harness.HERE / "floor_grpc.py"], folder))
         serve = [harness.ORRIS, "serve", "logistic", "--store", "served", "--port", "0", "--grpc-port", "0"]
@@ -140,7 +164,9 @@ def main() -> None:
     """Measure, print, and write what was asked for; exit code 1 if a call failed."""
     parser = harness.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=5, help="rounds over both servers [default: 5]")
-    parser.add_argument("--seconds", type=int, default=4, help="seconds of load that count, per server and round [default: 4]")
+    parser.add_argument(
+        "--seconds", type=int, default=4, help="seconds of load that count, per server and round [default: 4]"
+    )
     parser.add_argument("--warm-up", type=int, default=1, help="seconds of load before them [default: 1]")
     asked = parser.parse_args()
     harness.require_tools()
@@ -149,13 +175,18 @@ def main() -> None:
     measured, http = measure(asked.rounds, asked.seconds, asked.warm_up)
     rows = []
     for title, loads in measured.items():
-        ratio = median(own.calls_per_second / base.calls_per_second for own, base in zip(loads, measured[FLOOR], strict=True))
+        ratio = median(
+            own.calls_per_second / base.calls_per_second for own, base in zip(loads, measured[FLOOR], strict=True)
+        )
         rate, mean = median(own.calls_per_second for own in loads), median(own.mean_milliseconds for own in loads)
         rows.append((title, f"{rate:,.0f}", f"{mean:.1f} ms", f"{ratio:.2f}"))
     harness.print_table(("server (one core)", "calls/s", "mean", "of the floor"), rows)
     print()
     told = [[f"{median(values):.2f} ms" for values in zip(*http[name], strict=True)] for name in ("alone", "beside")]
-    harness.print_table(("HTTP, one request at a time", "p50", "p99"), [("alone", *told[0]), (f"beside {BESIDE_CALLS} calls/s", *told[1])])
+    harness.print_table(
+        ("HTTP, one request at a time", "p50", "p99"),
+        [("alone", *told[0]), (f"beside {BESIDE_CALLS} calls/s", *told[1])],
+    )
     harness.write_json(asked.json, {"calls": measured, "http_milliseconds": http})
     failed = sum(own.n_failed for loads in measured.values() for own in loads)
     if failed:

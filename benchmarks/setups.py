@@ -1,16 +1,20 @@
-"""What ``peers.py`` measures: the setups that ``peer.toml`` of each folder in ``peers/`` describes, and how a peer is installed.
+"""What ``peers.py`` measures.
 
-``peer.toml`` holds ``package`` (whose pinned version names the peer's), ``order``, ``env``, and a ``[[setup]]`` for each way to run it:
+The setups that ``peer.toml`` of each folder in ``peers/`` describes, and how a peer is installed.
 
-* ``title``, and ``note`` for what a reader of the table has to know; ``partial`` if its answer has probabilities, but not the class;
-* ``command`` and ``env``, in which ``{python}``, ``{bin}`` (of the peer's environment), ``{here}`` (its folder in ``peers/``), ``{work}``
-  (what ``prepare.py`` made), ``{port}``, ``{port2}``, ``{port3}`` and ``{workers}`` are filled in, and whatever ``one`` and ``two`` define
-  for one core and for both;
+``peer.toml`` holds ``package`` (whose pinned version names the peer's), ``order``, ``env``, and a ``[[setup]]`` for
+each way to run it:
+
+* ``title``, and ``note`` for what a reader of the table has to know; ``partial`` if its answer has probabilities, but
+  not the class;
+* ``command`` and ``env``, in which ``{python}``, ``{bin}`` (of the peer's environment), ``{here}`` (its folder in
+  ``peers/``), ``{work}`` (what ``prepare.py`` made), ``{port}``, ``{port2}``, ``{port3}`` and ``{workers}`` are filled
+  in, and whatever ``one`` and ``two`` define for one core and for both;
 * ``announced``: a pattern, for a server that chooses its port itself and says it;
-* ``path`` and ``body`` of a request, in which ``$rows`` (arrays), ``$row``, ``$object`` (the row by column), ``$objects`` and ``$n_rows``
-  are filled in; ``many`` is the body for many rows, if it is another one;
-* ``label`` and ``probabilities``: where the answer to one row has them, as ``predictions.0.class``; without ``label`` it is the most
-  probable;
+* ``path`` and ``body`` of a request, in which ``$rows`` (arrays), ``$row``, ``$object`` (the row by column),
+  ``$objects`` and ``$n_rows`` are filled in; ``many`` is the body for many rows, if it is another one;
+* ``label`` and ``probabilities``: where the answer to one row has them, as ``predictions.0.class``; without ``label``
+  it is the most probable;
 * ``protocol = "grpc"`` for a call of the Open Inference Protocol, which needs neither path nor body;
 * ``fixed`` for a floor, whose answer is always that to the first row.
 """
@@ -173,7 +177,10 @@ class Home:
         if not (environment / "bin" / "python").exists():
             _run([_uv(), "venv", "--quiet", "--python", PYTHON, str(environment)], clean_environment())
         python = str(environment / "bin" / "python")
-        _run([_uv(), "pip", "sync", "--quiet", "--python", python, str(peer.folder / "requirements.txt")], clean_environment())
+        _run(
+            [_uv(), "pip", "sync", "--quiet", "--python", python, str(peer.folder / "requirements.txt")],
+            clean_environment(),
+        )
         _run([python, str(peer.folder / "prepare.py")], self.environment(peer))
         stamp.write_text(wanted)
 
@@ -187,7 +194,11 @@ class Home:
 
     def environment(self, peer: Peer) -> dict[str, str]:
         """The variables that the peer's processes get."""
-        ours = {"PEER_WORK": str(self.work(peer)), "PYTHONPATH": str(PEERS), "PATH": f"{self.python(peer).parent}:{os.environ['PATH']}"}
+        ours = {
+            "PEER_WORK": str(self.work(peer)),
+            "PYTHONPATH": str(PEERS),
+            "PATH": f"{self.python(peer).parent}:{os.environ['PATH']}",
+        }
         return {**clean_environment(), **QUIET, **ours, **_filled(peer.env, {"work": str(self.work(peer))})}
 
     def python(self, peer: Peer) -> Path:
@@ -197,7 +208,12 @@ class Home:
     def launch(self, peer: Peer, setup: Setup, workers: int) -> tuple[list[str], dict[str, str], int]:
         """Command, environment and port of a setup on ``workers`` cores."""
         python = self.python(peer)
-        values = {"python": str(python), "bin": str(python.parent), "here": str(peer.folder), "work": str(self.work(peer))}
+        values = {
+            "python": str(python),
+            "bin": str(python.parent),
+            "here": str(peer.folder),
+            "work": str(self.work(peer)),
+        }
         command, environment, port = _fill(setup, values, workers)
         return command, {**self.environment(peer), **environment}, port
 

@@ -1,6 +1,9 @@
-"""How long the commands take that people wait for: ``orris --help``, ``orris train`` on iris, ``orris serve`` until it is ready.
+"""How long the commands take that people wait for.
 
-Each is a process of its own, from its start to its end (or to the first answered ``/ready``); the median of several runs counts.
+``orris --help``, ``orris train`` on iris, ``orris serve`` until it is ready.
+
+Each is a process of its own, from its start to its end (or to the first answered ``/ready``); the median of several
+runs counts.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ def measure(repeats: int) -> dict[str, list[float]]:
         harness.orris("train", "--store", "served", "--version", "1.0.0", folder=folder)
         commands: dict[str, Callable[[int], float]] = {
             "orris --help": lambda _: harness.orris("--help", folder=folder),
-            "orris train (iris, logistic)": lambda i: harness.orris("train", "--store", "trained", "--version", f"1.0.{i}", folder=folder),
+            "orris train (iris, logistic)": lambda i: harness.orris(
+                "train", "--store", "trained", "--version", f"1.0.{i}", folder=folder
+            ),
             "orris serve until ready": lambda _: _until_ready(folder),
         }
         taken: dict[str, list[float]] = {command: [] for command in commands}

@@ -1,8 +1,11 @@
-"""Requests a second of one core, beside the floor: a fixed answer from the same uvicorn with the same settings (``floor.py``).
+"""Requests a second of one core, beside the floor.
 
-Iris, one JSON row in, class and probabilities out, validated, counted and logged (the log goes to ``/dev/null``). The servers are pinned to
-one core and asked in turn, round after round, by ``wrk`` on another core, so that whatever else the machine does hits them alike. CPU time
-is the server's own, per answer: in Python and libraries, and in the kernel (sockets, mostly).
+A fixed answer from the same uvicorn with the same settings (``floor.py``).
+
+Iris, one JSON row in, class and probabilities out, validated, counted and logged (the log goes to ``/dev/null``). The
+servers are pinned to one core and asked in turn, round after round, by ``wrk`` on another core, so that whatever else
+the machine does hits them alike. CPU time is the server's own, per answer: in Python and libraries, and in the kernel
+(sockets, mostly).
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ MODELS = {"Orris, logistic regression": "logistic", "Orris, forest of 100 trees"
 
 
 Measured = dict[str, list[tuple[Load, tuple[float, float]]]]
-"""By server, for every round: what ``wrk`` saw, and microseconds of CPU time per answer, in user space and in the kernel."""
+"""By server, for every round.
+
+What ``wrk`` saw, and microseconds of CPU time per answer, in user space and in the kernel.
+"""
 
 
 def measure(rounds: int, seconds: int, warm_up: int) -> Measured:
@@ -33,7 +39,9 @@ def measure(rounds: int, seconds: int, warm_up: int) -> Measured:
         floor = harness.serving([sys.executable, harness.HERE / "floor.py"], folder, harness.SERVER_CORE)
         servers = {FLOOR: running.enter_context(floor)}
         for title, preset in MODELS.items():
-            harness.orris("train", "--model", preset, "--name", preset, "--version", "1.0.0", "--store", "served", folder=folder)
+            harness.orris(
+                "train", "--model", preset, "--name", preset, "--version", "1.0.0", "--store", "served", folder=folder
+            )
             command: list[str | Path] = [harness.ORRIS, "serve", preset, "--store", "served", "--port", "0"]
             servers[title] = running.enter_context(harness.serving(command, folder, harness.SERVER_CORE))
         measured: Measured = {title: [] for title in servers}
@@ -44,7 +52,9 @@ def measure(rounds: int, seconds: int, warm_up: int) -> Measured:
                 before = spent(server.process.pid)
                 load = harness.load(url, seconds, script)
                 n_answers = load.requests_per_second * seconds
-                user, kernel = ((now - then) / n_answers for now, then in zip(spent(server.process.pid), before, strict=True))
+                user, kernel = (
+                    (now - then) / n_answers for now, then in zip(spent(server.process.pid), before, strict=True)
+                )
                 measured[title].append((load, (user, kernel)))
         return measured
 
@@ -76,7 +86,9 @@ def main() -> None:
     """Measure, print, and write what was asked for; exit code 1 if a request failed."""
     parser = harness.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all servers [default: 3]")
-    parser.add_argument("--seconds", type=int, default=6, help="seconds of load that count, per server and round [default: 6]")
+    parser.add_argument(
+        "--seconds", type=int, default=6, help="seconds of load that count, per server and round [default: 6]"
+    )
     parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before them [default: 2]")
     asked = parser.parse_args()
     harness.require_tools()

@@ -2,12 +2,12 @@
 
     locust -f loadtests/locustfile.py --headless --users 100 --spawn-rate 20 --run-time 60s --host http://localhost:8000
 
-The rows come from the model itself (the examples in its OpenAPI document), so any table works. The test fails, with exit code 1, if a
-request fails, or if the limits below are passed: ``LOADTEST_MAX_FAILURES`` (share, default 0), ``LOADTEST_P95_MS`` (default: none),
-``LOADTEST_MIN_RPS`` (default: none). ``LOADTEST_API_KEY``: sent as a bearer token.
+The rows come from the model itself (the examples in its OpenAPI document), so any table works. The test fails, with
+exit code 1, if a request fails, or if the limits below are passed: ``LOADTEST_MAX_FAILURES`` (share, default 0),
+``LOADTEST_P95_MS`` (default: none), ``LOADTEST_MIN_RPS`` (default: none). ``LOADTEST_API_KEY``: sent as a bearer token.
 
-Little's law tells whether the server keeps up: users / (requests per second) - mean wait = the mean response time. 100 users who wait
-1.5 s ask 67 times a second as long as the server answers at once; far fewer means that they queue.
+Little's law tells whether the server keeps up: users / (requests per second) - mean wait = the mean response time. 100
+users who wait 1.5 s ask 67 times a second as long as the server answers at once; far fewer means that they queue.
 """
 
 from __future__ import annotations
@@ -59,9 +59,11 @@ def judge(environment: Environment, **_: Any) -> None:
     total = environment.stats.total
     p95 = total.get_response_time_percentile(0.95) or 0.0
     limits = {
-        f"{total.fail_ratio:.4%} of the requests failed": total.fail_ratio > float(os.environ.get("LOADTEST_MAX_FAILURES", "0")),
+        f"{total.fail_ratio:.4%} of the requests failed": total.fail_ratio
+        > float(os.environ.get("LOADTEST_MAX_FAILURES", "0")),
         f"the 95th percentile is {p95:.0f} ms": p95 > float(os.environ.get("LOADTEST_P95_MS", "inf")),
-        f"only {total.total_rps:.1f} requests a second": total.total_rps < float(os.environ.get("LOADTEST_MIN_RPS", "0")),
+        f"only {total.total_rps:.1f} requests a second": total.total_rps
+        < float(os.environ.get("LOADTEST_MIN_RPS", "0")),
         "no request was made": total.num_requests == 0,
     }
     for text, passed in limits.items():

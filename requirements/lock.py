@@ -1,8 +1,8 @@
 """Resolve one lock file: hashes, no index URLs, valid for every Python and platform that Orris supports.
 
-``python requirements/lock.py serve|cloud|build|runtime|dev|checkov [--upgrade]``: ``serve`` is the server alone, ``cloud`` adds buckets,
-tokens, signatures and tracing (both are what an image holds, see the Dockerfile), ``build`` makes the wheel, ``runtime`` adds training,
-``dev`` adds what the tests and checks need; ``checkov`` stands alone.
+``python requirements/lock.py serve|cloud|build|runtime|dev|checkov [--upgrade]``: ``serve`` is the server alone,
+``cloud`` adds buckets, tokens, signatures and tracing (both are what an image holds, see the Dockerfile), ``build``
+makes the wheel, ``runtime`` adds training, ``dev`` adds what the tests and checks need; ``checkov`` stands alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,14 @@ INPUTS = {
 def main(lock: str, *flags: str) -> None:
     """Write ``requirements/<lock>.txt``."""
     command = ["uv", "pip", "compile", *INPUTS[lock], *flags, "--universal", "--python-version", "3.11"]
-    command += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--quiet", "--output-file", f"requirements/{lock}.txt"]
+    command += [
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--no-header",
+        "--quiet",
+        "--output-file",
+        f"requirements/{lock}.txt",
+    ]
     if lock not in {"dev", "checkov"}:
         command += ["--constraints", "requirements/dev.txt"]
     subprocess.run(command, check=True, cwd=FOLDER.parent)  # noqa: S603

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-# Before NumPy and scikit-learn are imported: two cores, two test workers, and threads that only spin against each other.
+# Before NumPy and scikit-learn are imported: two cores, two test workers, and threads that only spin against each
+# other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -16,11 +17,13 @@ import pytest
 
 import orris
 from orris.api import Bundle
+from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
-from tests.tables import mixed_table
 
 TABLE = Path(__file__).parents[1] / "data" / "iris.csv"
-MEASUREMENTS = {column: {"exclusive_minimum": 0} for column in ("sepal_length", "sepal_width", "petal_length", "petal_width")}
+MEASUREMENTS = {
+    column: {"exclusive_minimum": 0} for column in ("sepal_length", "sepal_width", "petal_length", "petal_width")
+}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -35,7 +38,9 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What was validated without being run, counted: the ``validated`` properties of the tests that did so."""
-    properties = [each for report in terminalreporter.getreports("passed") for each in getattr(report, "user_properties", [])]
+    properties = [
+        each for report in terminalreporter.getreports("passed") for each in getattr(report, "user_properties", [])
+    ]
     for line in sorted({str(value) for name, value in properties if name == "validated"}):
         terminalreporter.write_line(f"validated  {line}")
 
@@ -51,7 +56,12 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """A model of a table with numbers, integers, booleans, categories and missing values in each."""
     return orris.train(
-        mixed_table(), target="churned", name="churn", model="logistic", version="1.0.0", store=tmp_path_factory.mktemp("store")
+        mixed_table(),
+        target="churned",
+        name="churn",
+        model="logistic",
+        version="1.0.0",
+        store=tmp_path_factory.mktemp("store"),
     )
 
 

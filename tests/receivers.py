@@ -12,8 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceServicer, add_TraceServiceServicer_to_server
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 SECONDS = 20.0
@@ -155,7 +161,10 @@ def http_receiver() -> Iterator[Receiver]:
             known = self.path == "/v1/traces" and self.headers["Content-Type"] == "application/x-protobuf"
             if known:
                 content = gzip.decompress(body) if self.headers["Content-Encoding"] == "gzip" else body
-                receiver.take(ExportTraceServiceRequest.FromString(content), {key.lower(): value for key, value in self.headers.items()})
+                receiver.take(
+                    ExportTraceServiceRequest.FromString(content),
+                    {key.lower(): value for key, value in self.headers.items()},
+                )
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(200 if known else 404)
             self.send_header("Content-Type", "application/x-protobuf")

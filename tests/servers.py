@@ -53,7 +53,10 @@ class Server:
 
 @contextmanager
 def serving(*arguments: str, folder: Path, environ: dict[str, str] | None = None) -> Iterator[Server]:
-    """``orris serve`` with these arguments on a free port, from its announcement on; without gRPC, unless they say otherwise."""
+    """``orris serve`` with these arguments on a free port, from its announcement on.
+
+    Without gRPC, unless they say otherwise.
+    """
     grpc = () if "--grpc-port" in arguments else ("--grpc-port", "off")
     log = folder / "requests.log"
     with log.open("w") as output:

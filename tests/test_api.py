@@ -19,8 +19,17 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import orris
 from orris.api import Bundle, Model
-from orris.errors import GateError, IntegrityError, NotFoundError, RowError, ServingError, SettingsError, TrainingError, VersionExistsError
-from tests.tables import mixed_table
+from orris.errors import (
+    GateError,
+    IntegrityError,
+    NotFoundError,
+    RowError,
+    ServingError,
+    SettingsError,
+    TrainingError,
+    VersionExistsError,
+)
+from tests.example_tables import mixed_table
 
 
 def test_a_trained_model_is_loaded_from_bundle_path_and_reference(iris: Bundle) -> None:
@@ -119,7 +128,12 @@ def test_a_frame_is_trained_on_directly(tmp_path: Path) -> None:
     """With a name that defaults to the target's."""
     bundle = orris.train(mixed_table(), target="churned", store=tmp_path, folds=2)
     assert bundle.name == "churned"
-    assert {column.kind.value for column in bundle.manifest.schema.columns} == {"number", "integer", "boolean", "category"}
+    assert {column.kind.value for column in bundle.manifest.schema.columns} == {
+        "number",
+        "integer",
+        "boolean",
+        "category",
+    }
     assert all(column.missing for column in bundle.manifest.schema.columns[:5])
 
 
@@ -129,7 +143,9 @@ def test_a_gate_that_fails_publishes_nothing(tmp_path: Path) -> None:
         orris.train(gates=["accuracy>=0.999"], store=tmp_path)
     X, y = load_iris(return_X_y=True)
     with pytest.raises(GateError, match="accuracy"):
-        orris.package(LogisticRegression(max_iter=500).fit(X, y), X, y, name="iris", store=tmp_path, gates=["accuracy>1"])
+        orris.package(
+            LogisticRegression(max_iter=500).fit(X, y), X, y, name="iris", store=tmp_path, gates=["accuracy>1"]
+        )
     assert orris.Store(tmp_path).models() == []
 
 

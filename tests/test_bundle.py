@@ -12,7 +12,11 @@ from orris.errors import BundleError, BundleFormatError, IntegrityError
 from orris.schema import Bounds, Column, Kind, Schema
 from orris.verdict import Verdict
 
-SCHEMA = Schema(columns=(Column("a", Kind.NUMBER, low=0, high=1, bounds=Bounds(exclusive_minimum=0)),), target="y", task="regression")
+SCHEMA = Schema(
+    columns=(Column("a", Kind.NUMBER, low=0, high=1, bounds=Bounds(exclusive_minimum=0)),),
+    target="y",
+    task="regression",
+)
 VERDICT = Verdict("exact", "linear", 10_000, {"random": 10_000}, 0, 0.0, 1e-12, 5.0, 250.0)
 
 

@@ -13,12 +13,24 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PROJECT = ("dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore", "data/iris.csv", ".gitignore")
+PROJECT = (
+    "dvc.yaml",
+    "dvc.lock",
+    "params.yaml",
+    ".dvcignore",
+    ".dvc/config",
+    ".dvc/.gitignore",
+    "data/iris.csv",
+    ".gitignore",
+)
 
 
 def run(*command: str, cwd: Path, **environ: str) -> str:
     """A command of the environment that the tests run in, with DVC's own state beside the project; its output."""
-    state = {name: str(cwd.parent / "dvc-state") for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")}
+    state = {
+        name: str(cwd.parent / "dvc-state")
+        for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")
+    }
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         command,
@@ -53,7 +65,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bucket() -> Iterator[str]:
     """An emulated Google Cloud Storage; its endpoint."""
     emulator = subprocess.Popen(
-        [sys.executable, "-m", "tests.store.emulator", "gs"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "tests.store.emulator", "gs"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     with emulator as process:
         assert process.stdout is not None
@@ -71,7 +87,11 @@ def test_a_clean_clone_trains_evaluates_and_packages(project: Path) -> None:
     """The result is a bundle, with metrics and plots that DVC shows."""
     manifest = json.loads((project / "build" / "bundle" / "manifest.json").read_bytes())
     metrics = json.loads(run("dvc", "metrics", "show", "--json", cwd=project))
-    assert metrics[""]["data"]["build/evaluation/metrics.json"]["data"]["accuracy"] == manifest["metrics"]["accuracy"] > 0.9
+    assert (
+        metrics[""]["data"]["build/evaluation/metrics.json"]["data"]["accuracy"]
+        == manifest["metrics"]["accuracy"]
+        > 0.9
+    )
     assert (project / "build" / "evaluation" / "plots" / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -96,4 +116,6 @@ def test_results_travel_through_a_bucket(project: Path, bucket: str) -> None:
     shutil.rmtree(project / "build")
     shutil.rmtree(project / ".dvc" / "cache")
     run("dvc", "pull", cwd=project, **remote)
-    assert {path.name: path.read_bytes() for path in (project / "build" / "bundle").iterdir() if path.is_file()} == before
+    assert {
+        path.name: path.read_bytes() for path in (project / "build" / "bundle").iterdir() if path.is_file()
+    } == before

@@ -1,4 +1,7 @@
-"""The documentation is true: its Python runs, its links resolve, its commands parse, its routes are served, its tables are complete."""
+"""The documentation is true.
+
+Its Python runs, its links resolve, its commands parse, its routes are served, its tables are complete.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ import typer
 from prometheus_client.parser import text_string_to_metric_families
 
 from orris.cli.app import app
-from orris.compile import families, registry
+from orris.compile import registry
+from orris.compile.converters import families
 from orris.training.pipelines import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -64,7 +68,9 @@ def test_the_comments_of_the_examples_are_what_is_printed(
     page = ROOT / "docs" / "bring-your-own-model.md"
     test_the_python_of_a_page_runs(page, tmp_path, monkeypatch)
     printed = capsys.readouterr().out
-    promised = re.findall(r"^print\([\w.\[\]]+\)  # (.+)$|^    print\(error\)  # (.+)$", "\n".join(blocks(page, "python")), re.MULTILINE)
+    promised = re.findall(
+        r"^print\([\w.\[\]]+\)  # (.+)$|^    print\(error\)  # (.+)$", "\n".join(blocks(page, "python")), re.MULTILINE
+    )
     assert len(promised) >= 3
     for texts in promised:
         assert "".join(texts) in printed
@@ -135,7 +141,12 @@ def test_the_readme_names_every_command() -> None:
     """With its subcommands."""
     command: Any = typer.main.get_command(app)
     names = {f"orris {name}" for name, found in command.commands.items() if not hasattr(found, "commands")}
-    names |= {f"orris {name} {inner}" for name, found in command.commands.items() if hasattr(found, "commands") for inner in found.commands}
+    names |= {
+        f"orris {name} {inner}"
+        for name, found in command.commands.items()
+        if hasattr(found, "commands")
+        for inner in found.commands
+    }
     text = (ROOT / "README.md").read_text("utf-8")
     assert [name for name in sorted(names) if name not in text] == []
 
@@ -149,13 +160,19 @@ def routes(page: Path) -> set[tuple[str, str]]:
 def served(ask: httpx.Client) -> set[tuple[str, str]]:
     """Method and path template of every route that a real server lists."""
     endpoints = ask.get("/api/v1/").json()["endpoints"]
-    named = {(method, path.replace("/models/iris", "/models/{name}")) for method, paths in endpoints.items() for path in paths}
+    named = {
+        (method, path.replace("/models/iris", "/models/{name}"))
+        for method, paths in endpoints.items()
+        for path in paths
+    }
     named = {(method, path.replace("{model}", "{name}")) for method, path in named}
     named = {(method, re.sub(r"/plots/\w+\.png$", "/plots/{plot}.png", path)) for method, path in named}
     return {(method, path.replace("/versions/1.0.0", "/versions/{version}")) for method, path in named}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "docs" / "http.md", ROOT / "docs" / "protocols.md"], ids=name_of)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "docs" / "http.md", ROOT / "docs" / "protocols.md"], ids=name_of
+)
 def test_every_route_that_is_named_is_served(page: Path, ask: httpx.Client) -> None:
     """The tables of routes against a real server's own list."""
     assert sorted(routes(page) - served(ask)) == []
@@ -176,7 +193,10 @@ def sections(page: Path) -> dict[str, str]:
 def existing_tests() -> dict[str, set[str]]:
     """The names of all tests, by the file's path in the repository."""
     files = (ROOT / "tests").rglob("test_*.py")
-    return {name_of(file): set(re.findall(r"^(?:async )?def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)) for file in files}
+    return {
+        name_of(file): set(re.findall(r"^(?:async )?def (test_\w+)", file.read_text("utf-8"), re.MULTILINE))
+        for file in files
+    }
 
 
 def test_every_protocol_says_which_test_holds_what() -> None:
@@ -217,15 +237,23 @@ def test_every_fault_test_is_documented() -> None:
 def test_every_flag_of_the_settings_is_one_of_serve() -> None:
     """docs/settings.md names flags that exist, and all that stand for a setting."""
     command: Any = typer.main.get_command(app)
-    known = {option for parameter in command.commands["serve"].params for option in parameter.opts if option.startswith("--")}
-    named = re.findall(r"^\| `ORRIS_\w+` \| `(--[\w-]+)` \|", (ROOT / "docs" / "settings.md").read_text("utf-8"), re.MULTILINE)
+    known = {
+        option for parameter in command.commands["serve"].params for option in parameter.opts if option.startswith("--")
+    }
+    named = re.findall(
+        r"^\| `ORRIS_\w+` \| `(--[\w-]+)` \|", (ROOT / "docs" / "settings.md").read_text("utf-8"), re.MULTILINE
+    )
     assert set(named) == known
 
 
 def metric_rows() -> dict[str, list[str]]:
     """The rows of the tables of docs/metrics.md: type, unit, labels, meaning and PromQL, by name."""
     page = (ROOT / "docs" / "metrics.md").read_text("utf-8").partition("\n## Coming from another server\n")[0]
-    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in page.splitlines() if line.startswith("| `")]
+    cells = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in page.splitlines()
+        if line.startswith("| `")
+    ]
     return {name.strip("`"): rest for name, *rest in cells}
 
 
@@ -256,10 +284,18 @@ def test_the_names_of_other_servers_have_a_counterpart() -> None:
     table = (ROOT / "docs" / "metrics.md").read_text("utf-8").partition("\n## Coming from another server\n")[2]
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
     theirs = {match[1] for there, _, _ in rows for match in [re.match(r" `(\w+)\{", there)] if match}
-    published = {"iris_predictions_total", "http_requests_total", "http_request_duration_seconds", "inference_requests_total"}
+    published = {
+        "iris_predictions_total",
+        "http_requests_total",
+        "http_request_duration_seconds",
+        "inference_requests_total",
+    }
     assert published | {"inference_duration_seconds", "prediction_distribution_total"} <= theirs
     for _, here, query in rows:
-        ours = {re.sub(r"_(bucket|count|sum)$", "", name) for name in re.findall(r"\b((?:orris|http)_\w+)", f"{here} {query}")}
+        ours = {
+            re.sub(r"_(bucket|count|sum)$", "", name)
+            for name in re.findall(r"\b((?:orris|http)_\w+)", f"{here} {query}")
+        }
         assert ours
         assert ours <= metric_rows().keys()
 
@@ -271,7 +307,10 @@ def test_the_table_of_converters_is_that_of_the_registry() -> None:
     for converters in (registry._transformers, registry._predictors):
         for estimator, converter in converters.items():
             by_module.setdefault(converter.__module__.rpartition(".")[2], set()).add(estimator.__name__)
-    expected = [f"| `{module}` | {', '.join(f'`{name}`' for name in sorted(by_module[module]))} |" for module in sorted(by_module)]
+    expected = [
+        f"| `{module}` | {', '.join(f'`{name}`' for name in sorted(by_module[module]))} |"
+        for module in sorted(by_module)
+    ]
     section = (ROOT / "docs" / "parity.md").read_text("utf-8").partition("\n## Converters\n")[2]
     found = [line for line in section.splitlines() if line.startswith("| `")]
     assert found == expected, "docs/parity.md should have:\n" + "\n".join(expected)
@@ -279,8 +318,13 @@ def test_the_table_of_converters_is_that_of_the_registry() -> None:
 
 def test_the_table_of_presets_is_complete() -> None:
     """docs/training.md names each, for the tasks that it is for."""
-    rows = re.findall(r"^\| `([\w-]+)` \| ([^|]*)\| ([^|]*)\|$", (ROOT / "docs" / "training.md").read_text("utf-8"), re.MULTILINE)
-    found = {task: {name for name, *cells in rows if cells[i].strip()} for i, task in enumerate(("classification", "regression"))}
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| ([^|]*)\| ([^|]*)\|$", (ROOT / "docs" / "training.md").read_text("utf-8"), re.MULTILINE
+    )
+    found = {
+        task: {name for name, *cells in rows if cells[i].strip()}
+        for i, task in enumerate(("classification", "regression"))
+    }
     assert found == {task: set(names) for task, names in PRESETS.items()}
 
 
@@ -290,4 +334,6 @@ def test_the_decisions_are_numbered_without_gaps() -> None:
     assert [page.name[:4] for page in pages] == [f"{number:04d}" for number in range(1, len(pages) + 1)]
     for page in pages:
         text = page.read_text("utf-8")
-        assert [part for part in ("**Context.**", "**Decision.**", "**Consequences.**") if part not in text] == [], page.name
+        assert [part for part in ("**Context.**", "**Decision.**", "**Consequences.**") if part not in text] == [], (
+            page.name
+        )

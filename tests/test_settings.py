@@ -29,7 +29,8 @@ def test_an_unknown_variable_stops_the_process_and_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("ORRIS_PORT", "http"), ("ORRIS_PORT", "70000"), ("ORRIS_MAX_ROWS", "0"), ("ORRIS_ACCESS_LOG", "maybe")]
+    ("key", "value"),
+    [("ORRIS_PORT", "http"), ("ORRIS_PORT", "70000"), ("ORRIS_MAX_ROWS", "0"), ("ORRIS_ACCESS_LOG", "maybe")],
 )
 def test_a_malformed_value_is_named(key: str, value: str) -> None:
     """Key and value are both in the message."""

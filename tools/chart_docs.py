@@ -1,7 +1,10 @@
-"""Write the chart's ``values.schema.json`` and ``README.md`` from ``values.yaml``: ``make chart-docs``; a test fails when they are stale.
+"""Write the chart's ``values.schema.json`` and ``README.md`` from ``values.yaml``: ``make chart-docs``.
 
-``values.yaml`` is the one place for a value: its default, what it means (the comment above it), and what it may be: its default's type, or
-what a line ``# @schema {…}`` adds; ``# @opaque`` stands above what Kubernetes defines. ``## `` opens a topic. Keys are indented by two.
+A test fails when they are stale.
+
+``values.yaml`` is the one place for a value: its default, what it means (the comment above it), and what it may be: its
+default's type, or what a line ``# @schema {…}`` adds; ``# @opaque`` stands above what Kubernetes defines. ``## `` opens
+a topic. Keys are indented by two.
 """
 
 from __future__ import annotations
@@ -82,7 +85,11 @@ def _value(path: tuple[str, ...], defaults: Any, topic: str, comments: list[str]
 
 def schema(found: list[Value]) -> dict[str, Any]:
     """A JSON schema that knows these values and no others."""
-    top: dict[str, Any] = {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Values of the chart orris", **_closed()}
+    top: dict[str, Any] = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Values of the chart orris",
+        **_closed(),
+    }
     # `global` and `enabled` are what Helm itself hands to a chart that is part of another.
     top["properties"]["global"] = {"type": "object"}
     for value in found:
@@ -113,7 +120,10 @@ def page(found: list[Value]) -> str:
         f"# The chart {chart['name']}",
         "",
         f"{chart['description']}. Kubernetes {kubernetes} or newer. How to install it, and what was tried where:",
-        "`docs/kubernetes.md`. A key that is not here, or a value of another form, is refused before anything is installed.",
+        (
+            "`docs/kubernetes.md`. A key that is not here, or a value of another form, is refused before anything is"
+            " installed."
+        ),
     ]
     topic = ""
     for value in found:
@@ -122,7 +132,9 @@ def page(found: list[Value]) -> str:
         if value.topic != topic:
             topic = value.topic
             lines += ["", f"## {topic}", "", "| value | default | meaning |", "|---|---|---|"]
-        allowed = "".join(f" One of {', '.join(f'`{each}`' for each in value.schema['enum'])}." if "enum" in value.schema else "")
+        allowed = "".join(
+            f" One of {', '.join(f'`{each}`' for each in value.schema['enum'])}." if "enum" in value.schema else ""
+        )
         meaning = (value.text + allowed).replace("|", "\\|")
         lines.append(f"| `{'.'.join(value.path)}` | {_default(value)} | {meaning} |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,7 @@
-"""Copy alerts and dashboards into the chart, which reads only what is below it: ``make chart-files``; a test fails when they are stale."""
+"""Copy alerts and dashboards into the chart, which reads only what is below it: ``make chart-files``.
+
+A test fails when they are stale.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,11 @@ def differences() -> list[str]:
     for source, (pattern, target) in COPIES.items():
         names = {file.name for folder in (source, target) for file in folder.glob(pattern)}
         sides = ((name, source / name, target / name) for name in sorted(names))
-        found += [name for name, here, there in sides if not (here.exists() and there.exists()) or here.read_bytes() != there.read_bytes()]
+        found += [
+            name
+            for name, here, there in sides
+            if not (here.exists() and there.exists()) or here.read_bytes() != there.read_bytes()
+        ]
     return found
 
 

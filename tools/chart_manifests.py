@@ -1,7 +1,9 @@
-"""Write ``k8s/``, plain manifests for minikube and kind, from the chart: ``make k8s``; a test fails when they are stale.
+"""Write ``k8s/``, plain manifests for minikube and kind, from the chart: ``make k8s``.
 
-They are what ``helm template orris charts/orris --namespace orris --values k8s/local/values.yaml`` prints, without the labels that only
-Helm needs, one file for each object in the order in which ``kubectl apply -f k8s/`` takes them.
+A test fails when they are stale.
+
+They are what ``helm template orris charts/orris --namespace orris --values k8s/local/values.yaml`` prints, without the
+labels that only Helm needs, one file for each object in the order in which ``kubectl apply -f k8s/`` takes them.
 """
 
 from __future__ import annotations
@@ -27,9 +29,14 @@ def written() -> dict[Path, str]:
     values = yaml.safe_load((FOLDER / "local" / "values.yaml").read_text("utf-8"))
     with helm_python.Chart.load(ROOT / "charts" / "orris") as chart:
         texts = chart.render(values, name="orris", namespace=NAMESPACE)
-    found = [each for path, text in texts.items() if path.endswith(".yaml") for each in yaml.safe_load_all(text) if each]
+    found = [
+        each for path, text in texts.items() if path.endswith(".yaml") for each in yaml.safe_load_all(text) if each
+    ]
     kept = sorted((each for each in [namespace(), *found] if each["kind"] in ORDER), key=order)
-    return {FOLDER / f"{order(each)}-{name(each)}.yaml": _HEAD + yaml.safe_dump(plain(each), sort_keys=False) for each in kept}
+    return {
+        FOLDER / f"{order(each)}-{name(each)}.yaml": _HEAD + yaml.safe_dump(plain(each), sort_keys=False)
+        for each in kept
+    }
 
 
 def order(found: dict[str, Any]) -> int:

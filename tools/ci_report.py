@@ -1,4 +1,6 @@
-"""A run of the tests as Markdown, for the job's summary and the pull request: also when it was red, and when it never came to the tests.
+"""A run of the tests as Markdown, for the job's summary and the pull request.
+
+Also when it was red, and when it never came to the tests.
 
 ``python tools/ci_report.py --title Tests --junit build/junit.xml --log build/ci.log --output build/report/tests.md``
 """
@@ -75,7 +77,10 @@ def report(title: str, run: Run | None, log: str) -> str:
     if len(run.failures) > _FAILURES:
         parts.append(f"… and {len(run.failures) - _FAILURES} more.")
     slowest = sorted(run.seconds, reverse=True)[:_SLOWEST]
-    parts.append("| slowest tests | seconds |\n|---|---:|\n" + "\n".join(f"| {code(name)} | {seconds:.1f} |" for seconds, name in slowest))
+    parts.append(
+        "| slowest tests | seconds |\n|---|---:|\n"
+        + "\n".join(f"| {code(name)} | {seconds:.1f} |" for seconds, name in slowest)
+    )
     text = "\n\n".join(parts)
     return (text if len(text) <= LONGEST else text[:LONGEST] + "\n\n… cut off") + "\n"
 

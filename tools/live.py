@@ -1,7 +1,9 @@
-"""Tests a running server from outside, as its users will: every answer that a deployment depends on. Nothing but the standard library.
+"""Tests a running server from outside, as its users will: every answer that a deployment depends on.
 
-``python tools/live.py http://localhost:9000 [--digest DIGEST] [--junit FILE]``: a line for each check, and exit code 1 if one failed.
-The row that is asked comes from the server's own OpenAPI document, so any model will do.
+Nothing but the standard library.
+
+``python tools/live.py http://localhost:9000 [--digest DIGEST] [--junit FILE]``: a line for each check, and exit code 1
+if one failed. The row that is asked comes from the server's own OpenAPI document, so any model will do.
 """
 
 from __future__ import annotations
@@ -84,7 +86,10 @@ class Live:
         """A row is answered with a prediction, and by the same version as a table of rows."""
         one, many = self.asked(PREDICT, self.row()), self.asked(PREDICT, [self.row()] * 3)
         require({"prediction", "request_id", "model_version"} <= one.keys(), f"a prediction lacks something: {one}")
-        require([answer["prediction"] for answer in many["predictions"]] == [one["prediction"]] * 3, f"{many} is not three times {one}")
+        require(
+            [answer["prediction"] for answer in many["predictions"]] == [one["prediction"]] * 3,
+            f"{many} is not three times {one}",
+        )
 
     def check_refusal(self) -> None:
         """A row that lacks a column is refused, and told why."""

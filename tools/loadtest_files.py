@@ -1,4 +1,7 @@
-"""``make loadtest-files``: the ConfigMap that carries ``loadtests/wrk/predict.lua`` into a cluster, or into the file that is named."""
+"""``make loadtest-files``.
+
+The ConfigMap that carries ``loadtests/wrk/predict.lua`` into a cluster, or into the file that is named.
+"""
 
 from __future__ import annotations
 

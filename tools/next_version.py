@@ -1,7 +1,8 @@
 """The version of the next release: the newest tag raised by one part, or the one that was asked for.
 
-``git tag | python tools/next_version.py patch|minor|major``, or ``… custom 2.0.0-rc.1``. Tags are ``v`` and a semantic version
-(semver.org); other tags are passed over. Prints the version without the ``v``: it names the model, the image and the chart as well.
+``git tag | python tools/next_version.py patch|minor|major``, or ``… custom 2.0.0-rc.1``. Tags are ``v`` and a semantic
+version (semver.org); other tags are passed over. Prints the version without the ``v``: it names the model, the image
+and the chart as well.
 """
 
 from __future__ import annotations

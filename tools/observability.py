@@ -1,8 +1,10 @@
-"""What can be started locally to look at Orris: Prometheus with our rules, and a console with our dashboards (``make observability``).
+"""What can be started locally to look at Orris.
+
+Prometheus with our rules, and a console with our dashboards (``make observability``).
 
 ``python tools/observability.py [--targets localhost:8000,…] [--port 9090] [--interval 5s]``. The configuration is
-``observability/prometheus/prometheus.yml`` with these in place; the console is ``observability/prometheus/console.html``, which Prometheus
-itself serves. The tests start theirs with ``started``.
+``observability/prometheus/prometheus.yml`` with these in place; the console is
+``observability/prometheus/console.html``, which Prometheus itself serves. The tests start theirs with ``started``.
 """
 
 from __future__ import annotations
@@ -30,7 +32,10 @@ import yaml
 FOLDER = Path(__file__).parents[1] / "observability"
 CONFIGURATION = FOLDER / "prometheus" / "prometheus.yml"
 CONSOLE = "/user/prometheus/console.html"
-MISSING = "Prometheus is not installed.  Debian: apt-get install --no-install-recommends prometheus  |  macOS: brew install prometheus"
+MISSING = (
+    "Prometheus is not installed.  Debian: apt-get install --no-install-recommends prometheus  |  macOS: brew install"
+    " prometheus"
+)
 
 Targets: TypeAlias = Mapping[str, Mapping[str, str]]
 
@@ -63,7 +68,9 @@ def configuration(targets: Targets, interval: str) -> str:
     made = yaml.safe_load(CONFIGURATION.read_text("utf-8"))
     made["global"] = {"scrape_interval": interval, "evaluation_interval": interval}
     made["rule_files"] = [str((CONFIGURATION.parent / pattern).resolve()) for pattern in made["rule_files"]]
-    made["scrape_configs"][0]["static_configs"] = [{"targets": [target], "labels": dict(labels)} for target, labels in targets.items()]
+    made["scrape_configs"][0]["static_configs"] = [
+        {"targets": [target], "labels": dict(labels)} for target, labels in targets.items()
+    ]
     return yaml.safe_dump(made)
 
 
@@ -80,7 +87,12 @@ def started(targets: Targets, folder: Path, *, port: int = 0, interval: str = "5
     file, log = folder / "prometheus.yml", folder / "prometheus.log"
     file.write_text(configuration(targets, interval), "utf-8")
     port = port or _free()
-    command = ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}"]
+    command = [
+        "prometheus",
+        f"--config.file={file}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
     command += [f"--web.user-assets={FOLDER}", "--enable-feature=exemplar-storage"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)  # noqa: S603
@@ -127,7 +139,9 @@ def _answers(target: str) -> bool:
 
 def main() -> int:
     """Start, say where to look, and wait for Ctrl-C; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Start a Prometheus beside Orris, with the rules of observability/alerts.")
+    parser = argparse.ArgumentParser(
+        description="Start a Prometheus beside Orris, with the rules of observability/alerts."
+    )
     parser.add_argument("--targets", default="localhost:8000", help="host:port of each Orris, with commas")
     parser.add_argument("--port", type=int, default=9090, help="where Prometheus listens; 0: a free one")
     parser.add_argument("--interval", default="5s", help="time between two scrapes")
@@ -139,17 +153,26 @@ def main() -> int:
         print(MISSING)
         return 1
     if wanted.port and _answers(f"127.0.0.1:{wanted.port}"):
-        print(f"Port {wanted.port} is taken, perhaps by a Prometheus already; try another:  make observability PROMETHEUS_PORT=9091")
+        print(
+            f"Port {wanted.port} is taken, perhaps by a Prometheus already; try another:  make observability"
+            " PROMETHEUS_PORT=9091"
+        )
         return 1
     for target in targets:
         if not _answers(target):
             print(f"Nothing answers at {target} yet:  make demo  in another terminal starts an Orris there.")
     with tempfile.TemporaryDirectory(prefix="orris-prometheus-") as folder:
         try:
-            with started({target: {} for target in targets}, Path(folder), port=wanted.port, interval=wanted.interval) as running:
+            with started(
+                {target: {} for target in targets}, Path(folder), port=wanted.port, interval=wanted.interval
+            ) as running:
                 print(f"Console: alerts, dashboards  {running.url}{CONSOLE}")
                 print(f"Queries                      {running.url}/graph")
-                print(f"Prometheus scrapes {wanted.targets} every {wanted.interval}. Ctrl-C ends it; its data is not kept.", flush=True)
+                print(
+                    f"Prometheus scrapes {wanted.targets} every {wanted.interval}. Ctrl-C ends it; its data is not"
+                    " kept.",
+                    flush=True,
+                )
                 running.process.wait()
                 print(running.log.read_text("utf-8")[-2000:])
                 return 1

@@ -1,8 +1,8 @@
 """Generate the Python code of the gRPC messages from their ``.proto`` files: ``make proto``.
 
-``python tools/proto.py`` writes it, ``python tools/proto.py --check`` ends with 1 if what is there is stale. The code is protoc's, but for
-one thing: it registers its messages in a pool of Orris' own, so that a program which also loads a client's copy of the same protocol
-(tritonclient's, KServe's) can load both.
+``python tools/proto.py`` writes it, ``python tools/proto.py --check`` ends with 1 if what is there is stale. The code
+is protoc's, but for one thing: it registers its messages in a pool of Orris' own, so that a program which also loads a
+client's copy of the same protocol (tritonclient's, KServe's) can load both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ FOLDER = Path(__file__).parents[1] / "src" / "orris" / "protocols" / "grpc"
 OUTPUT = FOLDER / "generated"
 
 _POOLS = {
-    "from google.protobuf import descriptor_pool as _descriptor_pool": "from orris.protocols.grpc.generated import POOL as _POOL",
+    "from google.protobuf import descriptor_pool as _descriptor_pool": (
+        "from orris.protocols.grpc.generated import POOL as _POOL"
+    ),
     "_descriptor_pool.Default()": "_POOL",
 }
 

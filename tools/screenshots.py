@@ -1,6 +1,9 @@
-"""Takes the pictures of the playground that the documentation shows: a real server, a real browser (Debian's Chromium), real traffic.
+"""Takes the pictures of the playground that the documentation shows.
 
-``python tools/screenshots.py [FOLDER]``: writes ``playground*.png``, by default to ``docs/images``; takes about a minute.
+A real server, a real browser (Debian's Chromium), real traffic.
+
+``python tools/screenshots.py [FOLDER]``: writes ``playground*.png``, by default to ``docs/images``; takes about a
+minute.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 import httpx  # noqa: E402
 from PIL import Image  # noqa: E402
 from playwright.sync_api import Browser, Locator, Page, sync_playwright  # noqa: E402
+from tests.example_tables import mixed_table  # noqa: E402
 from tests.servers import serving  # noqa: E402
-from tests.tables import mixed_table  # noqa: E402
 from tests.ui.browser import field_of, launched, put, visiting  # noqa: E402
 
 import orris  # noqa: E402
@@ -32,9 +35,15 @@ def main(folder: Path) -> None:
     """All pictures."""
     with tempfile.TemporaryDirectory() as temporary:
         store = Path(temporary)
-        bounds = {name: {"exclusive_minimum": 0} for name in ("sepal_length", "sepal_width", "petal_length", "petal_width")}
-        iris = orris.train(ROOT / "data" / "iris.csv", target="species", name="iris", version="1.0.0", store=store, bounds=bounds)
-        churn = orris.train(mixed_table(), target="churned", name="churn", model="logistic", version="1.0.0", store=store)
+        bounds = {
+            name: {"exclusive_minimum": 0} for name in ("sepal_length", "sepal_width", "petal_length", "petal_width")
+        }
+        iris = orris.train(
+            ROOT / "data" / "iris.csv", target="species", name="iris", version="1.0.0", store=store, bounds=bounds
+        )
+        churn = orris.train(
+            mixed_table(), target="churned", name="churn", model="logistic", version="1.0.0", store=store
+        )
         with serving(str(iris.folder), str(churn.folder), folder=store) as server, sync_playwright() as playwright:
             browser = launched(playwright)
             shoot(browser, server.url, folder)
@@ -43,8 +52,12 @@ def main(folder: Path) -> None:
 
 def shoot(browser: Browser, url: str, folder: Path) -> None:
     """Each state of the page that is worth a look."""
-    desk: dict[str, Any] = {"viewport": {"width": 1240, "height": 760}, "device_scale_factor": 1.5, "reduced_motion": "reduce"}
-    with visiting(browser, **desk) as visit:
+    context: dict[str, Any] = {
+        "viewport": {"width": 1240, "height": 760},
+        "device_scale_factor": 1.5,
+        "reduced_motion": "reduce",
+    }
+    with visiting(browser, **context) as visit:
         page = visit.open(url)
         page.locator("#examples button", has_text="versicolor").nth(1).click()
         keep(page, folder / "playground.png")
@@ -57,14 +70,16 @@ def shoot(browser: Browser, url: str, folder: Path) -> None:
         keep(page, folder / "playground-card.png", page.locator("#card"))
         busy(url, page)
         keep(page, folder / "playground-live.png", page.locator("#live"))
-    with visiting(browser, refused=(422,), color_scheme="dark", **desk) as visit:
+    with visiting(browser, refused=(422,), color_scheme="dark", **context) as visit:
         page = visit.open(f"{url}/?model=churn")
         put(page, "age", "104")
         field_of(page, "town").locator("select").select_option("other …")
         page.get_by_label("town: another level").fill("Atlantis")
         page.get_by_role("tab", name="Python").click()
         keep(page, folder / "playground-dark.png")
-    with visiting(browser, viewport={"width": 390, "height": 844}, device_scale_factor=1.5, reduced_motion="reduce") as visit:
+    with visiting(
+        browser, viewport={"width": 390, "height": 844}, device_scale_factor=1.5, reduced_motion="reduce"
+    ) as visit:
         page = visit.open(f"{url}/?model=churn")
         page.locator("#ask").evaluate("(form) => form.scrollIntoView()")
         keep(page, folder / "playground-phone.png")
@@ -78,7 +93,10 @@ def busy(url: str, page: Page) -> None:
     def ask() -> None:
         with httpx.Client(base_url=url, trust_env=False) as client:
             while not done.wait(chance.expovariate(60)):
-                client.post("/api/v1/predict", json=[row] * chance.randint(1, 8) if chance.random() < 0.99 else {"sepal_length": -1})
+                client.post(
+                    "/api/v1/predict",
+                    json=[row] * chance.randint(1, 8) if chance.random() < 0.99 else {"sepal_length": -1},
+                )
 
     clients = [threading.Thread(target=ask) for _ in range(3)]
     for client in clients:

@@ -1,6 +1,7 @@
 """The model that every peer serves, fitted in the peer's own environment so that versions agree.
 
-Iris: ``StandardScaler`` and ``LogisticRegression``, the classes as the integers 0, 1, 2. Each ``prepare.py`` packages it in its peer's way.
+Iris: ``StandardScaler`` and ``LogisticRegression``, the classes as the integers 0, 1, 2. Each ``prepare.py`` packages
+it in its peer's way.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ def fitted(*, frame: bool = False) -> Any:
     """The fitted pipeline.
 
     Args:
-        frame: Fit on a pandas DataFrame with named columns, for a server that makes one of every request, rather than on an array.
+        frame: Fit on a pandas DataFrame with named columns, for a server that makes one of every request, rather than
+            on an array.
     """
     from sklearn.datasets import load_iris
     from sklearn.linear_model import LogisticRegression

@@ -1,6 +1,7 @@
 """Orris: from a table to a proven production prediction API.
 
-``orris.train(…)``, ``orris.package(pipeline, X, y, name=…)`` and ``orris.load("NAME@VERSION")`` are the whole of it from Python.
+``orris.train(…)``, ``orris.package(pipeline, X, y, name=…)`` and ``orris.load("NAME@VERSION")`` are the whole of it
+from Python.
 """
 
 from __future__ import annotations

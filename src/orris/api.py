@@ -1,4 +1,7 @@
-"""Orris from Python: ``orris.train``, ``orris.package``, ``orris.load``. With ``cli`` the only place where the stages are joined."""
+"""Orris from Python: ``orris.train``, ``orris.package``, ``orris.load``.
+
+With ``cli`` the only place where the stages are joined.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from orris.bundle import MANIFEST, Manifest, read_manifest
+from orris.bundle import Manifest, read_manifest
 from orris.errors import MissingExtraError, ServingError, SettingsError
 from orris.schema import Bounds, Schema
 from orris.schema.checks import check
 from orris.schema.frames import encode
 from orris.schema.strict import encode as encode_rows
 from orris.settings import DEFAULT_STORE
-from orris.store import Reference, Store, fetch_bundle
+from orris.store import Reference, Store, locate
 from orris.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -79,8 +82,8 @@ class Bundle:
 class Model:
     """A loaded model: the engine of the server, for Python.
 
-    Rows may be a DataFrame (columns by name), an array ``(n_rows, n_columns)``, or a list of rows, each a ``dict`` or a list in the order
-    of the schema.
+    Rows may be a DataFrame (columns by name), an array ``(n_rows, n_columns)``, or a list of rows, each a ``dict`` or a
+    list in the order of the schema.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -228,7 +231,11 @@ def package(
     from orris.training.params import TrainParams  # noqa: PLC0415
 
     params = TrainParams(
-        name=name, categorical=tuple(categorical), bounds=dict(bounds or {}), gates=tuple(gates), require_compiled=require_compiled
+        name=name,
+        categorical=tuple(categorical),
+        bounds=dict(bounds or {}),
+        gates=tuple(gates),
+        require_compiled=require_compiled,
     )
     with _building(keep=store is None) as folder:
         trained = run.package(pipeline, X, y, folder, name=name, version=version, target=target, params=params)
@@ -239,7 +246,8 @@ def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE,
     """Load a model through the server's engine: audited, and its golden rows reproduced.
 
     Args:
-        source: A ``Bundle``, a bundle's folder, or a reference in the store: ``NAME``, ``NAME@VERSION``, ``NAME:ALIAS``.
+        source: A ``Bundle``, a bundle's folder, or a reference in the store: ``NAME``, ``NAME@VERSION``,
+            ``NAME:ALIAS``.
         store: The store that references are looked up in.
         threads: Threads for one call of the model.
 
@@ -248,16 +256,7 @@ def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE,
     """
     from orris.serving.engine import Engine  # noqa: PLC0415
 
-    return Model(Engine.load(locate(source, store), threads=threads))
-
-
-def locate(source: Bundle | str | Path, store: str | Path = DEFAULT_STORE) -> Path:
-    """The folder of a bundle, a folder, a bundle's URL, or a reference in the store (downloaded if it is remote)."""
-    if isinstance(source, Bundle):
-        return source.folder
-    if isinstance(source, Path) or (source and (Path(source) / MANIFEST).is_file()):
-        return Path(source)
-    return fetch_bundle(source) if "://" in source else Store(store).fetch(source)
+    return Model(Engine.load(source.folder if isinstance(source, Bundle) else locate(source, store), threads=threads))
 
 
 def _published(trained: Trained, store: str | Path | None, aliases: Sequence[str]) -> Bundle:
@@ -286,4 +285,4 @@ def _require_training() -> None:
         raise MissingExtraError("train", "training and packaging") from None
 
 
-__all__ = ["Bundle", "Model", "Reference", "Store", "load", "locate", "package", "read_manifest", "train"]
+__all__ = ["Bundle", "Model", "Reference", "Store", "load", "package", "read_manifest", "train"]

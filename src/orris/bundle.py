@@ -1,16 +1,18 @@
-"""The model bundle: a directory that holds everything a server needs, immutable once published, with nothing in it that can execute.
+"""The model bundle.
 
-Writing: a stage fills a folder with files (``model.onnx``, ``report.html``, …); ``seal`` then writes ``manifest.json`` as the last file.
-Reading is three visible steps: ``read_manifest`` (inspect), ``audit`` (digests, format number; signatures in ``signing.py``), and then
-the serving engine constructs the model.
+A directory that holds everything a server needs, immutable once published, with nothing in it that can execute.
 
-To change the format: raise ``FORMAT``, keep reading the old one, and add a bundle in the old format to ``tests/bundles/``.
+Writing: a stage fills a folder with files (``model.onnx``, ``report.html``, …); ``seal`` then writes ``manifest.json``
+as the last file. Reading is three visible steps: ``read_manifest`` (inspect), ``audit`` (digests, format number;
+signatures in ``signing.py``), and then the serving engine constructs the model.
+
+To change the format: raise ``FORMAT``, keep reading the old one, and add a bundle in the old format to
+``tests/bundles/``.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -20,6 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from orris.atomic import write_atomically
 from orris.errors import BundleError, BundleFormatError, IntegrityError
 from orris.schema import Schema
 from orris.schema.profile import Profile, Tally
@@ -83,8 +86,8 @@ class Manifest(msgspec.Struct, frozen=True):
     Attributes:
         format: Number of the bundle format.
         checksum: sha256 of the manifest file itself, with this value as zeros.
-        digest: sha256 over what determines the answers (schema, model file, golden rows): equal for equal data, settings and seed,
-            whatever the version and the time.
+        digest: sha256 over what determines the answers (schema, model file, golden rows): equal for equal data,
+            settings and seed, whatever the version and the time.
         created: UTC, ISO 8601.
         model_file: ``model.onnx``, or ``model.skops`` for a model served by scikit-learn.
         files: sha256 of every other file of the bundle, by relative POSIX path.
@@ -180,7 +183,9 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{origin}: not a manifest ({error}); fetch or publish the bundle again") from None
     if written > FORMAT:
-        raise BundleFormatError(f"{origin}: bundle format {written} is newer than this Orris reads (up to {FORMAT}); upgrade orris")
+        raise BundleFormatError(
+            f"{origin}: bundle format {written} is newer than this Orris reads (up to {FORMAT}); upgrade orris"
+        )
     found = _CHECKSUM.search(content)
     blank = _CHECKSUM.sub(rb"\g<1>" + _NO_CHECKSUM.encode() + rb"\g<3>", content, count=1)
     if found is None or hashlib.sha256(blank).hexdigest().encode() != found.group(2):
@@ -234,18 +239,10 @@ def read_profile(folder: Path, manifest: Manifest) -> Profile | None:
     return profile
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, or a crash at any instant, sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def _listing(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink()
+    )
 
 
 def _sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
 """What answers: a compiled model in ONNX Runtime, or a fitted pipeline in scikit-learn, both from encoded rows to arrays.
 
-The parity gate and the server use these same classes, so what was proven is what is served. scikit-learn is imported only for a model
-that could not be compiled.
+The parity gate and the server use these same classes, so what was proven is what is served. scikit-learn is imported
+only for a model that could not be compiled.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ class Runtime(Protocol):
 def open_session(model: bytes | Path, threads: int = 1) -> Any:
     """An ``onnxruntime.InferenceSession`` that computes what the graph says, node by node.
 
-    ONNX Runtime's graph optimizers are off. They are made for float32: one keeps the factor beside a ``MatMul`` in float32, another drops a
-    ``Mul`` by 1 + 1e-9. Graphs of Orris leave them nothing to gain: with all of them one row takes 0.2 to 1.8 microseconds (2 to 4 %)
-    less, 1,000 rows take the same time, and loading takes up to three times as long.
+    ONNX Runtime's graph optimizers are off. They are made for float32: one keeps the factor beside a ``MatMul`` in
+    float32, another drops a ``Mul`` by 1 + 1e-9. Graphs of Orris leave them nothing to gain: with all of them one row
+    takes 0.2 to 1.8 microseconds (2 to 4 %) less, 1,000 rows take the same time, and loading takes up to three times as
+    long.
 
     Args:
         model: The serialised model, or the file that holds it.
@@ -66,7 +67,9 @@ def open_session(model: bytes | Path, threads: int = 1) -> Any:
         ServingError: It does not load the model.
     """
     try:
-        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report to its makers, and write a device's number to disk
+        os.environ.setdefault(
+            "ORT_DISABLE_TELEMETRY", "1"
+        )  # it would report to its makers, and write a device's number to disk
         import onnxruntime as ort  # noqa: PLC0415
     except ImportError:
         raise MissingExtraError("serve", "answering with a compiled model") from None
@@ -141,5 +144,7 @@ class SklearnRuntime:
             if self._schema.task == "regression":
                 return Answers(values=np.asarray(predicted, dtype=np.float64).reshape(len(rows)))
             labels = np.array([self._position[label] for label in predicted.tolist()], dtype=np.int64)
-            probabilities = np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self._has_probabilities else None
+            probabilities = (
+                np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self._has_probabilities else None
+            )
         return Answers(labels, probabilities)

@@ -1,7 +1,7 @@
 """The settings of a process, read once from ``ORRIS_*`` variables and flags, and frozen.
 
-A flag wins over its variable. An unknown or malformed variable stops the process: a typo must not silently mean the default.
-``docs/settings.md`` documents every field; a test holds it complete.
+A flag wins over its variable. An unknown or malformed variable stops the process: a typo must not silently mean the
+default. ``docs/settings.md`` documents every field; a test holds it complete.
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         api_keys_file: File of API keys (TOML, hashes); empty: predictions need no key.
         admin_token_sha256: Hash of the administrator's token; empty: see the next.
         admin_token_file: File that holds the administrator's token; empty: load, unload and reload are off.
-        jwt_jwks: File or ``https`` URL of the public keys that JSON Web Tokens are signed with; empty: no tokens are taken.
+        jwt_jwks: File or ``https`` URL of the public keys that JSON Web Tokens are signed with; empty: no tokens are
+            taken.
         jwt_issuer: What ``iss`` of a token has to be.
         jwt_audience: What ``aud`` of a token has to be; several, with commas: one of them.
         jwt_algorithms: Algorithms that a token may be signed with, with commas.
@@ -74,11 +75,13 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         docs: Whether there are documentation pages and an OpenAPI document.
         cors_origins: Origins whose pages may call this server from a browser, with commas; empty: none.
         model: What is served when no model is named: as on the command line; empty: the store's only model.
-        predict_route: Further path that answers ``instances``, which a platform names; empty: none.
+        predict route: Further path that answers ``instances``, which a platform names; empty: none.
         health_route: Further path that tells whether the server is ready, which a platform names; empty: none.
-        tracing: Whether spans of requests are recorded, as the ``OTEL_*`` variables say; ``auto``: if one of these names where to.
+        tracing: Whether spans of requests are recorded, as the ``OTEL_*`` variables say; ``auto``: if one of these
+            names where to.
         drift_window_seconds: Length of the window that drift is told of; 0: nothing is counted for it.
-        verify_key: Public key (PEM) that a bundle's signature must verify with before it is loaded; empty: signatures are not asked for.
+        verify_key: Public key (PEM) that a bundle's signature must verify with before it is loaded; empty: signatures
+            are not asked for.
     """
 
     store: str = DEFAULT_STORE
@@ -148,7 +151,11 @@ def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:
         name = variable.removeprefix(PREFIX).lower()
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
-            hint = f"; did you mean {PREFIX}{near[0].upper()}?" if near else f"; known are {', '.join(PREFIX + n.upper() for n in fields)}"
+            hint = (
+                f"; did you mean {PREFIX}{near[0].upper()}?"
+                if near
+                else f"; known are {', '.join(PREFIX + n.upper() for n in fields)}"
+            )
             raise SettingsError(f"unknown setting {variable}{hint}")
         values[name] = _convert(variable, text, fields[name].type)
     for name, value in flags.items():
@@ -159,11 +166,20 @@ def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:
 
 def _convert(key: str, value: Any, wanted: Any) -> Any:
     if wanted is bool and isinstance(value, str):
-        value = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}.get(
-            value.lower(), value
-        )
+        value = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }.get(value.lower(), value)
     elif wanted == Switch:
-        value = {"1": "on", "true": "on", "yes": "on", "0": "off", "false": "off", "no": "off"}.get(value.lower(), value.lower())
+        value = {"1": "on", "true": "on", "yes": "on", "0": "off", "false": "off", "no": "off"}.get(
+            value.lower(), value.lower()
+        )
     try:
         return msgspec.convert(value, wanted, strict=isinstance(value, bool))
     except msgspec.ValidationError as error:

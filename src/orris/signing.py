@@ -1,8 +1,9 @@
 """Signatures of bundles with an elliptic-curve key pair, by the ``model-signing`` library (OpenSSF Model Signing).
 
-A signature (``model.sig``, a Sigstore bundle) covers every file of the bundle, the manifest included, and lies beside them. It is an
-addition: a bundle can be signed before it is published, or afterwards through ``Store.attach_signature``. Verifying is part of the audit
-that comes before a model is constructed. Keys are PEM files (P-256, P-384 or P-521).
+A signature (``model.sig``, a Sigstore bundle) covers every file of the bundle, the manifest included, and lies beside
+them. It is an addition: a bundle can be signed before it is published, or afterwards through
+``Store.attach_signature``. Verifying is part of the audit that comes before a model is constructed. Keys are PEM files
+(P-256, P-384 or P-521).
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def verify(folder: Path, public_key: Path, *, signature: Path | None = None) -> 
 
     Raises:
         BundleError: ``folder`` is no bundle.
-        SignatureError: The signature is missing, of another key, or a file was changed, added or removed since; names the file.
+        SignatureError: The signature is missing, of another key, or a file was changed, added or removed since; names
+            the file.
         MissingExtraError: The extra ``sign`` is not installed.
     """
     verifying = _library("verifying")
@@ -73,7 +75,8 @@ def verify(folder: Path, public_key: Path, *, signature: Path | None = None) -> 
             config.verify(folder, source)
     except Exception as error:  # the library lets its own libraries' errors through
         raise SignatureError(
-            f"{folder}: the signature does not verify with {public_key.name}: {str(error).strip() or 'another key made it'}"
+            f"{folder}: the signature does not verify with {public_key.name}:"
+            f" {str(error).strip() or 'another key made it'}"
         ) from error
 
 

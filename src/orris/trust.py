@@ -1,7 +1,9 @@
-"""skops files: written by ``compile``, read by ``runtime``, with one list of what a server constructs. scikit-learn is imported only here.
+"""skops files: written by ``compile``, read by ``runtime``, with one list of what a server constructs.
 
-A skops file names the types that it wants to have constructed. What is allowed is the server's policy, never the file's word: skops's own
-list, and ``TRUSTED``.
+Scikit-learn is imported only here.
+
+A skops file names the types that it wants to have constructed. What is allowed is the server's policy, never the file's
+word: skops's own list, and ``TRUSTED``.
 """
 
 from __future__ import annotations
@@ -46,13 +48,14 @@ TRUSTED = (
 )
 """Types and functions, beyond those that skops trusts, that a file may name: scikit-learn's own, and numpy's dtype.
 
-Their state is arrays and parameters, which ``__setstate__`` stores and does not interpret; no parameter is called; the functions compute
-scores while fitting and are not called after. Distances that carry arrays (Mahalanobis, weighted) or a Python function are not here.
+Their state is arrays and parameters, which ``__setstate__`` stores and does not interpret; no parameter is called; the
+functions compute scores while fitting and are not called after. Distances that carry arrays (Mahalanobis, weighted) or
+a Python function are not here.
 
-Trees for neighbours hold positions that compiled code follows without looking, so a forged one could read or write outside its arrays:
-``read`` builds each of them anew from its points and refuses a file in which they differ. Decision trees (``sklearn.tree._tree.Tree``,
-``TreePredictor``) and splines (``BSpline``) have the same hazard and no such check, so they are left out, as skops leaves them out; forests
-and boosting are compiled instead.
+Trees for neighbours hold positions that compiled code follows without looking, so a forged one could read or write
+outside its arrays: ``read`` builds each of them anew from its points and refuses a file in which they differ. Decision
+trees (``sklearn.tree._tree.Tree``, ``TreePredictor``) and splines (``BSpline``) have the same hazard and no such check,
+so they are left out, as skops leaves them out; forests and boosting are compiled instead.
 """
 
 
@@ -67,7 +70,8 @@ def read(content: bytes) -> Any:
     """The estimator in a skops file.
 
     Raises:
-        ServingError: It names a type that is not trusted, is no skops file, or holds a tree that its points do not give.
+        ServingError: It names a type that is not trusted, is no skops file, or holds a tree that its points do not
+            give.
         ImportError: skops is not installed.
     """
     from skops.io import loads  # noqa: PLC0415
@@ -102,11 +106,20 @@ def _parts(root: Any) -> Iterator[Any]:
 
 
 def _require_built(tree: Any) -> None:
-    """Raise unless the tree is what its class builds from the same points: then all its positions are within its arrays."""
+    """Raise unless the tree is what its class builds from the same points.
+
+    Then all its positions are within its arrays.
+    """
     state = tree.__getstate__()
     points, weights = np.asarray(state[0]), state[12]
-    built = type(tree)(points.copy(), leaf_size=state[4], metric=state[11], sample_weight=None if weights is None else np.asarray(weights))
-    # Points, order, nodes, bounds, leaf size, levels and nodes; after them come counters, which queries raise and nothing reads.
+    built = type(tree)(
+        points.copy(),
+        leaf_size=state[4],
+        metric=state[11],
+        sample_weight=None if weights is None else np.asarray(weights),
+    )
+    # Points, order, nodes, bounds, leaf size, levels and nodes; after them come counters, which queries raise and
+    # nothing reads.
     for given, own in zip(state[:7], built.__getstate__()[:7], strict=True):
         if not np.array_equal(given, own):
             raise ValueError(f"a {type(tree).__name__} in it is not the one that its points give")

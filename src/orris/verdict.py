@@ -1,4 +1,7 @@
-"""The parity gate's verdict: written by ``compile``, carried by the bundle's manifest, shown in the report and by the server."""
+"""The parity gate's verdict.
+
+Written by ``compile``, carried by the bundle's manifest, shown in the report and by the server.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         """The verdict in one line, for people."""
         speed = self.one_row_microseconds_reference / max(self.one_row_microseconds, 1e-9)
         return (
-            f"parity: {self.strategy}, {self.n_rows:,} rows compared, {self.n_label_differences} labels differ, "
-            f"largest difference {self.largest_difference:.3g} (allowed {self.tolerance:.3g}); "
-            f"one row {self.one_row_microseconds:.1f} µs against {self.one_row_microseconds_reference:.0f} µs ({speed:,.0f} times faster)"
+            f"parity: {self.strategy}, {self.n_rows:,} rows compared, {self.n_label_differences} labels differ, largest"
+            f" difference {self.largest_difference:.3g} (allowed {self.tolerance:.3g}); one row"
+            f" {self.one_row_microseconds:.1f} µs against {self.one_row_microseconds_reference:.0f} µs ({speed:,.0f}"
+            " times faster)"
         )

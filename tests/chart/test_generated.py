@@ -77,14 +77,19 @@ def test_every_template_makes_one_kind_of_object() -> None:
 
 
 def test_the_chart_is_packaged_whole(tmp_path: Path) -> None:
-    """As ``scripts/chart.sh`` does it: under another version, with alerts and dashboards, and it renders the same objects."""
+    """As ``scripts/chart.sh`` does it.
+
+    Under another version, with alerts and dashboards, and it renders the same objects.
+    """
     archive = helm_python.package(CHART, destination=tmp_path, version="1.2.3", app_version="1.2.3")
     with helm_python.Chart.load(archive) as packed:
         assert packed.version == "1.2.3"
         names = {each["name"] for each in packed.files}
         assert {"files/alerts/slo.yaml", "files/dashboards/orris-serving.json", "README.md"} <= names
         texts = packed.render(values_of("everything"), name="orris", namespace="serving")
-    found = [each for path, text in texts.items() if path.endswith(".yaml") for each in yaml.safe_load_all(text) if each]
+    found = [
+        each for path, text in texts.items() if path.endswith(".yaml") for each in yaml.safe_load_all(text) if each
+    ]
     assert [each["kind"] for each in found] == [each["kind"] for each in rendered("everything")]
     assert "ghcr.io/orris-ml/orris:1.2.3" in str(found)
 
@@ -93,10 +98,15 @@ def test_the_chart_is_packaged_whole(tmp_path: Path) -> None:
 def test_the_notes_say_how_to_go_on(case: str) -> None:
     """With the commands of this kind of roll-out; unguarded predictions are mentioned."""
     [notes] = [
-        text for path, text in chart().render(values_of(case), name="orris", namespace="serving").items() if path.endswith("NOTES.txt")
+        text
+        for path, text in chart().render(values_of(case), name="orris", namespace="serving").items()
+        if path.endswith("NOTES.txt")
     ]
     rollout = "strategy" in values_of(case) or case == "everything"
-    assert ("kubectl argo rollouts status" in notes, "kubectl rollout status deployment/" in notes) == (rollout, not rollout)
+    assert ("kubectl argo rollouts status" in notes, "kubectl rollout status deployment/" in notes) == (
+        rollout,
+        not rollout,
+    )
     assert "helm test orris -n serving" in notes
     assert ("Whoever reaches it may ask it" in notes) == ("auth" not in values_of(case))
     assert "<no value>" not in notes

@@ -1,4 +1,7 @@
-"""What can be tried without a cluster: a real server with the variables of the chart's pods, asked what Kubernetes and Helm would ask."""
+"""What can be tried without a cluster.
+
+A real server with the variables of the chart's pods, asked what Kubernetes and Helm would ask.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ def orris(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def pod(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The server of the values ``store``, but for what only the cluster has: its ports, and the folder of its models."""
+    """The server of the values ``store``, but for what only the cluster has.
+
+    Its ports, and the folder of its models.
+    """
     container = server(rendered("store"))
     environ = environment(container) | {"ORRIS_STORE": str(iris.folder.parents[2]), "ORRIS_MODEL": "iris@1.0.0"}
     assert container["args"] == ["serve"]
@@ -48,7 +54,11 @@ def test_the_tests_of_the_chart_pass(pod: Server) -> None:
     hooks = [container for hook in of_kind(rendered("store"), "Pod") for container in hook["spec"]["containers"]]
     assert len(hooks) == 6
     for container in hooks:
-        url = container["args"][1].replace("http://orris:80", pod.url).replace("grpc://orris:8001", f"grpc://127.0.0.1:{pod.grpc_port}")
+        url = (
+            container["args"][1]
+            .replace("http://orris:80", pod.url)
+            .replace("grpc://orris:8001", f"grpc://127.0.0.1:{pod.grpc_port}")
+        )
         done = orris(container["args"][0], url, *container["args"][2:])
         assert (done.returncode, done.stderr) == (0, "")
 
@@ -63,7 +73,10 @@ def test_the_init_containers_pull_and_verify(iris: Bundle, tmp_path: Path) -> No
     """Their commands, from a store in a directory: pulled, checked by digest, and another digest ends the pod."""
     pull, verify = workload(rendered("store"))["spec"]["template"]["spec"]["initContainers"]
     environ = environment(pull) | {"ORRIS_STORE": str(tmp_path)}
-    arguments = [{"iris@1.2.3": "iris@1.0.0", "gs://models/prod": str(iris.folder.parents[2])}.get(each, each) for each in pull["args"]]
+    arguments = [
+        {"iris@1.2.3": "iris@1.0.0", "gs://models/prod": str(iris.folder.parents[2])}.get(each, each)
+        for each in pull["args"]
+    ]
     done = orris(*arguments, **environ)
     assert done.returncode == 0, done.stderr
     arguments = [{"iris@1.2.3": "iris@1.0.0"}.get(each, each) for each in verify["args"]]
@@ -82,17 +95,26 @@ def test_a_service_link_would_have_stopped_the_server(iris: Bundle) -> None:
 
 
 def test_credentials_in_mounted_files_are_read(iris: Bundle, tmp_path: Path) -> None:
-    """With the variables of the values ``secrets``: predictions and metrics need what is in the files, probes do not."""
+    """With the variables of the values ``secrets``.
+
+    Predictions and metrics need what is in the files, probes do not.
+    """
     key = orris("keys", "new", "--name", "shop", "--file", str(tmp_path / "keys.toml")).stdout.split()[-1]
     (tmp_path / "token").write_text("t" * 40, "utf-8")
     issuer = Issuer()
     issuer.publish("ec")
     (tmp_path / "jwks.json").write_text(json.dumps(issuer.published), "utf-8")
     found = environment(server(rendered("secrets"))) | {"ORRIS_MODEL": str(iris.folder)}
-    environ = {name: str(tmp_path / Path(value).name) if value.startswith("/etc/orris/") else value for name, value in found.items()}
+    environ = {
+        name: str(tmp_path / Path(value).name) if value.startswith("/etc/orris/") else value
+        for name, value in found.items()
+    }
     with serving(folder=tmp_path, environ=environ) as running, client(running) as asking:
         assert asking.get("/metrics").status_code == 401
         assert asking.get("/metrics", headers={"authorization": f"Bearer {key}"}).status_code == 200
-        probes = [server(rendered("secrets"))[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "readiness", "liveness")]
+        probes = [
+            server(rendered("secrets"))[f"{probe}Probe"]["httpGet"]["path"]
+            for probe in ("startup", "readiness", "liveness")
+        ]
         assert [asking.get(path).status_code for path in probes] == [200, 200, 200]
         assert asking.post("/predict", json={}).status_code == httpx.codes.UNAUTHORIZED

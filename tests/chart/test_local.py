@@ -1,4 +1,7 @@
-"""A cluster on a laptop: plain manifests, ``scripts/kind.sh``, the targets that install. None is there: programs stand in for it."""
+"""A cluster on a laptop: plain manifests, ``scripts/kind.sh``, the targets that install.
+
+None is there: programs stand in for it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,9 @@ def plain() -> list[Object]:
 
 def in_kind() -> list[Object]:
     """What the chart makes of the values that ``scripts/kind.sh`` gives."""
-    values = [yaml.safe_load((ROOT / "k8s" / folder / "values.yaml").read_text("utf-8")) for folder in ("local", "kind")]
+    values = [
+        yaml.safe_load((ROOT / "k8s" / folder / "values.yaml").read_text("utf-8")) for folder in ("local", "kind")
+    ]
     return made(values[0] | values[1], namespace="orris")
 
 
@@ -40,7 +45,9 @@ def programs(tmp_path: Path) -> Path:
         found = shutil.which(name)
         assert found is not None
         (folder / name).symlink_to(found)
-    script = f'#!/bin/bash\necho "${{0##*/}} $*" >> {tmp_path / "calls"}\n[[ "$*" != *current-context* ]] || echo laptop\n'
+    script = (
+        f'#!/bin/bash\necho "${{0##*/}} $*" >> {tmp_path / "calls"}\n[[ "$*" != *current-context* ]] || echo laptop\n'
+    )
     for name in ("docker", "kind", "kubectl", "helm"):
         (folder / name).write_text(script)
         (folder / name).chmod(0o755)
@@ -75,7 +82,10 @@ def test_the_plain_manifests_are_whole() -> None:
     assert (container["image"], container["imagePullPolicy"]) == (f"orris:{orris.__version__}", "IfNotPresent")
     assert processors(container["resources"]["requests"]["cpu"]) <= 0.5
     assert {name for volume in template["spec"]["volumes"] for name in volume if name != "name"} == {"emptyDir"}
-    assert one(found, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == one(found, "Deployment")["metadata"]["name"]
+    assert (
+        one(found, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"]
+        == one(found, "Deployment")["metadata"]["name"]
+    )
     assert {key for each in found for key in each["metadata"].get("labels", {})} & {
         "helm.sh/chart",
         "app.kubernetes.io/managed-by",
@@ -89,7 +99,9 @@ def test_the_gateway_of_kind_leads_to_the_chart(version: str) -> None:
     found = in_kind()
     assert [problem for each in [*gateway_objects, *found] for problem in problems(each, version)] == []
     gateway, route = one(gateway_objects, "Gateway"), one(found, "HTTPRoute")
-    assert route["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"], "namespace": gateway["metadata"]["namespace"]}]
+    assert route["spec"]["parentRefs"] == [
+        {"name": gateway["metadata"]["name"], "namespace": gateway["metadata"]["namespace"]}
+    ]
     [listener] = gateway["spec"]["listeners"]
     assert all(host.endswith(listener["hostname"].removeprefix("*")) for host in route["spec"]["hostnames"])
     assert gateway["spec"]["gatewayClassName"] == one(gateway_objects, "GatewayClass")["metadata"]["name"]
@@ -105,17 +117,32 @@ def test_shellcheck_finds_nothing(script: Path) -> None:
 
 
 def test_kind_is_filled_in_order(programs: Path) -> None:
-    """Cluster, image, gateway, metrics, Prometheus, the chart, its tests: each in the cluster's own context, each version pinned."""
+    """Cluster, image, gateway, metrics, Prometheus, the chart, its tests.
+
+    Each in the cluster's own context, each version pinned.
+    """
     calls = called(programs, KIND, "up")
     chart = "helm --kube-context kind-orris upgrade --install orris"
-    order = ["kind create", "kind load", "envoy-gateway", "metrics-server", "kube-prometheus-stack", "kubectl", chart, "test orris"]
+    order = [
+        "kind create",
+        "kind load",
+        "envoy-gateway",
+        "metrics-server",
+        "kube-prometheus-stack",
+        "kubectl",
+        chart,
+        "test orris",
+    ]
     places = [next(number for number, call in enumerate(calls) if part in call) for part in order]
     assert places == sorted(places)
     assert all("kind-orris" in call for call in calls if call.startswith(("helm", "kubectl")))
     installs = [call.split() for call in calls if "upgrade --install" in call]
     pinned = {call[5]: call[call.index("--version") + 1] for call in installs if "--version" in call}
     assert pinned.keys() == {"envoy-gateway", "metrics-server", "kube-prometheus-stack"}
-    for name, file in (("kube-prometheus-stack", "kube-prometheus-stack"), ("metrics-server", "components/metrics-server")):
+    for name, file in (
+        ("kube-prometheus-stack", "kube-prometheus-stack"),
+        ("metrics-server", "components/metrics-server"),
+    ):
         assert f" {pinned[name]}\n" in (ROOT / "deploy" / "infrastructure" / file / "release.yaml").read_text("utf-8")
     for word in (word for call in installs for word in call if word.endswith(".yaml")):
         assert (ROOT / word).exists()
@@ -136,13 +163,17 @@ def test_kind_says_what_is_missing(programs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "verbs"), [("install", ["upgrade --install"]), ("uninstall", ["uninstall"]), ("reset", ["uninstall", "upgrade --install"])]
+    ("target", "verbs"),
+    [("install", ["upgrade --install"]), ("uninstall", ["uninstall"]), ("reset", ["uninstall", "upgrade --install"])],
 )
 def test_installing_deletes_nothing(target: str, verbs: list[str], programs: Path) -> None:
     """Only ``uninstall`` and ``reset`` take the release away, and none the namespace."""
     calls = [call for call in called(programs, "make", target) if call.startswith("helm")]
     assert len(calls) == len(verbs)
-    assert all(call.startswith(f"helm {verb} orris") and "--namespace orris" in call for call, verb in zip(calls, verbs, strict=True))
+    assert all(
+        call.startswith(f"helm {verb} orris") and "--namespace orris" in call
+        for call, verb in zip(calls, verbs, strict=True)
+    )
     assert not [call for call in calls if "delete" in call]
 
 

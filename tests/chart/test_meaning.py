@@ -53,19 +53,27 @@ def test_whatever_selects_finds_the_server_and_no_test(case: str) -> None:
     assert len(selectors) >= 2
     assert all(selects(selector, labels) for selector in selectors)
     assert not [
-        pod["metadata"]["name"] for pod in of_kind(found, "Pod") for selector in selectors if selects(selector, pod["metadata"]["labels"])
+        pod["metadata"]["name"]
+        for pod in of_kind(found, "Pod")
+        for selector in selectors
+        if selects(selector, pod["metadata"]["labels"])
     ]
 
 
 @every
 def test_ports_are_found_by_name(case: str) -> None:
-    """A service's target, a probe, a policy and a monitor name a port that is there; routes name a port of the service."""
+    """A service's target, a probe, a policy and a monitor name a port that is there.
+
+    Routes name a port of the service.
+    """
     found = rendered(case)
     container, service = server(found), one(found, "Service", workload(found)["metadata"]["name"])
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports["http"] == 8000
     assert {port["targetPort"] for each in of_kind(found, "Service") for port in each["spec"]["ports"]} == ports.keys()
-    assert {container[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "readiness", "liveness")} <= ports.keys()
+    assert {
+        container[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "readiness", "liveness")
+    } <= ports.keys()
     named = {port["name"]: port["port"] for port in service["spec"]["ports"]}
     for policy in of_kind(found, "NetworkPolicy"):
         allowed = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
@@ -74,7 +82,10 @@ def test_ports_are_found_by_name(case: str) -> None:
         assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= named.keys()
     for route in of_kind(found, "HTTPRoute", "GRPCRoute"):
         [backend] = route["spec"]["rules"][0]["backendRefs"]
-        assert backend == {"name": service["metadata"]["name"], "port": named["http" if route["kind"] == "HTTPRoute" else "grpc"]}
+        assert backend == {
+            "name": service["metadata"]["name"],
+            "port": named["http" if route["kind"] == "HTTPRoute" else "grpc"],
+        }
     for ingress in of_kind(found, "Ingress"):
         backends = [path["backend"]["service"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]]
         assert all(each["name"] == service["metadata"]["name"] and each["port"]["name"] in named for each in backends)
@@ -99,7 +110,9 @@ def test_a_pod_has_time_to_end(case: str) -> None:
     settings = read_settings(environment(server(rendered(case))))
     hook = server(rendered(case)).get("lifecycle", {"preStop": {"sleep": {"seconds": 0}}})
     paused = hook["preStop"]["sleep"]["seconds"]
-    assert spec_of(case)["terminationGracePeriodSeconds"] > paused + settings.drain_seconds + settings.shutdown_seconds + 6
+    assert (
+        spec_of(case)["terminationGracePeriodSeconds"] > paused + settings.drain_seconds + settings.shutdown_seconds + 6
+    )
 
 
 @every
@@ -117,16 +130,27 @@ def test_an_autoscaler_owns_the_replicas(case: str) -> None:
     found = rendered(case)
     [scaler] = of_kind(found, "HorizontalPodAutoscaler", "ScaledObject")
     target, scaled = scaler["spec"]["scaleTargetRef"], workload(found)
-    assert (target["apiVersion"], target["kind"], target["name"]) == (scaled["apiVersion"], scaled["kind"], scaled["metadata"]["name"])
+    assert (target["apiVersion"], target["kind"], target["name"]) == (
+        scaled["apiVersion"],
+        scaled["kind"],
+        scaled["metadata"]["name"],
+    )
     assert "replicas" not in scaled["spec"]
     keda = scaler["kind"] == "ScaledObject"
-    least, most = (scaler["spec"][key] for key in (("minReplicaCount", "maxReplicaCount") if keda else ("minReplicas", "maxReplicas")))
+    least, most = (
+        scaler["spec"][key]
+        for key in (("minReplicaCount", "maxReplicaCount") if keda else ("minReplicas", "maxReplicas"))
+    )
     assert 1 <= least <= most
     if keda:
         assert least <= scaler["spec"]["fallback"]["replicas"] <= most
         assert {trigger["metadata"]["ignoreNullValues"] for trigger in scaler["spec"]["triggers"]} == {"false"}
     else:
-        names = [each["containerResource"]["container"] for each in scaler["spec"]["metrics"] if each["type"] == "ContainerResource"]
+        names = [
+            each["containerResource"]["container"]
+            for each in scaler["spec"]["metrics"]
+            if each["type"] == "ContainerResource"
+        ]
         assert names == [server(found)["name"]]
 
 
@@ -157,13 +181,20 @@ def test_secrets_are_referred_to_and_never_made(case: str) -> None:
     found = rendered(case)
     assert of_kind(found, "Secret") == []
     assert [
-        name for _, _, spec in pods(found) for container in containers(spec) for name in environment(container) if SECRET.search(name)
+        name
+        for _, _, spec in pods(found)
+        for container in containers(spec)
+        for name in environment(container)
+        if SECRET.search(name)
     ] == []
     assert [mount for mount in server(found)["volumeMounts"] if "subPath" in mount] == []
 
 
 def test_all_credentials_come_from_secrets() -> None:
-    """Keys, the administrator's token and the JWKS, each from the key that the values name; Prometheus sends one too."""
+    """Keys, the administrator's token and the JWKS, each from the key that the values name.
+
+    Prometheus sends one too.
+    """
     found = rendered("secrets")
     settings = read_settings(environment(server(found)))
     assert settings.api_keys_file == "/etc/orris/api-keys/keys.toml"
@@ -183,7 +214,12 @@ def test_a_model_from_a_store_is_pulled_checked_and_served() -> None:
     assert pull["args"] == ["models", "pull", "iris@1.2.3", "gs://models/prod"]
     assert verify["args"] == ["models", "verify", "iris@1.2.3", "--digest", "3" * 64]
     assert environment(server(rendered("store")))["ORRIS_MODEL"] == "iris@1.2.3"
-    mounts = {each["name"]: mount for each in containers(spec) for mount in each["volumeMounts"] if mount["mountPath"] == "/models"}
+    mounts = {
+        each["name"]: mount
+        for each in containers(spec)
+        for mount in each["volumeMounts"]
+        if mount["mountPath"] == "/models"
+    }
     assert {name: mount.get("readOnly", False) for name, mount in mounts.items()} == {
         "pull-model": False,
         "verify-model": True,
@@ -210,7 +246,9 @@ def test_the_network_is_open_for_what_is_needed_only() -> None:
     [rule] = store["ingress"]
     peers = [peer["podSelector"]["matchLabels"] for peer in rule["from"] if "podSelector" in peer]
     assert all(selects(peers[0], pod["metadata"]["labels"]) for pod in of_kind(rendered("store"), "Pod"))
-    assert 443 in {port["port"] for rule in one(rendered("jwks-url"), "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]}
+    assert 443 in {
+        port["port"] for rule in one(rendered("jwks-url"), "NetworkPolicy")["spec"]["egress"] for port in rule["ports"]
+    }
 
 
 def test_blue_green_has_two_services_of_which_one_is_scraped() -> None:
@@ -231,10 +269,14 @@ def test_a_rollout_names_its_analysis(case: str) -> None:
     strategy = one(found, "Rollout")["spec"]["strategy"]
     analysis = strategy["canary"]["analysis"] if case == "canary" else strategy["blueGreen"]["postPromotionAnalysis"]
     assert [each["templateName"] for each in analysis["templates"]] == [template["metadata"]["name"]]
-    assert [each["name"] for each in analysis["args"]] == [each["name"] for each in template["spec"]["args"]] == ["pods"]
+    assert (
+        [each["name"] for each in analysis["args"]] == [each["name"] for each in template["spec"]["args"]] == ["pods"]
+    )
     metrics = template["spec"]["metrics"]
     assert {metric["name"] for metric in metrics} == {"error-rate", "latency", "prediction-drift"}
-    assert all('rollouts_pod_template_hash="{{args.pods}}"' in metric["provider"]["prometheus"]["query"] for metric in metrics)
+    assert all(
+        'rollouts_pod_template_hash="{{args.pods}}"' in metric["provider"]["prometheus"]["query"] for metric in metrics
+    )
     assert one(found, "ServiceMonitor")["spec"]["podTargetLabels"] == ["rollouts-pod-template-hash"]
     # Without an end of its own an analysis after a promotion would never end.
     assert all(("count" in metric) == (case == "bluegreen") for metric in metrics)

@@ -60,7 +60,10 @@ def test_the_matrix_makes_every_kind_that_the_chart_has(record_property: Callabl
     assert kinds.keys() == OF_THE_CHART
     own = sum(count for kind, count in kinds.items() if kind not in CRDS)
     custom = sum(count for kind, count in kinds.items() if kind in CRDS)
-    known = f"{own} objects by the schemas of Kubernetes {', '.join(VERSIONS)}, {custom} custom resources by those of their operators"
+    known = (
+        f"{own} objects by the schemas of Kubernetes {', '.join(VERSIONS)}, {custom} custom resources by those of their"
+        " operators"
+    )
     record_property("validated", f"chart: {len(VALUES)} values files make {len(kinds)} kinds: {known}")
 
 

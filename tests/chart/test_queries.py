@@ -1,4 +1,7 @@
-"""What KEDA, the analysis of a Rollout and the alerts ask Prometheus: series that exist, and answers that mean what they should."""
+"""What KEDA, the analysis of a Rollout and the alerts ask Prometheus.
+
+Series that exist, and answers that mean what they should.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ DISCOVERED = {"job", "namespace", "service", "instance", "pod", "rollouts_pod_te
 """Labels that Prometheus and its operator add; the last is of every histogram."""
 PROMETHEUS_OWN = {"up"}
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)"
+)
 
 
 def promtool(file: Path, content: object, *arguments: str) -> None:
@@ -32,12 +37,21 @@ def promtool(file: Path, content: object, *arguments: str) -> None:
 @pytest.mark.parametrize("case", ASKING)
 def test_every_series_that_is_asked_for_exists(case: str, ask: httpx.Client) -> None:
     """By name and by label, as a real server exposes them; every selector is held to this release."""
-    ask.post("/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}).raise_for_status()
+    ask.post(
+        "/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+    ).raise_for_status()
     kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", ask.get("/metrics").text, re.MULTILINE))
     exposed = {
-        f"{name}{suffix}" for name, kind in kinds.items() for suffix in (("_bucket", "_sum", "_count") if kind == "histogram" else ("",))
+        f"{name}{suffix}"
+        for name, kind in kinds.items()
+        for suffix in (("_bucket", "_sum", "_count") if kind == "histogram" else ("",))
     }
-    rules = [rule for each in of_kind(rendered(case), "PrometheusRule") for group in each["spec"]["groups"] for rule in group["rules"]]
+    rules = [
+        rule
+        for each in of_kind(rendered(case), "PrometheusRule")
+        for group in each["spec"]["groups"]
+        for rule in group["rules"]
+    ]
     recorded = {rule["record"] for rule in rules if "record" in rule}
     for query in queries(rendered(case)):
         assert metric_names(query), f"no series in {query}"
@@ -52,15 +66,23 @@ def test_what_is_asked_for_is_scraped(case: str, ask: httpx.Client) -> None:
     """From one service, at the page of metrics, as the job that queries, alerts and dashboards name."""
     found = rendered(case)
     monitor = one(found, "ServiceMonitor")["spec"]
-    [service] = [each for each in of_kind(found, "Service") if selects(monitor["selector"]["matchLabels"], each["metadata"]["labels"])]
+    [service] = [
+        each
+        for each in of_kind(found, "Service")
+        if selects(monitor["selector"]["matchLabels"], each["metadata"]["labels"])
+    ]
     assert service["metadata"]["labels"][monitor["jobLabel"]] == "orris"
-    assert all(f'job="orris",namespace="serving",service="{service["metadata"]["name"]}"' in query for query in queries(found))
+    assert all(
+        f'job="orris",namespace="serving",service="{service["metadata"]["name"]}"' in query for query in queries(found)
+    )
     assert "orris_model_info" in ask.get(monitor["endpoints"][0]["path"]).text
 
 
 def test_labels_that_are_asked_for_are_there(ask: httpx.Client) -> None:
     """Of our own series those that they have; others come from discovery."""
-    ask.post("/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}).raise_for_status()
+    ask.post(
+        "/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+    ).raise_for_status()
     known: dict[str, set[str]] = {}
     for name, labels in re.findall(r"^(\w+)\{([^}]*)\}", ask.get("/metrics").text, re.MULTILINE):
         known.setdefault(name, set()).update(re.findall(r"(\w+)=", labels))
@@ -74,7 +96,14 @@ def test_labels_that_are_asked_for_are_there(ask: httpx.Client) -> None:
 @pytest.mark.parametrize("case", [case for case in ASKING if of_kind(rendered(case), "PrometheusRule")])
 def test_promtool_accepts_the_rules_of_a_release(case: str, tmp_path: Path) -> None:
     """After they have been held to it."""
-    promtool(tmp_path / "rules.yaml", one(rendered(case), "PrometheusRule")["spec"], "check", "rules", "--lint=all", "--lint-fatal")
+    promtool(
+        tmp_path / "rules.yaml",
+        one(rendered(case), "PrometheusRule")["spec"],
+        "check",
+        "rules",
+        "--lint=all",
+        "--lint-fatal",
+    )
 
 
 def test_the_rules_of_a_release_are_those_of_observability() -> None:
@@ -105,11 +134,20 @@ BUSY = [
     {"series": f'http_requests_total{{{SERIES},{POST},status="200"}}', "values": "0+108x10"},
     {"series": f'http_requests_total{{{SERIES},{POST},status="503"}}', "values": "0+12x10"},
     {"series": f'http_requests_total{{{SERIES},method="GET",route="/metrics",status="500"}}', "values": "0+600x10"},
-    {"series": f'http_requests_total{{job="orris",namespace="other",service="orris",{POST},status="500"}}', "values": "0+600x10"},
+    {
+        "series": f'http_requests_total{{job="orris",namespace="other",service="orris",{POST},status="500"}}',
+        "values": "0+600x10",
+    },
     {"series": f'orris_grpc_requests_total{{{SERIES},method="ModelInfer",code="OK"}}', "values": "0+114x10"},
     {"series": f'orris_grpc_requests_total{{{SERIES},method="ModelInfer",code="INTERNAL"}}', "values": "0+6x10"},
-    {"series": f'orris_predictions_total{{{SERIES},instance="a",model="iris",version="1.0.0",label="setosa"}}', "values": "0+250x10"},
-    {"series": f'orris_predictions_total{{{SERIES},instance="b",model="iris",version="1.0.0",label="setosa"}}', "values": "0+50x10"},
+    {
+        "series": f'orris_predictions_total{{{SERIES},instance="a",model="iris",version="1.0.0",label="setosa"}}',
+        "values": "0+250x10",
+    },
+    {
+        "series": f'orris_predictions_total{{{SERIES},instance="b",model="iris",version="1.0.0",label="setosa"}}',
+        "values": "0+50x10",
+    },
     {"series": f'http_request_duration_seconds_bucket{{{SERIES},{POST},le="0.1"}}', "values": "0+100x10"},
     {"series": f'http_request_duration_seconds_bucket{{{SERIES},{POST},le="0.2"}}', "values": "0+200x10"},
     {"series": f'http_request_duration_seconds_bucket{{{SERIES},{POST},le="+Inf"}}', "values": "0+200x10"},
@@ -124,7 +162,11 @@ BUSY = [
 def answers(tmp_path: Path, series: list[dict[str, str]], expected: dict[str, float | None]) -> None:
     """Evaluate queries over these series after ten minutes, to a thousandth; ``None``: no answer."""
     tests = [
-        {"expr": f"round({expr}, 0.001)", "eval_time": "10m", "exp_samples": [] if value is None else [{"labels": "{}", "value": value}]}
+        {
+            "expr": f"round({expr}, 0.001)",
+            "eval_time": "10m",
+            "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+        }
         for expr, value in expected.items()
     ]
     case = {"interval": "1m", "input_series": series, "promql_expr_test": tests}
@@ -133,7 +175,9 @@ def answers(tmp_path: Path, series: list[dict[str, str]], expected: dict[str, fl
 
 def triggers() -> dict[str, str]:
     """KEDA's queries by name."""
-    return {each["name"]: each["metadata"]["query"] for each in one(rendered("keda"), "ScaledObject")["spec"]["triggers"]}
+    return {
+        each["name"]: each["metadata"]["query"] for each in one(rendered("keda"), "ScaledObject")["spec"]["triggers"]
+    }
 
 
 def analysis(pods: str = "5f7") -> dict[str, str]:
@@ -144,7 +188,9 @@ def analysis(pods: str = "5f7") -> dict[str, str]:
 
 def of_pods(series: list[dict[str, str]], pods: str) -> list[dict[str, str]]:
     """The same series, of the pods of one version."""
-    return [{**each, "series": each["series"].replace("}", f',rollouts_pod_template_hash="{pods}"}}')} for each in series]
+    return [
+        {**each, "series": each["series"].replace("}", f',rollouts_pod_template_hash="{pods}"}}')} for each in series
+    ]
 
 
 @needs_promtool
@@ -163,9 +209,16 @@ def test_keda_is_told_nothing_of_a_release_that_is_not_scraped(tmp_path: Path) -
 
 @needs_promtool
 def test_the_analysis_is_told_of_the_new_versions_pods(tmp_path: Path) -> None:
-    """Failed share, 99th percentile in seconds, and drift of those pods that have enough rows; of older pods nothing."""
+    """Failed share, 99th percentile in seconds, and drift of those pods that have enough rows.
+
+    Of older pods nothing.
+    """
     asked = analysis()
-    answers(tmp_path, of_pods(BUSY, "5f7"), {asked["error-rate"]: 0.075, asked["latency"]: 0.198, asked["prediction-drift"]: 0.3})
+    answers(
+        tmp_path,
+        of_pods(BUSY, "5f7"),
+        {asked["error-rate"]: 0.075, asked["latency"]: 0.198, asked["prediction-drift"]: 0.3},
+    )
     answers(tmp_path, of_pods(BUSY, "old"), dict.fromkeys(asked.values(), None))
     answers(tmp_path, of_pods([IN_FLIGHT], "5f7"), dict.fromkeys(asked.values(), 0))
 
@@ -183,4 +236,8 @@ def test_a_trigger_that_is_off_is_not_asked() -> None:
     """By default rows alone are, with 100 a minute for each pod."""
     values = {"autoscaling": {"type": "keda"}, "serviceMonitor": {"enabled": True}}
     [trigger] = one(objects(values), "ScaledObject")["spec"]["triggers"]
-    assert (trigger["name"], trigger["metricType"], trigger["metadata"]["threshold"]) == ("predictions", "AverageValue", "100")
+    assert (trigger["name"], trigger["metricType"], trigger["metadata"]["threshold"]) == (
+        "predictions",
+        "AverageValue",
+        "100",
+    )

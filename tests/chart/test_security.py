@@ -13,7 +13,17 @@ import yaml
 
 from tests.chart.rendering import ROOT, VALUES, containers, of_kind, pods, rendered
 
-RESTRICTED_VOLUMES = {"configMap", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret", "csi"}
+RESTRICTED_VOLUMES = {
+    "configMap",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "image",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+    "csi",
+}
 
 # What checkov finds and we want: (check, whose), why.
 WANTED = {
@@ -21,18 +31,27 @@ WANTED = {
         "CKV_K8S_11",
         "",
     ): "no CPU limit: it would throttle between two periods; instead the requests and the number of threads agree",
-    ("CKV_K8S_15", ""): "IfNotPresent: production names images by digest, which no pull changes, and a laptop has its own image",
+    (
+        "CKV_K8S_15",
+        "",
+    ): "IfNotPresent: production names images by digest, which no pull changes, and a laptop has its own image",
     ("CKV_K8S_43", ""): "tags: a value away, for laptops; deploy/ names images by digest (tests/deploy/test_flux.py)",
     ("CKV_K8S_8", "-test-"): "no liveness probe: the pods of helm test end by themselves",
     ("CKV_K8S_9", "-test-"): "no readiness probe: nobody asks the pods of helm test",
-    ("CKV2_K8S_6", "-test-"): "no NetworkPolicy: the pods of helm test live for seconds, listen to nothing, and have to get out",
+    (
+        "CKV2_K8S_6",
+        "-test-",
+    ): "no NetworkPolicy: the pods of helm test live for seconds, listen to nothing, and have to get out",
     ("CKV2_K8S_6", "minimal"): "no NetworkPolicy: the values say so",
 }
 
 
 @pytest.mark.parametrize("case", VALUES)
 def test_every_pod_fits_the_restricted_profile(case: str) -> None:
-    """Pod Security's, for init containers and the pods of the tests as well; and a read-only root, without a token of the API."""
+    """Pod Security's, for init containers and the pods of the tests as well.
+
+    And a read-only root, without a token of the API.
+    """
     accounts = of_kind(rendered(case), "ServiceAccount")
     assert [each for each in accounts if each["automountServiceAccountToken"]] == []
     for _, _, spec in pods(rendered(case)):
@@ -44,7 +63,11 @@ def test_every_pod_fits_the_restricted_profile(case: str) -> None:
         assert {key for volume in spec.get("volumes", []) for key in volume if key != "name"} <= RESTRICTED_VOLUMES
         for container in containers(spec):
             security = container["securityContext"]
-            assert security == {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+            assert security == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
             assert not [port for port in container.get("ports", []) if "hostPort" in port]
             assert {"requests", "limits"} <= container["resources"].keys()
 
@@ -61,13 +84,28 @@ def checkov(tmp_path_factory: pytest.TempPathFactory) -> Path:
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True, timeout=60)
     lock = ROOT / "requirements" / "checkov.txt"
-    install = ["pip", "install", "--quiet", "--system-certs", "--python", str(folder), "--require-hashes", "-r", str(lock)]
+    install = [
+        "pip",
+        "install",
+        "--quiet",
+        "--system-certs",
+        "--python",
+        str(folder),
+        "--require-hashes",
+        "-r",
+        str(lock),
+    ]
     subprocess.run([*uv, *install], check=True, timeout=240)
     return folder / "bin" / "checkov"
 
 
-def test_checkov_finds_nothing_that_is_not_wanted(checkov: Path, tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
-    """All its checks of Kubernetes, without a network; each finding is one of those above, and each of those is still found."""
+def test_checkov_finds_nothing_that_is_not_wanted(
+    checkov: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """All its checks of Kubernetes, without a network.
+
+    Each finding is one of those above, and each of those is still found.
+    """
     for case in VALUES:
         (tmp_path / f"{case}.yaml").write_text(yaml.safe_dump_all(rendered(case)), "utf-8")
     command = [
@@ -84,10 +122,17 @@ def test_checkov_finds_nothing_that_is_not_wanted(checkov: Path, tmp_path: Path,
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=tmp_path)
     report = json.loads(done.stdout)
-    failed = [(each["check_id"], f"{each['file_path']} {each['resource']}") for each in report["results"]["failed_checks"]]
-    assert [(check, where) for check, where in failed if not any(check == known and part in where for known, part in WANTED)] == []
+    failed = [
+        (each["check_id"], f"{each['file_path']} {each['resource']}") for each in report["results"]["failed_checks"]
+    ]
+    assert [
+        (check, where) for check, where in failed if not any(check == known and part in where for known, part in WANTED)
+    ] == []
     assert {key for key in WANTED if not any(check == key[0] and key[1] in where for check, where in failed)} == set()
     passed = report["summary"]["passed"]
     assert passed > 1000
     version = report["summary"]["checkov_version"]
-    record_property("validated", f"chart: checkov {version}: {passed} checks passed, {len(failed)} findings of {len(WANTED)} wanted kinds")
+    record_property(
+        "validated",
+        f"chart: checkov {version}: {passed} checks passed, {len(failed)} findings of {len(WANTED)} wanted kinds",
+    )

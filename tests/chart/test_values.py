@@ -53,28 +53,49 @@ def test_a_typo_or_a_value_of_another_form_is_refused(path: str, value: object, 
         ({"model": {"source": "store", "name": "iris"}}, "model.version and model.store"),
         ({"model": {"source": "oci"}}, "set model.reference"),
         ({"auth": {"jwt": {"jwks": "https://issuer.example.org/keys"}}}, "set issuer and audience"),
-        ({"auth": {"jwt": {"jwks": "https://a.example.org", "existingSecret": "b", "issuer": "c", "audience": "d"}}}, "not both"),
+        (
+            {"auth": {"jwt": {"jwks": "https://a.example.org", "existingSecret": "b", "issuer": "c", "audience": "d"}}},
+            "not both",
+        ),
         ({"auth": {"metrics": {"required": True}}}, "there is no credential"),
         (
-            {"auth": {"metrics": {"required": True}, "apiKeys": {"existingSecret": "keys"}}, "serviceMonitor": {"enabled": True}},
+            {
+                "auth": {"metrics": {"required": True}, "apiKeys": {"existingSecret": "keys"}},
+                "serviceMonitor": {"enabled": True},
+            },
             "Prometheus would be refused",
         ),
-        ({name: {"enabled": True, "parentRefs": [{"name": "g"}]} for name in ("httpRoute", "grpcRoute")}, "set hostnames of both"),
+        (
+            {name: {"enabled": True, "parentRefs": [{"name": "g"}]} for name in ("httpRoute", "grpcRoute")},
+            "set hostnames of both",
+        ),
         ({"autoscaling": {"type": "hpa", "minReplicas": 6}}, "minReplicas is more than maxReplicas"),
         ({"autoscaling": {"type": "keda", "keda": {"predictionsPerMinute": 0}}}, "set predictionsPerMinute"),
-        ({"autoscaling": {"type": "keda", "keda": {"fallback": {"replicas": 9}}}}, "fallback.replicas is more than maxReplicas"),
+        (
+            {"autoscaling": {"type": "keda", "keda": {"fallback": {"replicas": 9}}}},
+            "fallback.replicas is more than maxReplicas",
+        ),
         ({"autoscaling": {"type": "keda"}}, "set serviceMonitor.enabled"),
         ({"strategy": {"type": "canary"}}, "set serviceMonitor.enabled"),
         ({"httpRoute": {"enabled": True}}, "httpRoute: set parentRefs"),
-        ({"grpcRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}, "server": {"grpc": False}}, "server.grpc is false"),
         (
-            {name: {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["a.example.org"]} for name in ("httpRoute", "grpcRoute")},
+            {"grpcRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}, "server": {"grpc": False}},
+            "server.grpc is false",
+        ),
+        (
+            {
+                name: {"enabled": True, "parentRefs": [{"name": "g"}], "hostnames": ["a.example.org"]}
+                for name in ("httpRoute", "grpcRoute")
+            },
             "share the host name a.example.org",
         ),
         ({"ingress": {"enabled": True}}, "ingress: set hosts"),
         ({"certificate": {"enabled": True}}, "annotate the Gateway"),
         ({"server": {"threads": 2}}, "server.workers × server.threads is 2, but the pod asks for 1 CPU"),
-        ({"server": {"workers": 3}, "resources": {"requests": {"cpu": "2500m"}}}, "is 3, but the pod asks for 2500m CPU"),
+        (
+            {"server": {"workers": 3}, "resources": {"requests": {"cpu": "2500m"}}},
+            "is 3, but the pod asks for 2500m CPU",
+        ),
         ({"server": {"workers": 2}, "resources": {"requests": {"cpu": 1}}}, "is 2, but the pod asks for 1 CPU"),
     ],
 )
@@ -86,7 +107,10 @@ def test_values_that_contradict_each_other_are_refused(values: Object, said: str
 
 def test_more_threads_go_with_more_processors() -> None:
     """A limit says how many, if there is one, otherwise the request; the libraries get as many as the server."""
-    values: Object = {"server": {"workers": 2, "threads": 2}, "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "3900m"}}}
+    values: Object = {
+        "server": {"workers": 2, "threads": 2},
+        "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "3900m"}},
+    }
     with pytest.raises(helm_python.HelmError, match="is 4, but the pod asks for 3900m"):
         objects(values)
     values["resources"]["limits"]["cpu"] = 4
@@ -109,7 +133,9 @@ def test_the_load_tests_limits_are_values_of_the_chart(replicas: int) -> None:
     assert found["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] == replicas
     address = f"http://{found['Service']['metadata']['name']}/predict"
     assert all(address in (folder / f"job-{connections}.yaml").read_text("utf-8") for connections in (1000, 2000))
-    assert {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"} in found["Service"]["spec"]["ports"]
+    assert {"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP", "appProtocol": "http"} in found[
+        "Service"
+    ]["spec"]["ports"]
 
 
 def test_two_releases_do_not_meet() -> None:

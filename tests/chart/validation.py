@@ -1,4 +1,7 @@
-"""Holds objects to schemas: Kubernetes' own in several versions, the operators' in ``crds/``, and counts what was held."""
+"""Holds objects to schemas.
+
+Kubernetes' own in several versions, the operators' in ``crds/``, and counts what was held.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,9 @@ from referencing import Registry, Resource
 from tests.chart.rendering import Object, jobs
 
 VERSIONS = ("1.31", "1.33", "1.35", "1.37")
-CRDS = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted((Path(__file__).parent / "crds").glob("*.json"))}
+CRDS = {
+    file.stem: json.loads(file.read_text("utf-8")) for file in sorted((Path(__file__).parent / "crds").glob("*.json"))
+}
 
 
 @functools.cache
@@ -40,16 +45,27 @@ def problems(found: Object, version: str) -> list[str]:
         FileNotFoundError: A kind that neither Kubernetes nor ``crds/`` knows.
     """
     kind = found["kind"]
-    validator = jsonschema.Draft202012Validator(CRDS[kind]) if kind in CRDS else _kubernetes(version, found["apiVersion"], kind)
-    said = [f"{kind} {found['metadata']['name']}, {version}: {error.json_path}: {error.message}" for error in validator.iter_errors(found)]
+    validator = (
+        jsonschema.Draft202012Validator(CRDS[kind]) if kind in CRDS else _kubernetes(version, found["apiVersion"], kind)
+    )
+    said = [
+        f"{kind} {found['metadata']['name']}, {version}: {error.json_path}: {error.message}"
+        for error in validator.iter_errors(found)
+    ]
     inside = [as_deployment(found)] if kind == "Rollout" else []
-    inside += [{"apiVersion": "batch/v1", "kind": "Job", "metadata": found["metadata"], "spec": job} for job in jobs([found])]
+    inside += [
+        {"apiVersion": "batch/v1", "kind": "Job", "metadata": found["metadata"], "spec": job} for job in jobs([found])
+    ]
     return said + [problem for each in inside for problem in problems(each, version)]
 
 
 def as_deployment(rollout: Object) -> Object:
     """The parts of a Rollout that are Kubernetes' own, which its schema says nothing about, as a Deployment has them."""
-    spec = {key: rollout["spec"][key] for key in ("selector", "template", "replicas", "revisionHistoryLimit") if key in rollout["spec"]}
+    spec = {
+        key: rollout["spec"][key]
+        for key in ("selector", "template", "replicas", "revisionHistoryLimit")
+        if key in rollout["spec"]
+    }
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": rollout["metadata"], "spec": spec}
 
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 COMMANDS = [[], ["train"], ["serve"], ["models"], ["promote"], ["check"], ["ping"]]
 COMMANDS += [
-    ["models", command] for command in ("list", "show", "compare", "promote", "rollback", "verify", "sign", "push", "pull", "export")
+    ["models", command]
+    for command in ("list", "show", "compare", "promote", "rollback", "verify", "sign", "push", "pull", "export")
 ]
 
 
@@ -22,7 +23,12 @@ def orris(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> str:
     """Run a command; returns standard output, or standard error where a failure is expected."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
     done = subprocess.run(
-        [sys.executable, "-m", "orris", *arguments], cwd=cwd, capture_output=True, text=True, check=False, env=clean | environ
+        [sys.executable, "-m", "orris", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean | environ,
     )
     assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stderr if expect else done.stdout
@@ -54,7 +60,9 @@ def test_without_arguments_the_bundled_table_is_written_and_trained_on(tmp_path:
     assert "versicolor" in text
     assert "parity: exact" in text
     assert "Published iris@1.0.2" in text
-    assert (tmp_path / "data" / "iris.csv").read_bytes() == (Path(__file__).parents[2] / "data" / "iris.csv").read_bytes()
+    assert (tmp_path / "data" / "iris.csv").read_bytes() == (
+        Path(__file__).parents[2] / "data" / "iris.csv"
+    ).read_bytes()
 
 
 def test_a_gate_that_fails_is_exit_code_1_and_publishes_nothing(tmp_path: Path) -> None:
@@ -78,7 +86,14 @@ def test_a_gate_that_fails_is_exit_code_1_and_publishes_nothing(tmp_path: Path) 
 def test_mistakes_are_told_in_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
     """No traceback, exit code 1 or 2, and what to do."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
-    done = subprocess.run([sys.executable, "-m", "orris", *arguments], cwd=tmp_path, capture_output=True, text=True, check=False, env=clean)
+    done = subprocess.run(
+        [sys.executable, "-m", "orris", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean,
+    )
     assert done.returncode in {1, 2}
     assert done.stderr.startswith("error: ")
     assert words in done.stderr
@@ -108,7 +123,10 @@ def test_the_list_shows_versions_and_aliases(home: Path) -> None:
     assert "1.0.0" in text
     assert "latest stage" in text
     listed = json.loads(orris("models", "list", "iris", "--json", cwd=home))
-    assert {version["version"]: sorted(version["aliases"]) for version in listed} == {"1.0.0": [], "1.1.0": ["latest", "stage"]}
+    assert {version["version"]: sorted(version["aliases"]) for version in listed} == {
+        "1.0.0": [],
+        "1.1.0": ["latest", "stage"],
+    }
 
 
 def test_a_version_is_shown_and_compared(home: Path) -> None:
@@ -143,8 +161,12 @@ def test_a_signature_is_made_and_verified(home: Path, tmp_path: Path) -> None:
     paths = []
     for name in ("a", "b"):
         key = ec.generate_private_key(ec.SECP256R1())
-        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
         (tmp_path / f"{name}.pem").write_bytes(private)
         (tmp_path / f"{name}.pub").write_bytes(public)
         paths.append(tmp_path / name)
@@ -172,7 +194,7 @@ def test_the_server_imports_neither_pandas_nor_scikit_learn_nor_pydantic(home: P
 import sys
 from pathlib import Path
 from orris.serving.engine import Engine
-from orris.cli.assembly import assemble
+from orris.server.assembly import assemble
 from orris.settings import Settings
 engine = Engine.load(Path(sys.argv[1]))
 assemble([(engine, "iris")], Settings())
@@ -191,7 +213,9 @@ def test_an_exported_bundle_is_a_checked_copy(home: Path, tmp_path: Path) -> Non
     orris("models", "export", "iris@1.0.0", str(tmp_path / "bundle"), cwd=home)
     original = home / "artifacts" / "iris" / "versions" / "1.0.0"
     names = {path.relative_to(original) for path in original.rglob("*") if path.is_file()}
-    assert {path.relative_to(tmp_path / "bundle") for path in (tmp_path / "bundle").rglob("*") if path.is_file()} == names
+    assert {
+        path.relative_to(tmp_path / "bundle") for path in (tmp_path / "bundle").rglob("*") if path.is_file()
+    } == names
     orris("models", "export", "iris@1.0.0", str(tmp_path / "report"), "--report", cwd=home)
     assert json.loads((tmp_path / "report" / "metrics.json").read_bytes())["accuracy"] > 0.9
     assert not (tmp_path / "report" / "model.onnx").exists()
@@ -210,6 +234,8 @@ def test_a_changed_byte_is_not_exported(home: Path, tmp_path: Path) -> None:
     model = tmp_path / "store" / "iris" / "versions" / "3.0.0" / "model.onnx"
     model.chmod(0o644)
     model.write_bytes(model.read_bytes()[:-1] + b"x")
-    text = orris("models", "export", "iris", str(tmp_path / "bundle"), "--store", str(tmp_path / "store"), cwd=home, expect=1)
+    text = orris(
+        "models", "export", "iris", str(tmp_path / "bundle"), "--store", str(tmp_path / "store"), cwd=home, expect=1
+    )
     assert "model.onnx" in text
     assert not (tmp_path / "bundle").exists()

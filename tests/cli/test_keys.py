@@ -95,7 +95,9 @@ def test_a_file_that_cannot_be_changed_stays_as_it_is(tmp_path: Path, content: s
 
 def test_without_a_file_the_line_is_told_beside_the_key() -> None:
     """The key alone on standard output, for a program; the line that the file needs on standard error."""
-    done = subprocess.run([sys.executable, "-m", "orris", "keys", "new", "--name", "ci"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "orris", "keys", "new", "--name", "ci"], capture_output=True, text=True, check=True
+    )
     line = next(line for line in done.stderr.splitlines() if "sha256" in line)
     assert read_keys(line.strip().encode(), "f").find(done.stdout.strip().encode()) is not None
     assert done.stdout.count("\n") == 1

@@ -45,7 +45,11 @@ def answering(answer: bytes) -> Iterator[int]:
 
 def test_a_ready_server_is_exit_code_0(server: Server) -> None:
     """By its URL, by a page of it, and by the settings that it was started with."""
-    for done in (ping(server.url), ping(f"{server.url}/health"), ping(ORRIS_PORT=str(server.port), ORRIS_HOST="0.0.0.0")):  # noqa: S104
+    for done in (
+        ping(server.url),
+        ping(f"{server.url}/health"),
+        ping(ORRIS_PORT=str(server.port), ORRIS_HOST="0.0.0.0"),  # noqa: S104
+    ):
         assert (done.returncode, done.stderr) == (0, "")
         assert "200 OK" in done.stdout
 

@@ -18,7 +18,12 @@ from orris.runtime import open_session
 
 Table = tuple[FloatArray, npt.NDArray[Any]]
 RunGraph = Callable[[Graph, Prediction | Frame, int, FloatArray], dict[str, npt.NDArray[Any]]]
-_ELEMENTS = {LABEL: TensorProto.INT64, PROBABILITIES: TensorProto.DOUBLE, VALUE: TensorProto.DOUBLE, "frame": TensorProto.DOUBLE}
+_ELEMENTS = {
+    LABEL: TensorProto.INT64,
+    PROBABILITIES: TensorProto.DOUBLE,
+    VALUE: TensorProto.DOUBLE,
+    "frame": TensorProto.DOUBLE,
+}
 
 
 def run(graph: Graph, result: Prediction | Frame, n_columns: int, rows: FloatArray) -> dict[str, npt.NDArray[Any]]:
@@ -91,7 +96,9 @@ def converted(estimator: Any, n_columns: int) -> tuple[Graph, Prediction]:
     return graph, convert_predictor(graph, estimator, Frame(INPUT, (Feature(),) * n_columns))
 
 
-def assert_agrees(run_graph: RunGraph, estimator: Any, rows: FloatArray, *, absolute: float = 0.0, relative: float = 0.0) -> None:
+def assert_agrees(
+    run_graph: RunGraph, estimator: Any, rows: FloatArray, *, absolute: float = 0.0, relative: float = 0.0
+) -> None:
     """Labels equal, probabilities or values within ``absolute + relative * |expected|`` on every row, and none of them NaN."""
     graph, prediction = converted(estimator, rows.shape[1])
     answers = run_graph(graph, prediction, rows.shape[1], rows)

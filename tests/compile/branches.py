@@ -15,7 +15,11 @@ from orris.schema import Level
 from tests.compile import agreement
 
 TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}
-LABELS = {"iris": np.array(["setosa", "versicolor", "virginica"]), "wine": np.array([-7, 0, 12]), "cancer": np.array([False, True])}
+LABELS = {
+    "iris": np.array(["setosa", "versicolor", "virginica"]),
+    "wine": np.array([-7, 0, 12]),
+    "cancer": np.array([False, True]),
+}
 
 
 def table(name: str) -> tuple[Any, Any]:
@@ -24,7 +28,9 @@ def table(name: str) -> tuple[Any, Any]:
     return (x[:400], y[:400]) if name == "digits" else (x, LABELS[name][y])
 
 
-def compiled(estimator: Any, n_columns: int, levels: dict[int, Sequence[Level]] | None = None) -> tuple[Graph, Prediction]:
+def compiled(
+    estimator: Any, n_columns: int, levels: dict[int, Sequence[Level]] | None = None
+) -> tuple[Graph, Prediction]:
     """The estimator in a graph of its own; ``levels`` says which columns hold codes of categories."""
     coded = {column: tuple(values) for column, values in (levels or {}).items()}
     graph = Graph()
@@ -33,7 +39,10 @@ def compiled(estimator: Any, n_columns: int, levels: dict[int, Sequence[Level]] 
 
 
 def on_thresholds(graph: Graph, x: FloatArray, limit: int = 3000) -> FloatArray:
-    """Rows of ``x`` with one column, and rows with every column, on thresholds or an ulp off; float64 and float32 ulps."""
+    """Rows of ``x`` with one column, and rows with every column, on thresholds or an ulp off.
+
+    Float64 and float32 ulps.
+    """
     draw = np.random.default_rng(0)
     points = {column: np.unique(np.concatenate(parts)) for column, parts in graph.thresholds.items()}
     if not points:
@@ -56,7 +65,13 @@ def with_holes(x: FloatArray, share: float = 0.2, seed: int = 0) -> FloatArray:
 
 
 def assert_same(
-    run_graph: agreement.RunGraph, estimator: Any, x: FloatArray, *, holes: bool = False, absolute: float = 0.0, relative: float = 0.0
+    run_graph: agreement.RunGraph,
+    estimator: Any,
+    x: FloatArray,
+    *,
+    holes: bool = False,
+    absolute: float = 0.0,
+    relative: float = 0.0,
 ) -> None:
     """Agrees on rows of ``x``, on rows on thresholds, with missing values if told, and on each of a few rows alone."""
     graph, prediction = compiled(estimator, x.shape[1])
@@ -73,7 +88,9 @@ def assert_same(
             np.testing.assert_allclose(values[0], answers[name][i], atol=absolute, rtol=relative)
 
 
-def assert_answers(estimator: Any, answers: dict[str, Any], data: Any, *, absolute: float = 0.0, relative: float = 0.0) -> None:
+def assert_answers(
+    estimator: Any, answers: dict[str, Any], data: Any, *, absolute: float = 0.0, relative: float = 0.0
+) -> None:
     """Labels, probabilities and values are what the estimator answers to ``data``."""
     if "value" in answers:
         np.testing.assert_allclose(answers["value"], estimator.predict(data), atol=absolute, rtol=relative)

@@ -74,7 +74,11 @@ def tables(draw: st.DrawFn, container: str) -> Table:
     n_rows = draw(st.integers(30, 90))
     numbers = ["decimal", "number", "constant", "integer"]
     drawn = draw(
-        st.lists(st.sampled_from(numbers if container == "array" else [*numbers, "boolean", "text", "code"]), min_size=1, max_size=5)
+        st.lists(
+            st.sampled_from(numbers if container == "array" else [*numbers, "boolean", "text", "code"]),
+            min_size=1,
+            max_size=5,
+        )
     )
     columns, kinds, missing, signal = {}, {}, {}, np.zeros(n_rows)
     for i, kind in enumerate(drawn):
@@ -169,14 +173,20 @@ def _classifiers(draw: st.DrawFn) -> Any:
                 en.GradientBoostingClassifier(n_estimators=n, subsample=0.8, random_state=0),
                 en.HistGradientBoostingClassifier(max_iter=n, min_samples_leaf=5, random_state=0),
                 en.AdaBoostClassifier(n_estimators=n, random_state=0),
-                KNeighborsClassifier(n, algorithm="kd_tree", weights=draw(st.sampled_from(["uniform", "distance"])), leaf_size=5),
+                KNeighborsClassifier(
+                    n, algorithm="kd_tree", weights=draw(st.sampled_from(["uniform", "distance"])), leaf_size=5
+                ),
                 SVC(kernel=draw(st.sampled_from(["rbf", "linear", "poly"])), C=float(n)),
                 MLPClassifier((n,), max_iter=20, random_state=0),
-                CalibratedClassifierCV(inner, cv=2, method=draw(st.sampled_from(["sigmoid", "isotonic"])), ensemble=draw(st.booleans())),
+                CalibratedClassifierCV(
+                    inner, cv=2, method=draw(st.sampled_from(["sigmoid", "isotonic"])), ensemble=draw(st.booleans())
+                ),
                 OneVsRestClassifier(inner),
                 OneVsOneClassifier(inner),
                 en.VotingClassifier([("a", inner), ("b", GaussianNB())], voting="hard"),
-                en.StackingClassifier([("a", inner), ("b", lm.RidgeClassifier())], cv=2, passthrough=draw(st.booleans())),
+                en.StackingClassifier(
+                    [("a", inner), ("b", lm.RidgeClassifier())], cv=2, passthrough=draw(st.booleans())
+                ),
             ]
         )
     )
@@ -196,11 +206,17 @@ def _regressors(draw: st.DrawFn) -> Any:
                 en.ExtraTreesRegressor(n, max_depth=depth, random_state=0),
                 en.GradientBoostingRegressor(n_estimators=n, loss="huber", random_state=0),
                 en.HistGradientBoostingRegressor(max_iter=n, min_samples_leaf=5, random_state=0),
-                KNeighborsRegressor(n, algorithm="kd_tree", weights=draw(st.sampled_from(["uniform", "distance"])), leaf_size=5),
+                KNeighborsRegressor(
+                    n, algorithm="kd_tree", weights=draw(st.sampled_from(["uniform", "distance"])), leaf_size=5
+                ),
                 SVR(C=float(n)),
                 MLPRegressor((n,), max_iter=20, random_state=0),
-                TransformedTargetRegressor(en.RandomForestRegressor(n, random_state=0), transformer=pp.StandardScaler()),
-                en.StackingRegressor([("a", lm.Ridge()), ("b", DecisionTreeRegressor(max_depth=depth, random_state=0))], cv=2),
+                TransformedTargetRegressor(
+                    en.RandomForestRegressor(n, random_state=0), transformer=pp.StandardScaler()
+                ),
+                en.StackingRegressor(
+                    [("a", lm.Ridge()), ("b", DecisionTreeRegressor(max_depth=depth, random_state=0))], cv=2
+                ),
             ]
         )
     )
@@ -221,7 +237,10 @@ def takes_gaps(model: Any) -> bool:
 
 @st.composite
 def pipelines(draw: st.DrawFn, table: Table, container: str) -> Any:
-    """An unfitted pipeline: each column prepared in its own way, then a model; the columns that are left pass through or are dropped."""
+    """An unfitted pipeline: each column prepared in its own way, then a model.
+
+    The columns that are left pass through or are dropped.
+    """
     model = _classifiers(draw) if table.task == "classification" else _regressors(draw)
     assert is_classifier(model) == (table.task == "classification")
     gaps = takes_gaps(model)

@@ -16,7 +16,7 @@ from orris.runtime import OnnxRuntime
 from orris.schema.frames import encode
 from orris.training import learning
 from orris.training.pipelines import PRESETS, build
-from tests.tables import mixed_table
+from tests.example_tables import mixed_table
 
 FORESTS = {"forest", "extra-trees", "decision-tree"}
 

@@ -21,7 +21,9 @@ N_EXAMPLES = int(os.environ.get("ORRIS_TEST_EXAMPLES", "30"))
 
 @pytest.mark.parametrize("container", ["frame", "array"])
 @given(data=st.data())
-@settings(max_examples=N_EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=N_EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
 def test_no_pipeline_answers_otherwise_once_compiled(container: str, data: st.DataObject) -> None:
     """Every label equal, every number within its family's tolerance, on rows on thresholds, missing, unseen, extreme and random."""
     table = data.draw(tables(container))
@@ -39,7 +41,10 @@ def test_no_pipeline_answers_otherwise_once_compiled(container: str, data: st.Da
 
 
 def _fitted(pipeline: Any, rows: Any, table: Table) -> Any:
-    """The fitted pipeline; a draw that scikit-learn itself does not fit, or with which it answers NaN, is not an example."""
+    """The fitted pipeline.
+
+    A draw that scikit-learn itself does not fit, or with which it answers NaN, is not an example.
+    """
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:

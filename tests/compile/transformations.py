@@ -1,4 +1,7 @@
-"""Compare a converted transformer with the fitted one on the same encoded rows; used by the tests of preprocessing steps."""
+"""Compare a converted transformer with the fitted one on the same encoded rows.
+
+Used by the tests of preprocessing steps.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from orris.compile import families
-from orris.compile.composition import input_frame, transform
+from orris.compile.converters import families
+from orris.compile.converters.composition import input_frame, transform
+from orris.compile.converters.levels import values
 from orris.compile.graph import Feature, FloatArray, Frame, Graph
-from orris.compile.levels import values
 from orris.schema import UNSEEN, Column, Kind, Schema
 from orris.schema.frames import decode, is_missing
 
@@ -48,7 +51,9 @@ def draw(schema: Schema, n_rows: int, seed: int = 0, *, missing: float = 0.15, u
     rows = np.empty((n_rows, schema.n_columns))
     for j, column in enumerate(schema.columns):
         if column.kind is Kind.NUMBER:
-            rows[:, j] = np.where(rng.random(n_rows) < 0.7, rng.integers(-3, 9, n_rows) / 10, rng.normal(size=n_rows) * 1e3)
+            rows[:, j] = np.where(
+                rng.random(n_rows) < 0.7, rng.integers(-3, 9, n_rows) / 10, rng.normal(size=n_rows) * 1e3
+            )
         elif column.kind is Kind.INTEGER:
             rows[:, j] = rng.integers(-4, 5, n_rows)
         elif column.kind is Kind.BOOLEAN:
@@ -74,7 +79,10 @@ def fitted(step: Any, schema: Schema, rows: FloatArray, y: Any = None) -> Any:
 
 
 def converted(step: Any, schema: Schema) -> tuple[Graph, Frame]:
-    """The step in a graph of its own over the encoded rows; integer-coded columns that it leaves as they are become numbers."""
+    """The step in a graph of its own over the encoded rows.
+
+    Integer-coded columns that it leaves as they are become numbers.
+    """
     families.register()
     graph = Graph()
     return graph, values(graph, transform(graph, step, input_frame(schema)))

@@ -22,8 +22,17 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     orris.train(table, store=store, target="species", name="iris", version="1.0.0")
     orris.train(table, store=store, target="species", name="iris", version="1.1.0")
     orris.train(table, store=store, target="species", name="iris", version="1.2.0", model="forest")
-    orris.train(table, store=store, target="species", name="iris", version="2.0.0", bounds=MEASUREMENTS | {"sepal_length": {"minimum": 4}})
-    orris.train(table.drop(columns="sepal_width"), store=store, target="species", name="iris", version="3.0.0", bounds=POSITIVE)
+    orris.train(
+        table,
+        store=store,
+        target="species",
+        name="iris",
+        version="2.0.0",
+        bounds=MEASUREMENTS | {"sepal_length": {"minimum": 4}},
+    )
+    orris.train(
+        table.drop(columns="sepal_width"), store=store, target="species", name="iris", version="3.0.0", bounds=POSITIVE
+    )
     return store
 
 

@@ -25,7 +25,9 @@ class Tree:
 
     def git(self, *arguments: str) -> str:
         """Run git in the working copy."""
-        return subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], cwd=self.root, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     def file(self, environment: str) -> Path:
         """The file that says what an environment runs."""
@@ -33,7 +35,9 @@ class Tree:
 
     def promote(self, *arguments: str, expect: int = 0, **environ: str) -> str:
         """Run the command; returns standard output, or both outputs where a failure is expected."""
-        clean = {key: value for key, value in os.environ.items() if not key.startswith(("ORRIS_", "GIT_")) and key != "CI"}
+        clean = {
+            key: value for key, value in os.environ.items() if not key.startswith(("ORRIS_", "GIT_")) and key != "CI"
+        }
         done = subprocess.run(
             [sys.executable, "-m", "orris", "promote", *arguments, "--store", str(self.store)],
             cwd=self.root,
@@ -51,7 +55,9 @@ class Tree:
 
     def pins(self, environment: str, revision: str = "HEAD") -> tuple[str, str]:
         """The image and the model of an environment at a revision, as any YAML reader sees them."""
-        values = yaml.safe_load(self.git("show", f"{revision}:deploy/apps/{environment}/release.yaml"))["spec"]["values"]
+        values = yaml.safe_load(self.git("show", f"{revision}:deploy/apps/{environment}/release.yaml"))["spec"][
+            "values"
+        ]
         return values["image"]["digest"], values["model"]["version"]
 
     def run(self, environment: str, version: str, image: str = IMAGE) -> None:

@@ -21,7 +21,9 @@ from orris.store import Store
 
 def check(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> dict[str, dict[str, str]]:
     """Run the command; its findings by name."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("ORRIS_", "OTEL_", "DOCKER_", "KUBE"))}
+    clean = {
+        key: value for key, value in os.environ.items() if not key.startswith(("ORRIS_", "OTEL_", "DOCKER_", "KUBE"))
+    }
     clean |= {"HOME": str(cwd), "KUBECONFIG": str(cwd / "no-kubeconfig")}
     command = [sys.executable, "-m", "orris", "check", *arguments, "--json"]
     done = subprocess.run(command, cwd=cwd, env=clean | environ, capture_output=True, text=True, check=False)
@@ -77,7 +79,9 @@ def test_what_is_asked_for_by_name_has_to_be_there(tmp_path: Path) -> None:
 
 def test_an_unknown_check_is_wrong_usage(tmp_path: Path) -> None:
     """Exit code 2, and the names there are."""
-    done = subprocess.run([sys.executable, "-m", "orris", "check", "nonsense"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "orris", "check", "nonsense"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "store-read" in done.stderr.replace("\n", "")
 
@@ -114,7 +118,12 @@ def test_a_collector_is_looked_for(tmp_path: Path) -> None:
 def test_prometheus_is_asked_whether_it_is_ready(tmp_path: Path, service: str) -> None:
     """At its own path."""
     check("prometheus", "--prometheus", f"http://{service}", cwd=tmp_path)
-    assert "404" in check("prometheus", "--prometheus", f"http://{service}/wrong", cwd=tmp_path, expect=1)["prometheus"]["detail"]
+    assert (
+        "404"
+        in check("prometheus", "--prometheus", f"http://{service}/wrong", cwd=tmp_path, expect=1)["prometheus"][
+            "detail"
+        ]
+    )
 
 
 def test_a_registry_needs_a_login(tmp_path: Path, service: str) -> None:
@@ -130,10 +139,18 @@ def test_a_dvc_remote_is_asked(tmp_path: Path) -> None:
     """Configured and there: green; configured and no repository: red."""
     remote = tmp_path / "remote"
     remote.mkdir()
-    for command in (["git", "init", "--quiet"], ["init", "--quiet"], ["remote", "add", "--default", "storage", str(remote)]):
+    for command in (
+        ["git", "init", "--quiet"],
+        ["init", "--quiet"],
+        ["remote", "add", "--default", "storage", str(remote)],
+    ):
         run = command if command[0] == "git" else [sys.executable, "-m", "dvc", *command]
         subprocess.run(
-            run, cwd=tmp_path, check=True, capture_output=True, env={**os.environ, "HOME": str(tmp_path), "DVC_NO_ANALYTICS": "1"}
+            run,
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            env={**os.environ, "HOME": str(tmp_path), "DVC_NO_ANALYTICS": "1"},
         )
     assert "storage" in check("dvc", cwd=tmp_path)["dvc"]["detail"]
     (tmp_path / ".dvc" / "config").write_text("not a configuration")
@@ -142,7 +159,9 @@ def test_a_dvc_remote_is_asked(tmp_path: Path) -> None:
 
 def test_the_cluster_of_the_context_has_to_answer(tmp_path: Path) -> None:
     """What kubectl says is told."""
-    path = program(tmp_path, "kubectl", '[ "$1" = config ] && echo kind-orris || { echo "connection refused" >&2; exit 1; }')
+    path = program(
+        tmp_path, "kubectl", '[ "$1" = config ] && echo kind-orris || { echo "connection refused" >&2; exit 1; }'
+    )
     finding = check("cluster", cwd=tmp_path, expect=1, PATH=path)["cluster"]
     assert "connection refused" in finding["detail"]
     assert "kind-orris" in finding["remedy"]
@@ -152,7 +171,12 @@ def test_secrets_have_to_be_in_the_namespace(tmp_path: Path) -> None:
     """Each by name."""
     path = program(tmp_path, "kubectl", '[ "$3 $4 $5" = "keys --namespace ml" ] || { echo "not found" >&2; exit 1; }')
     check("secrets", "--secret", "keys", "--namespace", "ml", cwd=tmp_path, PATH=path)
-    assert "other" in check("secrets", "--secret", "other", "--namespace", "ml", cwd=tmp_path, expect=1, PATH=path)["secrets"]["remedy"]
+    assert (
+        "other"
+        in check("secrets", "--secret", "other", "--namespace", "ml", cwd=tmp_path, expect=1, PATH=path)["secrets"][
+            "remedy"
+        ]
+    )
 
 
 @pytest.mark.parametrize(("version", "code"), [("v4.2.3", 0), ("v3.9.0", 1)])

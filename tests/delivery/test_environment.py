@@ -51,8 +51,14 @@ def test_an_edit_is_the_same_in_either_order() -> None:
         ("", "spec is missing"),
         ("spec: {values: {image: {}, model: {version: 1.0.0}}}", "spec.values.image.digest is missing"),
         ("spec: {values: {image: {digest: latest}, model: {version: 1.0.0}}}", "'latest' is no digest"),
-        (f"spec: {{values: {{image: {{digest: {IMAGE}}}, model: {{version: 1.0}}}}}}", "spec.values.model.version is no text"),
-        (f"spec: {{values: {{image: {{digest: {IMAGE}, digest: {IMAGE}}}, model: {{version: 1.0.0}}}}}}", "digest is there twice"),
+        (
+            f"spec: {{values: {{image: {{digest: {IMAGE}}}, model: {{version: 1.0}}}}}}",
+            "spec.values.model.version is no text",
+        ),
+        (
+            f"spec: {{values: {{image: {{digest: {IMAGE}, digest: {IMAGE}}}, model: {{version: 1.0.0}}}}}}",
+            "digest is there twice",
+        ),
         ("spec: {\n", "not one YAML document"),
         ("a: 1\n---\nb: 2\n", "not one YAML document"),
     ],

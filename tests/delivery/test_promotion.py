@@ -1,4 +1,7 @@
-"""`orris promote` on real git repositories and a real store: every gate, the exact change, the way back, and what is refused."""
+"""`orris promote` on real git repositories and a real store.
+
+Every gate, the exact change, the way back, and what is refused.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,11 @@ def test_only_two_lines_of_one_file_change(tree: Tree) -> None:
     tree.run("dev", "1.1.0", OTHER_IMAGE)
     tree.promote("1.1.0", "--from", "dev", "--to", "stage")
     assert tree.git("diff", "--numstat", "main", "promote/stage-1.1.0") == f"2\t2\t{STAGE}"
-    lines = [line for line in tree.git("diff", "--unified=0", "main", "promote/stage-1.1.0").splitlines() if re.match(r"[-+] ", line)]
+    lines = [
+        line
+        for line in tree.git("diff", "--unified=0", "main", "promote/stage-1.1.0").splitlines()
+        if re.match(r"[-+] ", line)
+    ]
     assert lines == [
         f"-      digest: {IMAGE}",
         f"+      digest: {OTHER_IMAGE}",
@@ -107,7 +114,9 @@ def test_a_schema_that_breaks_callers_is_refused(tree: Tree, version: str, words
     strict = tree.promote(version, "--to", "stage", "--metric", "accuracy", "--tolerance", "1", expect=1)
     assert "refused by 1 gate (schema)" in strict
     assert words in strict
-    assert words in tree.promote(version, "--to", "stage", "--allow-schema-change", "--metric", "accuracy", "--tolerance", "1")
+    assert words in tree.promote(
+        version, "--to", "stage", "--allow-schema-change", "--metric", "accuracy", "--tolerance", "1"
+    )
 
 
 def test_a_damaged_bundle_is_refused(tree: Tree, tmp_path: Path) -> None:
@@ -123,14 +132,19 @@ def test_a_damaged_bundle_is_refused(tree: Tree, tmp_path: Path) -> None:
 
 
 def test_with_a_key_the_signature_is_a_gate(tree: Tree, tmp_path: Path) -> None:
-    """Unsigned: refused. Signed with that key: let through, whether the key is an option or a setting. With another: refused."""
+    """Unsigned: refused. Signed with that key: let through, whether the key is an option or a setting.
+
+    With another: refused.
+    """
     keys = {name: write_keys(tmp_path, name) for name in ("ours", "theirs")}
     signed = Tree(tree.root, tmp_path / "store")
     shutil.copytree(tree.store, signed.store)
     key = str(keys["ours"][1])
     assert "not signed" in signed.promote("1.1.0", "--to", "stage", "--verify-key", key, expect=1)
     store = Store(signed.store)
-    store.attach_signature("iris@1.1.0", sign(store.fetch("iris@1.1.0"), keys["ours"][0], signature=tmp_path / "model.sig"))
+    store.attach_signature(
+        "iris@1.1.0", sign(store.fetch("iris@1.1.0"), keys["ours"][0], signature=tmp_path / "model.sig")
+    )
     dry = ("1.1.0", "--to", "stage", "--dry-run", "--json")
     assert gates(signed.promote(*dry, "--verify-key", key))["signature"]
     assert gates(signed.promote(*dry, ORRIS_VERIFY_KEY=key))["signature"]
@@ -143,8 +157,12 @@ def write_keys(folder: Path, name: str) -> tuple[Path, Path]:
     private = ec.generate_private_key(ec.SECP256R1())
     files = folder / f"{name}-private.pem", folder / f"{name}-public.pem"
     no_encryption = serialization.NoEncryption()
-    files[0].write_bytes(private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_encryption))
-    files[1].write_bytes(private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    files[0].write_bytes(
+        private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, no_encryption)
+    )
+    files[1].write_bytes(
+        private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
     return files
 
 
@@ -218,14 +236,21 @@ def test_a_remote_branch_is_never_overwritten(tree: Tree, tmp_path: Path) -> Non
     second.git("config", "user.email", "bob@example.org")
     assert "promote/stage-1.1.0" in tree.promote("1.1.0", "--to", "stage", "--push")
     assert "git push" in second.promote("1.1.0", "--to", "stage", "--push", expect=1)
-    assert tree.git("ls-remote", "origin", "promote/stage-1.1.0").startswith(tree.git("rev-parse", "promote/stage-1.1.0"))
+    assert tree.git("ls-remote", "origin", "promote/stage-1.1.0").startswith(
+        tree.git("rev-parse", "promote/stage-1.1.0")
+    )
 
 
 def test_in_ci_a_push_opens_the_pull_request(tree: Tree, tmp_path: Path) -> None:
-    """With GitHub's gh (a stand-in here, which notes what it is told): base, branch, title, and the report as the body."""
+    """With GitHub's gh (a stand-in here, which notes what it is told).
+
+    Base, branch, title, and the report as the body.
+    """
     stand_in = tmp_path / "bin" / "gh"
     stand_in.parent.mkdir()
-    stand_in.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/told\ncat > {tmp_path}/body\necho https://example.org/pull/7\n')
+    stand_in.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/told\ncat > {tmp_path}/body\necho https://example.org/pull/7\n'
+    )
     stand_in.chmod(0o755)
     path = f"{stand_in.parent}:/usr/local/bin:/usr/bin:/bin"
     text = tree.promote("1.1.0", "--to", "stage", "--push", "--json", CI="true", PATH=path)
@@ -234,9 +259,22 @@ def test_in_ci_a_push_opens_the_pull_request(tree: Tree, tmp_path: Path) -> None
     assert answer["pushed"]
     told = (tmp_path / "told").read_text("utf-8").splitlines()
     title = "Promote iris 1.1.0 to stage"
-    assert told == ["pr", "create", "--base", "main", "--head", "promote/stage-1.1.0", "--title", title, "--body-file", "-"]
+    assert told == [
+        "pr",
+        "create",
+        "--base",
+        "main",
+        "--head",
+        "promote/stage-1.1.0",
+        "--title",
+        title,
+        "--body-file",
+        "-",
+    ]
     body = (tmp_path / "body").read_text("utf-8")
-    assert [part for part in ("| gate |", "### Metrics", "### Change", "+      version: 1.1.0") if part not in body] == []
+    assert [
+        part for part in ("| gate |", "### Metrics", "### Change", "+      version: 1.1.0") if part not in body
+    ] == []
     assert tree.git("ls-remote", "origin", "promote/stage-1.1.0").startswith(answer["commit"])
 
 
@@ -253,7 +291,9 @@ def test_git_without_a_name_says_what_to_do(tree: Tree) -> None:
     tree.git("config", "--unset", "user.name")
     tree.git("config", "--unset", "user.email")
     tree.git("config", "user.useConfigOnly", "true")
-    assert "user.email" in tree.promote("1.1.0", "--to", "stage", expect=1, HOME=str(tree.root.parent), XDG_CONFIG_HOME="/nonexistent")
+    assert "user.email" in tree.promote(
+        "1.1.0", "--to", "stage", expect=1, HOME=str(tree.root.parent), XDG_CONFIG_HOME="/nonexistent"
+    )
     assert tree.git("branch", "--format=%(refname:short)") == "main"
 
 

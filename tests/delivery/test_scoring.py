@@ -6,17 +6,26 @@ import pytest
 
 from orris.delivery.scoring import compare, direction
 from orris.errors import SettingsError
-from orris.training.glossary import GLOSSARY
+from orris.training.report.glossary import GLOSSARY
 
 
-def judged(live: dict[str, float], candidate: dict[str, float], tolerance: float = 0.02, names: tuple[str, ...] = ()) -> list[str]:
+def judged(
+    live: dict[str, float], candidate: dict[str, float], tolerance: float = 0.02, names: tuple[str, ...] = ()
+) -> list[str]:
     """The names of the metrics that are worse."""
     return [score.name for score in compare(live, candidate, tolerance, names) if score.worse]
 
 
 @pytest.mark.parametrize(
     ("metric", "better", "worse"),
-    [("accuracy", 0.95, 0.9), ("roc_auc", 0.99, 0.9), ("r2", 0.8, 0.7), ("log_loss", 0.1, 0.2), ("rmse", 3.0, 4.0), ("mape", 0.1, 0.2)],
+    [
+        ("accuracy", 0.95, 0.9),
+        ("roc_auc", 0.99, 0.9),
+        ("r2", 0.8, 0.7),
+        ("log_loss", 0.1, 0.2),
+        ("rmse", 3.0, 4.0),
+        ("mape", 0.1, 0.2),
+    ],
 )
 def test_each_metric_has_its_direction(metric: str, better: float, worse: float) -> None:
     """Higher is better for a score, lower for a loss or an error."""

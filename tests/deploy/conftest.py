@@ -15,7 +15,9 @@ ENVIRONMENTS = ("dev", "stage", "prod")
 
 def cluster(environment: str) -> dict[str, Object]:
     """Flux's Kustomizations of a cluster, by name."""
-    found = [document for file in sorted((DEPLOY / "clusters" / environment).glob("*.yaml")) for document in documents(file)]
+    found = [
+        document for file in sorted((DEPLOY / "clusters" / environment).glob("*.yaml")) for document in documents(file)
+    ]
     return {document["metadata"]["name"]: document for document in found}
 
 
@@ -31,5 +33,8 @@ def clusters() -> dict[str, list[Object]]:
     found = {}
     for environment in ENVIRONMENTS:
         kustomizations = cluster(environment)
-        found[environment] = [*kustomizations.values(), *(each for one in kustomizations.values() for each in built(one))]
+        found[environment] = [
+            *kustomizations.values(),
+            *(each for one in kustomizations.values() for each in built(one)),
+        ]
     return found

@@ -1,7 +1,10 @@
-"""What kustomize makes of a folder of ``deploy/``, limited to what the tree uses; ``test_overlays.py`` holds it to the real kustomize.
+"""What kustomize makes of a folder of ``deploy/``, limited to what the tree uses.
 
-Known: ``resources`` (files and folders), ``components``, strategic-merge ``patches`` by path (custom resources have no merge keys, so a
-list is replaced, as in kustomize), ``configMapGenerator`` with files and without a hash, ``replacements`` of one field by another.
+``test_overlays.py`` holds it to the real kustomize.
+
+Known: ``resources`` (files and folders), ``components``, strategic-merge ``patches`` by path (custom resources have no
+merge keys, so a list is replaced, as in kustomize), ``configMapGenerator`` with files and without a hash,
+``replacements`` of one field by another.
 """
 
 from __future__ import annotations
@@ -82,7 +85,9 @@ def replace(objects: list[Object], replacement: Object) -> None:
 
 def selected(objects: list[Object], selector: Object) -> list[Object]:
     """The objects of a kind and a name."""
-    found = [each for each in objects if (each["kind"], each["metadata"]["name"]) == (selector["kind"], selector["name"])]
+    found = [
+        each for each in objects if (each["kind"], each["metadata"]["name"]) == (selector["kind"], selector["name"])
+    ]
     assert found, f"nothing is selected by {selector}"
     return found
 

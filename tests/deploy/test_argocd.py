@@ -19,7 +19,10 @@ _ACTION = re.compile(r"\{\{ *(.+?) *}}")
 
 
 def generated(application_set: Object) -> list[Object]:
-    """The applications of an ApplicationSet: a matrix of two generators, in the subset of Go's templates that the tree uses."""
+    """The applications of an ApplicationSet.
+
+    A matrix of two generators, in the subset of Go's templates that the tree uses.
+    """
     [generator] = application_set["spec"]["generators"]
     first, second = generator["matrix"]["generators"]
     found = []
@@ -48,7 +51,9 @@ def rendered(template: Any, values: Object) -> Any:
         return {key: rendered(value, values) for key, value in template.items()}
     if isinstance(template, list):
         return [rendered(value, values) for value in template]
-    return _ACTION.sub(lambda action: carried_out(action[1], values), template) if isinstance(template, str) else template
+    return (
+        _ACTION.sub(lambda action: carried_out(action[1], values), template) if isinstance(template, str) else template
+    )
 
 
 def carried_out(action: str, values: Object) -> str:
@@ -76,7 +81,12 @@ def test_every_object_fits_its_schema(name: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["spec.goTemplates", "spec.template.spec.projects", "spec.template.spec.syncPolicy.automated.heal", "spec.template.metadata.title"],
+    [
+        "spec.goTemplates",
+        "spec.template.spec.projects",
+        "spec.template.spec.syncPolicy.automated.heal",
+        "spec.template.metadata.title",
+    ],
 )
 def test_the_schema_refuses_what_argo_cd_refuses(path: str) -> None:
     """A check that cannot fail checks nothing."""
@@ -89,10 +99,16 @@ def test_the_schema_refuses_what_argo_cd_refuses(path: str) -> None:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_is_the_same_as_with_flux(environment: str, clusters: dict[str, list[Object]]) -> None:
     """The same chart in the same version, the same values in the same order, the same names."""
-    [application] = [each["spec"] for each in generated(FILES["apps"]) if each["metadata"]["name"] == f"orris-{environment}"]
+    [application] = [
+        each["spec"] for each in generated(FILES["apps"]) if each["metadata"]["name"] == f"orris-{environment}"
+    ]
     [release] = [each for each in of_kind(clusters[environment], "HelmRelease") if each["metadata"]["name"] == "orris"]
-    [source] = [each["spec"] for each in of_kind(clusters[environment], "OCIRepository") if each["metadata"]["name"] == "orris"]
-    [shared] = [each for each in of_kind(clusters[environment], "ConfigMap") if each["metadata"]["name"] == "orris-values"]
+    [source] = [
+        each["spec"] for each in of_kind(clusters[environment], "OCIRepository") if each["metadata"]["name"] == "orris"
+    ]
+    [shared] = [
+        each for each in of_kind(clusters[environment], "ConfigMap") if each["metadata"]["name"] == "orris-values"
+    ]
     chart, repository = application["sources"]
     assert f"oci://{chart['repoURL']}/{chart['chart']}" == source["url"]
     assert chart["targetRevision"] == source["ref"]["tag"]
@@ -121,18 +137,26 @@ def test_infrastructure_is_the_same_as_with_flux(environment: str, clusters: dic
     sources = {each["metadata"]["name"]: each["spec"] for each in of_kind(objects, "OCIRepository", "HelmRepository")}
     maps = {each["metadata"]["name"]: each["data"] for each in of_kind(objects, "ConfigMap")}
     levels = {each["metadata"]["name"]: each["metadata"]["labels"] for each in of_kind(objects, "Namespace")}
-    assert applications.keys() == releases.keys() - {"orris", "metrics-server"}  # the last one only where the cluster has none
+    assert applications.keys() == releases.keys() - {
+        "orris",
+        "metrics-server",
+    }  # the last one only where the cluster has none
     for name, application in applications.items():
         chart, repository = application["sources"]
         source, namespace = sources[name], releases[name]["metadata"]["namespace"]
         if "ref" in source:
-            assert (f"oci://{chart['repoURL']}/{name}", chart["targetRevision"]) == (source["url"], source["ref"]["tag"])
+            assert (f"oci://{chart['repoURL']}/{name}", chart["targetRevision"]) == (
+                source["url"],
+                source["ref"]["tag"],
+            )
         else:
             version = releases[name]["spec"]["chart"]["spec"]["version"]
             assert (chart["repoURL"], chart["targetRevision"]) == (source["url"], version)
         assert application["destination"]["namespace"] == namespace
         assert application["syncPolicy"]["managedNamespaceMetadata"]["labels"] == levels[namespace]
-        assert [value_file(path, repository) for path in chart["helm"]["valueFiles"]] == [maps[f"{name}-values"]["values.yaml"]]
+        assert [value_file(path, repository) for path in chart["helm"]["valueFiles"]] == [
+            maps[f"{name}-values"]["values.yaml"]
+        ]
 
 
 def test_the_project_allows_what_the_applications_use() -> None:

@@ -17,7 +17,9 @@ from orris.delivery.environment import NOTHING_LIVE
 from tests.deploy.conftest import DEPLOY, ENVIRONMENTS, ROOT, cluster
 from tests.deploy.overlays import Object, documents, place
 
-SCHEMAS = {file.stem: json.loads(file.read_text("utf-8")) for file in sorted((Path(__file__).parent / "crds").glob("*.json"))}
+SCHEMAS = {
+    file.stem: json.loads(file.read_text("utf-8")) for file in sorted((Path(__file__).parent / "crds").glob("*.json"))
+}
 CORE = {"Namespace", "ConfigMap"}
 MAX_PATCH_LINES = 20
 _EXACT = re.compile(r"v?(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[0-9A-Za-z.-]+)?")
@@ -47,11 +49,17 @@ def seconds(duration: str) -> int:
 def test_every_object_fits_its_schema(
     environment: str, clusters: dict[str, list[Object]], record_property: Callable[[str, object], None]
 ) -> None:
-    """Flux's custom resources in the versions that it serves, with no key that it does not know; the rest is Kubernetes' own."""
+    """Flux's custom resources in the versions that it serves, with no key that it does not know.
+
+    The rest is Kubernetes' own.
+    """
     custom = [each for each in clusters[environment] if each["kind"] not in CORE]
     assert {each["kind"] for each in clusters[environment]} <= CORE | SCHEMAS.keys()
     assert len(custom) >= 9
-    record_property("validated", f"gitops: {environment}: {len(clusters[environment])} objects, {len(custom)} of them custom resources")
+    record_property(
+        "validated",
+        f"gitops: {environment}: {len(clusters[environment])} objects, {len(custom)} of them custom resources",
+    )
     assert [(each["metadata"]["name"], problem) for each in custom for problem in problems(each)] == []
     assert {each["apiVersion"] for each in clusters[environment] if each["kind"] in CORE} == {"v1"}
 
@@ -71,9 +79,13 @@ def test_every_object_fits_its_schema(
         ("Kustomization", "spec.prune", "yes"),
     ],
 )
-def test_the_schemas_refuse_what_flux_refuses(kind: str, path: str, value: Any, clusters: dict[str, list[Object]]) -> None:
+def test_the_schemas_refuse_what_flux_refuses(
+    kind: str, path: str, value: Any, clusters: dict[str, list[Object]]
+) -> None:
     """A check that cannot fail checks nothing: each of these is one mistake in an object of the tree."""
-    found = copy.deepcopy(next(each for each in of_kind(clusters["prod"], kind) if each["metadata"]["name"] in {"orris", "apps"}))
+    found = copy.deepcopy(
+        next(each for each in of_kind(clusters["prod"], kind) if each["metadata"]["name"] in {"orris", "apps"})
+    )
     assert problems(found) == []
     holder, last = place(found, path)
     holder[last] = value
@@ -89,7 +101,11 @@ def test_infrastructure_comes_before_apps(environment: str) -> None:
     assert found["apps"]["spec"]["path"] == f"./deploy/apps/{environment}"
     for each in found.values():
         spec = each["spec"]
-        assert (spec["wait"], spec["prune"], spec["sourceRef"]) == (True, True, {"kind": "GitRepository", "name": "flux-system"})
+        assert (spec["wait"], spec["prune"], spec["sourceRef"]) == (
+            True,
+            True,
+            {"kind": "GitRepository", "name": "flux-system"},
+        )
         assert seconds(spec["retryInterval"]) < seconds(spec["timeout"]) <= 3600
         assert (ROOT / spec["path"] / "kustomization.yaml").is_file()
 
@@ -112,15 +128,25 @@ def test_references_are_to_objects_that_are_there(environment: str, clusters: di
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_a_failed_release_is_remediated(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """Every release tries again and rolls back; that of Orris is also tested by its chart's hooks and corrected when it drifts."""
+    """Every release tries again and rolls back.
+
+    That of Orris is also tested by its chart's hooks and corrected when it drifts.
+    """
     for release in of_kind(clusters[environment], "HelmRelease"):
         spec = release["spec"]
         assert spec["install"]["remediation"]["retries"] == 3
-        assert spec["upgrade"]["remediation"] == {"retries": 3, "remediateLastFailure": True} | spec["upgrade"]["remediation"]
+        assert (
+            spec["upgrade"]["remediation"]
+            == {"retries": 3, "remediateLastFailure": True} | spec["upgrade"]["remediation"]
+        )
         assert seconds(spec["timeout"]) <= seconds(cluster(environment)["infrastructure"]["spec"]["timeout"])
-    [orris] = [each["spec"] for each in of_kind(clusters[environment], "HelmRelease") if each["metadata"]["name"] == "orris"]
+    [orris] = [
+        each["spec"] for each in of_kind(clusters[environment], "HelmRelease") if each["metadata"]["name"] == "orris"
+    ]
     assert (orris["test"]["enable"], orris["driftDetection"]["mode"]) == (True, "enabled")
-    assert seconds(orris["timeout"]) + seconds(orris["test"]["timeout"]) < seconds(cluster(environment)["apps"]["spec"]["timeout"])
+    assert seconds(orris["timeout"]) + seconds(orris["test"]["timeout"]) < seconds(
+        cluster(environment)["apps"]["spec"]["timeout"]
+    )
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -135,7 +161,11 @@ def test_nothing_floats(environment: str, clusters: dict[str, list[Object]]) -> 
     assert _DIGEST.fullmatch(values["image"]["digest"])
     assert "tag" not in values["image"]
     assert _EXACT.fullmatch(values["model"]["version"])
-    [chart] = [each["spec"]["ref"] for each in of_kind(clusters[environment], "OCIRepository") if each["metadata"]["name"] == "orris"]
+    [chart] = [
+        each["spec"]["ref"]
+        for each in of_kind(clusters[environment], "OCIRepository")
+        if each["metadata"]["name"] == "orris"
+    ]
     assert chart == {"tag": values["model"]["version"]}  # released together
 
 
@@ -152,7 +182,9 @@ def orris_values(objects: list[Object]) -> Object:
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_chart_is_signed_by_our_own_workflow(environment: str, clusters: dict[str, list[Object]]) -> None:
     """Flux refuses a chart that another identity signed."""
-    [source] = [each["spec"] for each in of_kind(clusters[environment], "OCIRepository") if each["metadata"]["name"] == "orris"]
+    [source] = [
+        each["spec"] for each in of_kind(clusters[environment], "OCIRepository") if each["metadata"]["name"] == "orris"
+    ]
     [identity] = source["verify"]["matchOIDCIdentity"]
     workflow = "https://github.com/orris-ml/orris/.github/workflows/"
     assert re.search(identity["issuer"], "https://token.actions.githubusercontent.com")
@@ -170,14 +202,18 @@ def test_an_environment_is_a_short_patch(environment: str) -> None:
     folder = DEPLOY / "apps" / environment
     assert sorted(file.name for file in folder.iterdir()) == ["kustomization.yaml", "release.yaml"]
     assert len((folder / "release.yaml").read_text("utf-8").splitlines()) <= MAX_PATCH_LINES
-    assert (folder / "kustomization.yaml").read_text("utf-8") == (DEPLOY / "apps" / "dev" / "kustomization.yaml").read_text("utf-8")
+    assert (folder / "kustomization.yaml").read_text("utf-8") == (
+        DEPLOY / "apps" / "dev" / "kustomization.yaml"
+    ).read_text("utf-8")
     [patch] = documents(folder / "release.yaml")
     assert set(patch["spec"]) == {"values"}
 
 
 def test_no_secret_is_in_the_tree() -> None:
     """No object of kind Secret, and no key that would hold one."""
-    for file in [file for file in DEPLOY.rglob("*.yaml") if file.parent.name != "flux-system"]:  # which `flux bootstrap` writes
+    for file in [
+        file for file in DEPLOY.rglob("*.yaml") if file.parent.name != "flux-system"
+    ]:  # which `flux bootstrap` writes
         text = file.read_text("utf-8")
         assert not re.search(r"^kind: Secret$|(?i:password|token|secret)\w*:\s*\S", text, re.MULTILINE), file
 
@@ -187,4 +223,6 @@ def test_an_environment_without_a_model_has_no_image_either() -> None:
     for environment in ENVIRONMENTS:
         [patch] = documents(DEPLOY / "apps" / environment / "release.yaml")
         values = patch["spec"]["values"]
-        assert (values["model"]["version"] == NOTHING_LIVE) == (set(values["image"]["digest"].removeprefix("sha256:")) == {"0"})
+        assert (values["model"]["version"] == NOTHING_LIVE) == (
+            set(values["image"]["digest"].removeprefix("sha256:")) == {"0"}
+        )

@@ -57,4 +57,6 @@ def test_every_folder_with_a_kustomization_is_built_for_some_cluster() -> None:
         for kustomization in cluster(environment).values():
             reach(DEPLOY.parent / kustomization["spec"]["path"], tuple(kustomization["spec"].get("components", ())))
     folders = {file.parent.resolve() for file in DEPLOY.rglob("kustomization.yaml")}
-    assert {folder for folder in folders if folder.name != "flux-system"} == reached  # that one is written by `flux bootstrap`
+    assert {
+        folder for folder in folders if folder.name != "flux-system"
+    } == reached  # that one is written by `flux bootstrap`

@@ -30,7 +30,9 @@ def unknown(defaults: Any, values: Any, path: str = "") -> list[str]:
     if not (isinstance(values, dict) and isinstance(defaults, dict) and defaults):
         return []
     found = [f"{path}.{key}" for key in values if key not in defaults]
-    return found + [each for key in values if key in defaults for each in unknown(defaults[key], values[key], f"{path}.{key}")]
+    return found + [
+        each for key in values if key in defaults for each in unknown(defaults[key], values[key], f"{path}.{key}")
+    ]
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
@@ -46,14 +48,26 @@ def test_the_values_of_an_environment_fit_the_chart(environment: str, clusters: 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_chart_makes_of_them_what_an_environment_says(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """That image by digest, that version from the store, an autoscaler; objects fit their schemas, and their readers are in the tree."""
+    """That image by digest, that version from the store, an autoscaler.
+
+    Objects fit their schemas, and their readers are in the tree.
+    """
     values = orris_values(clusters[environment])
     found = objects(values, namespace="orris")
     assert [problem for each in found for problem in problems(each, VERSIONS[-1])] == []
     template = workload(found)["spec"]["template"]
-    images = {container["image"] for container in [*template["spec"]["initContainers"], *template["spec"]["containers"]]}
+    images = {
+        container["image"] for container in [*template["spec"]["initContainers"], *template["spec"]["containers"]]
+    }
     assert images == {f"{values['image']['repository']}@{values['image']['digest']}"}
     pull = template["spec"]["initContainers"][0]["args"]
-    assert pull == ["models", "pull", f"{values['model']['name']}@{values['model']['version']}", values["model"]["store"]]
+    assert pull == [
+        "models",
+        "pull",
+        f"{values['model']['name']}@{values['model']['version']}",
+        values["model"]["store"],
+    ]
     assert len(of_kind(found, "ScaledObject", "ServiceMonitor", "PrometheusRule")) == 3
-    assert {"keda", "kube-prometheus-stack"} <= {each["metadata"]["name"] for each in of_kind(clusters[environment], "HelmRelease")}
+    assert {"keda", "kube-prometheus-stack"} <= {
+        each["metadata"]["name"] for each in of_kind(clusters[environment], "HelmRelease")
+    }

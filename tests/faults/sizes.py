@@ -1,4 +1,7 @@
-"""How long the fault tests go on: short forms in ``make test``, long forms in ``make faults`` (``ORRIS_TEST_FAULTS=long``)."""
+"""How long the fault tests go on.
+
+Short forms in ``make test``, long forms in ``make faults`` (``ORRIS_TEST_FAULTS=long``).
+"""
 
 from __future__ import annotations
 

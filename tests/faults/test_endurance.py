@@ -7,9 +7,9 @@ from pathlib import Path
 
 from orris.api import Bundle
 from tests.faults.sizes import N_REQUESTS, N_SWAPS
+from tests.server.test_changes import ADMIN, ENVIRON, publish
 from tests.servers import client, serving
 from tests.serving.clients import load
-from tests.serving.test_changes import ADMIN, ENVIRON, publish
 
 ODD = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":99}'
 BAD = b'{"sepal_length":-5.1,"sepal_width":3.5,"petal_length":1.4,"colour":"red"}'
@@ -19,7 +19,8 @@ GOOD = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":
 async def ask(port: int, n_requests: int) -> int:
     """Good, unusual and refused requests on a few connections; how many were answered."""
     sent = b"".join(
-        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        % (len(body), body)
         for body in (GOOD, GOOD, ODD, BAD)
     )
 
@@ -58,13 +59,19 @@ def test_swaps_in_a_loop_under_load_lose_nothing(tmp_path: Path) -> None:
         with load(server.port, n_clients=4) as tally, client(server) as admin:
             for number in range(N_SWAPS):
                 version = ("2.0.0", "1.0.0")[number % 2]
-                assert admin.post("/api/v1/model/reload", headers=ADMIN, json={"version": version}).json()["model_version"] == version
+                assert (
+                    admin.post("/api/v1/model/reload", headers=ADMIN, json={"version": version}).json()["model_version"]
+                    == version
+                )
         assert tally.answered > 100
         assert (tally.lost, tally.failed, tally.refused) == (0, 0, 0)
 
 
 def test_unsigned_and_damaged_versions_do_not_arrive_by_watching(tmp_path: Path) -> None:
-    """With a key configured an unsigned version is refused; the signed one goes on answering under load, and nothing is lost."""
+    """With a key configured an unsigned version is refused.
+
+    The signed one goes on answering under load, and nothing is lost.
+    """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -73,8 +80,12 @@ def test_unsigned_and_damaged_versions_do_not_arrive_by_watching(tmp_path: Path)
 
     key = ec.generate_private_key(ec.SECP256R1())
     private, public = tmp_path / "key.pem", tmp_path / "key.pub"
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-    public.write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    private.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    public.write_bytes(
+        key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
     store = tmp_path / "store"
     publish(store, "1.0.0", alias="prod")
     signed = Store(store)

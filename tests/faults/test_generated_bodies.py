@@ -26,7 +26,19 @@ json_values: st.SearchStrategy[Any] = st.recursive(
     max_leaves=8,
 )
 keys = st.sampled_from(
-    [*ROW, *TENSOR, "instances", "features", "inputs", "outputs", "id", "parameters", "dataframe_split", "columns", "index"]
+    [
+        *ROW,
+        *TENSOR,
+        "instances",
+        "features",
+        "inputs",
+        "outputs",
+        "id",
+        "parameters",
+        "dataframe_split",
+        "columns",
+        "index",
+    ]
 )
 objects = st.dictionaries(keys, json_values | st.just([TENSOR]) | st.just([ROW]) | st.just(list(ROW)), max_size=5)
 bodies = st.binary(max_size=200) | (objects | json_values).map(lambda value: json.dumps(value).encode())
@@ -49,7 +61,9 @@ def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(route=st.sampled_from(ROUTES), body=bodies, content_type=content_types)
-def test_no_body_gets_a_server_error(connection: http.client.HTTPConnection, route: str, body: bytes, content_type: str) -> None:
+def test_no_body_gets_a_server_error(
+    connection: http.client.HTTPConnection, route: str, body: bytes, content_type: str
+) -> None:
     """Every one is answered, with less than 500, and with the id that it came with."""
     headers = {"x-request-id": f"r{hash(body) & 0xFFFF}"} | ({"content-type": content_type} if content_type else {})
     connection.request("POST", route, body, headers)
@@ -69,7 +83,11 @@ def test_our_openapi_holds_for_generated_requests(server: Server) -> None:
         operation = result.ok()
 
         @settings(
-            max_examples=max(5, N_BODIES // 2_000), deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+            max_examples=max(5, N_BODIES // 2_000),
+            deadline=None,
+            database=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
         )
         @given(case=operation.as_strategy())
         def one(case: Any) -> None:

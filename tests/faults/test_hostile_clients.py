@@ -24,7 +24,9 @@ LIMITS = {"ORRIS_REQUEST_SECONDS": "1", "ORRIS_MAX_BODY_BYTES": "1000000"}
 @pytest.fixture(scope="module")
 def strict(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server that gives a request one second to arrive, and takes a megabyte."""
-    with serving(str(iris.folder), "--no-access-log", folder=tmp_path_factory.mktemp("faults"), environ=LIMITS) as running:
+    with serving(
+        str(iris.folder), "--no-access-log", folder=tmp_path_factory.mktemp("faults"), environ=LIMITS
+    ) as running:
         yield running
 
 
@@ -61,7 +63,9 @@ def request(body: bytes = BODY, length: int | None = None) -> bytes:
     return HEAD + b"content-length: %d\r\n\r\n" % (len(body) if length is None else length) + body
 
 
-@pytest.mark.parametrize("start", [HEAD[:20], HEAD, request()[:-5]], ids=["in the request line", "in the headers", "in the body"])
+@pytest.mark.parametrize(
+    "start", [HEAD[:20], HEAD, request()[:-5]], ids=["in the request line", "in the headers", "in the body"]
+)
 def test_a_client_that_trickles_bytes_is_cut_off(strict: Server, start: bytes) -> None:
     """Within the time that a request is given, and somewhat more; others are answered meanwhile."""
     with connect(strict) as slow, client(strict) as ask:
@@ -100,7 +104,9 @@ def test_a_client_that_vanishes_before_its_answer_leaves_nothing(strict: Server)
 def test_a_gigabyte_is_refused_without_being_read(strict: Server, chunked: bool) -> None:
     """413, and the connection ends long before the gigabyte."""
     with connect(strict) as connection:
-        connection.sendall(HEAD + (b"transfer-encoding: chunked\r\n\r\n" if chunked else b"content-length: 1073741824\r\n\r\n"))
+        connection.sendall(
+            HEAD + (b"transfer-encoding: chunked\r\n\r\n" if chunked else b"content-length: 1073741824\r\n\r\n")
+        )
         part = b"x" * 100_000
         piece = b"%x\r\n%b\r\n" % (len(part), part) if chunked else part
         sent = 0
@@ -141,7 +147,17 @@ def test_a_hundred_requests_in_one_write_are_answered_in_order(strict: Server) -
         (b"GET / HTTP/1.1\r\n" + b"x: " + b"y" * 100_000 + b"\r\n\r\n", b"HTTP/1.1 431"),
         (b"GET /" + b"y" * 100_000 + b" HTTP/1.1\r\n\r\n", b"HTTP/1.1 431"),
     ],
-    ids=["too short", "garbage behind", "negative", "both", "two lengths", "bad chunk", "TLS", "long header", "long path"],
+    ids=[
+        "too short",
+        "garbage behind",
+        "negative",
+        "both",
+        "two lengths",
+        "bad chunk",
+        "TLS",
+        "long header",
+        "long path",
+    ],
 )
 def test_a_client_that_lies_is_refused_and_let_go(strict: Server, sent: bytes, starts: bytes) -> None:
     """Never with a server's error, and never with somebody else's answer."""
@@ -171,7 +187,10 @@ def test_two_hundred_slow_headers_harm_nobody(strict: Server) -> None:
 
 def test_more_than_can_be_in_flight_is_refused_at_once(tmp_path: Path, iris: Bundle) -> None:
     """503 with Retry-After for what is too much; what was taken is answered, and probes are."""
-    with serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_MAX_IN_FLIGHT": "4"}) as server, ExitStack() as stack:
+    with (
+        serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_MAX_IN_FLIGHT": "4"}) as server,
+        ExitStack() as stack,
+    ):
         connections = [stack.enter_context(connect(server)) for _ in range(64)]
         for _ in range(5):
             big = request(json.dumps([ROW] * 20_000).encode())
@@ -212,7 +231,10 @@ def test_a_long_body_is_refused_by_the_length_that_it_announces(strict: Server) 
     """Nothing of the body has been sent, so a client that asks first need not send it."""
     for target in (b"/predict", b"/predict?x=1"):
         with connect(strict) as connection:
-            head = HEAD.replace(b"/predict", target) + b"expect: 100-continue\r\nconnection: close\r\ncontent-length: 1000001\r\n\r\n"
+            head = (
+                HEAD.replace(b"/predict", target)
+                + b"expect: 100-continue\r\nconnection: close\r\ncontent-length: 1000001\r\n\r\n"
+            )
             connection.sendall(head)
             connection.settimeout(0.9)  # less than a request is given to arrive
             assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
@@ -221,7 +243,9 @@ def test_a_long_body_is_refused_by_the_length_that_it_announces(strict: Server) 
 def test_a_client_that_sends_too_much_gets_to_read_why(strict: Server) -> None:
     """The rest is thrown away rather than answered with a reset."""
     with client(strict) as ask:
-        answer = ask.post("/predict", content=b"[" + b" " * 20_000_000 + b"]", headers={"content-type": "application/json"})
+        answer = ask.post(
+            "/predict", content=b"[" + b" " * 20_000_000 + b"]", headers={"content-type": "application/json"}
+        )
     assert answer.status_code == 413
     assert "1000000 bytes" in answer.json()["detail"]
 

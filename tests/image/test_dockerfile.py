@@ -22,7 +22,10 @@ SCRIPTS = sorted(ROOT.glob("scripts/*.sh"))
 def test_hadolint_finds_nothing() -> None:
     """With every rule on."""
     done = subprocess.run(
-        [TOOLS / "hadolint", "--failure-threshold", "style", ROOT / "Dockerfile"], capture_output=True, text=True, check=False
+        [TOOLS / "hadolint", "--failure-threshold", "style", ROOT / "Dockerfile"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, "")
 
@@ -30,7 +33,9 @@ def test_hadolint_finds_nothing() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
     """With every optional check off, and none of the others."""
-    done = subprocess.run([TOOLS / "shellcheck", "--severity", "style", script], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [TOOLS / "shellcheck", "--severity", "style", script], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, "")
     assert os.access(script, os.X_OK)
 
@@ -50,7 +55,9 @@ def test_the_base_has_the_python_that_the_tests_run_on() -> None:
 
 def test_every_install_is_hashed_or_of_what_was_just_built() -> None:
     """No compiler runs, and nothing comes from an index without a hash."""
-    commands = [part for word, rest in stages()["build"] if word == "RUN" for part in rest.split("&&") if " install " in part]
+    commands = [
+        part for word, rest in stages()["build"] if word == "RUN" for part in rest.split("&&") if " install " in part
+    ]
     assert len(commands) == 3
     for command in commands:
         hashed = "--require-hashes" in command and "--only-binary=:all:" in command
@@ -101,11 +108,21 @@ def test_the_labels_are_those_of_the_open_container_initiative() -> None:
 
 
 def test_only_what_is_copied_gets_into_the_build() -> None:
-    """Everything is ignored, but for what the Dockerfile copies: no ``.git``, no credential that a workflow has written."""
-    lines = [line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line and not line.startswith("#")]
+    """Everything is ignored, but for what the Dockerfile copies.
+
+    No ``.git``, no credential that a workflow has written.
+    """
+    lines = [
+        line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line and not line.startswith("#")
+    ]
     assert lines[0] == "*"
     let_in = {line[1:].removesuffix("/*.txt") for line in lines if line.startswith("!")}
-    copied = [source for word, rest in instructions() if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]]
+    copied = [
+        source
+        for word, rest in instructions()
+        if word == "COPY" and "--from" not in rest
+        for source in rest.split()[:-1]
+    ]
     named = {argument("with-model", "MODEL") if source == "${MODEL}" else source.rstrip("/") for source in copied}
     assert let_in - {"build/image-model"} == named
 
@@ -130,13 +147,23 @@ def recorded(tmp_path: Path, engine: str, command: str, **environ: str) -> list[
 def test_every_engine_builds_with_arguments_that_the_dockerfile_declares(engine: str, tmp_path: Path) -> None:
     """For two architectures, with one time for everything."""
     [call] = recorded(
-        tmp_path, engine, "build", PLATFORMS="linux/amd64,linux/arm64", IMAGE="registry.test/orris", TAG="1.2.3", LOCK="cloud"
+        tmp_path,
+        engine,
+        "build",
+        PLATFORMS="linux/amd64,linux/arm64",
+        IMAGE="registry.test/orris",
+        TAG="1.2.3",
+        LOCK="cloud",
     )
     assert " ".join(call).startswith(f"{ENGINES[engine]} --build-arg")
     declared = {rest.partition("=")[0] for word, rest in instructions() if word == "ARG"}
     given = dict(call[at + 1].split("=", 1) for at, word in enumerate(call) if word == "--build-arg")
     assert given.keys() <= declared
-    assert given | {"LOCK": "cloud", "VERSION": "1.2.3", "CREATED": "2023-11-14T22:13:20Z", "SOURCE_DATE_EPOCH": "1700000000"} == given
+    assert (
+        given
+        | {"LOCK": "cloud", "VERSION": "1.2.3", "CREATED": "2023-11-14T22:13:20Z", "SOURCE_DATE_EPOCH": "1700000000"}
+        == given
+    )
     assert call[call.index("--target") + 1] == "server"
     assert call[call.index("--platform") + 1] == "linux/amd64,linux/arm64"
     assert "registry.test/orris:1.2.3" in call
@@ -147,7 +174,9 @@ def test_a_model_is_put_where_the_build_can_see_it(tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     (bundle / "manifest.json").write_text("{}")
-    [call] = recorded(tmp_path, "docker", "build", MODEL=str(bundle), MODEL_DIGEST="3f2a", IMAGE_MODEL=str(tmp_path / "copy"))
+    [call] = recorded(
+        tmp_path, "docker", "build", MODEL=str(bundle), MODEL_DIGEST="3f2a", IMAGE_MODEL=str(tmp_path / "copy")
+    )
     assert call[call.index("--target") + 1] == "with-model"
     assert {f"MODEL={tmp_path / 'copy'}", "MODEL_DIGEST=3f2a"} <= set(call)
     assert (tmp_path / "copy" / "manifest.json").read_text() == "{}"
@@ -157,6 +186,12 @@ def test_a_container_is_run_with_nothing_that_it_does_not_need(tmp_path: Path) -
     """Read-only root, no capabilities, the store mounted read-only."""
     [call] = recorded(tmp_path, "podman", "run", STORE=str(tmp_path), PORT="9001", MODEL="")
     line = " ".join(call)
-    for words in ("--read-only", "--tmpfs /tmp", "--cap-drop ALL", "--publish 9001:8000", f"--volume {tmp_path}:/models:ro"):
+    for words in (
+        "--read-only",
+        "--tmpfs /tmp",
+        "--cap-drop ALL",
+        "--publish 9001:8000",
+        f"--volume {tmp_path}:/models:ro",
+    ):
         assert words in line
     assert call[-1] == "serve"

@@ -1,4 +1,7 @@
-"""What the image's build stage installs, installed by the Dockerfile's own lines into a folder: small, without training, and it serves."""
+"""What the image's build stage installs, installed by the Dockerfile's own lines into a folder.
+
+Small, without training, and it serves.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ BUDGET_BYTES = 250_000_000
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``/opt/orris`` of the build stage: its COPY and RUN lines carried out below a temporary folder, with this Python."""
+    """``/opt/orris`` of the build stage.
+
+    Its COPY and RUN lines carried out below a temporary folder, with this Python.
+    """
     # Workers of pytest-xdist share it: the first builds, the others wait.
     shared = tmp_path_factory.getbasetemp()
     home = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "image-environment"
@@ -56,7 +62,9 @@ def assemble(home: Path) -> None:
         elif word == "RUN":
             words = [part for part in rest.split(" ") if not part.startswith("--mount=")]
             command = " ".join(words).replace("/opt/orris", str(home / "opt"))
-            done = subprocess.run(["sh", "-ec", command], cwd=source, env=environ, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                ["sh", "-ec", command], cwd=source, env=environ, capture_output=True, text=True, check=False
+            )
             assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
@@ -71,7 +79,13 @@ def test_nothing_of_training_and_no_installer_is_in_it(environment: Path) -> Non
     """What serves is."""
     absent = ("sklearn", "pandas", "scipy", "matplotlib", "skops", "joblib", "pip", "setuptools", "wheel", "pytest")
     assert has(environment, *absent) == []
-    assert has(environment, "orris", "onnxruntime", "numpy", "grpc", "uvloop") == ["orris", "onnxruntime", "numpy", "grpc", "uvloop"]
+    assert has(environment, "orris", "onnxruntime", "numpy", "grpc", "uvloop") == [
+        "orris",
+        "onnxruntime",
+        "numpy",
+        "grpc",
+        "uvloop",
+    ]
 
 
 def test_its_size_is_within_the_budget(environment: Path) -> None:
@@ -82,7 +96,10 @@ def test_its_size_is_within_the_budget(environment: Path) -> None:
 
 
 def test_its_files_have_one_time_and_byte_code_without_any(environment: Path) -> None:
-    """Equal sources give equal layers: no file's time is that of the build, and byte code is not compared with a time."""
+    """Equal sources give equal layers.
+
+    No file's time is that of the build, and byte code is not compared with a time.
+    """
     times = {path.lstat().st_mtime for path in environment.rglob("*") if not path.is_dir()}
     assert times == {float(argument("build", "SOURCE_DATE_EPOCH"))}
     [compiled] = (environment / "lib").glob("python3*/site-packages/orris/__pycache__/bundle.*.pyc")
@@ -92,10 +109,17 @@ def test_its_files_have_one_time_and_byte_code_without_any(environment: Path) ->
 @pytest.fixture(scope="module")
 def address(environment: Path, iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that the environment's own ``orris`` runs, as a container would: by variables, with no other store."""
-    environ = {"PATH": f"{environment / 'bin'}:/usr/bin:/bin", "HOME": "/nonexistent", "ORRIS_MODEL": str(iris.folder), "ORRIS_PORT": "0"}
+    environ = {
+        "PATH": f"{environment / 'bin'}:/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "ORRIS_MODEL": str(iris.folder),
+        "ORRIS_PORT": "0",
+    }
     command = [str(environment / "bin" / "orris"), "serve", "--grpc-port", "0"]
     folder = tmp_path_factory.mktemp("cwd")
-    process = subprocess.Popen(command, env=environ, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, env=environ, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     assert process.stderr is not None
     try:
         port, _ = _announced(process.stderr)
@@ -128,7 +152,9 @@ def test_the_check_of_a_baked_in_model_passes_and_fails(environment: Path, iris:
     command = command.replace("/opt/model", str(iris.folder))
     environ = {"PATH": f"{environment / 'bin'}:/usr/bin:/bin"}
     codes = [
-        subprocess.run(["sh", "-ec", command], env={**environ, "MODEL_DIGEST": digest}, check=False, capture_output=True).returncode
+        subprocess.run(
+            ["sh", "-ec", command], env={**environ, "MODEL_DIGEST": digest}, check=False, capture_output=True
+        ).returncode
         for digest in (iris.manifest.digest, "0" * 64, "")
     ]
     assert codes == [0, 1, 0]
@@ -140,7 +166,11 @@ def test_there_are_wheels_for_both_architectures(lock: str, platform: str, tmp_p
     """For the Python of the image; nothing would have to be compiled."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--only-binary", ":all:", "--require-hashes"]
     command += ["--python-platform", platform, "--python-version", "3.11", "--target", str(tmp_path)]
-    command += ["--system-certs", "-r", str(ROOT / "requirements" / f"{lock}.txt")]  # those that pip and the machine trust
+    command += [
+        "--system-certs",
+        "-r",
+        str(ROOT / "requirements" / f"{lock}.txt"),
+    ]  # those that pip and the machine trust
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert " + onnxruntime==" in done.stderr

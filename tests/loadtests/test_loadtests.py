@@ -21,9 +21,21 @@ BAD_PORT = "http://127.0.0.1:9"
 
 def locust(host: str, cwd: Path, **limits: str) -> subprocess.CompletedProcess[str]:
     """A few seconds of the hundred users."""
-    command = [sys.executable, "-m", "locust", "-f", str(FOLDER / "locustfile.py"), "--headless", "--host", host, "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "locust",
+        "-f",
+        str(FOLDER / "locustfile.py"),
+        "--headless",
+        "--host",
+        host,
+        "--json",
+    ]
     command += ["--users", "100", "--spawn-rate", "100", "--run-time", "4s", "--stop-timeout", "5"]
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **limits}, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, cwd=cwd, env={**os.environ, **limits}, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def wrk(url: str, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -37,7 +37,10 @@ def drawn(page: Page, url: str, uid: str, span: int) -> None:
 
 
 def small(picture: Image.Image) -> Image.Image:
-    """The picture in its 256 most frequent colours: a third of the bytes, and no colour that means something is another one."""
+    """The picture in its 256 most frequent colours.
+
+    A third of the bytes, and no colour that means something is another one.
+    """
     picture = picture.convert("RGB")
     found: Any = sorted(picture.getcolors(1 << 24) or [], reverse=True)[:256]
     palette = Image.new("P", (1, 1))
@@ -61,7 +64,9 @@ def main(seconds: int = 150) -> None:
                 page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
                 for board in BOARDS:
                     drawn(page, prometheus.url, f"orris-{board}", seconds)
-                    small(Image.open(BytesIO(page.screenshot(full_page=True)))).save(IMAGES / f"dashboard-{board}.png", optimize=True)
+                    small(Image.open(BytesIO(page.screenshot(full_page=True)))).save(
+                        IMAGES / f"dashboard-{board}.png", optimize=True
+                    )
                     print(f"docs/images/dashboard-{board}.png", page.text_content("#state"))  # noqa: T201
                 browser.close()
 

@@ -24,7 +24,9 @@ Rule = dict[str, Any]
 
 def rules() -> list[Rule]:
     """All rules, recordings and alerts, in the order in which they are evaluated."""
-    return [rule for file in FILES for group in yaml.safe_load(file.read_text("utf-8"))["groups"] for rule in group["rules"]]
+    return [
+        rule for file in FILES for group in yaml.safe_load(file.read_text("utf-8"))["groups"] for rule in group["rules"]
+    ]
 
 
 def alerts() -> dict[str, Rule]:

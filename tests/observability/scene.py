@@ -1,4 +1,7 @@
-"""A real server with everything on that makes metrics, and callers who make every one of them move: tests and pictures look at it."""
+"""A real server with everything on that makes metrics, and callers who make every one of them move.
+
+Tests and pictures look at it.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 import orris
+from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
-from tests.tables import mixed_table
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of gevent, at import
@@ -66,7 +69,10 @@ def busy(server: Server, wrong_every: int) -> Iterator[None]:
         ask.post("/v2/repository/models/flowers/unload", headers=ADMIN)
         ask.post("/api/v1/model/reload", headers=ADMIN, json={"version": "9.9.9"})
     over = threading.Event()
-    threads = [threading.Thread(target=caller, args=(server, over, wrong_every), daemon=True) for caller in (_asks, _calls, _sends_much)]
+    threads = [
+        threading.Thread(target=caller, args=(server, over, wrong_every), daemon=True)
+        for caller in (_asks, _calls, _sends_much)
+    ]
     for thread in threads:
         thread.start()
     try:
@@ -98,7 +104,10 @@ def _asks(server: Server, over: threading.Event, wrong_every: int) -> None:
 
 
 def _customers() -> list[Row]:
-    rows = [{str(k): None if pd.isna(v) else v for k, v in row.items() if k != "churned"} for row in mixed_table(400).to_dict("records")]
+    rows = [
+        {str(k): None if pd.isna(v) else v for k, v in row.items() if k != "churned"}
+        for row in mixed_table(400).to_dict("records")
+    ]
     for row in rows[::4]:
         row["town"] = "Ghent"
     return rows
@@ -122,7 +131,11 @@ def _calls(server: Server, over: threading.Event, wrong_every: int) -> None:
 
 def _sends_much(server: Server, over: threading.Event, wrong_every: int) -> None:
     """Four long bodies at once to two workers that take one each, so that they turn others away meanwhile."""
-    content = b"[" + b",".join([b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":1.2}'] * 5_000) + b"]"
+    content = (
+        b"["
+        + b",".join([b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":1.2}'] * 5_000)
+        + b"]"
+    )
 
     def send() -> None:
         with client(server) as ask:

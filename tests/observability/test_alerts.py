@@ -16,7 +16,9 @@ from tests.observability.rulefiles import ALERTS, CASES, FILES, ROOT, Rule, aler
 RUNBOOK = ROOT / "docs" / "alerts.md"
 NAMES = sorted(alerts())
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)")
+needs_promtool = pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed (apt-get install prometheus)"
+)
 
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -119,7 +121,9 @@ def test_every_window_of_a_burn_rate_is_recorded_alike() -> None:
 
 def test_the_reader_of_selectors_sees_what_is_there() -> None:
     """Braces and names inside of strings are no selectors, labels in lists are no metrics."""
-    query = 'sum by (a) (rate(x_total{route="/m/{model}",job="orris"}[5m])) / on (b) group_left () (y > 0) or z offset 1d'
+    query = (
+        'sum by (a) (rate(x_total{route="/m/{model}",job="orris"}[5m])) / on (b) group_left () (y > 0) or z offset 1d'
+    )
     assert selectors(query) == ['x_total{route="/m/{model}",job="orris"}']
     assert bare_names(query) == {"y", "z"}
     assert ALERTS.is_dir()

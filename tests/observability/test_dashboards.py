@@ -62,7 +62,10 @@ def test_the_data_source_is_a_choice(file: Path) -> None:
     sources = [each["datasource"] for each in walk(document) if "datasource" in each]
     assert sources
     assert all(source == {"type": "prometheus", "uid": "${datasource}"} for source in sources)
-    assert document["templating"]["list"][0] | {"name": "datasource", "type": "datasource"} == document["templating"]["list"][0]
+    assert (
+        document["templating"]["list"][0] | {"name": "datasource", "type": "datasource"}
+        == document["templating"]["list"][0]
+    )
 
 
 @each_dashboard
@@ -81,7 +84,11 @@ def test_panels_fill_the_grid_and_do_not_overlap(file: Path) -> None:
     cells: set[tuple[int, int]] = set()
     for panel in read(file)["panels"]:
         place = panel["gridPos"]
-        own = {(x, y) for x in range(place["x"], place["x"] + place["w"]) for y in range(place["y"], place["y"] + place["h"])}
+        own = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
         assert not own & cells, panel["title"]
         cells |= own
     assert cells == {(x, y) for x in range(24) for y in range(max(y for _, y in cells) + 1)}

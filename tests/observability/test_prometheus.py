@@ -22,14 +22,19 @@ from tests.observability.scene import eventually, scene
 from tests.ui.browser import CHROMIUM, launched
 
 pytestmark = [
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)"),
+    pytest.mark.skipif(
+        shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)"
+    ),
     pytest.mark.xdist_group("prometheus"),  # with --dist loadgroup: one scene for all
 ]
 
 DASHBOARDS = sorted((ROOT / "observability" / "dashboards").glob("*.json"))
 
 WITHOUT_DATA = {
-    ("Orris Model Serving", "Replicas wanted and there"): "the autoscaler's metrics come from kube-state-metrics, in a cluster",
+    (
+        "Orris Model Serving",
+        "Replicas wanted and there",
+    ): "the autoscaler's metrics come from kube-state-metrics, in a cluster",
     ("Orris Model Serving", "What KEDA scales by"): "KEDA's metrics come from its operator, in a cluster",
 }
 """Panels whose data only a cluster has, and why."""
@@ -65,7 +70,11 @@ def queries() -> list[Asked]:
     for file in DASHBOARDS:
         dashboard = json.loads(file.read_text("utf-8"))
         title = dashboard["title"]
-        found += [Asked(title, panel["title"], target["expr"]) for panel in panels(dashboard) for target in panel.get("targets") or []]
+        found += [
+            Asked(title, panel["title"], target["expr"])
+            for panel in panels(dashboard)
+            for target in panel.get("targets") or []
+        ]
     return found
 
 
@@ -130,8 +139,13 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
 
 
 def test_what_is_wrong_in_the_scene_fires(prometheus: Prometheus) -> None:
-    """The server refuses a version and fails more than half of what it is asked: both are told, and nothing of what is in order."""
-    firing = eventually(lambda: {"OrrisSwapRefused", "OrrisErrorBudgetFast"} <= _firing(prometheus) and _firing(prometheus))
+    """The server refuses a version and fails more than half of what it is asked.
+
+    Both are told, and nothing of what is in order.
+    """
+    firing = eventually(
+        lambda: {"OrrisSwapRefused", "OrrisErrorBudgetFast"} <= _firing(prometheus) and _firing(prometheus)
+    )
     assert firing <= {
         "OrrisSwapRefused",
         "OrrisErrorBudgetFast",
@@ -147,7 +161,10 @@ def _firing(prometheus: Prometheus) -> set[str]:
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed (apt-get install chromium)")
 def test_the_console_draws_every_panel(prometheus: Prometheus) -> None:
-    """In a real browser, from what Prometheus serves, on a screen and on a phone; neither the browser nor axe complains."""
+    """In a real browser, from what Prometheus serves, on a screen and on a phone.
+
+    Neither the browser nor axe complains.
+    """
     with sync_playwright() as playwright:
         browser = launched(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -162,8 +179,13 @@ def test_the_console_draws_every_panel(prometheus: Prometheus) -> None:
             assert "OrrisSwapRefused" in (page.text_content("#alerts") or "")
             assert Axe().run(page).response["violations"] == []
             assert page.locator("#choices select").count() == (title == "Orris Model Quality")
-            empty = [box.locator("h3").inner_text() for box in page.locator("main > section", has=page.locator(".none")).all()]
-            assert {(title, panel) for panel in empty} == {excused for excused in (*WITHOUT_DATA, NO_CATEGORIES) if excused[0] == title}
+            empty = [
+                box.locator("h3").inner_text()
+                for box in page.locator("main > section", has=page.locator(".none")).all()
+            ]
+            assert {(title, panel) for panel in empty} == {
+                excused for excused in (*WITHOUT_DATA, NO_CATEGORIES) if excused[0] == title
+            }
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         browser.close()
@@ -172,6 +194,8 @@ def test_the_console_draws_every_panel(prometheus: Prometheus) -> None:
 
 def test_promtool_accepts_the_configuration() -> None:
     """The shipped one, with the rule files that it names."""
-    checked = subprocess.run(["promtool", "check", "config", str(CONFIGURATION)], capture_output=True, text=True, check=False)
+    checked = subprocess.run(
+        ["promtool", "check", "config", str(CONFIGURATION)], capture_output=True, text=True, check=False
+    )
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "3 rule files found" in checked.stdout

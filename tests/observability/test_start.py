@@ -19,7 +19,9 @@ from tests.observability.rulefiles import ROOT
 COMMAND = [sys.executable, str(ROOT / "tools" / "observability.py"), "--port", "0"]
 
 
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)")
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)"
+)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
 def test_it_runs_until_it_is_told_to_end(number: signal.Signals) -> None:
     """It prints where to look, there is something to see there, and after the signal nothing answers any more."""
@@ -47,6 +49,8 @@ def _until(lines: Iterable[str], word: str) -> list[str]:
 
 def test_it_says_how_to_install_what_is_missing(tmp_path: Path) -> None:
     """Without Prometheus: one line, no traceback."""
-    ended = subprocess.run(COMMAND, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=60, check=False)
+    ended = subprocess.run(
+        COMMAND, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=60, check=False
+    )
     assert (ended.returncode, ended.stderr) == (1, "")
     assert "apt-get install" in ended.stdout

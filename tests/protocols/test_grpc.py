@@ -1,4 +1,7 @@
-"""The Open Inference Protocol V2 over gRPC, asked of a real process: by Triton's client, and by plain calls with typed contents."""
+"""The Open Inference Protocol V2 over gRPC, asked of a real process.
+
+By Triton's client, and by plain calls with typed contents.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ from tritonclient.utils import InferenceServerException, triton_to_np_dtype
 import orris
 from orris.api import Bundle
 from tests.certificates import self_signed
+from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
-from tests.tables import mixed_table
 
 SERVICE = "inference.GRPCInferenceService"
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -48,7 +51,9 @@ def server(iris: Bundle, mixed: Bundle, tmp_path_factory: pytest.TempPathFactory
     (folder / "token").write_text(ADMIN)
     models = (str(iris.folder), str(mixed.folder), "--store", str(iris.folder.parents[2]))
     limits = {"ORRIS_MAX_BODY_BYTES": "1000000", "ORRIS_MAX_ROWS": "10000"}
-    with serving(*models, "--grpc-port", "0", "--admin-token-file", str(folder / "token"), folder=folder, environ=limits) as running:
+    with serving(
+        *models, "--grpc-port", "0", "--admin-token-file", str(folder / "token"), folder=folder, environ=limits
+    ) as running:
         yield running
 
 
@@ -80,7 +85,9 @@ def tensor(name: str, datatype: str, values: Any) -> triton.InferInput:
     return made
 
 
-def request(values: list[float] = ROW, datatype: str = "FP64", field: str = "fp64_contents", **more: Any) -> pb.ModelInferRequest:
+def request(
+    values: list[float] = ROW, datatype: str = "FP64", field: str = "fp64_contents", **more: Any
+) -> pb.ModelInferRequest:
     """A typed request of one iris row."""
     asked = pb.ModelInferRequest(model_name="iris", **more)
     given_input = asked.inputs.add(name="rows", datatype=datatype, shape=[len(values) // 4, 4])
@@ -211,7 +218,8 @@ def test_every_number_type_is_read_typed_and_raw(
 
 
 @pytest.mark.parametrize(
-    ("datatype", "raw"), [("FP16", struct.pack("<4e", 5, 3, 1, 1)), ("BF16", struct.pack("<4H", 0x40A0, 0x4040, 0x3F80, 0x3F80))]
+    ("datatype", "raw"),
+    [("FP16", struct.pack("<4e", 5, 3, 1, 1)), ("BF16", struct.pack("<4H", 0x40A0, 0x4040, 0x3F80, 0x3F80))],
 )
 def test_half_floats_travel_raw_only(stub: Any, datatype: str, raw: bytes) -> None:
     """There is no field for them."""
@@ -263,7 +271,10 @@ def test_an_unusual_value_is_answered_with_a_warning(stub: Any) -> None:
 
 
 def test_text_and_missing_values_travel(server: Server, client_of_triton: triton.InferenceServerClient) -> None:
-    """One tensor per column, text as BYTES, NaN or an empty text for a missing value; the answers are those of named rows."""
+    """One tensor per column, text as BYTES, NaN or an empty text for a missing value.
+
+    The answers are those of named rows.
+    """
     table = mixed_table(50).drop(columns="churned")
     named = json.loads(table.to_json(orient="records"))
     with client(server) as asking:
@@ -316,8 +327,12 @@ def _broken() -> list[tuple[str, pb.ModelInferRequest, str]]:
     ]
 
 
-@pytest.mark.parametrize(("asked", "says"), [(asked, says) for _, asked, says in _broken()], ids=[name for name, _, _ in _broken()])
-def test_a_mistake_is_an_invalid_argument_that_says_what_is_wrong(stub: Any, asked: pb.ModelInferRequest, says: str) -> None:
+@pytest.mark.parametrize(
+    ("asked", "says"), [(asked, says) for _, asked, says in _broken()], ids=[name for name, _, _ in _broken()]
+)
+def test_a_mistake_is_an_invalid_argument_that_says_what_is_wrong(
+    stub: Any, asked: pb.ModelInferRequest, says: str
+) -> None:
     """And where."""
     error = refused(stub.ModelInfer, asked)
     assert code(error) == grpc.StatusCode.INVALID_ARGUMENT
@@ -327,7 +342,10 @@ def test_a_mistake_is_an_invalid_argument_that_says_what_is_wrong(stub: Any, ask
 def test_a_message_that_is_no_message_is_an_invalid_argument(channel: grpc.Channel) -> None:
     """In every call."""
     for name in ("ModelInfer", "ModelMetadata", "RepositoryIndex"):
-        assert code(refused(channel.unary_unary(f"/{SERVICE}/{name}"), b"\xff\xff\xff")) == grpc.StatusCode.INVALID_ARGUMENT
+        assert (
+            code(refused(channel.unary_unary(f"/{SERVICE}/{name}"), b"\xff\xff\xff"))
+            == grpc.StatusCode.INVALID_ARGUMENT
+        )
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
@@ -341,14 +359,19 @@ def test_a_message_over_the_limit_is_refused(channel: grpc.Channel, compression:
 
 def test_a_compressed_message_is_read(channel: grpc.Channel) -> None:
     """As gRPC's clients may send it."""
-    call = channel.unary_unary(f"/{SERVICE}/ModelInfer", pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString)
+    call = channel.unary_unary(
+        f"/{SERVICE}/ModelInfer", pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
+    )
     assert call(request(), compression=grpc.Compression.Gzip).outputs[0].contents.bytes_contents[0] == b"setosa"
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(max_size=300), cut=st.integers(0, 80), at=st.integers(0, 80))
 def test_no_message_brings_the_server_down(channel: grpc.Channel, noise: bytes, cut: int, at: int) -> None:
-    """Noise, and true messages that noise was put into: an answer or a mistake of the caller, never an error of the server."""
+    """Noise, and true messages that noise was put into.
+
+    An answer or a mistake of the caller, never an error of the server.
+    """
     call: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
     true = request().SerializeToString()
     for message in (noise, true[:at] + noise + true[at + cut :]):
@@ -365,7 +388,9 @@ def test_many_calls_at_once_are_answered_each_with_its_own(stub: Any, iris: Bund
     rows = np.random.default_rng(1).uniform(0.1, 8, (640, 4))
     expected = orris.load(iris).predict_proba(rows)
     with ThreadPoolExecutor(64) as pool:
-        answers = list(pool.map(lambda row: stub.ModelInfer(request(row)).outputs[1].contents.fp64_contents, rows.tolist()))
+        answers = list(
+            pool.map(lambda row: stub.ModelInfer(request(row)).outputs[1].contents.fp64_contents, rows.tolist())
+        )
     assert np.abs(np.array(answers) - expected).max() <= 1e-15
 
 
@@ -405,7 +430,10 @@ def _logged(server: Server, request_id: str) -> list[dict[str, Any]]:
 def test_the_index_lists_what_is_loaded(client_of_triton: triton.InferenceServerClient) -> None:
     """With the state that Triton's clients know."""
     index = client_of_triton.get_model_repository_index()
-    assert {(m.name, m.version, m.state) for m in index.models} == {("iris", "1.0.0", "READY"), ("churn", "1.0.0", "READY")}
+    assert {(m.name, m.version, m.state) for m in index.models} == {
+        ("iris", "1.0.0", "READY"),
+        ("churn", "1.0.0", "READY"),
+    }
 
 
 def test_load_and_unload_are_the_administrators(client_of_triton: triton.InferenceServerClient, stub: Any) -> None:
@@ -432,7 +460,10 @@ def test_health_is_told_of_the_server_and_of_models(channel: grpc.Channel) -> No
     """As kubelets ask it."""
     health: Any = health_pb2_grpc.HealthStub(channel)
     for service in ("", SERVICE, "iris"):
-        assert health.Check(health_pb2.HealthCheckRequest(service=service)).status == health_pb2.HealthCheckResponse.SERVING
+        assert (
+            health.Check(health_pb2.HealthCheckRequest(service=service)).status
+            == health_pb2.HealthCheckResponse.SERVING
+        )
     assert code(refused(health.Check, health_pb2.HealthCheckRequest(service="none"))) == grpc.StatusCode.NOT_FOUND
     watched = health.Watch(health_pb2.HealthCheckRequest(service=""))
     assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
@@ -459,8 +490,12 @@ def test_where_predictions_need_a_credential_calls_need_it_too(iris: Bundle, tmp
     ):
         asking = service_pb2_grpc.GRPCInferenceServiceStub(opened)
         assert code(refused(asking.ModelInfer, request())) == grpc.StatusCode.UNAUTHENTICATED
-        assert code(refused(asking.ModelMetadata, pb.ModelMetadataRequest(name="iris"))) == grpc.StatusCode.UNAUTHENTICATED
-        assert code(refused(asking.RepositoryModelUnload, pb.RepositoryModelUnloadRequest(model_name="iris"))) in FORBIDDEN
+        assert (
+            code(refused(asking.ModelMetadata, pb.ModelMetadataRequest(name="iris"))) == grpc.StatusCode.UNAUTHENTICATED
+        )
+        assert (
+            code(refused(asking.RepositoryModelUnload, pb.RepositoryModelUnloadRequest(model_name="iris"))) in FORBIDDEN
+        )
         assert asking.ServerReady(pb.ServerReadyRequest()).ready
         for metadata in (("x-api-key", "orris_key"), ("authorization", "Bearer orris_key")):
             assert asking.ModelInfer(request(), metadata=(metadata,)).model_name == "iris"
@@ -472,9 +507,14 @@ def test_where_predictions_need_a_credential_calls_need_it_too(iris: Bundle, tmp
 
 
 def test_a_stopping_server_answers_what_is_in_flight(iris: Bundle, tmp_path: Path) -> None:
-    """SIGTERM under load: every call is answered or refused as unavailable, and an open watch does not hold the server up."""
+    """SIGTERM under load.
+
+    Every call is answered or refused as unavailable, and an open watch does not hold the server up.
+    """
     with (
-        serving(str(iris.folder), "--grpc-port", "0", folder=tmp_path, environ={"ORRIS_DRAIN_SECONDS": "0.5"}) as running,
+        serving(
+            str(iris.folder), "--grpc-port", "0", folder=tmp_path, environ={"ORRIS_DRAIN_SECONDS": "0.5"}
+        ) as running,
         grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as opened,
         ThreadPoolExecutor(8) as pool,
     ):
@@ -504,12 +544,17 @@ def test_a_stopping_server_answers_what_is_in_flight(iris: Bundle, tmp_path: Pat
 def test_with_tls_grpc_speaks_it_too(iris: Bundle, tmp_path: Path) -> None:
     """With the certificate of HTTPS; a client that trusts another one is turned away."""
     chain, key = self_signed(tmp_path)
-    with serving(str(iris.folder), "--grpc-port", "0", "--tls-cert", str(chain), "--tls-key", str(key), folder=tmp_path) as running:
+    with serving(
+        str(iris.folder), "--grpc-port", "0", "--tls-cert", str(chain), "--tls-key", str(key), folder=tmp_path
+    ) as running:
         address = f"localhost:{running.grpc_port}"
         with grpc.secure_channel(address, grpc.ssl_channel_credentials(chain.read_bytes())) as opened:
             assert service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer(request()).model_name == "iris"
         with grpc.insecure_channel(address) as opened:
-            assert code(refused(service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer, request())) == grpc.StatusCode.UNAVAILABLE
+            assert (
+                code(refused(service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer, request()))
+                == grpc.StatusCode.UNAVAILABLE
+            )
 
 
 def test_several_workers_share_the_port(iris: Bundle, tmp_path: Path) -> None:
@@ -517,20 +562,34 @@ def test_several_workers_share_the_port(iris: Bundle, tmp_path: Path) -> None:
     with serving(str(iris.folder), "--grpc-port", "0", "--workers", "2", folder=tmp_path) as running:
         for _ in range(20):
             # A connection of its own, from which the kernel draws the worker.
-            with grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}", options=[("grpc.use_local_subchannel_pool", 1)]) as opened:
+            with grpc.insecure_channel(
+                f"127.0.0.1:{running.grpc_port}", options=[("grpc.use_local_subchannel_pool", 1)]
+            ) as opened:
                 assert service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer(request()).model_name == "iris"
         # A worker tells the others what it has counted within moments.
         n_counted, give_up = 0.0, time.monotonic() + 10
         while n_counted < 20 and time.monotonic() < give_up:
             with client(running) as asking:
-                found = re.search(r'orris_grpc_requests_total\{code="OK",method="ModelInfer"\} (\S+)', asking.get("/metrics").text)
+                found = re.search(
+                    r'orris_grpc_requests_total\{code="OK",method="ModelInfer"\} (\S+)', asking.get("/metrics").text
+                )
             n_counted = float(found.group(1)) if found else 0.0
         assert n_counted == 20
 
 
 def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:
     """Before anything is loaded by workers."""
-    command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--port", "0", "--grpc-port", str(server.grpc_port)]
+    command = [
+        sys.executable,
+        "-m",
+        "orris",
+        "serve",
+        str(iris.folder),
+        "--port",
+        "0",
+        "--grpc-port",
+        str(server.grpc_port),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
     assert f"--grpc-port {server.grpc_port}" in done.stderr
@@ -538,7 +597,10 @@ def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:
 
 def test_without_grpc_nothing_of_it_is_imported() -> None:
     """It costs a tenth of a second and 10 MB; protocols and assembly are imported without it."""
-    program = "import sys, orris.cli.assembly; print([name for name in ('grpc', 'google.protobuf') if name in sys.modules])"
+    program = (
+        "import sys, orris.server.assembly; print([name for name in ('grpc', 'google.protobuf') if name in"
+        " sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
@@ -546,7 +608,9 @@ def test_without_grpc_nothing_of_it_is_imported() -> None:
 def test_generated_code_is_what_the_protos_say() -> None:
     """``make proto`` makes it anew."""
     root = Path(__file__).parents[2]
-    done = subprocess.run([sys.executable, "tools/proto.py", "--check"], cwd=root, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "tools/proto.py", "--check"], cwd=root, capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
 
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 import orris
 from orris.api import Bundle
-from orris.cli.platforms import translate
 from orris.errors import OrrisError, RowError, SettingsError
 from orris.protocols.envelopes import open_envelope
 from orris.protocols.instances import InstanceRows
 from orris.protocols.named import NamedRows
 from orris.schema import strict
 from orris.schema.rows import RowReader
+from orris.server.platforms import translate
 from orris.serving.engine import Engine
 from orris.settings import read_settings
 from tests.servers import Server, client, serving
@@ -56,7 +56,9 @@ def answer(engine: Engine, dialect: Any, body: Any) -> Any:
 # features and instances on the predict routes
 
 
-@pytest.mark.parametrize("route", [*PREDICT, "/api/v1/models/iris/predict", "/api/v1/models/iris/versions/1.0.0/predict"])
+@pytest.mark.parametrize(
+    "route", [*PREDICT, "/api/v1/models/iris/predict", "/api/v1/models/iris/versions/1.0.0/predict"]
+)
 @pytest.mark.parametrize("body", [SETOSA, ROW], ids=["list", "object"])
 def test_features_are_answered_as_a_named_row(ask: httpx.Client, route: str, body: Any) -> None:
     """On every predict route, whatever that route adds."""
@@ -83,7 +85,9 @@ def test_instances_carry_warnings(ask: httpx.Client) -> None:
     assert [(warning["row"], warning["column"]) for warning in document["warnings"]] == [(1, "petal_width")]
 
 
-@pytest.mark.parametrize("body", [b"{}", b'{"colour": "red"}', b'{"feature": [1, 2, 3, 4]}', b'{"inputs": [[1, 2, 3, 4]]}'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"colour": "red"}', b'{"feature": [1, 2, 3, 4]}', b'{"inputs": [[1, 2, 3, 4]]}']
+)
 def test_a_body_in_no_known_form_is_400_with_an_error(ask: httpx.Client, body: bytes) -> None:
     """One reference project promises ``400 {"error"}``; the problem document has that member, too."""
     refused = ask.post("/predict", content=body, headers=JSON)
@@ -107,7 +111,9 @@ def test_a_body_in_no_known_form_is_400_with_an_error(ask: httpx.Client, body: b
         ({"instances": []}, None, None),
     ],
 )
-def test_a_wrong_row_of_a_form_is_422_with_its_place(ask: httpx.Client, body: Any, row: int | None, column: str | None) -> None:
+def test_a_wrong_row_of_a_form_is_422_with_its_place(
+    ask: httpx.Client, body: Any, row: int | None, column: str | None
+) -> None:
     """The same precision as for named rows; a reference project answered 500."""
     refused = ask.post("/predict", json=body)
     assert refused.status_code == 422
@@ -147,14 +153,20 @@ def test_columns_called_as_a_form_are_columns(awkward: Engine) -> None:
 @pytest.mark.parametrize("key", ["instances", "inputs"])
 def test_v1_answers_one_prediction_per_instance(ask: httpx.Client, route: str, key: str) -> None:
     """And nothing else; ``parameters`` and other keys are tolerated."""
-    body = {key: [SETOSA, dict(zip(NAMES, VIRGINICA, strict=True))], "parameters": {"a": {"b": [1]}}, "signature_name": "x"}
+    body = {
+        key: [SETOSA, dict(zip(NAMES, VIRGINICA, strict=True))],
+        "parameters": {"a": {"b": [1]}},
+        "signature_name": "x",
+    }
     assert ask.post(route, json=body).json() == {"predictions": ["setosa", "virginica"]}
 
 
 def test_v1_gives_probabilities_when_asked(ask: httpx.Client, iris: Bundle) -> None:
     """``predict_proba`` is awkward elsewhere."""
     body = {"instances": [SETOSA, VIRGINICA], "parameters": {"predict_method": "predict_proba"}}
-    assert ask.post(V1, json=body).json() == {"predictions": orris.load(iris).predict_proba([SETOSA, VIRGINICA]).tolist()}
+    assert ask.post(V1, json=body).json() == {
+        "predictions": orris.load(iris).predict_proba([SETOSA, VIRGINICA]).tolist()
+    }
 
 
 @pytest.mark.parametrize(
@@ -180,7 +192,11 @@ def test_v1_regression_answers_numbers() -> None:
         "predictions": orris.load(bundle).predict([[1.5]]).tolist()
     }
     with pytest.raises(OrrisError, match="has no probabilities"):
-        answer(engine_of(bundle.folder), InstanceRows(), {"instances": [[1.5]], "parameters": {"predict_method": "predict_proba"}})
+        answer(
+            engine_of(bundle.folder),
+            InstanceRows(),
+            {"instances": [[1.5]], "parameters": {"predict_method": "predict_proba"}},
+        )
 
 
 BAD = [
@@ -252,12 +268,18 @@ def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
     assert ask.post(V1, json={"instances": [SETOSA]}, headers=headers).status_code == 400
 
 
-@pytest.mark.parametrize("route", ["/predict", "/api/v1/models/iris/predict", V1, V2, "/invocations", "/models/iris/invoke"])
+@pytest.mark.parametrize(
+    "route", ["/predict", "/api/v1/models/iris/predict", V1, V2, "/invocations", "/models/iris/invoke"]
+)
 def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) -> None:
     """Its examples are answered as documented."""
     operation = ask.get("/openapi.json").json()["paths"][route]["post"]
     content = operation["requestBody"]["content"]["application/json"]
-    examples = [example["value"] for example in content["examples"].values()] if "examples" in content else [content["example"]]
+    examples = (
+        [example["value"] for example in content["examples"].values()]
+        if "examples" in content
+        else [content["example"]]
+    )
     assert len(examples) == (4 if route.endswith("/predict") else 1)
     for example in examples:
         assert ask.post(route, json=example).status_code == 200
@@ -319,10 +341,29 @@ def test_envelopes_read_what_strict_reading_reads(mixed: Bundle, data: st.DataOb
         np.testing.assert_array_equal(found.rows, expected)
 
 
-KEYS = ("features", "instances", "inputs", "parameters", "params", "dataframe_split", "dataframe_records", "columns", "data", *NAMES)
+KEYS = (
+    "features",
+    "instances",
+    "inputs",
+    "parameters",
+    "params",
+    "dataframe_split",
+    "dataframe_records",
+    "columns",
+    "data",
+    *NAMES,
+)
 DOCUMENTS = st.recursive(
-    st.one_of(CELLS, st.just([SETOSA]), st.just(ROW), st.just(list(NAMES)), st.sampled_from(["predict_proba", float("nan"), float("inf")])),
-    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.sampled_from([*KEYS, "predict_method"]), inner, max_size=4)),
+    st.one_of(
+        CELLS,
+        st.just([SETOSA]),
+        st.just(ROW),
+        st.just(list(NAMES)),
+        st.sampled_from(["predict_proba", float("nan"), float("inf")]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4), st.dictionaries(st.sampled_from([*KEYS, "predict_method"]), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 BODIES = st.one_of(DOCUMENTS.map(lambda document: json.dumps(document).encode()), st.binary(max_size=60))
@@ -360,7 +401,9 @@ def vertex(iris: Bundle, gs: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
     folder = tmp_path_factory.mktemp("vertex")
     files = [*iris.manifest.files, "manifest.json"]
-    GCSFileSystem(token="anon").put([str(iris.folder / file) for file in files], [f"{gs}/copies/17/{file}" for file in files])
+    GCSFileSystem(token="anon").put(
+        [str(iris.folder / file) for file in files], [f"{gs}/copies/17/{file}" for file in files]
+    )
     environ = {
         "AIP_MODE": "PREDICTION",
         "AIP_HTTP_PORT": "8080",
@@ -377,7 +420,9 @@ def test_vertex_serves_the_copy_in_its_bucket(vertex: httpx.Client) -> None:
     """On the routes that it names, one prediction per instance; health is exactly 200."""
     assert vertex.get("/v1/endpoints/1/deployedModels/2").status_code == 200
     body = {"instances": [SETOSA, VIRGINICA], "parameters": {"confidence": 1}}
-    assert vertex.post("/v1/endpoints/1/deployedModels/2:predict", json=body).json() == {"predictions": ["setosa", "virginica"]}
+    assert vertex.post("/v1/endpoints/1/deployedModels/2:predict", json=body).json() == {
+        "predictions": ["setosa", "virginica"]
+    }
     assert vertex.post("/v1/endpoints/1/deployedModels/2:predict", json={"instances": []}).status_code == 400
     assert vertex.get("/v1/models").json() == {"models": ["iris"]}
 
@@ -400,10 +445,14 @@ def test_vertex_port_wins_over_the_image_and_loses_to_a_flag() -> None:
 
 def test_vertex_variables_that_are_empty_say_nothing() -> None:
     """``AIP_STORAGE_URI`` is empty for a model without artifacts."""
-    assert read_settings(translate({"AIP_STORAGE_URI": "", "AIP_PREDICT_ROUTE": ""}, model_named=True)) == read_settings({})
+    assert read_settings(
+        translate({"AIP_STORAGE_URI": "", "AIP_PREDICT_ROUTE": ""}, model_named=True)
+    ) == read_settings({})
 
 
-@pytest.mark.parametrize(("variable", "value"), [("AIP_HTTP_PORT", "http"), ("AIP_HTTP_PORT", "99999"), ("AIP_PREDICT_ROUTE", "predict")])
+@pytest.mark.parametrize(
+    ("variable", "value"), [("AIP_HTTP_PORT", "http"), ("AIP_HTTP_PORT", "99999"), ("AIP_PREDICT_ROUTE", "predict")]
+)
 def test_vertex_variables_that_are_malformed_are_named(variable: str, value: str) -> None:
     """Under the name that the user knows."""
     with pytest.raises(SettingsError, match=f"{variable}={value}"):
@@ -414,7 +463,9 @@ def test_vertex_variables_that_are_malformed_are_named(variable: str, value: str
 
 NAMED_CURL = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
 CURLS = [
-    pytest.param("/predict", NAMED_CURL, {"prediction": 0, "prediction_label": "setosa", "model_version": "1.0.0"}, id="H0"),
+    pytest.param(
+        "/predict", NAMED_CURL, {"prediction": 0, "prediction_label": "setosa", "model_version": "1.0.0"}, id="H0"
+    ),
     pytest.param(
         "/api/v1/predict",
         '{ "sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2 }',
@@ -433,7 +484,9 @@ CURLS = [
 
 
 @pytest.mark.parametrize(("route", "body", "expected"), CURLS)
-def test_the_curls_of_the_reference_projects_work(server: Server, route: str, body: str, expected: dict[str, Any]) -> None:
+def test_the_curls_of_the_reference_projects_work(
+    server: Server, route: str, body: str, expected: dict[str, Any]
+) -> None:
     """As they are printed, by curl itself."""
     command = ["curl", "-s", "-X", "POST", server.url + route, "-H", "Content-Type: application/json", "-d", body]
     said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)

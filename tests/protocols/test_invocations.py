@@ -1,4 +1,7 @@
-"""``/invocations``: MLflow's scoring protocol and SageMaker's, JSON and CSV, and MLflow's own client against a real server."""
+"""``/invocations``.
+
+MLflow's scoring protocol and SageMaker's, JSON and CSV, and MLflow's own client against a real server.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,17 @@ from hypothesis import strategies as st
 
 import orris
 from orris.api import Bundle
-from orris.cli.platforms import translate
 from orris.errors import OrrisError
 from orris.protocols.invocations import Invocations
 from orris.schema.rows import RowReader
-from orris.schema.texts import MISSING, read_csv
+from orris.server.platforms import translate
 from orris.serving.engine import Engine
 from orris.settings import read_settings
-from orris.training import table
+from orris.tables import files as table
+from orris.tables.csv_rows import MISSING, read_csv
 from orris.version import __version__
+from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
-from tests.tables import mixed_table
 
 NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
@@ -144,7 +147,9 @@ CSVS = {
     "windows": f"{HEADER}\r\n5.1,3.5,1.4,0.2\r\n6.7,3.0,5.2,2.3\r\n",
     "byte order mark": f"\ufeff{HEADER}\n5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n",
     "quoted": '"sepal_length","sepal_width","petal_length","petal_width"\n"5.1","3.5","1.4","0.2"\n6.7,3.0,5.2,2.3\n',
-    "spaces and blank lines": "sepal_length, sepal_width, petal_length, petal_width\n 5.1, 3.5, 1.4, 0.2\n\n6.7,3.0,5.2,2.3\n\n",
+    "spaces and blank lines": (
+        "sepal_length, sepal_width, petal_length, petal_width\n 5.1, 3.5, 1.4, 0.2\n\n6.7,3.0,5.2,2.3\n\n"
+    ),
     "other notations": f"{HEADER}\n+5.1,3.50,.14e1,2e-1\n6.7,3.,5.2,2.3\n",
     "an index, as pandas writes it": pd.DataFrame(ROWS, columns=NAMES).to_csv(),
     "columns backwards": pd.DataFrame(ROWS, columns=NAMES)[NAMES[::-1]].to_csv(index=False),
@@ -232,7 +237,9 @@ def test_csv_is_read_to_the_last_bit(iris: Bundle, rows: list[tuple[float, ...]]
 
 
 CELLS = st.one_of(
-    st.floats().map(repr), st.sampled_from(["", "NA", "true", "Rome", '"', '""', "[", "]", "],[", "\\", "{", ":", "1e999"]), st.text()
+    st.floats().map(repr),
+    st.sampled_from(["", "NA", "true", "Rome", '"', '""', "[", "]", "],[", "\\", "{", ":", "1e999"]),
+    st.text(),
 )
 
 
@@ -287,7 +294,10 @@ WITH_GAPS = mixed_table(50, seed=7).drop(columns="churned")
 
 @pytest.fixture(scope="module")
 def mlflow_told(server: Server, mixed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What MLflow's scoring client gets for ``PLAIN`` and ``WITH_GAPS``, in a process of its own: its imports warn, and change others."""
+    """What MLflow's scoring client gets for ``PLAIN`` and ``WITH_GAPS``, in a process of its own.
+
+    Its imports warn, and change others.
+    """
     pytest.importorskip("mlflow", reason="mlflow-skinny is in the dev group")
     command = [sys.executable, "-W", "ignore", "-c", MLFLOW]
     for running, frame in ((server, PLAIN), (mixed_server, WITH_GAPS)):
@@ -340,7 +350,9 @@ def test_labels_and_values_have_their_own_type(tmp_path: Path) -> None:
     """Integers are integers; a regression answers numbers."""
     frame = pd.DataFrame({"x": np.linspace(-3, 3, 60)})
     for values, expected in ((np.where(frame["x"] > 0, 7, 3), [3, 7]), (2.5 * frame["x"], None)):
-        bundle = orris.train(frame.assign(y=values), target="y", name="typed", store=tmp_path, version=f"1.0.{expected is None:d}")
+        bundle = orris.train(
+            frame.assign(y=values), target="y", name="typed", store=tmp_path, version=f"1.0.{expected is None:d}"
+        )
         engine = Engine.load(bundle.folder)
         asked = Invocations().read(engine, b'{"inputs": {"x": [-2, 2]}}', {})
         answer = json.loads(Invocations().write(engine, asked, engine.run(asked.rows), "id", []).body)

@@ -51,14 +51,19 @@ PEOPLE: dict[str, tuple[str, list[Any]]] = {
 }
 
 
-def tensor(data: Any, shape: tuple[int, ...] = (1, 4), datatype: str = "FP64", name: str = "input-0", **more: Any) -> dict[str, Any]:
+def tensor(
+    data: Any, shape: tuple[int, ...] = (1, 4), datatype: str = "FP64", name: str = "input-0", **more: Any
+) -> dict[str, Any]:
     """An input."""
     return {"name": name, "shape": list(shape), "datatype": datatype, "data": data, **more}
 
 
 def people(indices: list[int]) -> list[dict[str, Any]]:
     """Inputs of the mixed model: one tensor per column."""
-    return [tensor([values[i] for i in indices], (len(indices), 1), datatype, name) for name, (datatype, values) in PEOPLE.items()]
+    return [
+        tensor([values[i] for i in indices], (len(indices), 1), datatype, name)
+        for name, (datatype, values) in PEOPLE.items()
+    ]
 
 
 def outputs(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -108,7 +113,11 @@ def test_server_metadata_names_the_extensions(ask: httpx.Client, path: str) -> N
     """With and without the slash, and without a redirect."""
     answer = ask.get(path)
     assert answer.status_code == 200
-    assert answer.json() == {"name": "orris", "version": __version__, "extensions": ["binary_tensor_data", "model_repository"]}
+    assert answer.json() == {
+        "name": "orris",
+        "version": __version__,
+        "extensions": ["binary_tensor_data", "model_repository"],
+    }
 
 
 @pytest.mark.parametrize("path", ["/v2/models/iris", "/v2/models/iris/versions/1.0.0"])
@@ -129,7 +138,9 @@ def test_model_metadata_names_inputs_and_outputs(ask: httpx.Client, path: str) -
 def test_metadata_of_a_mixed_model_names_its_datatypes(ask_mixed: httpx.Client) -> None:
     """Text travels as BYTES, integers and their categories as INT64, booleans as BOOL."""
     inputs = ask_mixed.get("/v2/models/churn").json()["inputs"]
-    assert {spec["name"]: spec["datatype"] for spec in inputs} == {name: datatype for name, (datatype, _) in PEOPLE.items()}
+    assert {spec["name"]: spec["datatype"] for spec in inputs} == {
+        name: datatype for name, (datatype, _) in PEOPLE.items()
+    }
 
 
 def test_models_are_listed(ask: httpx.Client) -> None:
@@ -156,7 +167,9 @@ def test_what_is_not_there_is_404(ask: httpx.Client, method: str, path: str) -> 
     assert list(answer.json()) == ["error"]
 
 
-@pytest.mark.parametrize(("method", "path", "allowed"), [("GET", IRIS, "POST"), ("POST", "/v2/models/iris", "GET, HEAD")])
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"), [("GET", IRIS, "POST"), ("POST", "/v2/models/iris", "GET, HEAD")]
+)
 def test_other_methods_are_405(ask: httpx.Client, method: str, path: str, allowed: str) -> None:
     """In the protocol's own shape, with what is allowed."""
     answer = ask.request(method, path)
@@ -210,7 +223,10 @@ def test_mixed_rows_are_answered_as_named_rows(ask_mixed: httpx.Client, indices:
     named = ask_mixed.post("/predict", json=rows).json()["predictions"]
     found = outputs(ask_mixed.post(CHURN, json={"inputs": people(indices)}).json())
     assert found["predict"]["data"] == [answer["prediction_label"] for answer in named]
-    assert np.abs(np.array(found["predict_proba"]["data"]) - np.ravel([answer["probabilities"] for answer in named])).max() <= 1e-15
+    assert (
+        np.abs(np.array(found["predict_proba"]["data"]) - np.ravel([answer["probabilities"] for answer in named])).max()
+        <= 1e-15
+    )
 
 
 def test_the_id_is_echoed(ask: httpx.Client) -> None:
@@ -321,7 +337,9 @@ def test_several_problems_are_told_together(ask: httpx.Client) -> None:
 def test_content_types_are_held_to(ask: httpx.Client, headers: dict[str, str], status: int) -> None:
     """JSON, and octets, which may be all JSON; compressed bodies are not read."""
     content = json.dumps({"inputs": [tensor(ROW)]}).encode()
-    answer = ask.post(IRIS, content=gzip.compress(content) if "content-encoding" in headers else content, headers=headers)
+    answer = ask.post(
+        IRIS, content=gzip.compress(content) if "content-encoding" in headers else content, headers=headers
+    )
     assert answer.status_code == status
     assert status == 200 or list(answer.json()) == ["error"]
 
@@ -416,7 +434,9 @@ def test_outputs_leave_as_binary_data_where_asked(
         (32, b"\xff" * 32, None, "row 0, column 'sepal_length': a value is needed"),
     ],
 )
-def test_binary_data_that_do_not_fit_are_refused(ask: httpx.Client, size: int, raw: bytes, length: str | None, said: str) -> None:
+def test_binary_data_that_do_not_fit_are_refused(
+    ask: httpx.Client, size: int, raw: bytes, length: str | None, said: str
+) -> None:
     """400, with what does not fit."""
     answer = post_binary(ask, {"inputs": [binary((1, 4), "FP64", size)]}, raw, length)
     assert answer.status_code == 400
@@ -475,7 +495,11 @@ def test_tritons_client_infers_mixed_columns(mixed_server: Server, mixed: Bundle
     columns = []
     for name, (datatype, values) in PEOPLE.items():
         if datatype == "BYTES":
-            columns.append(as_input(name, np.array([[value or ""] for value in values], dtype=object), "BYTES", is_binary=is_binary))
+            columns.append(
+                as_input(
+                    name, np.array([[value or ""] for value in values], dtype=object), "BYTES", is_binary=is_binary
+                )
+            )
         else:
             floats = np.array([[math.nan if value is None else float(value)] for value in values])
             columns.append(as_input(name, floats, "FP64", is_binary=is_binary))
@@ -534,10 +558,14 @@ def test_errors_say_what_a_caller_may_know(error: OrrisError, status: int, said:
 def test_a_regression_answers_numbers(tmp_path_factory: pytest.TempPathFactory, *, is_binary: bool) -> None:
     """FP64, and no probabilities to ask for."""
     table = pd.DataFrame({"x": np.arange(60.0), "y": np.arange(60.0) * 2 + 1})
-    bundle = orris.train(table, target="y", name="line", model="linear", version="1.0.0", store=tmp_path_factory.mktemp("store"))
+    bundle = orris.train(
+        table, target="y", name="line", model="linear", version="1.0.0", store=tmp_path_factory.mktemp("store")
+    )
     line, dialect = Engine.load(bundle.folder), OpenInference()
     asked = dialect.read(
-        line, json.dumps({"inputs": [tensor([3, 4], (2, 1))], "parameters": {"binary_data_output": is_binary}}).encode(), {}
+        line,
+        json.dumps({"inputs": [tensor([3, 4], (2, 1))], "parameters": {"binary_data_output": is_binary}}).encode(),
+        {},
     )
     answers = line.run(asked.rows)
     assert answers.values is not None
@@ -557,11 +585,21 @@ def test_a_route_forgets_versions_that_no_longer_answer(iris: Bundle) -> None:
     assert len(dialect._plans) <= 8
 
 
-LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(sorted(DATATYPES))
-VALUES = LEAVES | st.lists(LEAVES, max_size=4) | st.dictionaries(st.sampled_from(["name", "binary_data", "x"]), LEAVES, max_size=2)
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(sorted(DATATYPES))
+)
+VALUES = (
+    LEAVES
+    | st.lists(LEAVES, max_size=4)
+    | st.dictionaries(st.sampled_from(["name", "binary_data", "x"]), LEAVES, max_size=2)
+)
 USUAL: list[dict[str, Any]] = [
     {"inputs": [tensor(ROW)]},
-    {"inputs": [tensor(ROWS, (2, 4), "FP32")], "id": "i", "outputs": [{"name": "predict", "parameters": {"binary_data": True}}]},
+    {
+        "inputs": [tensor(ROWS, (2, 4), "FP32")],
+        "id": "i",
+        "outputs": [{"name": "predict", "parameters": {"binary_data": True}}],
+    },
     {
         "inputs": [tensor([value], (1, 1), name=name) for name, value in zip(NAMES, ROW, strict=True)],
         "parameters": {"binary_data_output": True},
@@ -573,7 +611,10 @@ USUAL: list[dict[str, Any]] = [
 
 @st.composite
 def almost_usual(draw: st.DrawFn) -> tuple[bool, Any]:
-    """A usual request, in which up to three things, wherever they stand, are others or gone; and whether it is for the mixed model."""
+    """A usual request, in which up to three things, wherever they stand, are others or gone.
+
+    And whether it is for the mixed model.
+    """
     usual = draw(st.sampled_from(USUAL))
     request = json.loads(json.dumps(usual))
     for _ in range(draw(st.integers(0, 3))):
@@ -607,11 +648,15 @@ def answered(engine: Engine, body: bytes, length: bytes | None) -> Reply:
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(almost_usual(), st.none() | st.just(b"") | st.binary(max_size=64))
-def test_no_request_fails_the_server(engine: Engine, mixed_engine: Engine, asked: tuple[bool, Any], raw: bytes | None) -> None:
+def test_no_request_fails_the_server(
+    engine: Engine, mixed_engine: Engine, asked: tuple[bool, Any], raw: bytes | None
+) -> None:
     """Whatever tensors, shapes, datatypes and bytes arrive: an answer, or 400."""
     is_mixed, request = asked
     head = json.dumps(request).encode()
-    reply = answered(mixed_engine if is_mixed else engine, head + (raw or b""), None if raw is None else b"%d" % len(head))
+    reply = answered(
+        mixed_engine if is_mixed else engine, head + (raw or b""), None if raw is None else b"%d" % len(head)
+    )
     assert reply.status in {200, 400}
 
 
@@ -652,6 +697,10 @@ def test_the_conformance_table_names_tests_that_exist() -> None:
     page = (folder.parents[1] / "docs" / "protocols.md").read_text("utf-8")
     section = page.partition("## Open Inference Protocol V2\n")[2].partition("\n## ")[0]
     named = set(re.findall(r"`(test_\w+)`", section))
-    defined = {name for file in folder.glob("test_*.py") for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)}
+    defined = {
+        name
+        for file in folder.glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text("utf-8"), re.MULTILINE)
+    }
     assert len(named) > 30
     assert named <= defined

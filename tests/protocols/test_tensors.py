@@ -86,7 +86,9 @@ def test_bf16_is_the_upper_half_of_a_float32() -> None:
 def test_fp32_is_widened_exactly() -> None:
     """A binary float32 is the number that it is, not the decimal that somebody meant."""
     raw = np.array([5.1], dtype=np.float32).tobytes()
-    assert TensorReader(NUMBERS).read([from_raw("x", "FP32", [1, 2], raw + raw)]).tolist() == [[float(np.float32(5.1))] * 2]
+    assert TensorReader(NUMBERS).read([from_raw("x", "FP32", [1, 2], raw + raw)]).tolist() == [
+        [float(np.float32(5.1))] * 2
+    ]
 
 
 def test_bytes_are_prefixed_with_their_length() -> None:
@@ -180,7 +182,9 @@ def test_json_data_of_another_kind_are_refused(datatype: str, shape: list[int], 
         from_json("x", datatype, shape, data)
 
 
-@pytest.mark.parametrize(("datatype", "values"), [("FP16", [1.0]), ("INT8", [300]), ("FP64", ["one"]), ("FP64", [1.0, 2.0])])
+@pytest.mark.parametrize(
+    ("datatype", "values"), [("FP16", [1.0]), ("INT8", [300]), ("FP64", ["one"]), ("FP64", [1.0, 2.0])]
+)
 def test_typed_values_that_do_not_fit_are_refused(datatype: str, values: list[Any]) -> None:
     """As gRPC sends them."""
     with pytest.raises(BodyError, match="input 'x'"):
@@ -223,7 +227,9 @@ def test_a_missing_value_is_nan_null_or_an_empty_text() -> None:
     expected = [NAN, NAN, NAN, NAN, NAN, 1.0]
     assert np.array_equal(TensorReader(SCHEMA).read(tensors)[0], expected, equal_nan=True)
     nulls = [column(name, datatype, [None]) for name, datatype, _ in input_specs(SCHEMA)[:5]]
-    assert np.array_equal(TensorReader(SCHEMA).read([*nulls, column("spend", "FP64", [1])])[0], expected, equal_nan=True)
+    assert np.array_equal(
+        TensorReader(SCHEMA).read([*nulls, column("spend", "FP64", [1])])[0], expected, equal_nan=True
+    )
 
 
 def test_a_column_that_may_be_missing_may_be_left_out() -> None:
@@ -264,7 +270,10 @@ def test_integers_are_never_rounded_to_others() -> None:
         (row(colour=("BYTES", ["red"])), "column 'colour': the model has no such input"),
         ([from_json("age", "FP64", [1, 3], [1, 2, 3])], r"column 'age': .*shape \[n\] or \[n, 1\], not \[1, 3\]"),
         ([from_json("x", "FP64", [1, 3], [1, 2, 3])], r"column 'x': the model has no such input; .*\[n, 6\]"),
-        ([from_raw("town", "BYTES", [1], b"\1\0\0\0\xff"), column("spend", "FP64", [1])], "row 0, column 'town': this text is not UTF-8"),
+        (
+            [from_raw("town", "BYTES", [1], b"\1\0\0\0\xff"), column("spend", "FP64", [1])],
+            "row 0, column 'town': this text is not UTF-8",
+        ),
         ([column("spend", "FP64", [])], "no row"),
         ([column("spend", "FP64", [1] * 11)], "11 rows are more than the 10"),
         ([from_raw("x", "FP64", [0, 6], b"")], "no row"),
@@ -276,17 +285,29 @@ def test_inputs_that_do_not_fit_the_schema_are_refused(tensors: list[Tensor], sa
         TensorReader(SCHEMA, max_rows=10).read(tensors)
 
 
-SCALARS = st.none() | st.booleans() | st.integers(-(2**54), 2**54) | st.floats() | st.sampled_from(["Oslo", "", "São Paulo", "Rome"])
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**54), 2**54)
+    | st.floats()
+    | st.sampled_from(["Oslo", "", "São Paulo", "Rome"])
+)
 
 
-@given(st.fixed_dictionaries({spec.name: st.tuples(st.sampled_from(sorted(DATATYPES)), SCALARS) for spec in input_specs(SCHEMA)}))
+@given(
+    st.fixed_dictionaries(
+        {spec.name: st.tuples(st.sampled_from(sorted(DATATYPES)), SCALARS) for spec in input_specs(SCHEMA)}
+    )
+)
 def test_the_quick_way_reads_what_the_precise_way_reads(request: dict[str, tuple[str, Any]]) -> None:
     """Or leaves it to the precise way; it never takes what that would refuse."""
     reader = TensorReader(SCHEMA)
     given_ = [Input(name, datatype, [1, 1], [value]) for name, (datatype, value) in request.items()]
     quick = QuickRows(reader).read(given_)
     if quick is not None:
-        assert np.array_equal(quick, reader.read([from_json(g.name, g.datatype, g.shape, g.data or []) for g in given_]), equal_nan=True)
+        assert np.array_equal(
+            quick, reader.read([from_json(g.name, g.datatype, g.shape, g.data or []) for g in given_]), equal_nan=True
+        )
 
 
 @given(
@@ -330,8 +351,18 @@ def test_labels_leave_in_their_own_datatype(labels: tuple[Any, ...], datatype: s
     """Text, integers, booleans and floats; probabilities beside them."""
     schema = Schema((Column("a", Kind.NUMBER),), "y", "classification", labels)
     predict, proba = tensors_from_answers(schema, Answers(np.array([1, 0]), np.array([[0.25, 0.75], [0.5, 0.5]])))
-    assert (predict.name, predict.datatype, predict.shape, predict.values.tolist()) == ("predict", datatype, (2,), values)
-    assert (proba.name, proba.datatype, proba.shape, proba.values.tolist()) == ("predict_proba", "FP64", (2, 2), [0.25, 0.75, 0.5, 0.5])
+    assert (predict.name, predict.datatype, predict.shape, predict.values.tolist()) == (
+        "predict",
+        datatype,
+        (2,),
+        values,
+    )
+    assert (proba.name, proba.datatype, proba.shape, proba.values.tolist()) == (
+        "predict_proba",
+        "FP64",
+        (2, 2),
+        [0.25, 0.75, 0.5, 0.5],
+    )
     specs = output_specs(schema, has_probabilities=True)
     assert [(spec.name, spec.datatype) for spec in specs] == [("predict", datatype), ("predict_proba", "FP64")]
 

@@ -98,7 +98,13 @@ def test_arrays_must_have_the_schemas_width() -> None:
 
 
 @pytest.mark.parametrize(
-    "column", [TEXT, CODE, Column("x", Kind.CATEGORY, "category", levels=("a", "b")), Column("x", Kind.CATEGORY, "object", levels=("a",))]
+    "column",
+    [
+        TEXT,
+        CODE,
+        Column("x", Kind.CATEGORY, "category", levels=("a", "b")),
+        Column("x", Kind.CATEGORY, "object", levels=("a",)),
+    ],
 )
 def test_an_unseen_level_is_a_level_of_its_own(column: Column) -> None:
     """The code of an unseen level becomes a value that is none of the levels, and is not missing."""

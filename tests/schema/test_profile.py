@@ -18,7 +18,9 @@ from orris.schema import UNSEEN, Column, Kind, Schema
 from orris.schema.profile import CELLS, Binning, Profile, Spread, Tally, level_texts, n_levels
 from orris.training.profiling import spread_of
 
-NUMBERS = st.lists(st.one_of(st.floats(allow_nan=True, allow_infinity=False), st.integers(-3, 3).map(float)), min_size=1, max_size=60)
+NUMBERS = st.lists(
+    st.one_of(st.floats(allow_nan=True, allow_infinity=False), st.integers(-3, 3).map(float)), min_size=1, max_size=60
+)
 
 
 @pytest.mark.parametrize(("value", "slot"), [(7.0, 1), (6.999, 0), (7.001, 2), (math.nan, 3)])
@@ -35,7 +37,9 @@ def test_levels_missing_and_unseen_have_slots() -> None:
     assert Binning(spread, 3).count(np.array([2, UNSEEN, math.nan, 2])).tolist() == [0, 0, 2, 1, 1]
 
 
-@pytest.mark.parametrize(("kind", "levels", "texts"), [(Kind.BOOLEAN, (), ("false", "true")), (Kind.CATEGORY, (10, 20), ("10", "20"))])
+@pytest.mark.parametrize(
+    ("kind", "levels", "texts"), [(Kind.BOOLEAN, (), ("false", "true")), (Kind.CATEGORY, (10, 20), ("10", "20"))]
+)
 def test_levels_have_texts(kind: Kind, levels: tuple[int, ...], texts: tuple[str, ...]) -> None:
     """Booleans are levels, too."""
     column = Column("a", kind, levels=levels)
@@ -45,11 +49,16 @@ def test_levels_have_texts(kind: Kind, levels: tuple[int, ...], texts: tuple[str
 
 @settings(deadline=None, max_examples=40)
 @given(NUMBERS, NUMBERS, st.integers(1, 3))
-def test_all_columns_are_counted_together_as_each_is_alone(training: list[float], traffic: list[float], times: int) -> None:
+def test_all_columns_are_counted_together_as_each_is_alone(
+    training: list[float], traffic: list[float], times: int
+) -> None:
     """By comparisons instead of a search for each value; wide rows, missing values and many rows included."""
     numbers = [spread_of(name, np.array(training[i:]), 0) for i, name in enumerate("abc"[: len(training)])]
     town = Spread("town", (1.0, 0, 0, 0), codes=(1,))
-    columns = (*(Column(spread.name, Kind.NUMBER) for spread in numbers), Column("town", Kind.CATEGORY, levels=("Oslo", "Rome")))
+    columns = (
+        *(Column(spread.name, Kind.NUMBER) for spread in numbers),
+        Column("town", Kind.CATEGORY, levels=("Oslo", "Rome")),
+    )
     schema = Schema(columns=columns, target="y", task="regression")
     tally = Tally(schema, Profile(len(training), (*numbers, town), numbers[0]))
     values = np.repeat(np.array(traffic), times * CELLS // 2 // len(traffic) + 1)
@@ -91,7 +100,9 @@ def test_an_older_bundle_has_no_profile(iris: Bundle) -> None:
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"other"], ids=["syntax", "shape", "model"])
-def test_a_malformed_profile_is_refused_with_its_file_name(iris: Bundle, mixed: Bundle, tmp_path: Path, content: bytes) -> None:
+def test_a_malformed_profile_is_refused_with_its_file_name(
+    iris: Bundle, mixed: Bundle, tmp_path: Path, content: bytes
+) -> None:
     """Not JSON, not a profile, or of another model."""
     (tmp_path / PROFILE).write_bytes((mixed.folder / PROFILE).read_bytes() if content == b"other" else content)
     with pytest.raises(BundleError, match=r"profile\.json.*publish the bundle again"):

@@ -33,7 +33,11 @@ GOOD = {"size": 2.5, "n:rooms": 3, "sunny": True, "town": "rome", "grade": 2, "a
 
 def body(**changes: Any) -> bytes:
     """A good row, changed; a value of ``...`` leaves the column out."""
-    row = {name: value for name, value in (GOOD | {k.replace("__", ":"): v for k, v in changes.items()}).items() if value is not ...}
+    row = {
+        name: value
+        for name, value in (GOOD | {k.replace("__", ":"): v for k, v in changes.items()}).items()
+        if value is not ...
+    }
     return json.dumps(row).encode()
 
 
@@ -234,7 +238,9 @@ def test_the_fast_reader_agrees_with_the_strict_one(rows: list[list[tuple[str, A
 @given(st.data())
 def test_the_fast_reader_agrees_with_the_strict_one_on_nearly_good_rows(data: st.DataObject) -> None:
     """Rows with all columns and one or two surprises reach the fast path's own branches."""
-    pairs = [(name, data.draw(st.one_of(st.just(GOOD[name]), scalars))) for name in data.draw(st.permutations(list(GOOD)))]
+    pairs = [
+        (name, data.draw(st.one_of(st.just(GOOD[name]), scalars))) for name in data.draw(st.permutations(list(GOOD)))
+    ]
     if data.draw(st.booleans()):
         pairs.append((data.draw(names), data.draw(scalars)))
     if data.draw(st.booleans()):
@@ -251,7 +257,9 @@ def test_no_bytes_raise_anything_but_a_body_or_row_error(text: bytes) -> None:
 
 def test_a_column_may_have_any_name() -> None:
     """Quotes, backslashes and line breaks too, in a row or a list of rows; what does not fit is told as ever."""
-    schema = Schema(columns=(Column('a "b" \\ \n', Kind.NUMBER), Column("<b>", Kind.NUMBER)), target="y", task="regression")
+    schema = Schema(
+        columns=(Column('a "b" \\ \n', Kind.NUMBER), Column("<b>", Kind.NUMBER)), target="y", task="regression"
+    )
     row = {'a "b" \\ \n': 1.5, "<b>": 2}
     rows, single = RowReader(schema).read(json.dumps(row).encode())
     assert (rows.tolist(), single) == ([[1.5, 2.0]], True)

@@ -33,7 +33,9 @@ class Tally:
     refused: int = 0
 
 
-async def one_client(port: int, tally: Tally, ending: threading.Event, *, pipelined: int = 1, reconnect: bool = True) -> None:
+async def one_client(
+    port: int, tally: Tally, ending: threading.Event, *, pipelined: int = 1, reconnect: bool = True
+) -> None:
     """Send requests, ``pipelined`` at a time, on connections that are kept open, until told to end or refused."""
     while not ending.is_set():
         try:

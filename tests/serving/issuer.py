@@ -16,7 +16,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "orris"
-_JWK: dict[str, Any] = {"RS256": jwt.algorithms.RSAAlgorithm, "ES256": jwt.algorithms.ECAlgorithm, "EdDSA": jwt.algorithms.OKPAlgorithm}
+_JWK: dict[str, Any] = {
+    "RS256": jwt.algorithms.RSAAlgorithm,
+    "ES256": jwt.algorithms.ECAlgorithm,
+    "EdDSA": jwt.algorithms.OKPAlgorithm,
+}
 
 
 @dataclass
@@ -53,7 +57,9 @@ class Issuer:
         """A token that is valid for a minute; a claim that is ``None`` is left out."""
         given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": int(time.time()) + 60} | claims
         algorithm, key = self.keys[kid]
-        return jwt.encode({k: v for k, v in given.items() if v is not None}, key, algorithm=algorithm, headers={"kid": kid})
+        return jwt.encode(
+            {k: v for k, v in given.items() if v is not None}, key, algorithm=algorithm, headers={"kid": kid}
+        )
 
 
 def _private(kid: str) -> tuple[str, Any]:

@@ -43,7 +43,7 @@ class Doubler:
         return Answers(values=rows[:, 0] * 2)
 
 
-class Desk:
+class RequestContext:
     """A batcher, and the futures of what was asked of it."""
 
     def __init__(self, engine: Doubler) -> None:
@@ -75,8 +75,8 @@ def test_requests_of_one_tick_are_one_call() -> None:
     engine = Doubler(1)
 
     async def work() -> list[list[float]]:
-        desk = Desk(engine)
-        return list(await asyncio.gather(desk.ask(1), desk.ask(2, 3), desk.ask(4)))
+        context = RequestContext(engine)
+        return list(await asyncio.gather(context.ask(1), context.ask(2, 3), context.ask(4)))
 
     assert within(work()) == [[2], [4, 6], [8]]
     assert engine.sizes == [4]
@@ -87,9 +87,11 @@ def test_a_batch_is_bounded_in_requests_and_rows() -> None:
     engine = Doubler(0.001)
 
     async def work() -> None:
-        desk = Desk(engine)
-        await asyncio.gather(*(desk.ask(1) for _ in range(MAX_REQUESTS + 1)))
-        await asyncio.gather(desk.ask(*[1.0] * (MAX_ROWS - 1)), desk.ask(1, 1), desk.ask(*[1.0] * (2 * MAX_ROWS)))
+        context = RequestContext(engine)
+        await asyncio.gather(*(context.ask(1) for _ in range(MAX_REQUESTS + 1)))
+        await asyncio.gather(
+            context.ask(*[1.0] * (MAX_ROWS - 1)), context.ask(1, 1), context.ask(*[1.0] * (2 * MAX_ROWS))
+        )
 
     within(work())
     assert engine.sizes == [MAX_REQUESTS, 1, MAX_ROWS - 1, 2, 2 * MAX_ROWS]
@@ -101,8 +103,8 @@ def test_a_bad_row_does_not_fail_its_neighbours(microseconds: float) -> None:
     engine = Doubler(microseconds)
 
     async def work() -> list[Any]:
-        desk = Desk(engine)
-        return list(await asyncio.gather(desk.ask(1), desk.ask(-1), desk.ask(2), return_exceptions=True))
+        context = RequestContext(engine)
+        return list(await asyncio.gather(context.ask(1), context.ask(-1), context.ask(2), return_exceptions=True))
 
     first, second, third = within(work())
     assert (first, third) == ([2], [4])
@@ -117,16 +119,16 @@ def test_a_slow_model_does_not_hold_up_the_loop() -> None:
     engine.gate.clear()
 
     async def work() -> None:
-        desk = Desk(engine)
-        first = desk.ask(1)
+        context = RequestContext(engine)
+        first = context.ask(1)
         await asyncio.get_running_loop().run_in_executor(None, engine.called.wait, SECONDS)
-        others = [desk.ask(2), desk.ask(3)]
+        others = [context.ask(2), context.ask(3)]
         await asyncio.sleep(0)
         assert not first.done()
-        assert len(desk.batcher) == 2
+        assert len(context.batcher) == 2
         engine.gate.set()
         assert await asyncio.gather(first, *others) == [[2], [4], [6]]
-        desk.batcher.close()
+        context.batcher.close()
 
     within(work())
     assert engine.sizes == [1, 2]
@@ -138,12 +140,12 @@ def test_many_rows_of_a_quick_model_run_off_the_loop() -> None:
     engine = Doubler(1)
 
     async def work() -> None:
-        desk = Desk(engine)
-        await desk.ask(1)
+        context = RequestContext(engine)
+        await context.ask(1)
         assert engine.threads == {"MainThread"}
         engine.threads.clear()
-        await desk.ask(*[1.0] * 1_000_000)
-        desk.batcher.close()
+        await context.ask(*[1.0] * 1_000_000)
+        context.batcher.close()
 
     within(work())
     assert "MainThread" not in engine.threads

@@ -1,4 +1,7 @@
-"""Bundles to publish, and stores to publish them in: a directory, and buckets of real emulators in processes of their own."""
+"""Bundles to publish, and stores to publish them in.
+
+A directory, and buckets of real emulators in processes of their own.
+"""
 
 from __future__ import annotations
 

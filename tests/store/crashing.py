@@ -1,7 +1,10 @@
-"""Run as ``python -m tests.store.crashing steps|random URL OUTCOMES WORK``: publishers in a local store, killed with SIGKILL.
+"""Run as ``python -m tests.store.crashing steps|random URL OUTCOMES WORK``.
 
-``steps`` kills one before its first, second, third, … file system call in the store (Python's audit events mark them); ``random`` kills
-publishers that run in a loop after random times. After each death it records, as JSON, what a reader finds.
+Publishers in a local store, killed with SIGKILL.
+
+``steps`` kills one before its first, second, third, … file system call in the store (Python's audit events mark them);
+``random`` kills publishers that run in a loop after random times. After each death it records, as JSON, what a reader
+finds.
 """
 
 from __future__ import annotations

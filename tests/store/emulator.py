@@ -1,7 +1,10 @@
-"""Run as ``emulator.py gs|gs-unconditional|s3``: a bucket service on a free port, printed as a URL; ends when its standard input does.
+"""Run as ``emulator.py gs|gs-unconditional|s3``: a bucket service on a free port, printed as a URL.
 
-gcp-storage-emulator ignores ``ifGenerationMatch``, which Google Cloud Storage honours, so ``gs`` adds that one rule to it; the emulator as
-it comes is ``gs-unconditional``. Both services answer one request at a time, which makes check-then-write atomic, as the real ones are.
+Ends when its standard input does.
+
+gcp-storage-emulator ignores ``ifGenerationMatch``, which Google Cloud Storage honours, so ``gs`` adds that one rule to
+it; the emulator as it comes is ``gs-unconditional``. Both services answer one request at a time, which makes
+check-then-write atomic, as the real ones are.
 """
 
 from __future__ import annotations
@@ -31,7 +34,9 @@ def _serve_gs(conditional: bool) -> str:
         new_only = request.query.get("ifGenerationMatch") == ["0"]
         if new_only and exists(storage, request.params["bucket_name"], request.data["meta"]["name"]):
             response.status = HTTPStatus.PRECONDITION_FAILED
-            response.json({"error": {"code": 412, "message": "At least one of the pre-conditions you specified did not hold."}})
+            response.json(
+                {"error": {"code": 412, "message": "At least one of the pre-conditions you specified did not hold."}}
+            )
         else:
             plain(request, response, storage, *args, **kwargs)
 

@@ -132,7 +132,9 @@ def test_published_version_is_signed_afterwards(
     verify(store.fetch(reference, tmp_path / "elsewhere"), keys[1])
 
 
-def test_missing_library_names_the_extra(make_bundle: MakeBundle, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_names_the_extra(
+    make_bundle: MakeBundle, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without model-signing the error says what to install."""
     for module in ("model_signing", "model_signing.signing", "model_signing.verifying"):
         monkeypatch.setitem(sys.modules, module, None)

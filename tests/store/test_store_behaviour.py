@@ -14,7 +14,11 @@ from tests.store.conftest import MakeBundle
 
 
 def _files(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def test_published_version_comes_back_byte_for_byte(store: Store, make_bundle: MakeBundle, cache: Path) -> None:
@@ -89,7 +93,9 @@ def test_references_resolve(store: Store, make_bundle: MakeBundle) -> None:
     for published, aliases in (("1.0.0", ("prod",)), ("1.2.0", ()), ("2.0.0-rc.1", ()), ("1.1.0", ("latest",))):
         store.publish(make_bundle(published), aliases=aliases)
     references = {"": "1.2.0", "iris": "1.2.0", "iris@1.0.0": "1.0.0", "iris:latest": "1.1.0", "iris:prod": "1.0.0"}
-    assert {text: store.resolve(text) for text in references} == {text: Reference("iris", version) for text, version in references.items()}
+    assert {text: store.resolve(text) for text in references} == {
+        text: Reference("iris", version) for text, version in references.items()
+    }
 
 
 def test_what_is_not_there_is_answered_with_what_is(store: Store, make_bundle: MakeBundle) -> None:
@@ -120,8 +126,20 @@ def test_promotion_is_recorded(store: Store, make_bundle: MakeBundle) -> None:
     store.publish(make_bundle("1.1.0"), aliases=())
     store.promote("iris", "1.1.0", "prod", author="grace")
     first, second = store.history("iris", "prod")
-    assert (first.number, first.version, first.previous, first.author, first.action) == (1, "1.0.0", None, "ada", "publish")
-    assert (second.number, second.version, second.previous, second.author, second.action) == (2, "1.1.0", "1.0.0", "grace", "promote")
+    assert (first.number, first.version, first.previous, first.author, first.action) == (
+        1,
+        "1.0.0",
+        None,
+        "ada",
+        "publish",
+    )
+    assert (second.number, second.version, second.previous, second.author, second.action) == (
+        2,
+        "1.1.0",
+        "1.0.0",
+        "grace",
+        "promote",
+    )
     assert first.time.endswith("Z")
     assert store.resolve("iris:prod").version == "1.1.0"
 
@@ -152,7 +170,12 @@ def test_repeated_rollback_walks_back(store: Store, make_bundle: MakeBundle) -> 
     assert store.rollback("iris", "prod").version == "1.0.0"
     with pytest.raises(NotFoundError, match=r"points to 1\.0\.0, and there is no version before"):
         store.rollback("iris", "prod")
-    assert [record.action for record in store.history("iris", "prod")][3:] == ["rollback", "rollback", "promote", "rollback"]
+    assert [record.action for record in store.history("iris", "prod")][3:] == [
+        "rollback",
+        "rollback",
+        "promote",
+        "rollback",
+    ]
 
 
 def test_rollback_of_an_unknown_alias_is_refused(store: Store, make_bundle: MakeBundle) -> None:
@@ -183,7 +206,9 @@ def test_signature_is_attached_once(store: Store, make_bundle: MakeBundle, cache
     assert store.versions("iris")[0].signed
 
 
-def test_signature_of_a_bundle_is_published_with_it(store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path) -> None:
+def test_signature_of_a_bundle_is_published_with_it(
+    store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path
+) -> None:
     """A bundle that is signed already keeps its signature, which nothing can replace."""
     folder = make_bundle("1.0.0")
     (folder / "model.sig").write_bytes(b"signature")
@@ -194,7 +219,9 @@ def test_signature_of_a_bundle_is_published_with_it(store: Store, make_bundle: M
     assert (store.fetch("iris", cache) / "model.sig").read_bytes() == b"signature"
 
 
-def test_copy_carries_files_and_signature_to_another_store(store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path) -> None:
+def test_copy_carries_files_and_signature_to_another_store(
+    store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path
+) -> None:
     """Pushing and pulling keep every byte, and move the aliases that are asked for in the other store."""
     mine, back = Store(tmp_path / "mine"), Store(tmp_path / "back")
     folder = make_bundle("1.0.0")

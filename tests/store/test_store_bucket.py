@@ -36,7 +36,9 @@ def _upload(files: Any, url: str, version: str) -> str:
     return str(found).removesuffix("/manifest.json")
 
 
-def test_second_fetch_downloads_nothing(store: Store, files: Any, url: str, make_bundle: MakeBundle, cache: Path) -> None:
+def test_second_fetch_downloads_nothing(
+    store: Store, files: Any, url: str, make_bundle: MakeBundle, cache: Path
+) -> None:
     """A sound copy in the cache is used again, even when the bucket's file is gone."""
     store.publish(make_bundle("1.0.0"))
     first = store.fetch("iris", cache)
@@ -68,7 +70,9 @@ def test_damaged_file_in_the_bucket_is_refused(
     assert list((cache / "iris").iterdir()) == []
 
 
-def test_unreadable_version_is_reported_beside_the_others(store: Store, files: Any, url: str, make_bundle: MakeBundle) -> None:
+def test_unreadable_version_is_reported_beside_the_others(
+    store: Store, files: Any, url: str, make_bundle: MakeBundle
+) -> None:
     """A version with a damaged manifest or record is listed with its problem, and the others as ever."""
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         store.publish(make_bundle(version))
@@ -97,7 +101,9 @@ def test_upload_without_a_record_is_invisible(
     assert (store.fetch("iris@1.0.0", cache) / "model.onnx").read_bytes() == b"model"
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body directly with raw bytes:ResourceWarning")  # gcsfs's way of sending
+@pytest.mark.filterwarnings(
+    "ignore:Sending a large body directly with raw bytes:ResourceWarning"
+)  # gcsfs's way of sending
 def test_large_file_goes_through(store: Store, make_bundle: MakeBundle, cache: Path) -> None:
     """A model of several megabytes survives the way there and back."""
     content = bytes(range(256)) * 4 * 8192
@@ -106,7 +112,11 @@ def test_large_file_goes_through(store: Store, make_bundle: MakeBundle, cache: P
 
 
 def test_service_that_ignores_conditions_is_found_out(
-    unconditional_gs: str, make_bundle: MakeBundle, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    unconditional_gs: str,
+    make_bundle: MakeBundle,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """There one publisher at a time works as everywhere, and the log says that two would not."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", unconditional_gs)
@@ -123,15 +133,21 @@ def test_service_that_ignores_conditions_is_found_out(
     assert (store.fetch("iris", cache) / "model.onnx").read_bytes() == b"model"
 
 
-def test_service_that_honours_conditions_is_not_reported(store: Store, make_bundle: MakeBundle, caplog: pytest.LogCaptureFixture) -> None:
+def test_service_that_honours_conditions_is_not_reported(
+    store: Store, make_bundle: MakeBundle, caplog: pytest.LogCaptureFixture
+) -> None:
     """A conditional put that works leaves nothing in the log."""
     with caplog.at_level(logging.WARNING, logger="orris"):
         store.publish(make_bundle("1.0.0"))
     assert caplog.records == []
 
 
-@pytest.mark.parametrize(("scheme", "library", "extra"), [("gs", "gcsfs", "gcs"), ("s3", "s3fs", "s3"), ("az", "adlfs", "azure")])
-def test_missing_library_names_the_extra(scheme: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("scheme", "library", "extra"), [("gs", "gcsfs", "gcs"), ("s3", "s3fs", "s3"), ("az", "adlfs", "azure")]
+)
+def test_missing_library_names_the_extra(
+    scheme: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without the library of a kind of bucket, the error says what to install."""
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=rf"orris\[{extra}\]"):
@@ -141,6 +157,7 @@ def test_missing_library_names_the_extra(scheme: str, library: str, extra: str, 
 def test_local_store_imports_no_cloud_library() -> None:
     """Opening a local store loads neither fsspec nor a client of a cloud."""
     script = (
-        "import sys; from orris.store import Store; Store('x').models(); sys.exit(bool({'fsspec', 'gcsfs', 's3fs'} & set(sys.modules)))"
+        "import sys; from orris.store import Store; Store('x').models(); sys.exit(bool({'fsspec', 'gcsfs', 's3fs'} &"
+        " set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

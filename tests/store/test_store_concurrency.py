@@ -27,7 +27,9 @@ def test_eight_publishers_lose_no_record(url: str, make_bundle: MakeBundle, tmp_
     folders = [make_bundle(version) for version in versions]
     assert _publish_together(url, folders, tmp_path) == ["published"] * 8
     store = Store(url)
-    assert [(info.version, info.problem) for info in store.versions("iris")] == [(version, None) for version in versions]
+    assert [(info.version, info.problem) for info in store.versions("iris")] == [
+        (version, None) for version in versions
+    ]
     log = store.history("iris", "latest")
     assert [record.number for record in log] == list(range(1, 9))
     assert {record.author for record in log} == {folder.name for folder in folders}
@@ -38,7 +40,9 @@ def test_eight_publishers_lose_no_record(url: str, make_bundle: MakeBundle, tmp_
 def test_one_of_several_publishers_of_a_version_wins(url: str, tmp_path: Path, cache: Path) -> None:
     """Of four different bundles for one version one is published, whole, and the others are told."""
     contents = [f"model {number}".encode() for number in range(4)]
-    folders = [seal_bundle(tmp_path / f"bundle-{number}", "iris", "1.0.0", content) for number, content in enumerate(contents)]
+    folders = [
+        seal_bundle(tmp_path / f"bundle-{number}", "iris", "1.0.0", content) for number, content in enumerate(contents)
+    ]
     outcomes = _publish_together(url, folders, tmp_path)
     assert Counter(outcomes) == {"published": 1, "VersionExistsError": 3}
     store, winner = Store(url), outcomes.index("published")

@@ -81,7 +81,9 @@ def test_a_manifest_cannot_name_files_outside_the_bundle(home: str, make_bundle:
     document["checksum"] = "0" * 64
     blank = json.dumps(document).encode()
     checksum = hashlib.sha256(blank).hexdigest()
-    (folder / MANIFEST).write_bytes(blank.replace(b'"checksum": "' + b"0" * 64, b'"checksum": "' + checksum.encode(), 1))
+    (folder / MANIFEST).write_bytes(
+        blank.replace(b'"checksum": "' + b"0" * 64, b'"checksum": "' + checksum.encode(), 1)
+    )
     upload(folder, home)
     with pytest.raises(IntegrityError, match="outside the bundle"):
         fetch_bundle(home, cache)

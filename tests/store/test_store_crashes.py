@@ -14,7 +14,15 @@ from tests.store.conftest import REPOSITORY
 
 def _crash(mode: str, tmp_path: Path) -> list[dict[str, Any]]:
     answer = tmp_path / "found.json"
-    command = [sys.executable, "-m", "tests.store.crashing", mode, str(tmp_path / "artifacts"), str(answer), str(tmp_path / "work")]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.store.crashing",
+        mode,
+        str(tmp_path / "artifacts"),
+        str(answer),
+        str(tmp_path / "work"),
+    ]
     subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120)
     found: list[dict[str, Any]] = json.loads(answer.read_text())
     return found

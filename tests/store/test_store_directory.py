@@ -72,7 +72,10 @@ def test_stray_folder_is_reported(root: Path, make_bundle: MakeBundle) -> None:
     store = Store(root)
     store.publish(make_bundle("1.0.0"))
     (root / "iris/versions/backup of mine").mkdir()
-    assert [(info.version, info.problem is None) for info in store.versions("iris")] == [("1.0.0", True), ("backup of mine", False)]
+    assert [(info.version, info.problem is None) for info in store.versions("iris")] == [
+        ("1.0.0", True),
+        ("backup of mine", False),
+    ]
     assert store.resolve("iris").version == "1.0.0"
 
 

@@ -25,7 +25,19 @@ _ORDERED = [
     "1.0.9",
     "1.0.20261121031500",
 ]
-_NO_VERSIONS = ["1.0", "1.0.0+build", "1.0." + "1" * 128, "v1.0.0", "1.0.0-", "1.0.0-01", "1.0.0\n", "../1.0.0", "01.0.0", "", "١.0.0"]
+_NO_VERSIONS = [
+    "1.0",
+    "1.0.0+build",
+    "1.0." + "1" * 128,
+    "v1.0.0",
+    "1.0.0-",
+    "1.0.0-01",
+    "1.0.0\n",
+    "../1.0.0",
+    "01.0.0",
+    "",
+    "١.0.0",
+]
 
 
 @pytest.mark.parametrize("text", ["../iris", "iris/../wine", "Iris", ".iris", "", "-iris", "a" * 129, "iris\n", "íris"])
@@ -49,7 +61,9 @@ def test_malformed_aliases_are_refused(text: str) -> None:
         check_alias(text)
 
 
-@pytest.mark.parametrize("text", ["../iris", "iris@../1.0.0", "iris@1.0.0+build", "iris:../x", "iris@1.0.0:prod", "@1.0.0", ":prod"])
+@pytest.mark.parametrize(
+    "text", ["../iris", "iris@../1.0.0", "iris@1.0.0+build", "iris:../x", "iris@1.0.0:prod", "@1.0.0", ":prod"]
+)
 def test_malformed_references_never_reach_a_path(tmp_path: Path, text: str) -> None:
     """A store refuses a malformed reference."""
     with pytest.raises(StoreError, match="use "):

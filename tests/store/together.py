@@ -1,6 +1,9 @@
-"""Run as ``python -m tests.store.together URL OUTCOMES BUNDLE…``: one process per bundle, all publishing at the same instant.
+"""Run as ``python -m tests.store.together URL OUTCOMES BUNDLE…``.
 
-Each moves the alias ``latest``. Outcomes are written to the file OUTCOMES as JSON: ``published``, or the error's class, per bundle.
+One process per bundle, all publishing at the same instant.
+
+Each moves the alias ``latest``. Outcomes are written to the file OUTCOMES as JSON: ``published``, or the error's class,
+per bundle.
 """
 
 from __future__ import annotations

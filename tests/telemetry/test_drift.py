@@ -25,7 +25,11 @@ FloatArray = npt.NDArray[np.float64]
 
 WINDOW = 120.0
 SCHEMA = Schema(
-    columns=(Column("size", Kind.NUMBER), Column("town", Kind.CATEGORY, levels=("Oslo", "Rome")), Column("member", Kind.BOOLEAN)),
+    columns=(
+        Column("size", Kind.NUMBER),
+        Column("town", Kind.CATEGORY, levels=("Oslo", "Rome")),
+        Column("member", Kind.BOOLEAN),
+    ),
     target="y",
     task="classification",
     labels=("no", "yes"),
@@ -93,7 +97,9 @@ def test_chance_alone_stays_below_what_is_called_so() -> None:
     """In 95 of 100 windows of traffic that is like training's: the formula against drawn windows."""
     rng = np.random.default_rng(1)
     shares = np.full(10, 0.1)
-    found = [stability(rng.multinomial(5_000, shares) / 5_000, rng.multinomial(200, shares) / 200) for _ in range(2_000)]
+    found = [
+        stability(rng.multinomial(5_000, shares) / 5_000, rng.multinomial(200, shares) / 200) for _ in range(2_000)
+    ]
     assert np.mean(np.array(found) < by_chance(10, 5_000, 200)) == pytest.approx(0.95, abs=0.015)
     assert by_chance(1, 100, 100) == 0
 
@@ -157,7 +163,10 @@ def test_what_left_the_window_is_forgotten() -> None:
 
 
 def test_rows_are_counted_when_there_is_no_room_for_more() -> None:
-    """A server whose loop is too busy for a heartbeat does not hoard them; a batch that is longer than the room is counted at once."""
+    """A server whose loop is too busy for a heartbeat does not hoard them.
+
+    A batch that is longer than the room is counted at once.
+    """
     target = sketch()
     rows = draw(CELLS // 3, 6)
     fill(target, rows)
@@ -180,7 +189,11 @@ def test_a_batch_may_change_after_it_was_taken() -> None:
     assert report.predictions.current[0] == 1
 
 
-ROWS = st.lists(st.tuples(st.sampled_from([math.nan, -9.0, -0.1, 0.0, 0.3, 9.0]), st.sampled_from([UNSEEN, 0, 1]), st.sampled_from([0, 1])))
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from([math.nan, -9.0, -0.1, 0.0, 0.3, 9.0]), st.sampled_from([UNSEEN, 0, 1]), st.sampled_from([0, 1])
+    )
+)
 
 
 @given(st.lists(ROWS, min_size=1, max_size=6), st.randoms(use_true_random=False))
@@ -224,7 +237,12 @@ def test_a_profile_of_other_columns_makes_no_sketch() -> None:
     assert Drift(WINDOW).sketch("m", "1", SCHEMA, None) is None
     assert Drift(0).sketch("m", "1", SCHEMA, PROFILE) is None
     with pytest.raises(ValueError, match="columns"):
-        Drift(WINDOW).sketch("m", "1", Schema(columns=SCHEMA.columns[:1], target="y", task="classification", labels=("no", "yes")), PROFILE)
+        Drift(WINDOW).sketch(
+            "m",
+            "1",
+            Schema(columns=SCHEMA.columns[:1], target="y", task="classification", labels=("no", "yes")),
+            PROFILE,
+        )
 
 
 def serving(clock: Clock) -> tuple[Metrics, Sketch]:
@@ -265,7 +283,9 @@ def test_too_few_rows_leave_a_gauge_out_but_say_how_many() -> None:
     fill(own, draw(10, 10))
     found = samples(metrics)
     assert found[f"orris_drift_rows[{KEY}]"] == 10
-    assert not [name for name in found if name.startswith(("orris_drift_psi", "orris_drift_prediction", "orris_drift_missing"))]
+    assert not [
+        name for name in found if name.startswith(("orris_drift_psi", "orris_drift_prediction", "orris_drift_missing"))
+    ]
 
 
 def test_a_version_that_is_forgotten_takes_its_drift_with_it() -> None:

@@ -69,13 +69,26 @@ def test_one_process_tells_of_itself() -> None:
     """Every family is in the exposition, buckets are cumulative, and there is one worker."""
     found = samples(counted(7, in_flight=2))
     assert found[REQUESTS] == 7
-    assert found["orris_grpc_requests_total[('code', 'OK'), ('method', '/inference.GRPCInferenceService/ModelInfer')]"] == 7
-    assert found["http_request_duration_seconds_bucket[('le', '0.0025'), ('method', 'POST'), ('route', '/predict')]"] == 0
-    assert found["http_request_duration_seconds_bucket[('le', '0.005'), ('method', 'POST'), ('route', '/predict')]"] == 7
+    assert (
+        found["orris_grpc_requests_total[('code', 'OK'), ('method', '/inference.GRPCInferenceService/ModelInfer')]"]
+        == 7
+    )
+    assert (
+        found["http_request_duration_seconds_bucket[('le', '0.0025'), ('method', 'POST'), ('route', '/predict')]"] == 0
+    )
+    assert (
+        found["http_request_duration_seconds_bucket[('le', '0.005'), ('method', 'POST'), ('route', '/predict')]"] == 7
+    )
     assert found["http_request_duration_seconds_bucket[('le', '+Inf'), ('method', 'POST'), ('route', '/predict')]"] == 7
     assert found["orris_predictions_total[('label', 'versicolor'), ('model', 'iris'), ('version', '1.0.0')]"] == 7
     assert found["orris_predictions_total[('label', 'setosa'), ('model', 'iris'), ('version', '1.0.0')]"] == 0
-    assert found["orris_input_warnings_total[('column', 'petal_width'), ('kind', 'range'), ('model', 'iris'), ('version', '1.0.0')]"] == 7
+    assert (
+        found[
+            "orris_input_warnings_total[('column', 'petal_width'), ('kind', 'range'), ('model', 'iris'), ('version',"
+            " '1.0.0')]"
+        ]
+        == 7
+    )
     assert found["orris_model_info[('format', 'onnx'), ('model', 'iris'), ('version', '1.0.0')]"] == 1
     assert found["orris_rejected_total[('reason', '422')]"] == 7
     assert found["orris_requests_in_flight"] == 2
@@ -115,7 +128,9 @@ def test_what_is_gone_keeps_its_counts_and_not_its_gauges() -> None:
 
 def test_a_worker_answers_for_all() -> None:
     """Its own counts, the other workers', and of those that are gone."""
-    others = Others([encode(counted(10, in_flight=4).snapshot())], fold(b"", encode(counted(100, in_flight=9).snapshot()), 1e6))
+    others = Others(
+        [encode(counted(10, in_flight=4).snapshot())], fold(b"", encode(counted(100, in_flight=9).snapshot()), 1e6)
+    )
     metrics = counted(1, in_flight=1)
     metrics.share(others)
     found = samples(metrics)
@@ -146,7 +161,11 @@ def test_a_version_that_is_gone_keeps_its_counts_for_a_while() -> None:
         metrics.forget("iris", version)
     text = metrics.render("")[0].decode()
     assert "orris_model_info" not in text.replace("# HELP orris_model_info", "").replace("# TYPE orris_model_info", "")
-    kept = [f"1.0.{number}" for number in range(40) if f'orris_batch_rows_sum{{model="iris",version="1.0.{number}"}} 3.0' in text]
+    kept = [
+        f"1.0.{number}"
+        for number in range(40)
+        if f'orris_batch_rows_sum{{model="iris",version="1.0.{number}"}} 3.0' in text
+    ]
     assert kept == [f"1.0.{number}" for number in range(24, 40)]
 
 
@@ -171,7 +190,10 @@ def test_sums_do_not_fall_when_a_version_is_dropped() -> None:
     metrics.share(others)
     metrics.model("iris", "2.0.0", ("setosa", "versicolor"), {"format": "onnx"})
     metrics.forget("iris", "1.0.0")
-    assert samples(metrics)["orris_predictions_total[('label', 'versicolor'), ('model', 'iris'), ('version', '1.0.0')]"] == 14
+    assert (
+        samples(metrics)["orris_predictions_total[('label', 'versicolor'), ('model', 'iris'), ('version', '1.0.0')]"]
+        == 14
+    )
 
 
 # exemplars

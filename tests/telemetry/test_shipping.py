@@ -1,4 +1,7 @@
-"""The configurations that ship logs agree with what Orris writes, and with each other. The queries of the documentation run."""
+"""The configurations that ship logs agree with what Orris writes, and with each other.
+
+The queries of the documentation run.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pytest
 import yaml
 
 from orris.api import Bundle
-from orris.telemetry.lines import Line
+from orris.telemetry.log_formats import Line
 from tests.servers import client, serving
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +34,12 @@ def test_loki_keeps_structured_metadata_and_forgets_in_time(store: str) -> None:
     """Schema v13 with tsdb, an index of a day, and a compactor that deletes."""
     config = read(f"loki/loki-{store}.yaml")
     (schema,) = config["schema_config"]["configs"]
-    assert (schema["store"], schema["schema"], schema["object_store"], schema["index"]["period"]) == ("tsdb", "v13", store, "24h")
+    assert (schema["store"], schema["schema"], schema["object_store"], schema["index"]["period"]) == (
+        "tsdb",
+        "v13",
+        store,
+        "24h",
+    )
     assert list(config["common"]["storage"]) == [store]
     assert config["compactor"]["retention_enabled"] is True
     assert config["compactor"]["delete_request_store"] == store
@@ -42,7 +50,11 @@ def test_the_two_lokis_differ_in_their_storage_only() -> None:
     """Whoever moves from a disk to a bucket changes nothing else."""
     disk, bucket = read("loki/loki-filesystem.yaml"), read("loki/loki-gcs.yaml")
     for config in (disk, bucket):
-        del config["common"]["storage"], config["schema_config"]["configs"][0]["object_store"], config["compactor"]["delete_request_store"]
+        del (
+            config["common"]["storage"],
+            config["schema_config"]["configs"][0]["object_store"],
+            config["compactor"]["delete_request_store"],
+        )
     assert disk == bucket
 
 
@@ -55,7 +67,10 @@ def stages(kind: str) -> set[str]:
 
 
 def test_alloy_makes_no_label_of_what_has_many_values() -> None:
-    """The level is the only label that comes from a line; ids are structured metadata; all are fields that Orris writes."""
+    """The level is the only label that comes from a line; ids are structured metadata.
+
+    All are fields that Orris writes.
+    """
     assert stages("labels") == {"level"}
     assert stages("structured_metadata") == {"model_version", "pod", "request_id", "span_id", "trace_id"}
     fields = {field.name for field in msgspec.structs.fields(Line)}
@@ -66,11 +81,19 @@ def test_alloy_makes_no_label_of_what_has_many_values() -> None:
 def test_grafana_leads_from_metrics_and_logs_to_traces_and_back() -> None:
     """Every link points to a source that is there, and finds the trace id as Orris writes it."""
     sources = {source["uid"]: source for source in read("grafana/datasources.yaml")["datasources"]}
-    assert {uid: source["type"] for uid, source in sources.items()} == {"prometheus": "prometheus", "loki": "loki", "tempo": "tempo"}
+    assert {uid: source["type"] for uid, source in sources.items()} == {
+        "prometheus": "prometheus",
+        "loki": "loki",
+        "tempo": "tempo",
+    }
     (exemplars,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
     assert (exemplars["name"], exemplars["datasourceUid"]) == ("trace_id", "tempo")
     by_label, by_regex = sources["loki"]["jsonData"]["derivedFields"]
-    assert (by_label["matcherType"], by_label["matcherRegex"], by_label["datasourceUid"]) == ("label", "trace_id", "tempo")
+    assert (by_label["matcherType"], by_label["matcherRegex"], by_label["datasourceUid"]) == (
+        "label",
+        "trace_id",
+        "tempo",
+    )
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     found = re.search(by_regex["matcherRegex"], f'{{"level":"info","trace_id":"{trace}","span_id":"00f067aa0ba902b7"}}')
     assert found is not None
@@ -81,23 +104,36 @@ def test_grafana_leads_from_metrics_and_logs_to_traces_and_back() -> None:
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is missing: apt-get install jq")
 def test_the_questions_to_the_log_find_answers(iris: Bundle, tmp_path: Path) -> None:
     """Each jq command of docs/operations.md, on the log of a real server."""
-    section = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("\n## Questions to the log\n")[2].partition("\n## ")[0]
+    section = (
+        (ROOT / "docs" / "operations.md")
+        .read_text("utf-8")
+        .partition("\n## Questions to the log\n")[2]
+        .partition("\n## ")[0]
+    )
     commands = re.findall(r"^(jq .+)$", section, re.MULTILINE)
     assert len(commands) == 6
     trace, request_id = "4bf92f3577b34da6a3ce929d0e0e4736", "465119f259cdab833c9afecdeb51b127"
     with serving(str(iris.folder), folder=tmp_path) as server:
         with client(server) as asking:
             for _ in range(3):
-                asking.post("/predict", json=ROW, headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "x-request-id": request_id})
+                asking.post(
+                    "/predict",
+                    json=ROW,
+                    headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01", "x-request-id": request_id},
+                )
             asking.post("/predict", json=ROW | {"petal_width": 30})
             asking.post("/predict", content=b"{")
         server.stop()
     log = tmp_path / "log"
-    slow_failure = '{"level":"error","route":"/predict","status":500,"milliseconds":250.5,"error":"boom","request_id":"r"}\n'
+    slow_failure = (
+        '{"level":"error","route":"/predict","status":500,"milliseconds":250.5,"error":"boom","request_id":"r"}\n'
+    )
     log.write_text((tmp_path / "requests.log").read_text() + slow_failure)
     answers = []
     for command in commands:
-        done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
+        )
         assert done.stderr == ""
         answers.append(done.stdout)
     errors, slow, traced, warnings, versions, refused = answers

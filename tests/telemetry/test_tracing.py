@@ -29,11 +29,11 @@ from opentelemetry.sdk.trace.sampling import (
 )
 from opentelemetry.trace import NonRecordingSpan, SpanKind, StatusCode, set_span_in_context
 
-from orris.cli.tracing import wants_tracing
 from orris.errors import MissingExtraError, SettingsError
+from orris.server.tracing import wants_tracing
 from orris.settings import Settings, read_settings
 from orris.telemetry.exporting import HTTP_PORT, Export, protocol, read_export
-from orris.telemetry.logs import LogStyle, RequestLog
+from orris.telemetry.request_log import LogStyle, RequestLog
 from orris.telemetry.sampling import Ids, read_ids, read_rule, span_context
 from orris.telemetry.semantics import Attributes, failed, of_request, title
 from orris.telemetry.tracecontext import Arrival, Asked, Call, Request, parse
@@ -101,7 +101,9 @@ def test_of_a_later_version_what_is_known_is_read() -> None:
     assert (found.trace_id, found.parent_id, found.flags) == (TRACE, PARENT, 3)
 
 
-@given(st.binary(max_size=80) | st.from_regex(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.{0,3}", fullmatch=True))
+@given(
+    st.binary(max_size=80) | st.from_regex(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.{0,3}", fullmatch=True)
+)
 def test_whatever_is_sent_is_read_or_not(content: bytes) -> None:
     """Nothing raises, and what is read is printable: it goes back in a header."""
     found = parse(content)
@@ -122,7 +124,10 @@ def test_whatever_is_sent_is_read_or_not(content: bytes) -> None:
     ],
 )
 def test_a_tracestate_is_kept_if_it_is_valid(state: str, kept: str, caplog: pytest.LogCaptureFixture) -> None:
-    """One that is not is dropped without a word in the log, which callers must not be able to fill; the trace goes on."""
+    """One that is not is dropped without a word in the log, which callers must not be able to fill.
+
+    The trace goes on.
+    """
     exporter = InMemorySpanExporter()
     under = tracing(exporter)
     place = under.decide({b"traceparent": GIVEN, b"tracestate": state.encode("latin-1")})
@@ -177,7 +182,9 @@ def test_what_is_recorded_is_what_the_library_would_record(name: str, trace_id: 
     )
 
 
-@pytest.mark.parametrize(("ratio", "below", "above"), [(0.0, 0, 0), (1.0, 2**64 - 1, None), (0.5, 2**63 - 1, 2**63), (2.0**-64, 0, 1)])
+@pytest.mark.parametrize(
+    ("ratio", "below", "above"), [(0.0, 0, 0), (1.0, 2**64 - 1, None), (0.5, 2**63 - 1, 2**63), (2.0**-64, 0, 1)]
+)
 def test_the_bound_is_exact(ratio: float, below: int, above: int | None) -> None:
     """At its edges too, where no id or every one is below."""
     bound = read_rule({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": repr(ratio)}).bound
@@ -299,7 +306,9 @@ def test_a_packages_sampler_decides() -> None:
     assert unlucky is not None
     assert not odd.recorded
     assert not unlucky.recorded
-    with pytest.raises(SettingsError, match="OTEL_TRACES_SAMPLER=even with OTEL_TRACES_SAMPLER_ARG=broken: no such argument"):
+    with pytest.raises(
+        SettingsError, match="OTEL_TRACES_SAMPLER=even with OTEL_TRACES_SAMPLER_ARG=broken: no such argument"
+    ):
         read_rule({"OTEL_TRACES_SAMPLER": "even", "OTEL_TRACES_SAMPLER_ARG": "broken"})
 
 
@@ -341,7 +350,16 @@ def test_without_propagators_every_trace_begins_here() -> None:
 
 # what spans say
 
-OLD = {"http.method", "http.target", "http.status_code", "http.url", "net.host.name", "rpc.system", "rpc.service", "rpc.grpc.status_code"}
+OLD = {
+    "http.method",
+    "http.target",
+    "http.status_code",
+    "http.url",
+    "net.host.name",
+    "rpc.system",
+    "rpc.service",
+    "rpc.grpc.status_code",
+}
 """Names that the conventions had before."""
 
 
@@ -351,21 +369,42 @@ OLD = {"http.method", "http.target", "http.status_code", "http.url", "net.host.n
         (request(), "POST /predict", {"http.request.method": "POST", "http.route": "/predict", "url.scheme": "https"}),
         (request(path="/predict/"), "POST /predict", {"url.path": "/predict/", "network.protocol.version": "1.1"}),
         (request(), "POST /predict", {"server.address": "::1", "server.port": 8000, "user_agent.original": "curl/8"}),
-        (request(404, method="GET", route="(unmatched)", path="/x"), "GET", {"url.path": "/x", "http.response.status_code": 404}),
-        (request(405, method="BREW"), "HTTP /predict", {"http.request.method": "_OTHER", "http.request.method_original": "BREW"}),
+        (
+            request(404, method="GET", route="(unmatched)", path="/x"),
+            "GET",
+            {"url.path": "/x", "http.response.status_code": 404},
+        ),
+        (
+            request(405, method="BREW"),
+            "HTTP /predict",
+            {"http.request.method": "_OTHER", "http.request.method_original": "BREW"},
+        ),
         (request(503), "POST /predict", {"http.response.status_code": 503, "error.type": "503"}),
         (request(code="OK", route="M", path="a.B/M"), "a.B/M", {"rpc.method": "a.B/M", "rpc.system.name": "grpc"}),
-        (request(500, code="INTERNAL", path="a.B/M"), "a.B/M", {"rpc.response.status_code": "INTERNAL", "error.type": "INTERNAL"}),
+        (
+            request(500, code="INTERNAL", path="a.B/M"),
+            "a.B/M",
+            {"rpc.response.status_code": "INTERNAL", "error.type": "INTERNAL"},
+        ),
     ],
 )
 def test_a_server_span_says_what_the_conventions_ask_for(told: Request, name: str, says: Attributes) -> None:
-    """HTTP's names are the stable ones, gRPC's those of the release candidate; a span is named by route, never by path."""
+    """HTTP's names are the stable ones, gRPC's those of the release candidate.
+
+    A span is named by route, never by path.
+    """
     attributes = of_request(told)
     assert title(told) == name
     assert says.items() <= attributes.items()
-    assert not {"http.method", "http.target", "http.status_code", "http.url", "rpc.system", "rpc.service", "rpc.grpc.status_code"} & set(
-        attributes
-    )
+    assert not {
+        "http.method",
+        "http.target",
+        "http.status_code",
+        "http.url",
+        "rpc.system",
+        "rpc.service",
+        "rpc.grpc.status_code",
+    } & set(attributes)
     assert ("http.route" in attributes) == (not told.code and told.route != "(unmatched)")
 
 
@@ -415,7 +454,11 @@ def test_a_model_that_fails_is_the_error_of_both_spans() -> None:
     under = tracing(exporter)
     place = under.decide({})
     assert place is not None
-    under.answered(place, request(500, error="out of memory"), Asked("iris", "1", Call(perf_counter(), 0.0, 1), 1, failure="ServingError"))
+    under.answered(
+        place,
+        request(500, error="out of memory"),
+        Asked("iris", "1", Call(perf_counter(), 0.0, 1), 1, failure="ServingError"),
+    )
     assert under.close()
     model, server = exporter.get_finished_spans()
     assert (model.status.status_code, server.status.status_code) == (StatusCode.ERROR, StatusCode.ERROR)
@@ -445,7 +488,11 @@ def test_a_process_tells_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the variables, and where these say nothing, by itself."""
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=stage,service.version=7")
     told = read_resource().attributes
-    assert (told["service.name"], told["service.version"], told["deployment.environment.name"]) == ("orris", "7", "stage")
+    assert (told["service.name"], told["service.version"], told["deployment.environment.name"]) == (
+        "orris",
+        "7",
+        "stage",
+    )
     assert told["telemetry.sdk.language"] == "python"
     assert told["service.instance.id"]
     monkeypatch.setenv("OTEL_SERVICE_NAME", "flowers")
@@ -501,8 +548,14 @@ def test_the_switch_is_read_as_other_switches_are(text: str, switch: str) -> Non
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}, "otlp_proto_grpc"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:no"}, "otlp_proto_grpc"),
         ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, "otlp_proto_http"),
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "otlp_proto_grpc"),
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, "otlp_proto_grpc"),
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"},
+            "otlp_proto_grpc",
+        ),
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"},
+            "otlp_proto_grpc",
+        ),
     ],
 )
 def test_the_protocol_is_what_is_said_or_what_the_port_means(environ: dict[str, str], exporter: str) -> None:
@@ -514,7 +567,9 @@ def test_what_nobody_knows_stops_the_process() -> None:
     """Exporters, protocols: the variable is named, and what there is."""
     with pytest.raises(SettingsError, match=r"OTEL_TRACES_EXPORTER=jaeger: .*otlp"):
         read_export({"OTEL_TRACES_EXPORTER": "jaeger"})
-    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_PROTOCOL=http/json: not spoken here; there are grpc and http/protobuf"):
+    with pytest.raises(
+        SettingsError, match="OTEL_EXPORTER_OTLP_PROTOCOL=http/json: not spoken here; there are grpc and http/protobuf"
+    ):
         read_export({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"})
 
 
@@ -576,7 +631,9 @@ def test_the_end_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert stuck.ending.is_set()
 
 
-def test_a_full_queue_drops_spans_and_holds_up_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_queue_drops_spans_and_holds_up_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The bound is the variable's: what is in the queue, and what the exporter holds in its hands."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")
@@ -612,7 +669,10 @@ COLLECTORS = sorted((Path(__file__).parents[2] / "observability" / "collector").
 
 @pytest.mark.parametrize("file", COLLECTORS, ids=lambda file: file.name)
 def test_a_collector_takes_what_orris_sends(file: Path) -> None:
-    """Its pipelines name parts that are there, all of them, and it listens where Orris sends by default. No collector has read it."""
+    """Its pipelines name parts that are there, all of them, and it listens where Orris sends by default.
+
+    No collector has read it.
+    """
     document = yaml.safe_load(file.read_text("utf-8"))
     pipelines = document["service"]["pipelines"]
     assert set(pipelines) == {"traces"}
@@ -621,6 +681,9 @@ def test_a_collector_takes_what_orris_sends(file: Path) -> None:
     assert set(document["service"]["extensions"]) == set(document["extensions"])
     assert pipelines["traces"]["processors"][0] == "memory_limiter"
     protocols = document["receivers"]["otlp"]["protocols"]
-    assert {name: told["endpoint"].rpartition(":")[2] for name, told in protocols.items()} == {"grpc": "4317", "http": str(HTTP_PORT)}
+    assert {name: told["endpoint"].rpartition(":")[2] for name, told in protocols.items()} == {
+        "grpc": "4317",
+        "http": str(HTTP_PORT),
+    }
     asked = [exporter["auth"]["authenticator"] for exporter in document["exporters"].values() if "auth" in exporter]
     assert set(asked) <= set(document["extensions"])

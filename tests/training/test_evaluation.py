@@ -159,7 +159,11 @@ def test_curve_areas_with_ties() -> None:
 def test_without_probabilities() -> None:
     """A classifier with a decision function alone is ranked by it and has no metric of probabilities."""
     result = evaluate(
-        make_pipeline(StandardScaler(), LinearSVC()), IRIS.data, IRIS.target == 2, schema_of(["a", "b", "c", "d"], (False, True)), folds=0
+        make_pipeline(StandardScaler(), LinearSVC()),
+        IRIS.data,
+        IRIS.target == 2,
+        schema_of(["a", "b", "c", "d"], (False, True)),
+        folds=0,
     )
     assert result.probabilities is None
     assert result.metrics["roc_auc"] > 0.9
@@ -229,7 +233,9 @@ def test_regression() -> None:
         "median_absolute_error": metrics.median_absolute_error(truth, predicted),
         "max_error": metrics.max_error(truth, predicted),
         "mape": metrics.mean_absolute_percentage_error(truth, predicted),
-        "cv_r2_mean": cross_val_score(LinearRegression(), data.data, data.target, cv=KFold(5, shuffle=True, random_state=1)).mean(),
+        "cv_r2_mean": cross_val_score(
+            LinearRegression(), data.data, data.target, cv=KFold(5, shuffle=True, random_state=1)
+        ).mean(),
     }
     assert {name: result.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-9)
     assert summary_lines(result).startswith(f"Model R2: {expected['r2']:.4f}\nRoot mean squared error: ")

@@ -25,7 +25,18 @@ def test_parse(text: str, gate: Gate) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "accuracy", "accuracy=0.9", "accuracy=>0.9", "accuracy>=", ">=0.9", "accuracy>=0.9>1", "a b>=1", "accuracy>=high"]
+    "text",
+    [
+        "",
+        "accuracy",
+        "accuracy=0.9",
+        "accuracy=>0.9",
+        "accuracy>=",
+        ">=0.9",
+        "accuracy>=0.9>1",
+        "a b>=1",
+        "accuracy>=high",
+    ],
 )
 def test_parse_unknown_syntax(text: str) -> None:
     """Anything else is refused with what was found and an example."""

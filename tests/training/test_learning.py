@@ -34,7 +34,10 @@ COLUMNS: dict[str, tuple[Any, Column]] = {
     "float": ([1.5, 0.5], Column("x", Kind.NUMBER, low=0.5, high=1.5, example=1.5)),
     "float with gaps": ([np.nan, 0.5], Column("x", Kind.NUMBER, missing=True, low=0.5, high=0.5, example=0.5)),
     "float32": (np.array([1.5, 0.5], dtype="f4"), Column("x", Kind.NUMBER, low=0.5, high=1.5, example=1.5)),
-    "nullable float": (pd.array([1.5, None], dtype="Float64"), Column("x", Kind.NUMBER, missing=True, low=1.5, high=1.5, example=1.5)),
+    "nullable float": (
+        pd.array([1.5, None], dtype="Float64"),
+        Column("x", Kind.NUMBER, missing=True, low=1.5, high=1.5, example=1.5),
+    ),
     "integer": ([3, 1], Column("x", Kind.INTEGER, "int64", low=1, high=3, example=3)),
     "int32": (np.array([3, 1], dtype="i4"), Column("x", Kind.INTEGER, "int64", low=1, high=3, example=3)),
     "nullable integer": (pd.array([3, 1], dtype="Int64"), Column("x", Kind.INTEGER, "int64", low=1, high=3, example=3)),
@@ -51,7 +54,10 @@ COLUMNS: dict[str, tuple[Any, Column]] = {
         objects(True, None, False),
         Column("x", Kind.BOOLEAN, "object", missing_as="none", missing=True, low=0, high=1, example=True),
     ),
-    "boolean category": (pd.Categorical([True, False]), Column("x", Kind.BOOLEAN, "category", low=0, high=1, example=True)),
+    "boolean category": (
+        pd.Categorical([True, False]),
+        Column("x", Kind.BOOLEAN, "category", low=0, high=1, example=True),
+    ),
     "text": (pd.Series(["b", "a"], dtype="str"), Column("x", Kind.CATEGORY, "str", levels=("a", "b"), example="b")),
     "text with gaps": (
         pd.Series(["b", None], dtype="str"),
@@ -131,7 +137,9 @@ def test_the_example_is_one_row_of_the_table() -> None:
 def test_a_schema_survives_json() -> None:
     """Everything learned is a plain value, so a manifest can hold it."""
     frame = pd.DataFrame({f"c{i}": pd.Series(values) for i, (values, _) in enumerate(COLUMNS.values())})
-    schema = learn_schema(frame, target="y", task="classification", labels=list(np.array([0, 1])), bounds={"c0": Bounds(minimum=0)})
+    schema = learn_schema(
+        frame, target="y", task="classification", labels=list(np.array([0, 1])), bounds={"c0": Bounds(minimum=0)}
+    )
     assert schema.labels == (0, 1)
     assert msgspec.json.decode(msgspec.json.encode(schema), type=Schema) == schema
 
@@ -207,7 +215,9 @@ def test_texts_can_be_declared_categories(case: str) -> None:
     assert learn(REFUSED[case][0], categorical=["x"]).kind is Kind.CATEGORY
 
 
-@pytest.mark.parametrize("values", [["1.2.3", "1.2.4"] * 9, ["may", "june"] * 9, ["10-20", "20-30"] * 9, ["2024", "2025"] * 9, ["a"] * 30])
+@pytest.mark.parametrize(
+    "values", [["1.2.3", "1.2.4"] * 9, ["may", "june"] * 9, ["10-20", "20-30"] * 9, ["2024", "2025"] * 9, ["a"] * 30]
+)
 def test_ordinary_categories_are_no_dates(values: list[str]) -> None:
     """Versions, names, ranges, years and a constant column are categories."""
     assert learn(values).kind is Kind.CATEGORY
@@ -241,7 +251,9 @@ def test_declared_columns_must_exist() -> None:
         learn_schema(frame, target="y", task="regression", bounds={"petal_wdth": Bounds(minimum=0)})
 
 
-@pytest.mark.parametrize("frame", [pd.DataFrame(), pd.DataFrame({1: [2.0]}), pd.DataFrame([[1, 2]], columns=["a", "a"]), np.zeros(3)])
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame(), pd.DataFrame({1: [2.0]}), pd.DataFrame([[1, 2]], columns=["a", "a"]), np.zeros(3)]
+)
 def test_frames_without_usable_names_are_refused(frame: Any) -> None:
     """No rows, numbers for names, a name twice, and arrays of one dimension are refused."""
     with pytest.raises(SchemaError):

@@ -82,7 +82,12 @@ def test_flags_that_are_not_given_change_nothing() -> None:
 def test_flags_overrule_the_file() -> None:
     """A given flag replaces the setting of its name."""
     params = override(TrainParams(), tune=5, gates=["accuracy>=0.9"], drop=["petal_width"])
-    assert (params.tune, params.gates, params.drop, params.bounds) == (5, ("accuracy>=0.9",), ("petal_width",), TrainParams().bounds)
+    assert (params.tune, params.gates, params.drop, params.bounds) == (
+        5,
+        ("accuracy>=0.9",),
+        ("petal_width",),
+        TrainParams().bounds,
+    )
 
 
 def test_another_target_is_another_problem() -> None:

@@ -50,7 +50,10 @@ def mixed(task: Task) -> tuple[pd.DataFrame, Any, Schema]:
 
 @pytest.mark.parametrize(("task", "preset"), CASES)
 def test_a_preset_learns_a_table_of_numbers(task: Task, preset: str) -> None:
-    """Every preset fits numbers without a warning and beats the mean or the majority; the pipeline is as short as can be."""
+    """Every preset fits numbers without a warning and beats the mean or the majority.
+
+    The pipeline is as short as can be.
+    """
     X, y, schema = plain(task)
     pipeline = build(preset, schema, seed=1).fit(X, y)
     assert [name for name, _ in pipeline.steps] == (["scale", "model"] if preset in NEED_SCALES else ["model"])
@@ -105,7 +108,10 @@ def test_histogram_gradient_boosting_takes_more_levels_than_it_has_bins() -> Non
     """Four hundred levels do not stop it."""
     frame = pd.DataFrame({"city": [f"city {i % 400}" for i in range(1200)], "n": range(1200)})
     schema = learn_schema(frame, target="y", task="regression")
-    assert build("hist-gradient-boosting", schema, seed=0).fit(frame, np.arange(1200.0)).score(frame, np.arange(1200.0)) > 0.9
+    assert (
+        build("hist-gradient-boosting", schema, seed=0).fit(frame, np.arange(1200.0)).score(frame, np.arange(1200.0))
+        > 0.9
+    )
 
 
 def test_parameters_reach_the_model() -> None:

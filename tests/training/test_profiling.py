@@ -1,4 +1,7 @@
-"""What is learned of the training rows for drift: bins that fit the data, and the answers of the model that is served."""
+"""What is learned of the training rows for drift.
+
+Bins that fit the data, and the answers of the model that is served.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def test_a_small_space_ends_early() -> None:
 
 @pytest.mark.parametrize(
     ("task", "preset"),
-    [("classification", preset) for preset in PRESETS["classification"]] + [("regression", p) for p in PRESETS["regression"]],
+    [("classification", preset) for preset in PRESETS["classification"]]
+    + [("regression", p) for p in PRESETS["regression"]],
 )
 def test_every_preset_can_be_tuned(task: Task, preset: str) -> None:
     """Each space holds parameters that its model takes."""

@@ -62,7 +62,11 @@ class Visit:
     @property
     def origins(self) -> set[str]:
         """Where anything was loaded from."""
-        return {"{0.scheme}://{0.netloc}".format(urlsplit(request.url)) for request in self.requests if ":" in request.url[:6]}
+        return {
+            "{0.scheme}://{0.netloc}".format(urlsplit(request.url))
+            for request in self.requests
+            if ":" in request.url[:6]
+        }
 
 
 @contextmanager
@@ -78,7 +82,10 @@ def visiting(browser: Browser, *, refused: tuple[int, ...] = (), **options: Any)
     try:
         page = context.new_page()
         visit = Visit(page)
-        page.on("console", lambda message: visit.complaints.append(message.text) if message.type in {"error", "warning"} else None)
+        page.on(
+            "console",
+            lambda message: visit.complaints.append(message.text) if message.type in {"error", "warning"} else None,
+        )
         page.on("pageerror", lambda error: visit.complaints.append(str(error)))
         page.on("request", visit.asked)
         yield visit

@@ -21,7 +21,10 @@ LEVELS = ("<b>bold</b>", "=1+1", "@home", 'say "hi"', "two\nlines", "-plain", "'
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium. For this package alone: Playwright holds the thread's event loop, which other tests start themselves."""
+    """Chromium. For this package alone.
+
+    Playwright holds the thread's event loop, which other tests start themselves.
+    """
     if not CHROMIUM:
         pytest.skip("chromium is absent: apt-get install chromium")
     with sync_playwright() as playwright:
@@ -32,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visit]:
-    """A visitor at a desk; the test fails if the console complains."""
+    """A visitor at a context; the test fails if the console complains."""
     with visiting(browser) as visitor:
         yield visitor
 

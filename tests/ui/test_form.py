@@ -1,4 +1,7 @@
-"""The form and its answer: controls by kind of column, live answers, warnings and errors at the column that they belong to."""
+"""The form and its answer.
+
+Controls by kind of column, live answers, warnings and errors at the column that they belong to.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,9 @@ def test_the_last_value_wins_however_fast_they_come(visit: Visit, server: Server
     }""")
     row = {name: float(field_of(page, name).locator("input[type=number]").input_value()) for name in SETOSA}
     assert row["petal_width"] == 2
-    expect(page.locator("#answer .bars li").nth(2).locator(".bar-share")).to_have_text(told(ask, row, IRIS)["virginica"])
+    expect(page.locator("#answer .bars li").nth(2).locator(".bar-share")).to_have_text(
+        told(ask, row, IRIS)["virginica"]
+    )
     asked = [request for request in visit.requests if request.url.endswith("/predict")]
     assert 2 <= len(asked) <= 4
 
@@ -98,7 +103,10 @@ def test_a_value_that_training_never_saw_is_answered_with_a_warning_at_its_colum
 
 
 def test_a_value_that_is_refused_is_marked_at_its_column(browser: Browser, server: Server) -> None:
-    """With the server's words, for eyes and for screen readers; the last answer stays, greyed, and the page recovers."""
+    """With the server's words, for eyes and for screen readers.
+
+    The last answer stays, greyed, and the page recovers.
+    """
     with visiting(browser, refused=(422,)) as visit:
         page = visit.open(server.url)
         put(page, "sepal_width", "-1")
@@ -118,21 +126,28 @@ def test_a_value_that_is_refused_is_marked_at_its_column(browser: Browser, serve
 
 
 def test_each_kind_of_column_has_its_control(visit: Visit, mixed_server: Server) -> None:
-    """Numbers, integers, switches, lists of levels; and a way to say that a value is missing, where the model takes that."""
+    """Numbers, integers, switches, lists of levels.
+
+    And a way to say that a value is missing, where the model takes that.
+    """
     page = visit.open(mixed_server.url)
     assert field_of(page, "visits").get_by_role("slider").get_attribute("step") == "1"
     expect(field_of(page, "member").locator("input.switch")).to_have_count(1)
     levels = field_of(page, "town").locator("select option").all_inner_texts()
     assert set(levels) >= {'New "York"', "Oslo", "Rome", "São Paulo", "— missing —"}
     assert field_of(page, "tariff").locator("select option").all_inner_texts()[:3] == ["10", "20", "30"]
-    assert [column for column in ("age", "visits", "member", "spend") if field_of(page, column).locator(".missing").count()] == [
+    assert [
+        column for column in ("age", "visits", "member", "spend") if field_of(page, column).locator(".missing").count()
+    ] == [
         "age",
         "visits",
         "member",
     ]
 
 
-def test_a_row_of_every_kind_is_what_the_server_is_asked(visit: Visit, mixed_server: Server, ask_mixed: httpx.Client) -> None:
+def test_a_row_of_every_kind_is_what_the_server_is_asked(
+    visit: Visit, mixed_server: Server, ask_mixed: httpx.Client
+) -> None:
     """Types as JSON has them, missing values as null, and the answer is the server's."""
     page = visit.open(mixed_server.url)
     put(page, "age", "61.5")
@@ -142,11 +157,15 @@ def test_a_row_of_every_kind_is_what_the_server_is_asked(visit: Visit, mixed_ser
     field_of(page, "tariff").locator("select").select_option("20")
     put(page, "spend", "12.25")
     row: dict[str, Any] = {"age": 61.5, "visits": 7, "member": True, "town": 'New "York"', "tariff": 20, "spend": 12.25}
-    expect(page.locator("#answer .bars li").nth(1).locator(".bar-share")).to_have_text(told(ask_mixed, row, ("no", "yes"))["yes"])
+    expect(page.locator("#answer .bars li").nth(1).locator(".bar-share")).to_have_text(
+        told(ask_mixed, row, ("no", "yes"))["yes"]
+    )
     field_of(page, "age").get_by_label("age is missing").check()
     field_of(page, "town").locator("select").select_option("— missing —")
     row |= {"age": None, "town": None}
-    expect(page.locator("#answer .bars li").nth(1).locator(".bar-share")).to_have_text(told(ask_mixed, row, ("no", "yes"))["yes"])
+    expect(page.locator("#answer .bars li").nth(1).locator(".bar-share")).to_have_text(
+        told(ask_mixed, row, ("no", "yes"))["yes"]
+    )
     expect(field_of(page, "age").locator(".note")).to_have_text("missing; training saw missing values here")
     expect(field_of(page, "age").get_by_role("slider", disabled=True)).to_have_count(1)
     sent = [request.post_data_json for request in visit.requests if request.url.endswith("/predict")][-1]

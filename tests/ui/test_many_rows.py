@@ -1,4 +1,7 @@
-"""CSV in, CSV out: pasted, chosen or dropped; what is refused is told apart; nothing that a spreadsheet would run leaves the page."""
+"""CSV in, CSV out: pasted, chosen or dropped; what is refused is told apart.
+
+Nothing that a spreadsheet would run leaves the page.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def test_a_whole_table_is_answered_as_the_api_answers_it(visit: Visit, server: Server, ask: httpx.Client, tmp_path: Path) -> None:
+def test_a_whole_table_is_answered_as_the_api_answers_it(
+    visit: Visit, server: Server, ask: httpx.Client, tmp_path: Path
+) -> None:
     """A chosen file, its columns kept, the target and others that the model does not take passed by."""
     page = visit.open(server.url)
     page.get_by_label("CSV file").set_input_files(TABLE)
@@ -47,7 +52,9 @@ def test_a_whole_table_is_answered_as_the_api_answers_it(visit: Visit, server: S
     rows = rows_of(downloaded(page, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["iris-iris-1.0.0.csv"]
     names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
-    answers = ask.post("/api/v1/predict", json=[{name: float(row[name]) for name in names} for row in rows]).json()["predictions"]
+    answers = ask.post("/api/v1/predict", json=[{name: float(row[name]) for name in names} for row in rows]).json()[
+        "predictions"
+    ]
     assert [row["species"] for row in rows] == [line["species"] for line in rows_of(TABLE.read_text())]
     assert [row["prediction_label"] for row in rows] == [answer["prediction_label"] for answer in answers]
     labels = ("setosa", "versicolor", "virginica")
@@ -77,9 +84,17 @@ def test_rows_that_are_refused_are_told_apart(browser: Browser, server: Server, 
 def test_values_of_every_kind_survive_the_way_through_csv(
     visit: Visit, mixed_server: Server, ask_mixed: httpx.Client, tmp_path: Path
 ) -> None:
-    """Quotes, letters beyond ASCII, booleans, missing values; with semicolons and Windows' line ends as a spreadsheet writes them."""
+    """Quotes, letters beyond ASCII, booleans, missing values.
+
+    With semicolons and Windows' line ends as a spreadsheet writes them.
+    """
     page = visit.open(mixed_server.url)
-    lines = ["spend;age;visits;member;town;tariff", '10.5;44;3;TRUE;"New ""York""";10', "11;;;;NA;", "12;50;2;false;São Paulo;30"]
+    lines = [
+        "spend;age;visits;member;town;tariff",
+        '10.5;44;3;TRUE;"New ""York""";10',
+        "11;;;;NA;",
+        "12;50;2;false;São Paulo;30",
+    ]
     predict(page, "\r\n".join(lines))
     expect(page.locator("#batch-said")).to_contain_text("3 rows answered")
     rows = rows_of(downloaded(page, tmp_path))
@@ -94,8 +109,13 @@ def test_values_of_every_kind_survive_the_way_through_csv(
     assert rows[1]["warnings"].count("missing; training saw") == 5
 
 
-def test_no_formula_leaves_the_page_and_what_left_comes_back(visit: Visit, hostile_server: Server, tmp_path: Path) -> None:
-    """Cells that a spreadsheet would run get an apostrophe; a file that was downloaded can be asked again, and is answered alike."""
+def test_no_formula_leaves_the_page_and_what_left_comes_back(
+    visit: Visit, hostile_server: Server, tmp_path: Path
+) -> None:
+    """Cells that a spreadsheet would run get an apostrophe.
+
+    A file that was downloaded can be asked again, and is answered alike.
+    """
     page = visit.open(hostile_server.url)
     out = io.StringIO()
     writer = csv.writer(out)
@@ -113,7 +133,9 @@ def test_no_formula_leaves_the_page_and_what_left_comes_back(visit: Visit, hosti
     predict(page, first)
     expect(page.locator("#batch-said")).not_to_contain_text("with warnings")
     second = rows_of(downloaded(page, tmp_path))
-    assert [row["probability_<i>yes</i>"] for row in second] == [row["probability_<i>yes</i>"] for row in rows_of(first)]
+    assert [row["probability_<i>yes</i>"] for row in second] == [
+        row["probability_<i>yes</i>"] for row in rows_of(first)
+    ]
     assert [row["prediction"] for row in second] == [row["prediction"] for row in rows_of(first)]
 
 
@@ -125,7 +147,8 @@ def test_a_file_that_is_dropped_is_answered(visit: Visit, server: Server) -> Non
         """(text) => {
             const carried = new DataTransfer();
             carried.items.add(new File([text], "one.csv", { type: "text/csv" }));
-            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true }));
+            document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: carried, bubbles: true, cancelable: true
+            }));
         }""",
         text,
     )
@@ -139,7 +162,9 @@ NO_TABLES = {
     "sepal_length,sepal_width,petal_length,petal_width": "There is a line of column names, but no row.",
     "sepal_length,sepal_length,petal_length\n1,2,3": "The column “sepal_length” is there twice.",
     'sepal_length,"sepal_width\n1,2,3': "a quote that is opened in line 1 is never closed",
-    "sepal_length,sepal_width,petal_length,petal_\ufffdwidth\n1,2,3,4": "This is not UTF-8: save it as “CSV UTF-8” first.",
+    "sepal_length,sepal_width,petal_length,petal_\ufffdwidth\n1,2,3,4": (
+        "This is not UTF-8: save it as “CSV UTF-8” first."
+    ),
 }
 
 

@@ -1,4 +1,7 @@
-"""The page as a whole: accessible, usable by keyboard, from nowhere but its own server; keys, proxies, several models, markup in data."""
+"""The page as a whole: accessible, usable by keyboard, from nowhere but its own server.
+
+Keys, proxies, several models, markup in data.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,9 @@ def violations(page: Page) -> list[str]:
     """What axe-core finds, of WCAG 2.2 AA and of its best practices."""
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
     found = Axe().run(page, options={"resultTypes": ["violations"], "runOnly": tags}).response["violations"]
-    return [f"{each['id']}: {node['html'][:150]} {node['failureSummary'][:300]}" for each in found for node in each["nodes"]]
+    return [
+        f"{each['id']}: {node['html'][:150]} {node['failureSummary'][:300]}" for each in found for node in each["nodes"]
+    ]
 
 
 def overflow(page: Page) -> int:
@@ -42,9 +47,12 @@ def overflow(page: Page) -> int:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["context", "phone"])
 def test_axe_finds_nothing(browser: Browser, mixed_server: Server, scheme: Any, size: Any) -> None:
-    """In each state of the page: answered, warned, refused, many rows with refusals, the key panel; and nothing is cut off."""
+    """In each state of the page: answered, warned, refused, many rows with refusals, the key panel.
+
+    And nothing is cut off.
+    """
     with visiting(browser, refused=(422,), viewport=size, color_scheme=scheme, reduced_motion="reduce") as visit:
         page = visit.open(mixed_server.url)
         expect(page.locator("#charts path").first).to_be_attached()
@@ -91,9 +99,13 @@ def test_the_card_says_what_the_model_is(visit: Visit, server: Server, iris: Bun
     expect(page.locator("#lead")).to_contain_text("Predicts species (setosa, versicolor, virginica) from 4 columns.")
     expect(page.locator("#lead")).to_contain_text("Trained on iris.csv, 150 rows, ")
     card = page.locator("#card")
-    expect(card.locator(".verdict")).to_have_text("Yes. Both answered the same rows alike before this version could be published.")
+    expect(card.locator(".verdict")).to_have_text(
+        "Yes. Both answered the same rows alike before this version could be published."
+    )
     accuracy = iris.manifest.metrics["accuracy"]
-    expect(card.locator("table.metrics tr", has_text=re.compile("^accuracy")).locator("td").first).to_have_text(f"{accuracy:.4g}")
+    expect(card.locator("table.metrics tr", has_text=re.compile("^accuracy")).locator("td").first).to_have_text(
+        f"{accuracy:.4g}"
+    )
     expect(card.locator("table.matrix tbody tr")).to_have_count(3)
     for image in card.locator("figure img").all():
         image.scroll_into_view_if_needed()
@@ -159,10 +171,12 @@ def test_the_snippets_do_what_the_page_did(visit: Visit, mixed_server: Server) -
         return page.locator("#snippet").inner_text()
 
     said = [
-        json.loads(subprocess.run(["bash", "-c", code("curl")], capture_output=True, check=True).stdout)["probabilities"],
-        literal_eval(subprocess.run([sys.executable, "-c", code("Python")], capture_output=True, check=True, text=True).stdout)[
+        json.loads(subprocess.run(["bash", "-c", code("curl")], capture_output=True, check=True).stdout)[
             "probabilities"
         ],
+        literal_eval(
+            subprocess.run([sys.executable, "-c", code("Python")], capture_output=True, check=True, text=True).stdout
+        )["probabilities"],
         page.evaluate("async () => {" + code("JavaScript").replace("console.log(", "return (") + "}")["probabilities"],
     ]
     assert len({tuple(shares) for shares in said}) == 1
@@ -172,7 +186,9 @@ def test_markup_in_data_stays_text(visit: Visit, hostile_server: Server) -> None
     """Names of columns, levels, labels and the target are shown as they are; not one becomes an element."""
     page = visit.open(hostile_server.url)
     assert page.locator("#fields label.column").all_inner_texts() == list(COLUMNS)
-    assert set(LEVELS) >= {text for text in page.locator("#field-1 option").all_inner_texts() if text != "other …"} - {"two lines"}
+    assert set(LEVELS) >= {text for text in page.locator("#field-1 option").all_inner_texts() if text != "other …"} - {
+        "two lines"
+    }
     expect(page.locator("#answer .target")).to_have_text("<u>target</u>")
     expect(page.locator("#answer .bar-name").nth(1)).to_have_text("=no")
     page.get_by_role("button", name="Fill in examples").click()
@@ -198,7 +214,10 @@ def locked(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 
 def test_a_server_with_keys_asks_for_one(browser: Browser, locked: tuple[Server, str]) -> None:
-    """A wrong one is told; with a right one all works, plots and metrics too; the code names it without giving it away."""
+    """A wrong one is told; with a right one all works, plots and metrics too.
+
+    The code names it without giving it away.
+    """
     server, key = locked
     with visiting(browser, refused=(401,)) as visit:
         page = visit.page
@@ -231,8 +250,10 @@ def test_a_key_is_kept_in_memory_only(browser: Browser, locked: tuple[Server, st
         page.get_by_label("API key or token").fill(key)
         page.keyboard.press("Enter")
         expect(page.locator("#answer .bars li")).to_have_count(3)
-        kept = page.evaluate("""() => [document.documentElement.outerHTML, document.querySelector("#key").value, document.cookie,
-            location.href, JSON.stringify([localStorage, sessionStorage, history.state])].join()""")
+        kept = page.evaluate(
+            """() => [document.documentElement.outerHTML, document.querySelector("#key").value, document.cookie,
+            location.href, JSON.stringify([localStorage, sessionStorage, history.state])].join()"""
+        )
         assert key not in kept
         assert [request.url for request in visit.requests if key in request.url] == []
         page.reload()

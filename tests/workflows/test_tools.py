@@ -1,4 +1,7 @@
-"""What the workflows leave to programs: the next version, the report, the live test, and the scripts around releases and load tests."""
+"""What the workflows leave to programs.
+
+The next version, the report, the live test, and the scripts around releases and load tests.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,14 @@ def run(*command: str | Path, stdin: str = "", expect: int = 0, environ: dict[st
     """Standard output and standard error of a program that ends with this exit code."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("ORRIS_", "GITHUB_"))}
     done = subprocess.run(
-        list(command), cwd=ROOT, input=stdin, capture_output=True, text=True, check=False, env=clean | (environ or {}), timeout=120
+        list(command),
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean | (environ or {}),
+        timeout=120,
     )
     assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr
@@ -80,7 +90,17 @@ def report(tmp_path: Path, junit: str | None, log: str = "") -> str:
     if junit is not None:
         (tmp_path / "junit.xml").write_text(junit)
     output = tmp_path / "new" / "report.md"
-    tool("ci_report", "--title", "Tests", "--junit", tmp_path / "junit.xml", "--log", tmp_path / "log", "--output", output)
+    tool(
+        "ci_report",
+        "--title",
+        "Tests",
+        "--junit",
+        tmp_path / "junit.xml",
+        "--log",
+        tmp_path / "log",
+        "--output",
+        output,
+    )
     return output.read_text()
 
 
@@ -200,17 +220,23 @@ def loadtest(cluster: Path, expect: int, environ: dict[str, str]) -> str:
     ],
     ids=["fast", "slow", "failed"],
 )
-def test_a_load_test_is_judged_and_everything_put_back(cluster: Path, environ: dict[str, str], expect: int, says: str) -> None:
+def test_a_load_test_is_judged_and_everything_put_back(
+    cluster: Path, environ: dict[str, str], expect: int, says: str
+) -> None:
     """The release as it was, jobs gone, Flux in charge again: whatever came out."""
     assert says in loadtest(cluster, expect, environ)
     done = calls(cluster)
-    assert done.index("flux suspend helmrelease orris --namespace orris") < next(i for i, call in enumerate(done) if "upgrade" in call)
+    assert done.index("flux suspend helmrelease orris --namespace orris") < next(
+        i for i, call in enumerate(done) if "upgrade" in call
+    )
     assert "helm rollback orris 7 " in done[-2]
     assert done[-1] == "flux resume helmrelease orris --namespace orris"
     assert any("delete job,configmap" in call for call in done)
 
 
-@pytest.mark.parametrize("environ", [{"ENVIRONMENT": "prod"}, {"CONTEXT": "gke_project_zone_prod"}, {"CONTEXT": "live"}], ids=str)
+@pytest.mark.parametrize(
+    "environ", [{"ENVIRONMENT": "prod"}, {"CONTEXT": "gke_project_zone_prod"}, {"CONTEXT": "live"}], ids=str
+)
 def test_a_load_test_of_production_changes_nothing(cluster: Path, environ: dict[str, str]) -> None:
     """It is refused by the environment's name and by the cluster's."""
     assert "never runs there" in loadtest(cluster, 2, environ)
@@ -225,7 +251,10 @@ def test_a_load_test_of_production_changes_nothing(cluster: Path, environ: dict[
             {"VERSION": "1.2.3", "TO": "dev", "IMAGE_DIGEST": "sha256:0a"},
             "promote 1.2.3 --to dev --push --report build/promotion.md --image-digest sha256:0a",
         ),
-        ({"VERSION": "1.2.3", "FROM": "dev", "TO": "stage"}, "promote 1.2.3 --to stage --push --report build/promotion.md --from dev"),
+        (
+            {"VERSION": "1.2.3", "FROM": "dev", "TO": "stage"},
+            "promote 1.2.3 --to stage --push --report build/promotion.md --from dev",
+        ),
         ({"TO": "prod"}, "promote --to prod --push --report build/promotion.md --rollback"),
     ],
     ids=["first", "onward", "back"],
@@ -247,18 +276,27 @@ def test_a_chart_is_signed_by_the_digest_that_was_pushed(tmp_path: Path) -> None
     assert f"oci://registry.test/charts/orris:1.2.3@{digest}" in text
     assert calls(tmp_path)[-1] == f"cosign sign --yes registry.test/charts/orris@{digest}"
     recorder(tmp_path, "helm")
-    assert "named no digest" in run(ROOT / "scripts" / "chart.sh", "1.2.3", "registry.test/charts", environ=environ, expect=1)
+    assert "named no digest" in run(
+        ROOT / "scripts" / "chart.sh", "1.2.3", "registry.test/charts", environ=environ, expect=1
+    )
 
 
 def test_a_live_test_of_an_image_starts_it_with_nothing_and_removes_it(tmp_path: Path, server: Server) -> None:
     """Read-only root, no capabilities; the container is gone afterwards, and a wrong user is a failure."""
     script = '[[ $1 != run ]] || echo c0ffee\n[[ "$*" != "exec c0ffee id -u" ]] || echo "${USER_ID:-10001}"'
     recorder(tmp_path, "engine", script)
-    environ = {"ENGINE": str(tmp_path / "engine"), "PORT": str(server.port), "PYTHON": sys.executable, "PLATFORM": "linux/arm64"}
+    environ = {
+        "ENGINE": str(tmp_path / "engine"),
+        "PORT": str(server.port),
+        "PYTHON": sys.executable,
+        "PLATFORM": "linux/arm64",
+    }
     run(ROOT / "scripts" / "live.sh", "orris:ci", environ=environ)
     done = calls(tmp_path)
     assert "--read-only --tmpfs /tmp --cap-drop ALL" in done[0]
     assert "--platform linux/arm64 orris:ci serve" in done[0]
     assert "engine exec c0ffee orris ping" in done
     assert done[-1] == "engine rm --force c0ffee"
-    assert "runs as user 0" in run(ROOT / "scripts" / "live.sh", "orris:ci", environ=environ | {"USER_ID": "0"}, expect=1)
+    assert "runs as user 0" in run(
+        ROOT / "scripts" / "live.sh", "orris:ci", environ=environ | {"USER_ID": "0"}, expect=1
+    )

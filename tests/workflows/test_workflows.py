@@ -41,29 +41,48 @@ def steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def told(*command: str | Path) -> str:
     """What a tool says, with its exit code unless that is 0; the other tools can be found by it."""
     environ = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
-    done = subprocess.run(list(command), cwd=ROOT, capture_output=True, text=True, check=False, env=environ, timeout=120)
+    done = subprocess.run(
+        list(command), cwd=ROOT, capture_output=True, text=True, check=False, env=environ, timeout=120
+    )
     return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else ""
 
 
 def test_there_are_the_workflows_that_the_documentation_promises() -> None:
     """From the change to production, and the three that watch."""
-    assert {path.stem for path in WORKFLOWS} == {"ci", "train", "release", "build", "deploy", "promote", "loadtest", "sanity"}
+    assert {path.stem for path in WORKFLOWS} == {
+        "ci",
+        "train",
+        "release",
+        "build",
+        "deploy",
+        "promote",
+        "loadtest",
+        "sanity",
+    }
 
 
 def test_actionlint_finds_nothing(record_property: Callable[[str, object], None]) -> None:
     """With ShellCheck over every step's script."""
     n_steps = sum(1 for path in WORKFLOWS for _ in steps(path))
-    record_property("validated", f"workflows: {len(WORKFLOWS)} files, {n_steps} steps by actionlint, ShellCheck, zizmor and their schema")
+    record_property(
+        "validated",
+        f"workflows: {len(WORKFLOWS)} files, {n_steps} steps by actionlint, ShellCheck, zizmor and their schema",
+    )
     assert told(TOOLS / "actionlint", "-shellcheck", str(TOOLS / "shellcheck"), *WORKFLOWS) == ""
 
 
 def test_zizmor_finds_nothing() -> None:
-    """Neither injection nor stolen credentials, unpinned actions or rights that are too wide; without asking anybody on the network."""
+    """Neither injection nor stolen credentials, unpinned actions or rights that are too wide.
+
+    Without asking anybody on the network.
+    """
     assert told(TOOLS / "zizmor", "--offline", "--no-progress", "--quiet", "--persona", "pedantic", FOLDER) == ""
 
 
 @pytest.mark.parametrize(
-    ("schema", "files"), [("github-workflows", WORKFLOWS), ("dependabot", [FOLDER / "dependabot.yml"])], ids=["workflows", "dependabot"]
+    ("schema", "files"),
+    [("github-workflows", WORKFLOWS), ("dependabot", [FOLDER / "dependabot.yml"])],
+    ids=["workflows", "dependabot"],
 )
 def test_the_schema_accepts_them(schema: str, files: list[Path]) -> None:
     """SchemaStore's, as check-jsonschema brings it along."""
@@ -72,9 +91,14 @@ def test_the_schema_accepts_them(schema: str, files: list[Path]) -> None:
 
 @SOME
 def test_every_action_is_pinned_to_a_commit_that_was_reviewed(path: Path) -> None:
-    """The commit of tests/workflows/pins.txt, with its tag behind it; our own workflows are those of the same commit."""
+    """The commit of tests/workflows/pins.txt, with its tag behind it.
+
+    Our own workflows are those of the same commit.
+    """
     lines = (Path(__file__).parent / "pins.txt").read_text("utf-8").splitlines()
-    allowed = {f"{name}@{commit} # {tag}" for name, tag, commit in (line.split() for line in lines if not line.startswith("#"))}
+    allowed = {
+        f"{name}@{commit} # {tag}" for name, tag, commit in (line.split() for line in lines if not line.startswith("#"))
+    }
     used = re.findall(r"^\s+(?:- )?uses: (.+)$", path.read_text("utf-8"), re.MULTILINE)
     assert used
     for name in used:
@@ -112,7 +136,11 @@ def test_a_change_gets_no_right_to_write_and_no_cloud() -> None:
         runs_code = any("checkout" in step.get("uses", "") for step in job["steps"])
         assert not (writes and runs_code), name
         assert "id-token" not in job["permissions"]
-    assert [path.stem for path in WORKFLOWS if "pull_request_target" in read(path)["on"] or "workflow_run" in read(path)["on"]] == []
+    assert [
+        path.stem
+        for path in WORKFLOWS
+        if "pull_request_target" in read(path)["on"] or "workflow_run" in read(path)["on"]
+    ] == []
     assert [path.stem for path in WORKFLOWS if "pull_request" in read(path)["on"]] == ["ci"]
 
 
@@ -129,7 +157,9 @@ def test_no_script_is_written_by_what_comes_from_outside(path: Path) -> None:
     """Scripts hold no expression: values come through the environment."""
     assert [step["run"] for _, step in steps(path) if "${{" in step.get("run", "")] == []
     assert [
-        step for _, step in steps(path) if "checkout" in step.get("uses", "") and step["with"]["persist-credentials"] is not False
+        step
+        for _, step in steps(path)
+        if "checkout" in step.get("uses", "") and step["with"]["persist-credentials"] is not False
     ] == []
 
 
@@ -151,14 +181,20 @@ def test_nothing_is_pushed_before_it_has_been_tested_live() -> None:
         for word in ("test them live", "vulnerabilities", "docker/login-action", "Push both", "Sign")
     ]
     assert at == sorted(at)
-    pushed = [step for _, step in steps(FOLDER / "workflows" / "build.yml") if "push=true" in str(step.get("with", {}).get("outputs", ""))]
+    pushed = [
+        step
+        for _, step in steps(FOLDER / "workflows" / "build.yml")
+        if "push=true" in str(step.get("with", {}).get("outputs", ""))
+    ]
     assert [step["name"] for step in pushed] == ["Push both as one image"]
     assert "login" not in (FOLDER / "workflows" / "ci.yml").read_text("utf-8")
 
 
 def test_all_three_builds_of_the_image_are_the_same() -> None:
     """What was tried is what is pushed: equal arguments, target and time."""
-    builds = [step for _, step in steps(FOLDER / "workflows" / "build.yml") if "build-push-action" in step.get("uses", "")]
+    builds = [
+        step for _, step in steps(FOLDER / "workflows" / "build.yml") if "build-push-action" in step.get("uses", "")
+    ]
     assert len(builds) == 3
     for key in ("build-args", "target", "context"):
         assert len({step["with"][key] for step in builds}) == 1
@@ -202,7 +238,9 @@ def test_every_file_and_target_that_is_named_exists(path: Path) -> None:
 
 def commands() -> Iterator[str]:
     """The arguments of every ``orris …`` in workflows and scripts, variables as they stand."""
-    texts = [scripts(path) for path in WORKFLOWS] + [path.read_text("utf-8") for path in sorted(ROOT.glob("scripts/*.sh"))]
+    texts = [scripts(path) for path in WORKFLOWS] + [
+        path.read_text("utf-8") for path in sorted(ROOT.glob("scripts/*.sh"))
+    ]
     for text in texts:
         for line in text.replace("\\\n", " ").splitlines():
             for found in re.findall(r'^(?!#).*(?:\.venv/bin/orris|"\$ORRIS") ([a-z][^|;)>]*)', line.strip()):

@@ -3,7 +3,20 @@
 from __future__ import annotations
 
 from tools.dashboards.frame import Board, Row
-from tools.dashboards.panels import BYTES, COUNT, INDEX, RATE, SECONDS, SHARE, Column, Query, Steps, chart, columns, number
+from tools.dashboards.panels import (
+    BYTES,
+    COUNT,
+    INDEX,
+    RATE,
+    SECONDS,
+    SHARE,
+    Column,
+    Query,
+    Steps,
+    chart,
+    columns,
+    number,
+)
 
 ALL = 'job="$job",namespace=~"$namespace"'
 BY = "job, namespace, service"
@@ -18,8 +31,9 @@ AGE: Steps = ((60 * 86_400, "yellow"), (90 * 86_400, "red"))
 PREDICT = f'{ALL},method="POST",route=~".*(predict|infer|invocations|invoke)/?"'
 CALLS = f'{ALL},method="ModelInfer"'
 LATENCY = (
-    f"histogram_quantile(0.99, sum by (le, {BY}) (rate(http_request_duration_seconds_bucket{{{PREDICT}}}[$__rate_interval])"
-    f" or rate(orris_grpc_request_duration_seconds_bucket{{{CALLS}}}[$__rate_interval])))"
+    f"histogram_quantile(0.99, sum by (le, {BY})"
+    f" (rate(http_request_duration_seconds_bucket{{{PREDICT}}}[$__rate_interval]) or"
+    f" rate(orris_grpc_request_duration_seconds_bucket{{{CALLS}}}[$__rate_interval])))"
 )
 CPU = f"sum by ({BY}) (rate(process_cpu_seconds_total{{{ALL}}}[$__rate_interval]))"
 BUSIEST = f"{CPU} / sum by ({BY}) (orris_workers{{{ALL}}} > 0)"
@@ -32,7 +46,9 @@ REPLICAS = f"count by ({BY}) (up{{{ALL}}} == 1)"
 def board() -> Board:
     """The dashboard."""
     about = "Every deployment of Orris that this Prometheus knows: traffic, objectives, versions, capacity."
-    return Board("orris-fleet", "Orris Fleet", about, [_now(), _deployments(), _over_time(), _versions()], ("namespace",))
+    return Board(
+        "orris-fleet", "Orris Fleet", about, [_now(), _deployments(), _over_time(), _versions()], ("namespace",)
+    )
 
 
 def _now() -> Row:
@@ -100,7 +116,13 @@ def _versions() -> Row:
                 labels=(*LABELS, "model", "version", "digest"),
                 width=12,
             ),
-            columns("Builds", "Orris and ONNX Runtime.", Column("Replicas", builds, COUNT), labels=("version", "onnxruntime"), width=8),
+            columns(
+                "Builds",
+                "Orris and ONNX Runtime.",
+                Column("Replicas", builds, COUNT),
+                labels=("version", "onnxruntime"),
+                width=8,
+            ),
             columns("Python", "Of the servers.", Column("Replicas", pythons, COUNT), labels=("version",), width=4),
         ],
     )

@@ -1,4 +1,7 @@
-"""What all dashboards share: the data source and the choices at the top, links to each other, rows of panels, and their JSON."""
+"""What all dashboards share.
+
+The data source and the choices at the top, links to each other, rows of panels, and their JSON.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,12 @@ MODEL = f'{HERE},model=~"$model"'
 PREDICT = f'{HERE},method="POST",route=~".*(predict|infer|invocations|invoke)/?"'
 """Matchers of predictions over HTTP, as in ``observability/alerts/slo.yaml``."""
 
-LABELS = {"namespace": "orris_build_info", "service": "orris_build_info", "instance": "orris_build_info", "model": "orris_model_info"}
+LABELS = {
+    "namespace": "orris_build_info",
+    "service": "orris_build_info",
+    "instance": "orris_build_info",
+    "model": "orris_model_info",
+}
 """Choices beside the job, and which metric has their values."""
 
 
@@ -36,7 +44,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """A dashboard: ``uid`` stays, so that links to it do. Of ``single`` one value is chosen, of the other ``choices`` any number."""
+    """A dashboard: ``uid`` stays, so that links to it do.
+
+    Of ``single`` one value is chosen, of the other ``choices`` any number.
+    """
 
     uid: str
     title: str
@@ -55,7 +66,13 @@ def render(board: Board) -> str:
     """The JSON of a dashboard, as Grafana imports it."""
     made = building.Dashboard(board.title).uid(board.uid).description(board.about).tags([TAG]).timezone("browser")
     made.time("now-1h", "now").refresh("30s").tooltip(dashboard.DashboardCursorSync.CROSSHAIR).editable()
-    made.link(building.DashboardLink("Orris").type(dashboard.DashboardLinkType.DASHBOARDS).tags([TAG]).keep_time(True).include_vars(True))
+    made.link(
+        building.DashboardLink("Orris")
+        .type(dashboard.DashboardLinkType.DASHBOARDS)
+        .tags([TAG])
+        .keep_time(True)
+        .include_vars(True)
+    )
     made.variables([building.DatasourceVariable("datasource").label("Data source").type("prometheus"), _job()])
     for label in board.choices:
         made.with_variable(_choice(label, many=label != board.single))
@@ -80,7 +97,10 @@ def _job() -> building.QueryVariable:
 
 
 def _choice(label: str, many: bool) -> building.QueryVariable:
-    """One or any number of a label's values. A label that nobody has (a namespace, outside of a cluster) is matched by ``.*``."""
+    """One or any number of a label's values.
+
+    A label that nobody has (a namespace, outside of a cluster) is matched by ``.*``.
+    """
     choice = (
         building.QueryVariable(label)
         .label(label.capitalize())

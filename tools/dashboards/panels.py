@@ -1,7 +1,7 @@
 """The kinds of panels that the dashboards are made of, with the settings that they share.
 
-A function makes a builder of the Grafana Foundation SDK from what differs: a title, a sentence on how to read it, queries, a unit and a
-width, of 24 columns. Heights are in grid units of 30 pixels.
+A function makes a builder of the Grafana Foundation SDK from what differs: a title, a sentence on how to read it,
+queries, a unit and a width, of 24 columns. Heights are in grid units of 30 pixels.
 """
 
 from __future__ import annotations
@@ -48,16 +48,30 @@ def chart(
     empty: str = "",
 ) -> Panel:
     """Lines over time. ``limits`` are drawn as lines, ``top`` is the end of the axis, ``empty`` is shown where there is no data."""
-    panel = timeseries.Panel().title(title).description(about).datasource(SOURCE).unit(unit).min(0).span(width).height(HEIGHT)
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(about)
+        .datasource(SOURCE)
+        .unit(unit)
+        .min(0)
+        .span(width)
+        .height(HEIGHT)
+    )
     panel.line_width(1).fill_opacity(60 if stacked else 8).show_points(kinds.VisibilityMode.NEVER)
     panel.legend(
-        common.VizLegendOptions().display_mode(kinds.LegendDisplayMode.LIST).placement(kinds.LegendPlacement.BOTTOM).show_legend(True)
+        common.VizLegendOptions()
+        .display_mode(kinds.LegendDisplayMode.LIST)
+        .placement(kinds.LegendPlacement.BOTTOM)
+        .show_legend(True)
     )
     panel.tooltip(common.VizTooltipOptions().mode(kinds.TooltipDisplayMode.MULTI).sort(kinds.SortOrder.DESCENDING))
     if stacked:
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL))
     if limits:
-        panel.thresholds(_steps(limits)).thresholds_style(common.GraphThresholdsStyleConfig().mode(kinds.GraphTresholdsStyleMode.DASHED))
+        panel.thresholds(_steps(limits)).thresholds_style(
+            common.GraphThresholdsStyleConfig().mode(kinds.GraphTresholdsStyleMode.DASHED)
+        )
     if top is not None:
         panel.max(top)
     if unit == INDEX and limits:
@@ -69,7 +83,9 @@ def chart(
     return panel
 
 
-def number(title: str, about: str, expr: str, *, unit: str, limits: Steps = (), width: int = 4, decimals: int | None = None) -> Panel:
+def number(
+    title: str, about: str, expr: str, *, unit: str, limits: Steps = (), width: int = 4, decimals: int | None = None
+) -> Panel:
     """The latest value, large, with its course behind it."""
     panel = stat.Panel().title(title).description(about).datasource(SOURCE).unit(unit).span(width).height(4)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).graph_mode(kinds.BigValueGraphMode.AREA)
@@ -81,9 +97,13 @@ def number(title: str, about: str, expr: str, *, unit: str, limits: Steps = (), 
     return panel
 
 
-def bars(title: str, about: str, query: Query, *, unit: str, limits: Steps = (), width: int = 8, top: float | None = None) -> Panel:
+def bars(
+    title: str, about: str, query: Query, *, unit: str, limits: Steps = (), width: int = 8, top: float | None = None
+) -> Panel:
     """The latest values as bars, one for each series."""
-    panel = bargauge.Panel().title(title).description(about).datasource(SOURCE).unit(unit).min(0).span(width).height(HEIGHT)
+    panel = (
+        bargauge.Panel().title(title).description(about).datasource(SOURCE).unit(unit).min(0).span(width).height(HEIGHT)
+    )
     panel.orientation(kinds.VizOrientation.HORIZONTAL).display_mode(kinds.BarGaugeDisplayMode.BASIC)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"])).thresholds(_steps(limits))
     panel.color_scheme(FieldColor().mode(dashboard.FieldColorModeId.THRESHOLDS))
@@ -95,7 +115,9 @@ def bars(title: str, about: str, query: Query, *, unit: str, limits: Steps = (),
 
 def heat(title: str, about: str, expr: str, *, unit: str, width: int = 12) -> Panel:
     """Buckets of a histogram over time; ``expr`` is a rate by ``le``."""
-    panel = heatmap.Panel().title(title).description(about).datasource(SOURCE).span(width).height(HEIGHT).calculate(False)
+    panel = (
+        heatmap.Panel().title(title).description(about).datasource(SOURCE).span(width).height(HEIGHT).calculate(False)
+    )
     colour = heatmap.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges").steps(64).exponent(0.5)
     panel.color(colour.scale(HeatmapColorScale.EXPONENTIAL)).y_axis(heatmap.YAxisConfig().unit(unit)).cell_gap(1)
     panel.with_target(_target(Query(expr, "{{le}}"), "A").range().format(PromQueryFormat.HEATMAP).exemplar(True))
@@ -111,7 +133,9 @@ class Column(NamedTuple):
     limits: Steps = ()
 
 
-def columns(title: str, about: str, *wanted: Column, labels: tuple[str, ...], width: int = 24, height: int = HEIGHT) -> Panel:
+def columns(
+    title: str, about: str, *wanted: Column, labels: tuple[str, ...], width: int = 24, height: int = HEIGHT
+) -> Panel:
     """A table with a row for each set of ``labels``, which come first and in this order, and a column for each query."""
     panel = table.Panel().title(title).description(about).datasource(SOURCE).span(width).height(height)
     names: dict[str, object] = {}
@@ -141,9 +165,14 @@ def prose(title: str, content: str, *, width: int = 8, height: int = HEIGHT) -> 
 
 
 def _target(query: Query, ref: str) -> prometheus.Dataquery:
-    return prometheus.Dataquery().expr(query.expr).legend_format(query.legend or "__auto").ref_id(ref).datasource(SOURCE)
+    return (
+        prometheus.Dataquery().expr(query.expr).legend_format(query.legend or "__auto").ref_id(ref).datasource(SOURCE)
+    )
 
 
 def _steps(limits: Steps) -> ThresholdsConfig:
-    steps = [dashboard.Threshold(value=None, color="green"), *(dashboard.Threshold(value=value, color=colour) for value, colour in limits)]
+    steps = [
+        dashboard.Threshold(value=None, color="green"),
+        *(dashboard.Threshold(value=value, color=colour) for value, colour in limits),
+    ]
     return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)

@@ -21,7 +21,10 @@ def summed(metric: str, by: str = "", matchers: str = HERE) -> str:
 def predictions(http: str = "", grpc: str = "", by: str = "") -> str:
     """Predictions a second over HTTP and gRPC together; further matchers choose some of them."""
     grouped = f" by ({by})" if by else ""
-    return f"sum{grouped} ({rate('http_requests_total', PREDICT + http)} or {rate('orris_grpc_requests_total', CALLS + grpc)})"
+    return (
+        f"sum{grouped} ({rate('http_requests_total', PREDICT + http)} or"
+        f" {rate('orris_grpc_requests_total', CALLS + grpc)})"
+    )
 
 
 def durations(by: str = "le") -> str:

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 from tools.dashboards.frame import DEPLOYMENT, HERE, MODEL, PREDICT, Board, Row
-from tools.dashboards.panels import BYTES, COUNT, INDEX, RATE, ROWS_RATE, SECONDS, SHARE, Column, Query, Steps, chart, columns, heat, number
+from tools.dashboards.panels import (
+    BYTES,
+    COUNT,
+    INDEX,
+    RATE,
+    ROWS_RATE,
+    SECONDS,
+    SHARE,
+    Column,
+    Query,
+    Steps,
+    chart,
+    columns,
+    heat,
+    number,
+)
 from tools.dashboards.promql import durations, predictions, quantile, rate, summed, weighed
 
 SLOW: Steps = ((0.1, "red"),)
@@ -20,7 +35,10 @@ KEDA = "needs KEDA's metrics"
 def board() -> Board:
     """The dashboard."""
     rows = [_now(), _traffic(), _latency(), _saturation(), _process(), _model(), _autoscaling()]
-    about = "One deployment of Orris: traffic, errors, latency, saturation, the process, the model and its drift. Runbook: docs/alerts.md."
+    about = (
+        "One deployment of Orris: traffic, errors, latency, saturation, the process, the model and its drift. Runbook:"
+        " docs/alerts.md."
+    )
     return Board("orris-serving", "Orris Model Serving", about, rows)
 
 
@@ -35,7 +53,13 @@ def _now() -> Row:
     return Row(
         "Now",
         [
-            number("Predictions", "Requests a second on the predict routes and over gRPC.", predictions(), unit=RATE, limits=()),
+            number(
+                "Predictions",
+                "Requests a second on the predict routes and over gRPC.",
+                predictions(),
+                unit=RATE,
+                limits=(),
+            ),
             number(
                 "Failed",
                 "Share of the predictions answered with a failure of ours. Objective: 0.1 %.",
@@ -43,7 +67,13 @@ def _now() -> Row:
                 unit=SHARE,
                 limits=ERRORS,
             ),
-            number("99th percentile", "99 % of the predictions take no longer.", quantile(0.99, durations()), unit=SECONDS, limits=SLOW),
+            number(
+                "99th percentile",
+                "99 % of the predictions take no longer.",
+                quantile(0.99, durations()),
+                unit=SECONDS,
+                limits=SLOW,
+            ),
             number(
                 "Budget burn, 1 h",
                 "1 spends the error budget of 30 days in 30 days; 14.4 wakes somebody.",
@@ -52,19 +82,37 @@ def _now() -> Row:
                 limits=BURN,
                 decimals=1,
             ),
-            number("Workers ready", "Share of the workers that should run.", ready, unit=SHARE, limits=((0, "red"), (0.99, "green"))),
-            number("Alerts firing", "Of observability/alerts, where Prometheus has loaded them.", firing, unit=COUNT, limits=((1, "red"),)),
+            number(
+                "Workers ready",
+                "Share of the workers that should run.",
+                ready,
+                unit=SHARE,
+                limits=((0, "red"), (0.99, "green")),
+            ),
+            number(
+                "Alerts firing",
+                "Of observability/alerts, where Prometheus has loaded them.",
+                firing,
+                unit=COUNT,
+                limits=((1, "red"),),
+            ),
         ],
     )
 
 
 def _traffic() -> Row:
     burn = [
-        Query(f"orris:predict_errors:ratio_rate{window}{{{DEPLOYMENT}}} / 0.001", f"{{{{job}}}} {{{{namespace}}}} {{{{service}}}} {window}")
+        Query(
+            f"orris:predict_errors:ratio_rate{window}{{{DEPLOYMENT}}} / 0.001",
+            f"{{{{job}}}} {{{{namespace}}}} {{{{service}}}} {window}",
+        )
         for window in ("5m", "1h", "6h")
     ]
     late = [
-        Query(f"orris:predict_slow:ratio_rate{window}{{{DEPLOYMENT}}}", f"{{{{job}}}} {{{{namespace}}}} {{{{service}}}} {window}")
+        Query(
+            f"orris:predict_slow:ratio_rate{window}{{{DEPLOYMENT}}}",
+            f"{{{{job}}}} {{{{namespace}}}} {{{{service}}}} {window}",
+        )
         for window in ("5m", "1h", "6h")
     ]
     by_code = Query(summed("orris_grpc_requests_total", "method, code"), "{{method}} {{code}}")
@@ -87,18 +135,34 @@ def _traffic() -> Row:
             ),
             chart("Calls over gRPC", "By method and status.", by_code, unit=RATE, stacked=True),
             chart(
-                "Failed predictions", "Share answered with a status of 500 and up.", Query(_failed(), "failed"), unit=SHARE, limits=ERRORS
+                "Failed predictions",
+                "Share answered with a status of 500 and up.",
+                Query(_failed(), "failed"),
+                unit=SHARE,
+                limits=ERRORS,
             ),
             chart(
                 "Refused before the model was asked",
-                "422: the input does not fit; 401, 403: no credential; 429: too fast; overloaded: too many in flight; not_ready: no model.",
+                "422: the input does not fit; 401, 403: no credential; 429: too fast; overloaded: too many in flight;"
+                " not_ready: no model.",
                 Query(summed("orris_rejected_total", "reason"), "{{reason}}"),
                 unit=RATE,
                 stacked=True,
             ),
-            chart("Error budget burn", "Times the pace that spends the budget of 30 days in 30 days.", *burn, unit=COUNT, limits=BURN),
             chart(
-                "Predictions over 100 ms", "Share, for the latency objective of 1 %.", *late, unit=SHARE, limits=((0.01, "red"),), width=12
+                "Error budget burn",
+                "Times the pace that spends the budget of 30 days in 30 days.",
+                *burn,
+                unit=COUNT,
+                limits=BURN,
+            ),
+            chart(
+                "Predictions over 100 ms",
+                "Share, for the latency objective of 1 %.",
+                *late,
+                unit=SHARE,
+                limits=((0.01, "red"),),
+                width=12,
             ),
             chart(
                 "Predictions by protocol",
@@ -129,10 +193,17 @@ def _latency() -> Row:
                 exemplars=True,
             ),
             heat("Predictions by duration", "How many a second took how long.", durations(), unit=SECONDS),
-            chart("99th percentile by route", "Predict routes.", Query(quantile(0.99, by_route), "{{route}}"), unit=SECONDS, width=12),
+            chart(
+                "99th percentile by route",
+                "Predict routes.",
+                Query(quantile(0.99, by_route), "{{route}}"),
+                unit=SECONDS,
+                width=12,
+            ),
             chart(
                 "The model alone",
-                "Per call of the model; a call may answer several requests. The rest of a request's time is reading, waiting and writing.",
+                "Per call of the model; a call may answer several requests. The rest of a request's time is reading,"
+                " waiting and writing.",
                 Query(quantile(0.5, inference), "p50 {{model}} {{version}}"),
                 Query(quantile(0.99, inference), "p99 {{model}} {{version}}"),
                 unit=SECONDS,
@@ -160,13 +231,35 @@ def _saturation() -> Row:
                 width=6,
             ),
             chart(
-                "Busy workers", "Processor time per worker; 1 is all of it.", Query(busy, "{{instance}}"), unit=SHARE, limits=BUSY, width=6
+                "Busy workers",
+                "Processor time per worker; 1 is all of it.",
+                Query(busy, "{{instance}}"),
+                unit=SHARE,
+                limits=BUSY,
+                width=6,
             ),
-            chart("Rows per call", "How far requests are answered together.", Query(rows, "{{model}} {{version}}"), unit=COUNT, width=6),
             chart(
-                "Turned away", "Share of the predictions refused for too many in flight.", Query(turned, "overloaded"), unit=SHARE, width=6
+                "Rows per call",
+                "How far requests are answered together.",
+                Query(rows, "{{model}} {{version}}"),
+                unit=COUNT,
+                width=6,
             ),
-            chart("Open files", "Share of the limit.", Query(files, "{{instance}}"), unit=SHARE, limits=((0.8, "red"),), width=12),
+            chart(
+                "Turned away",
+                "Share of the predictions refused for too many in flight.",
+                Query(turned, "overloaded"),
+                unit=SHARE,
+                width=6,
+            ),
+            chart(
+                "Open files",
+                "Share of the limit.",
+                Query(files, "{{instance}}"),
+                unit=SHARE,
+                limits=((0.8, "red"),),
+                width=12,
+            ),
             chart(
                 "Log lines dropped",
                 "Lines that nobody took from standard output.",
@@ -289,7 +382,9 @@ def _autoscaling() -> Row:
                 "Replicas wanted and there",
                 "Of the HorizontalPodAutoscaler, KEDA's too. At the maximum for long: raise it.",
                 *(
-                    Query(f"kube_horizontalpodautoscaler_{metric}{{{scaler}}}", f"{name} {{{{horizontalpodautoscaler}}}}")
+                    Query(
+                        f"kube_horizontalpodautoscaler_{metric}{{{scaler}}}", f"{name} {{{{horizontalpodautoscaler}}}}"
+                    )
                     for metric, name in (
                         ("status_current_replicas", "there"),
                         ("status_desired_replicas", "wanted"),

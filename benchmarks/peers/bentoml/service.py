@@ -45,4 +45,6 @@ class Batching:
 def answers(probabilities: Any) -> list[dict[str, Any]]:
     """One object per row."""
     classes = probabilities.argmax(axis=1).tolist()
-    return [{"class": number, "probabilities": row} for number, row in zip(classes, probabilities.tolist(), strict=True)]
+    return [
+        {"class": number, "probabilities": row} for number, row in zip(classes, probabilities.tolist(), strict=True)
+    ]

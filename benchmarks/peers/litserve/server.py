@@ -1,4 +1,7 @@
-"""LitServe's ``LitAPI``, plain and with its batching, as its documentation writes them. ``server.py PORT WORKERS MAX_BATCH_SIZE``."""
+"""LitServe's ``LitAPI``, plain and with its batching, as its documentation writes them.
+
+``server.py PORT WORKERS MAX_BATCH_SIZE``.
+"""
 
 from __future__ import annotations
 

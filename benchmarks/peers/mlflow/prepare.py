@@ -9,5 +9,9 @@ pipeline = model.fitted()
 rows = load_iris().data
 signature = infer_signature(rows, pipeline.predict_proba(rows))
 mlflow.sklearn.save_model(
-    pipeline, str(model.WORK / "model"), signature=signature, pyfunc_predict_fn="predict_proba", serialization_format="cloudpickle"
+    pipeline,
+    str(model.WORK / "model"),
+    signature=signature,
+    pyfunc_predict_fn="predict_proba",
+    serialization_format="cloudpickle",
 )

@@ -1,7 +1,7 @@
 """Ask a gRPC server of the Open Inference Protocol for rows, or write the call down for ``h2load``.
 
-``ask.py ADDRESS ROWS`` prints the labels as JSON, read off ``predict_proba``; ``ask.py --write FILE ROWS`` writes one gRPC message (flag,
-length, ``ModelInferRequest``). ROWS is a JSON array of arrays.
+``ask.py ADDRESS ROWS`` prints the labels as JSON, read off ``predict_proba``; ``ask.py --write FILE ROWS`` writes one
+gRPC message (flag, length, ``ModelInferRequest``). ROWS is a JSON array of arrays.
 """
 
 from __future__ import annotations

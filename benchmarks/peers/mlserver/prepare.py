@@ -13,5 +13,10 @@ for name, batching in FOLDERS.items():
     folder = model.WORK / name
     folder.mkdir(exist_ok=True)
     uri = str((model.WORK / "model.joblib").resolve())
-    settings = {"name": "iris", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": uri}, **batching}
+    settings = {
+        "name": "iris",
+        "implementation": "mlserver_sklearn.SKLearnModel",
+        "parameters": {"uri": uri},
+        **batching,
+    }
     (folder / "model-settings.json").write_text(json.dumps(settings, indent=2) + "\n")

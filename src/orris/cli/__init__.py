@@ -1,4 +1,7 @@
-"""The command line: one module per command, imported when it runs; with ``api`` the only place where the stages are joined."""
+"""The command line: one module per command, imported when it runs.
+
+With ``api`` the only place where the stages are joined.
+"""
 
 from __future__ import annotations
 

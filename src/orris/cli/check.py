@@ -18,16 +18,25 @@ _COLOURS = {"ok": "green", "failed": "red", "unused": "bright_black"}
 
 
 def check(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[CHECK]...", help="Only these; being unused is a failure then.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="NAME, NAME@VERSION or NAME:ALIAS to resolve; may be repeated.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[CHECK]...", help="Only these; being unused is a failure then.")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="NAME, NAME@VERSION or NAME:ALIAS to resolve; may be repeated.")
+    ] = None,
     image: Annotated[str, typer.Option(help="Image whose registry is asked.")] = "",
     prometheus: Annotated[str, typer.Option(help="URL of Prometheus.")] = "",
     namespace: Annotated[str, typer.Option(help="Namespace of the secrets.")] = "",
-    secret: Annotated[list[str] | None, typer.Option(help="Secret that the cluster has to hold; may be repeated.")] = None,
+    secret: Annotated[
+        list[str] | None, typer.Option(help="Secret that the cluster has to hold; may be repeated.")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check Python, extras, store, models, DVC, cluster, Helm, registry, OTLP endpoint and Prometheus; exit code 1 if one is red."""
+    """Check Python, extras, store, models, DVC, cluster, Helm, registry, OTLP endpoint and Prometheus.
+
+    Exit code 1 if one is red.
+    """
     from orris.delivery.check import CHECKS, Environment  # noqa: PLC0415
     from orris.delivery.check import check as run  # noqa: PLC0415
 

@@ -27,13 +27,21 @@ def options() -> None:
 @app.command(epilog="Example:  orris keys new --name billing --file keys.toml   ·   orris serve --api-keys keys.toml")
 def new(
     name: Annotated[str, typer.Option(help="Who the key is for: in logs, and what rates are counted by.")],
-    file: Annotated[Path | None, typer.Option(help="File of API keys to add it to; without one, the line to add is printed.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="File of API keys to add it to; without one, the line to add is printed.")
+    ] = None,
     overlap: Annotated[
-        bool, typer.Option("--overlap", help="Let the name's present key stay valid beside the new one, until the next rotation.")
+        bool,
+        typer.Option(
+            "--overlap", help="Let the name's present key stay valid beside the new one, until the next rotation."
+        ),
     ] = False,
     admin: Annotated[bool, typer.Option("--admin", help="Let a new name load, unload and reload models.")] = False,
 ) -> None:
-    """Make a key, print it once, and write its hash; a name that is there gets the new key, and keeps its rate and expiry."""
+    """Make a key, print it once, and write its hash.
+
+    A name that is there gets the new key, and keeps its rate and expiry.
+    """
     from orris.serving.access.keys import NAME, digest_of, new_key, read_keys  # noqa: PLC0415
 
     if not NAME.fullmatch(name):
@@ -51,7 +59,10 @@ def new(
     if read_keys(after.encode(), str(file)).find(key.encode()) is None:
         raise SettingsError(f"--file {file}: key '{name}' cannot be put on its line; change it by hand")
     _replace(file, after)
-    tell(f"{done} '{name}' in {file}; running servers take it within a second. Give the key to its owner; it is not shown again:")
+    tell(
+        f"{done} '{name}' in {file}; running servers take it within a second. Give the key to its owner; it is not"
+        " shown again:"
+    )
     say(key)
 
 
@@ -80,7 +91,8 @@ def _changed(text: str, name: str, digest: str, *, admin: bool, overlap: bool, w
     found = line.search(text)
     if found is None or not _SHA256.search(found.group()):
         raise SettingsError(
-            f"{where}: key '{name}' does not stand on one line  {name} = {{ sha256 = … }};  write it so, or change it by hand"
+            f"{where}: key '{name}' does not stand on one line  {name} = {{ sha256 = … }};  write it so, or change it"
+            " by hand"
         )
 
     def renewed(match: re.Match[str]) -> str:
@@ -91,7 +103,10 @@ def _changed(text: str, name: str, digest: str, *, admin: bool, overlap: bool, w
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write the file whole or not at all: a server may be reading it. Its permissions stay; a new one is its owner's alone."""
+    """Write the file whole or not at all: a server may be reading it.
+
+    Its permissions stay; a new one is its owner's alone.
+    """
     target = file.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

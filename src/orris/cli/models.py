@@ -45,7 +45,18 @@ def list_models(
         return
     print_table(
         ("model", "version", "aliases", "created", "served by", "quality", "digest"),
-        [(v.name, v.version, " ".join(v.aliases), v.created, v.strategy, v.problem or _headline(v.metrics), v.digest[:12]) for v in found],
+        [
+            (
+                v.name,
+                v.version,
+                " ".join(v.aliases),
+                v.created,
+                v.strategy,
+                v.problem or _headline(v.metrics),
+                v.digest[:12],
+            )
+            for v in found
+        ],
     )
 
 
@@ -66,7 +77,9 @@ def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: 
     say(manifest.verdict.sentence())
     rows = [(c.name, c.kind.value, _values(c), "yes" if c.missing else "") for c in manifest.schema.columns]
     print_table(("column", "kind", "values", "missing"), rows, title="schema")
-    print_table(("metric", "value"), [(name, f"{value:.6g}") for name, value in manifest.metrics.items()], title="metrics")
+    print_table(
+        ("metric", "value"), [(name, f"{value:.6g}") for name, value in manifest.metrics.items()], title="metrics"
+    )
 
 
 def _values(column: Column) -> str:
@@ -123,7 +136,9 @@ def _schema_difference(first: Manifest, second: Manifest) -> list[str]:
         if new is not None:
             lines += [f"column '{name}': {old.kind.value} became {new.kind.value}"] * (old.kind is not new.kind)
             lines += [f"column '{name}': levels changed"] * (set(old.levels) != set(new.levels))
-            lines += [f"column '{name}': missing values {'are' if new.missing else 'are no longer'} taken"] * (old.missing != new.missing)
+            lines += [f"column '{name}': missing values {'are' if new.missing else 'are no longer'} taken"] * (
+                old.missing != new.missing
+            )
             lines += [f"column '{name}': hard bounds changed"] * (old.bounds != new.bounds)
     if first.schema.labels != second.schema.labels:
         lines.append("the classes changed")
@@ -161,18 +176,24 @@ def _told(record: AliasRecord, as_json: bool) -> None:
         say(f"{record.alias} is now {record.version}" + (f" (was {record.previous})" if record.previous else ""))
 
 
-@app.command(epilog="Example:  orris models verify iris:prod --key public.pem   ·   orris models verify build/bundle --digest 3f2a…")
+@app.command(
+    epilog=(
+        "Example:  orris models verify iris:prod --key public.pem   ·   orris models verify build/bundle --digest 3f2a…"
+    )
+)
 def verify(
     reference: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME:ALIAS, or a bundle's folder")] = "",
     key: Annotated[Path | None, typer.Option(help="Public key (PEM) that the signature must verify with.")] = None,
-    digest: Annotated[str | None, typer.Option(help="Digest that it must have, as  orris models show  prints it.")] = None,
+    digest: Annotated[
+        str | None, typer.Option(help="Digest that it must have, as  orris models show  prints it.")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every file against the manifest, the golden rows against the model, and, with --key, the signature."""
-    from orris.api import locate  # noqa: PLC0415
     from orris.errors import IntegrityError  # noqa: PLC0415
     from orris.serving.engine import Engine  # noqa: PLC0415
+    from orris.store import locate  # noqa: PLC0415
 
     folder = locate(reference, store_url(store))
     if key is not None:
@@ -212,10 +233,15 @@ def sign(
 def export(
     reference: ReferenceArgument,
     folder: Annotated[Path, typer.Argument(help="Folder to write; it must be empty, or not exist.")],
-    report: Annotated[bool, typer.Option("--report", help="Only what people and tools read: metrics, report and plots.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Only what people and tools read: metrics, report and plots.")
+    ] = False,
     store: StoreOption = None,
 ) -> None:
-    """Write a version's bundle to a folder, after every check of verify; such a folder can be served, and put into an image."""
+    """Write a version's bundle to a folder, after every check of verify.
+
+    Such a folder can be served, and put into an image.
+    """
     from orris.serving.engine import Engine  # noqa: PLC0415
 
     source = _open(store)
@@ -223,7 +249,10 @@ def export(
     origin = source.fetch(wanted)
     manifest = Engine.load(origin).manifest
     _write(origin, manifest, folder, report)
-    say(f"{wanted} is in {folder}: {len(manifest.files)} files checked, {len(manifest.golden.rows)} golden rows reproduced")
+    say(
+        f"{wanted} is in {folder}: {len(manifest.files)} files checked, {len(manifest.golden.rows)} golden rows"
+        " reproduced"
+    )
 
 
 def _write(origin: Path, manifest: Manifest, folder: Path, report: bool) -> None:
@@ -248,7 +277,9 @@ def _write(origin: Path, manifest: Manifest, folder: Path, report: bool) -> None
 
 @app.command(epilog="Example:  orris models push iris:latest gs://models/prod")
 def push(
-    reference: ReferenceArgument, to: Annotated[str, typer.Argument(help="URL of the other store.")], store: StoreOption = None
+    reference: ReferenceArgument,
+    to: Annotated[str, typer.Argument(help="URL of the other store.")],
+    store: StoreOption = None,
 ) -> None:
     """Copy a version from the store to another store."""
     _copy(_open(store), to_flag=to, reference=reference)
@@ -256,7 +287,9 @@ def push(
 
 @app.command(epilog="Example:  orris models pull iris:prod gs://models/prod")
 def pull(
-    reference: ReferenceArgument, origin: Annotated[str, typer.Argument(help="URL of the other store.")], store: StoreOption = None
+    reference: ReferenceArgument,
+    origin: Annotated[str, typer.Argument(help="URL of the other store.")],
+    store: StoreOption = None,
 ) -> None:
     """Copy a version from another store to the store."""
     _copy(_open(origin), to_flag=store_url(store), reference=reference)

@@ -1,4 +1,7 @@
-"""``orris ping``: asks a running server whether it is ready. It is what an image's health check runs, so it imports little."""
+"""``orris ping``: asks a running server whether it is ready.
+
+It is what an image's health check runs, so it imports little.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,20 @@ EXAMPLES = "Examples:  orris ping   ·   orris ping http://localhost:9000   ·  
 
 def ping(
     url: Annotated[
-        str | None, typer.Argument(help="Server, or page of it [default: this machine's, by ORRIS_PORT, ORRIS_UDS and ORRIS_TLS_CERT]")
+        str | None,
+        typer.Argument(
+            help="Server, or page of it [default: this machine's, by ORRIS_PORT, ORRIS_UDS and ORRIS_TLS_CERT]"
+        ),
     ] = None,
-    timeout_seconds: Annotated[float, typer.Option("--timeout", min=0.01, help="Seconds to wait for the answer.")] = 2.0,
+    timeout_seconds: Annotated[
+        float, typer.Option("--timeout", min=0.01, help="Seconds to wait for the answer.")
+    ] = 2.0,
 ) -> None:
     """Ask a running server whether it is ready: exit code 0 if it is, 1 if not."""
     from orris.cli.readiness import connect, grpc_status, own_server, status  # noqa: PLC0415 (http.client, which no other command needs)
 
     if url is None:
-        from orris.cli.platforms import translate  # noqa: PLC0415
+        from orris.server.platforms import translate  # noqa: PLC0415
         from orris.settings import read_settings  # noqa: PLC0415
 
         connection, path = own_server(read_settings(translate(os.environ)), timeout_seconds)

@@ -1,4 +1,7 @@
-"""``orris promote``: a published version goes to an environment of the GitOps tree. ``delivery`` decides, this reads the store."""
+"""``orris promote``: a published version goes to an environment of the GitOps tree.
+
+``delivery`` decides, this reads the store.
+"""
 
 from __future__ import annotations
 
@@ -25,23 +28,38 @@ EXAMPLES = """Example:  orris promote 1.2.3 --from dev --to stage   ·   the fir
 def promote(
     version: Annotated[str, typer.Argument(help="Version of the model, such as 1.2.3; none with --rollback.")] = "",
     to: Annotated[str, typer.Option("--to", help="Environment that is changed, such as stage.")] = "",
-    source: Annotated[str, typer.Option("--from", help="Environment that runs the version now; its image goes along.")] = "",
+    source: Annotated[
+        str, typer.Option("--from", help="Environment that runs the version now; its image goes along.")
+    ] = "",
     image_digest: Annotated[str, typer.Option(help="The server's image, sha256:…, instead of that of --from.")] = "",
     rollback: Annotated[bool, typer.Option("--rollback", help="Return to what the environment ran before.")] = False,
-    allow_schema_change: Annotated[bool, typer.Option("--allow-schema-change", help="Let differences pass that break callers.")] = False,
-    tolerance: Annotated[float, typer.Option(min=0, help="How much worse a metric may be, as a share of the live value.")] = 0.02,
+    allow_schema_change: Annotated[
+        bool, typer.Option("--allow-schema-change", help="Let differences pass that break callers.")
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="How much worse a metric may be, as a share of the live value.")
+    ] = 0.02,
     metric: Annotated[list[str] | None, typer.Option(help="Judge only this metric; repeat for more.")] = None,
     tree: Annotated[Path, typer.Option(help="The GitOps tree.")] = Path("deploy"),
-    verify_key: Annotated[str | None, typer.Option(help="Public key (PEM) that signatures must verify with [or ORRIS_VERIFY_KEY].")] = None,
-    report: Annotated[Path | None, typer.Option(help="Also write the Markdown report to this file, whatever the gates find.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask the gates and show the diff; commit nothing.")] = False,
-    push: Annotated[bool, typer.Option("--push", help="Push the branch; in CI, open the pull request with gh.")] = False,
+    verify_key: Annotated[
+        str | None, typer.Option(help="Public key (PEM) that signatures must verify with [or ORRIS_VERIFY_KEY].")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the Markdown report to this file, whatever the gates find.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Ask the gates and show the diff; commit nothing.")
+    ] = False,
+    push: Annotated[
+        bool, typer.Option("--push", help="Push the branch; in CI, open the pull request with gh.")
+    ] = False,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Promote a version to an environment: ask the gates, show the diff, commit it on a branch.
 
-    The commit changes two values of one file, the image's digest and the model's version; working tree and index stay as they are.
+    The commit changes two values of one file, the image's digest and the model's version; working tree and index stay
+    as they are.
     """
     from orris.delivery import report as reports  # noqa: PLC0415
     from orris.delivery.environment import read_environment  # noqa: PLC0415
@@ -55,7 +73,9 @@ def promote(
     if repository is not None and not dry_run:
         repository.require_clean(target.file)  # before the store is asked: it may be far away
     pins = _wanted(version, origin, target, image_digest, repository if rollback else None)
-    promotion = _planned(origin, target, pins, rollback, (allow_schema_change, tolerance, tuple(metric or ())), (store, verify_key))
+    promotion = _planned(
+        origin, target, pins, rollback, (allow_schema_change, tolerance, tuple(metric or ())), (store, verify_key)
+    )
     path = tree_path(promotion, repository)
     diff = promotion.diff(path)
     body = reports.markdown(promotion, diff)
@@ -70,7 +90,8 @@ def promote(
     if not promotion.findings.passed:
         failed = [gate.name for gate in promotion.findings.gates if not gate.passed]
         raise PromotionError(
-            f"{promotion.title}: refused by {len(failed)} gate{'s' * (len(failed) != 1)} ({', '.join(failed)}); nothing is changed"
+            f"{promotion.title}: refused by {len(failed)} gate{'s' * (len(failed) != 1)} ({', '.join(failed)}); nothing"
+            " is changed"
         )
 
 
@@ -80,9 +101,13 @@ def _check_usage(version: str, to: str, source: str, image_digest: str, rollback
     if not to:
         raise SettingsError("say which environment is changed, as in  orris promote 1.2.3 --from dev --to stage")
     if rollback and (version or source or image_digest):
-        raise SettingsError("--rollback finds what ran before by itself: leave out the version, --from and --image-digest")
+        raise SettingsError(
+            "--rollback finds what ran before by itself: leave out the version, --from and --image-digest"
+        )
     if not rollback and not version:
-        raise SettingsError(f"say which version, as in  orris promote 1.2.3 --to {to}, or  orris promote --rollback --to {to}")
+        raise SettingsError(
+            f"say which version, as in  orris promote 1.2.3 --to {to}, or  orris promote --rollback --to {to}"
+        )
     if source == to:
         raise SettingsError(f"--from {source} --to {to}: these are the same environment")
 
@@ -99,7 +124,9 @@ def _repository(tree: Path, *, needed: bool) -> Repository | None:
         return None
 
 
-def _wanted(version: str, source: Environment | None, target: Environment, image_digest: str, history: Repository | None) -> Pins:
+def _wanted(
+    version: str, source: Environment | None, target: Environment, image_digest: str, history: Repository | None
+) -> Pins:
     from orris.delivery.promotion import earlier_pins, wanted_pins  # noqa: PLC0415
     from orris.store import check_version  # noqa: PLC0415
 
@@ -126,7 +153,15 @@ def _planned(
     models = Store(settings.store)
     candidate = _checked(models, target.model, pins.model_version, settings.verify_key)
     live = _live(models, target) if target.pins.has_model and not rollback else None
-    return plan(source=source, target=target, wanted=pins, candidate=candidate, live=live, policy=Policy(*strictness), rollback=rollback)
+    return plan(
+        source=source,
+        target=target,
+        wanted=pins,
+        candidate=candidate,
+        live=live,
+        policy=Policy(*strictness),
+        rollback=rollback,
+    )
 
 
 def _live(models: Store, target: Environment) -> Version:
@@ -135,7 +170,9 @@ def _live(models: Store, target: Environment) -> Version:
     try:
         return _described(models.manifest(f"{target.model}@{target.pins.model_version}"))
     except NotFoundError as error:
-        raise PromotionError(f"{target.file}: what it runs is not in the store, so nothing can be compared with it: {error}") from None
+        raise PromotionError(
+            f"{target.file}: what it runs is not in the store, so nothing can be compared with it: {error}"
+        ) from None
 
 
 def _checked(models: Store, name: str, version: str, verify_key: str) -> Version:
@@ -171,12 +208,20 @@ def _described(manifest: Manifest) -> Version:
     columns = []
     for column in schema.columns:
         bounds = (
-            {} if column.bounds is None else {key: value for key, value in msgspec.to_builtins(column.bounds).items() if value is not None}
+            {}
+            if column.bounds is None
+            else {key: value for key, value in msgspec.to_builtins(column.bounds).items() if value is not None}
         )
-        columns.append(ColumnFacts(column.name, column.kind.value, tuple(column.levels), column.missing, column.unseen, bounds))
-    parity = Parity(verdict.strategy, verdict.n_rows, verdict.n_label_differences, verdict.largest_difference, verdict.tolerance)
+        columns.append(
+            ColumnFacts(column.name, column.kind.value, tuple(column.levels), column.missing, column.unseen, bounds)
+        )
+    parity = Parity(
+        verdict.strategy, verdict.n_rows, verdict.n_label_differences, verdict.largest_difference, verdict.tolerance
+    )
     contract = Contract(tuple(columns), schema.task, tuple(schema.labels))
-    return Version(manifest.name, manifest.version, manifest.digest, contract, parity, manifest.metrics, len(manifest.files))
+    return Version(
+        manifest.name, manifest.version, manifest.digest, contract, parity, manifest.metrics, len(manifest.files)
+    )
 
 
 def _show(promotion: Promotion, diff: str) -> None:
@@ -208,7 +253,10 @@ def _tell_outcome(promotion: Promotion, outcome: Outcome | None, diff: str, *, d
         if outcome.pull_request:
             say(f"pull request: {outcome.pull_request}")
         elif not outcome.pushed:
-            say(f"next:  git push origin {promotion.branch}  and open a pull request; the cluster follows when it is merged")
+            say(
+                f"next:  git push origin {promotion.branch}  and open a pull request; the cluster follows when it is"
+                " merged"
+            )
 
 
 def _document(promotion: Promotion, outcome: Outcome | None, diff: str) -> dict[str, Any]:

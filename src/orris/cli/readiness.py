@@ -1,4 +1,7 @@
-"""Asks a server for one page, with nothing but the standard library, or for its health over gRPC: what ``orris ping`` does."""
+"""Asks a server for one page, with nothing but the standard library, or for its health over gRPC.
+
+What ``orris ping`` does.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ def connect(url: str, timeout_seconds: float) -> tuple[HTTPConnection, str]:
     if parts.scheme not in kinds or not parts.hostname or port == -1:
         raise SettingsError(f"{url}: a URL such as http://localhost:8000 is needed")
     path = READY if parts.path in {"", "/"} else parts.path
-    return kinds[parts.scheme](parts.hostname, port, timeout=timeout_seconds), f"{path}?{parts.query}" if parts.query else path
+    return kinds[parts.scheme](
+        parts.hostname, port, timeout=timeout_seconds
+    ), f"{path}?{parts.query}" if parts.query else path
 
 
 def _port(parts: SplitResult) -> int | None:
@@ -73,7 +78,9 @@ def status(connection: HTTPConnection, path: str, where: str) -> str:
         answer = connection.getresponse()
         answer.read(65_536)
     except (OSError, HTTPException) as error:
-        raise UnansweredError(f"{where} does not answer: {error or type(error).__name__}; is it running there?") from None
+        raise UnansweredError(
+            f"{where} does not answer: {error or type(error).__name__}; is it running there?"
+        ) from None
     finally:
         connection.close()
     if not 200 <= answer.status < 300:
@@ -103,7 +110,11 @@ def grpc_status(url: str, timeout_seconds: float) -> str:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
         try:
-            answer = check(health_pb2.HealthCheckRequest(service=parts.path.strip("/")), timeout=timeout_seconds, wait_for_ready=True)
+            answer = check(
+                health_pb2.HealthCheckRequest(service=parts.path.strip("/")),
+                timeout=timeout_seconds,
+                wait_for_ready=True,
+            )
         except grpc.RpcError as error:
             raise UnansweredError(f"{url} does not answer: {error.code().name}; is it running there?") from None
     said = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)

@@ -14,58 +14,95 @@ if TYPE_CHECKING:
     from orris.serving.engine import Engine
     from orris.settings import Settings
 
-EXAMPLES = "Examples:  orris serve   ·   orris serve iris:prod --port 9000   ·   orris serve ./artifacts/iris/versions/1.0.0"
+EXAMPLES = (
+    "Examples:  orris serve   ·   orris serve iris:prod --port 9000   ·   orris serve ./artifacts/iris/versions/1.0.0"
+)
 
 
 def serve(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="NAME, NAME@VERSION, NAME:ALIAS, a bundle's folder or URL; the first is the default [default: ORRIS_MODEL]"),
+        typer.Argument(
+            help=(
+                "NAME, NAME@VERSION, NAME:ALIAS, a bundle's folder or URL; the first is the default [default:"
+                " ORRIS_MODEL]"
+            )
+        ),
     ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on [default: 127.0.0.1, or ORRIS_HOST]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000, or ORRIS_PORT]")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one [default: 8000, or ORRIS_PORT]")
+    ] = None,
     grpc_port: Annotated[
         str | None,
-        typer.Option(metavar="PORT|auto|off", help="Port for gRPC; 0 takes a free one [default: auto: 8001, if it is free]"),
+        typer.Option(
+            metavar="PORT|auto|off", help="Port for gRPC; 0 takes a free one [default: auto: 8001, if it is free]"
+        ),
     ] = None,
     uds: Annotated[Path | None, typer.Option(help="Unix socket to listen on, instead of host and port")] = None,
     workers: Annotated[
         str | None,
-        typer.Option(metavar="N|auto", help="Processes; auto: what the container's CPU quota grants [default: 1, or ORRIS_WORKERS]"),
+        typer.Option(
+            metavar="N|auto",
+            help="Processes; auto: what the container's CPU quota grants [default: 1, or ORRIS_WORKERS]",
+        ),
     ] = None,
     threads: Annotated[
-        str | None, typer.Option(metavar="N|auto", help="Threads for one call of the model [default: 1, or ORRIS_THREADS]")
+        str | None,
+        typer.Option(metavar="N|auto", help="Threads for one call of the model [default: 1, or ORRIS_THREADS]"),
     ] = None,
     drain_seconds: Annotated[
-        float | None, typer.Option(help="When stopping: how long requests are accepted after /ready has turned 503 [default: 0]")
+        float | None,
+        typer.Option(help="When stopping: how long requests are accepted after /ready has turned 503 [default: 0]"),
     ] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): speak HTTPS")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM); not needed if it is in the same file")] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option(help="Its private key (PEM); not needed if it is in the same file")
+    ] = None,
     root_path: Annotated[str | None, typer.Option(help="Path that a proxy takes off before requests come here")] = None,
     forwarded_allow_ips: Annotated[
         str | None, typer.Option(help="Proxies whose X-Forwarded headers are believed, with commas [default: none]")
     ] = None,
     access_log: Annotated[
-        bool | None, typer.Option("--access-log/--no-access-log", help="A line per request on standard output [default: on]")
+        bool | None,
+        typer.Option("--access-log/--no-access-log", help="A line per request on standard output [default: on]"),
     ] = None,
     log_level: Annotated[
-        str | None, typer.Option(metavar="debug|info|warning|error", help="Least level of what is logged [default: info]")
+        str | None,
+        typer.Option(metavar="debug|info|warning|error", help="Least level of what is logged [default: info]"),
     ] = None,
-    log_format: Annotated[str | None, typer.Option(metavar="json|gcp|console", help="Form of the log's lines [default: json]")] = None,
+    log_format: Annotated[
+        str | None, typer.Option(metavar="json|gcp|console", help="Form of the log's lines [default: json]")
+    ] = None,
     api_keys: Annotated[
-        Path | None, typer.Option("--api-keys", help="File of API keys; predictions then need one [default: none, or ORRIS_API_KEYS_FILE]")
+        Path | None,
+        typer.Option(
+            "--api-keys", help="File of API keys; predictions then need one [default: none, or ORRIS_API_KEYS_FILE]"
+        ),
     ] = None,
     admin_token_file: Annotated[
         Path | None, typer.Option(help="File that holds the admin token; without one, load, unload and reload are off")
     ] = None,
-    jwt_jwks: Annotated[str | None, typer.Option(help="File or https URL of the keys that JSON Web Tokens are signed with")] = None,
+    jwt_jwks: Annotated[
+        str | None, typer.Option(help="File or https URL of the keys that JSON Web Tokens are signed with")
+    ] = None,
     jwt_issuer: Annotated[str | None, typer.Option(help="What 'iss' of a token has to be")] = None,
     jwt_audience: Annotated[str | None, typer.Option(help="What 'aud' of a token has to be")] = None,
-    rate_limit: Annotated[float | None, typer.Option(help="Requests per second of each caller; 0: unlimited [default: 0]")] = None,
-    watch: Annotated[float | None, typer.Option(help="Follow the models' aliases: look every so many seconds [default: 0, never]")] = None,
-    shadow: Annotated[str | None, typer.Option(metavar="NAME@VERSION", help="Version that is asked a copy of the requests")] = None,
-    shadow_share: Annotated[float | None, typer.Option(help="Share of the requests that the shadow is asked [default: 1]")] = None,
-    split: Annotated[str | None, typer.Option(metavar="NAME@VERSION=SHARE", help="Version that a share of the requests goes to")] = None,
+    rate_limit: Annotated[
+        float | None, typer.Option(help="Requests per second of each caller; 0: unlimited [default: 0]")
+    ] = None,
+    watch: Annotated[
+        float | None, typer.Option(help="Follow the models' aliases: look every so many seconds [default: 0, never]")
+    ] = None,
+    shadow: Annotated[
+        str | None, typer.Option(metavar="NAME@VERSION", help="Version that is asked a copy of the requests")
+    ] = None,
+    shadow_share: Annotated[
+        float | None, typer.Option(help="Share of the requests that the shadow is asked [default: 1]")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME@VERSION=SHARE", help="Version that a share of the requests goes to")
+    ] = None,
     split_header: Annotated[
         str | None, typer.Option(help="Equal values of this header go to the same version [default: by chance]")
     ] = None,
@@ -75,7 +112,7 @@ def serve(
     store: StoreOption = None,
 ) -> None:
     """Serve a model over HTTP and gRPC. Ready once the golden rows of its bundle have been reproduced."""
-    from orris.cli.platforms import translate  # noqa: PLC0415
+    from orris.server.platforms import translate  # noqa: PLC0415
     from orris.settings import read_settings  # noqa: PLC0415
 
     settings = read_settings(
@@ -111,27 +148,10 @@ def serve(
     references = models or [settings.model]
 
     def load(counted: Settings) -> list[tuple[Engine, str]]:
+        from orris.server.loading import load_engine  # noqa: PLC0415
+
         return [(load_engine(reference, counted), reference) for reference in references]
 
-    from orris.cli.launch import launch  # noqa: PLC0415
+    from orris.server.launch import launch  # noqa: PLC0415
 
     raise typer.Exit(launch(load, settings))
-
-
-def load_engine(model: str, settings: Settings) -> Engine:
-    """Resolve, verify, audit, load, reproduce."""
-    from orris.serving.engine import Engine  # noqa: PLC0415
-
-    return Engine.load(fetch_bundle(model, settings), threads=int(settings.threads), max_rows=settings.max_rows)
-
-
-def fetch_bundle(reference: str, settings: Settings) -> Path:
-    """The bundle's folder, with a signature that verifies if a key is configured."""
-    from orris.api import locate  # noqa: PLC0415
-
-    folder = locate(reference, settings.store)
-    if settings.verify_key:
-        from orris.signing import verify  # noqa: PLC0415
-
-        verify(folder, Path(settings.verify_key))
-    return folder

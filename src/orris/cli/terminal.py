@@ -1,4 +1,7 @@
-"""What every command prints with: results on standard output, everything else on standard error. Rich is imported when it is needed."""
+"""What every command prints with: results on standard output, everything else on standard error.
+
+Rich is imported when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from typing import Annotated, Any
 import typer
 
 StoreOption = Annotated[
-    str | None, typer.Option("--store", help="Model store: a directory, gs://… or s3://… [default: ./artifacts, or ORRIS_STORE]")
+    str | None,
+    typer.Option("--store", help="Model store: a directory, gs://… or s3://… [default: ./artifacts, or ORRIS_STORE]"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 
@@ -48,7 +52,10 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 @contextmanager
 def working(first: str) -> Iterator[Callable[[str], None]]:
-    """A progress bar on standard error while a person watches; yields what is told each step, ``3/20`` in it moves the bar."""
+    """A progress bar on standard error while a person watches.
+
+    Yields what is told each step, ``3/20`` in it moves the bar.
+    """
     if not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -62,7 +69,9 @@ def working(first: str) -> Iterator[Callable[[str], None]]:
         def told(step: str) -> None:
             done, _, total = step.rpartition(" ")[2].strip("()").partition("/")
             counted = done.isdigit() and total.isdigit()
-            progress.update(task, description=step, completed=int(done) if counted else 0, total=int(total) if counted else None)
+            progress.update(
+                task, description=step, completed=int(done) if counted else 0, total=int(total) if counted else None
+            )
 
         yield told
 

@@ -14,30 +14,42 @@ if TYPE_CHECKING:
     from orris.training.run import Trained
 
 EXAMPLES = (
-    "Examples:  orris train   ·   orris train data/churn.csv --target churned --name churn --model hist-gradient-boosting "
-    "--gate 'roc_auc>=0.8'"
+    "Examples:  orris train   ·   orris train data/churn.csv --target churned --name churn --model"
+    " hist-gradient-boosting --gate 'roc_auc>=0.8'"
 )
 DEFAULT_PARAMS = Path("params.yaml")
 
 
 def train(
-    table: Annotated[str | None, typer.Argument(help="CSV (any delimiter, .gz) or Parquet file [default: data/iris.csv]")] = None,
+    table: Annotated[
+        str | None, typer.Argument(help="CSV (any delimiter, .gz) or Parquet file [default: data/iris.csv]")
+    ] = None,
     target: Annotated[str | None, typer.Option(help="Column to predict.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
-    model: Annotated[str | None, typer.Option(help="Preset: logistic, forest, hist-gradient-boosting, ridge, …")] = None,
-    pipeline: Annotated[str | None, typer.Option(help="Your own: package.module:factory, which returns an unfitted pipeline.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Preset: logistic, forest, hist-gradient-boosting, ridge, …")
+    ] = None,
+    pipeline: Annotated[
+        str | None, typer.Option(help="Your own: package.module:factory, which returns an unfitted pipeline.")
+    ] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression [default: from the target]")] = None,
     drop: Annotated[list[str] | None, typer.Option(help="Column to leave out; may be repeated.")] = None,
-    categorical: Annotated[list[str] | None, typer.Option(help="Integer column that is a category; may be repeated.")] = None,
+    categorical: Annotated[
+        list[str] | None, typer.Option(help="Integer column that is a category; may be repeated.")
+    ] = None,
     gate: Annotated[list[str] | None, typer.Option(help="Condition such as 'accuracy>=0.9'; may be repeated.")] = None,
     tune: Annotated[int | None, typer.Option(help="Random search over this many candidates.", min=0)] = None,
     test_size: Annotated[float | None, typer.Option(help="Share of the rows held out.")] = None,
     folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation; 0 for none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
-    require_compiled: Annotated[bool | None, typer.Option("--require-compiled", help="Fail rather than serve by scikit-learn.")] = None,
+    require_compiled: Annotated[
+        bool | None, typer.Option("--require-compiled", help="Fail rather than serve by scikit-learn.")
+    ] = None,
     params: Annotated[Path | None, typer.Option(help="Settings file [default: params.yaml, if it is there]")] = None,
     version: Annotated[str, typer.Option(help="Version to publish [default: 1.0.<UTC timestamp>]")] = "",
-    alias: Annotated[list[str] | None, typer.Option(help="Alias to move to the new version; may be repeated [default: latest]")] = None,
+    alias: Annotated[
+        list[str] | None, typer.Option(help="Alias to move to the new version; may be repeated [default: latest]")
+    ] = None,
     publish: Annotated[bool, typer.Option(help="Publish to the store.")] = True,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -91,14 +103,17 @@ def train(
     elif url is None:
         say(f"Built {bundle.name}@{bundle.version} in {bundle.folder}; nothing was published")
     else:
-        say(f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])}); report: {bundle.folder}/report.html")
+        say(
+            f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])}); report:"
+            f" {bundle.folder}/report.html"
+        )
         say(f"Serve it:  orris serve {bundle.name}")
 
 
 def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> TrainParams:
     """The settings of the file, overridden by flags; the bundled table is written where the default one is missing."""
+    from orris.tables.files import write_iris  # noqa: PLC0415
     from orris.training.params import TrainParams, load_params, override  # noqa: PLC0415
-    from orris.training.table import write_iris  # noqa: PLC0415
 
     if file is not None:
         base = load_params(file)

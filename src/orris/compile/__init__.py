@@ -1,4 +1,7 @@
-"""Fitted pipeline -> served model, proven: converters by family, the parity gate, and the order in which ways of serving are tried."""
+"""Fitted pipeline -> served model, proven.
+
+Converters by family, the parity gate, and the order in which ways of serving are tried.
+"""
 
 from orris.compile.strategies import Compiled, compile_pipeline
 

@@ -1,9 +1,10 @@
 """A small builder for ONNX graphs, and the values that travel through it while a pipeline is converted.
 
-The compiled model has one input, ``rows``: the encoded rows of the schema, float64 ``(n_rows, n_columns)``. Its outputs are
+The compiled model has one input, ``rows``: the encoded rows of the schema, float64 ``(n_rows, n_columns)``. Its outputs
+are
 
-* classification: ``label`` int64 ``(n_rows,)``, the position of the class in ``Schema.labels``, and, where the classifier has
-  ``predict_proba``, ``probabilities`` float64 ``(n_rows, n_classes)``;
+* classification: ``label`` int64 ``(n_rows,)``, the position of the class in ``Schema.labels``, and, where the
+  classifier has ``predict_proba``, ``probabilities`` float64 ``(n_rows, n_classes)``;
 * regression: ``value`` float64 ``(n_rows,)``.
 """
 
@@ -38,11 +39,11 @@ class Feature:
 
     Attributes:
         name: Its name, where the step before has named it (a table's column name); otherwise empty.
-        levels: If not ``None``, the tensor does not hold the value itself but the code of a category (see ``orris.schema``): the
-            fitted estimator saw ``levels[code]``; NaN is missing, -1 a level never seen.
+        levels: If not ``None``, the tensor does not hold the value itself but the code of a category (see
+            ``orris.schema``): the fitted estimator saw ``levels[code]``; NaN is missing, -1 a level never seen.
         source: Position of the input column that this feature is a monotone function of, if it is of exactly one.
-        inverse: Maps values of this feature, float64 ``(k,)``, back to values of that input column; the parity gate uses it to place
-            rows on split thresholds.
+        inverse: Maps values of this feature, float64 ``(k,)``, back to values of that input column; the parity gate
+            uses it to place rows on split thresholds.
         missing_as: What the fitted estimator sees where the tensor is NaN: NaN, or None (in object columns only).
     """
 
@@ -87,8 +88,8 @@ class Prediction:
     Attributes:
         label: Classification: int64 ``(n_rows,)``, position in the estimator's ``classes_``.
         probabilities: Classification with ``predict_proba``: float64 ``(n_rows, n_classes)``.
-        decision: Classification, where an estimator around this one may ask for it: ``decision_function``, float64 ``(n_rows,)`` for two
-            classes, else ``(n_rows, n_classes)``.
+        decision: Classification, where an estimator around this one may ask for it: ``decision_function``, float64
+            ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``.
         value: Regression: float64 ``(n_rows,)``.
     """
 
@@ -198,7 +199,10 @@ class Graph:
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-    """The nodes that the outputs depend on, in their order, and the names they use: ONNX Runtime would run the others too."""
+    """The nodes that the outputs depend on, in their order, and the names they use.
+
+    ONNX Runtime would run the others too.
+    """
     used = set(outputs)
     kept = []
     for node in reversed(nodes):

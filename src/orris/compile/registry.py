@@ -1,7 +1,8 @@
 """Which converter handles which estimator. A family's module registers its converters on import.
 
-A converter appends to the graph the operations that the fitted estimator carries out, in float64 and in the same order, so that the
-answers are the same to the last bits. It raises ``NotConvertibleError`` for a setting that it cannot reproduce: never approximate.
+A converter appends to the graph the operations that the fitted estimator carries out, in float64 and in the same order,
+so that the answers are the same to the last bits. It raises ``NotConvertibleError`` for a setting that it cannot
+reproduce: never approximate.
 """
 
 from __future__ import annotations
@@ -44,12 +45,13 @@ def convert_transformer(graph: Graph, estimator: Any, frame: Frame) -> Frame:
     """Append a fitted transformer. Subclasses are not taken for their base: they may have changed anything.
 
     Raises:
-        NotConvertibleError: No converter covers it, and ``graph.foreign`` does not allow skl2onnx, or skl2onnx cannot either.
+        NotConvertibleError: No converter covers it, and ``graph.foreign`` does not allow skl2onnx, or skl2onnx cannot
+            either.
     """
     converter = _transformers.get(type(estimator))
     if converter is not None:
         return converter(graph, estimator, frame)
-    from orris.compile import foreign  # noqa: PLC0415 (skl2onnx is slow to import and rarely needed)
+    from orris.compile.converters import foreign  # noqa: PLC0415 (skl2onnx is slow to import and rarely needed)
 
     return foreign.transform(graph, estimator, frame)
 
@@ -59,7 +61,7 @@ def convert_predictor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     converter = _predictors.get(type(estimator))
     if converter is not None:
         return converter(graph, estimator, frame)
-    from orris.compile import foreign  # noqa: PLC0415
+    from orris.compile.converters import foreign  # noqa: PLC0415
 
     return foreign.predict(graph, estimator, frame)
 

@@ -1,4 +1,7 @@
-"""The ways to serve a fitted pipeline, tried until one passes the parity gate: exact, skl2onnx in double, in float, scikit-learn."""
+"""The ways to serve a fitted pipeline, tried until one passes the parity gate.
+
+Exact, skl2onnx in double, in float, scikit-learn.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from orris import trust
-from orris.compile import adversary, parity
+from orris.compile.parity import gate as parity
+from orris.compile.parity import rows as adversary
 from orris.errors import CompileError, MissingExtraError, NotConvertibleError, ParityError, ServingError
 from orris.runtime import Answers, OnnxRuntime, SklearnRuntime
 from orris.schema import MAX_INTEGER, UNSEEN, Kind, Schema
@@ -91,7 +95,10 @@ def compile_pipeline(
         return gate.compiled(content, "model.onnx", verdict)
     refused = "; ".join(f"{attempt.strategy}: {attempt.reason}" for attempt in attempts)
     if require_compiled:
-        raise ParityError(f"no compiled model passes the parity gate ({refused}); without --require-compiled it is served by scikit-learn")
+        raise ParityError(
+            f"no compiled model passes the parity gate ({refused}); without --require-compiled it is served by"
+            " scikit-learn"
+        )
     progress("proving scikit-learn from a skops file")
     content = to_skops(pipeline)
     return gate.compiled(content, "model.skops", gate.skops(content, tuple(attempts)))
@@ -109,7 +116,7 @@ class _Gate:
 
     def onnx(self, strategy: Strategy, attempts: tuple[Attempt, ...]) -> tuple[bytes, Verdict]:
         """Build and prove one compiled model."""
-        from orris.compile.composition import build  # noqa: PLC0415 (imports every family of scikit-learn)
+        from orris.compile.converters.composition import build  # noqa: PLC0415 (imports every family of scikit-learn)
 
         model, graph = build(self.reference.pipeline, self.reference.schema, _FOREIGN[strategy])
         if strategy != "exact" and not graph.used_foreign:
@@ -127,14 +134,18 @@ class _Gate:
     def compiled(self, content: bytes, model_file: Literal["model.onnx", "model.skops"], verdict: Verdict) -> Compiled:
         """The result, with golden rows spread over every kind of row that was compared."""
         chosen = [
-            rows[np.linspace(0, len(rows) - 1, min(len(rows), _N_GOLDEN // len(self.asked))).astype(int)] for rows, _ in self.asked.values()
+            rows[np.linspace(0, len(rows) - 1, min(len(rows), _N_GOLDEN // len(self.asked))).astype(int)]
+            for rows, _ in self.asked.values()
         ]
         golden, answers = self.reference.ask(np.unique(np.concatenate(chosen), axis=0))
         return Compiled(content, model_file, self.reference.schema, verdict, golden, answers)
 
 
 def complete(pipeline: Any, schema: Schema, training: FloatArray) -> Schema:
-    """The schema with what only the fitted pipeline knows: whether unseen levels are taken, and the largest magnitude."""
+    """The schema with what only the fitted pipeline knows.
+
+    Whether unseen levels are taken, and the largest magnitude.
+    """
     reference = parity.Reference(pipeline, schema)
     columns = []
     for j, column in enumerate(schema.columns):
@@ -159,7 +170,10 @@ def _indifferent(reference: parity.Reference, rows: FloatArray) -> bool:
         return False
     with parity.quiet():
         first, second = (reference.runtime.run(rows, name) for name in ("unseen", "another"))
-    return all(a is None or (b is not None and np.array_equal(a, b, equal_nan=True)) for a, b in zip(first, second, strict=True))
+    return all(
+        a is None or (b is not None and np.array_equal(a, b, equal_nan=True))
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def _at(schema: Schema, training: FloatArray, numbers: list[int], magnitude: float) -> FloatArray:

@@ -1,1 +1,4 @@
-"""From a published version to an environment that runs it; ``cli`` hands in what it needs of the store, as plain values."""
+"""From a published version to an environment that runs it.
+
+``cli`` hands in what it needs of the store, as plain values.
+"""

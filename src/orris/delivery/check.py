@@ -1,6 +1,9 @@
-"""Is this environment ready? One finding for each thing that training, publishing and deploying depend on; what ``orris check`` prints.
+"""Is this environment ready? One finding for each thing that training, publishing and deploying depend on.
 
-A thing that nothing here is configured for (no ``.dvc`` folder, no kubectl context) is not missed, unless it was asked for by name.
+What ``orris check`` prints.
+
+A thing that nothing here is configured for (no ``.dvc`` folder, no kubectl context) is not missed, unless it was asked
+for by name.
 """
 
 from __future__ import annotations
@@ -103,7 +106,8 @@ def check(environment: Environment, names: Sequence[str] = ()) -> list[Finding]:
 
     Args:
         environment: What is looked at.
-        names: Checks of ``CHECKS`` that are asked for: only these run, and being unused is a failure for them. Empty: all.
+        names: Checks of ``CHECKS`` that are asked for: only these run, and being unused is a failure for them. Empty:
+            all.
     """
     findings = []
     for name in names or CHECKS:
@@ -116,7 +120,10 @@ def check(environment: Environment, names: Sequence[str] = ()) -> list[Finding]:
             finding = Finding(name, "failed", str(error), error.remedy)
         except OrrisError as error:
             finding = Finding(
-                name, "failed", str(error), "see docs/store.md; credentials and the URL in ORRIS_STORE are what is usually wrong"
+                name,
+                "failed",
+                str(error),
+                "see docs/store.md; credentials and the URL in ORRIS_STORE are what is usually wrong",
             )
         findings.append(finding)
     return findings
@@ -153,7 +160,9 @@ def check_cluster(environment: Environment) -> str:
     """Kubectl has a context, and its cluster answers."""
     if shutil.which("kubectl") is None:
         raise _UnusedError("kubectl is not installed")
-    context = _run(environment, "kubectl", "config", "current-context", remedy="kubectl config use-context NAME", unused=True)
+    context = _run(
+        environment, "kubectl", "config", "current-context", remedy="kubectl config use-context NAME", unused=True
+    )
     remedy = f"the cluster of context '{context}' does not answer: is it up, are you logged in?"
     _run(environment, "kubectl", "version", "--request-timeout=10s", remedy=remedy)
     return f"context {context}"
@@ -190,7 +199,9 @@ def check_registry(environment: Environment) -> str:
     if status == 200:
         return f"{host} answers, and asks for no login"
     if not _logged_in(host, environment.environ):
-        raise _FailedError(f"{host} answers; there is no login for it", f"docker login {host}  (or podman login, buildah login)")
+        raise _FailedError(
+            f"{host} answers; there is no login for it", f"docker login {host}  (or podman login, buildah login)"
+        )
     return f"{host} answers, and there is a login for it"
 
 
@@ -206,14 +217,20 @@ def check_otlp(environment: Environment) -> str:
         with socket.create_connection((parts.hostname or "", port), TIMEOUT_SECONDS):
             return f"{parts.hostname}:{port} listens"
     except OSError as error:
-        raise _FailedError(f"{url}: {error.strerror or error}", "start the collector, or correct the variable") from None
+        raise _FailedError(
+            f"{url}: {error.strerror or error}", "start the collector, or correct the variable"
+        ) from None
 
 
 def check_prometheus(environment: Environment) -> str:
     """Prometheus is ready."""
     if not environment.prometheus:
         raise _UnusedError("no URL given with --prometheus")
-    _get(f"{environment.prometheus.rstrip('/')}/-/ready", remedy="is the URL that of Prometheus itself, without a path?", accept=(200,))
+    _get(
+        f"{environment.prometheus.rstrip('/')}/-/ready",
+        remedy="is the URL that of Prometheus itself, without a path?",
+        accept=(200,),
+    )
     return f"{environment.prometheus} is ready"
 
 

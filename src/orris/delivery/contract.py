@@ -1,6 +1,9 @@
-"""The contract between a model and its callers: what a request that one version answers may run into with the next. Read by ``gates``.
+"""The contract between a model and its callers: what a request that one version answers may run into with the next.
 
-A difference *breaks* callers when a request that the live version answers would be refused, or its answer would mean something else.
+Read by ``gates``.
+
+A difference *breaks* callers when a request that the live version answers would be refused, or its answer would mean
+something else.
 """
 
 from __future__ import annotations
@@ -63,15 +66,25 @@ def differences(live: Contract, candidate: Contract) -> list[Difference]:
     if live.task != candidate.task:
         found.append(Difference("", f"the task was {live.task} and is {candidate.task}", breaks=True))
     if live.labels != candidate.labels:
-        found.append(Difference("", f"the classes were {_listed(live.labels)} and are {_listed(candidate.labels)}", breaks=True))
+        found.append(
+            Difference("", f"the classes were {_listed(live.labels)} and are {_listed(candidate.labels)}", breaks=True)
+        )
     for name, column in before.items():
-        found += _column_differences(column, after[name]) if name in after else [Difference(name, "is gone", breaks=True)]
+        found += (
+            _column_differences(column, after[name]) if name in after else [Difference(name, "is gone", breaks=True)]
+        )
     for name, column in after.items():
         if name not in before:
-            found.append(Difference(name, "is new" + (", and may be missing" if column.missing else ""), breaks=not column.missing))
+            found.append(
+                Difference(
+                    name, "is new" + (", and may be missing" if column.missing else ""), breaks=not column.missing
+                )
+            )
     kept = [name for name in before if name in after]
     if kept != [name for name in after if name in before]:
-        found.append(Difference("", "the columns are in another order, which `features` and `instances` rely on", breaks=True))
+        found.append(
+            Difference("", "the columns are in another order, which `features` and `instances` rely on", breaks=True)
+        )
     return found
 
 
@@ -87,9 +100,13 @@ def _column_differences(live: ColumnFacts, candidate: ColumnFacts) -> list[Diffe
     if new:
         found.append(Difference(name, f"also knows {_listed(new)}", breaks=False))
     if live.unseen != candidate.unseen:
-        found.append(Difference(name, f"takes {'' if candidate.unseen else 'no '}unseen levels now", breaks=live.unseen))
+        found.append(
+            Difference(name, f"takes {'' if candidate.unseen else 'no '}unseen levels now", breaks=live.unseen)
+        )
     if live.missing != candidate.missing:
-        found.append(Difference(name, f"takes {'' if candidate.missing else 'no '}missing values now", breaks=live.missing))
+        found.append(
+            Difference(name, f"takes {'' if candidate.missing else 'no '}missing values now", breaks=live.missing)
+        )
     if live.bounds != candidate.bounds:
         change = f"had the bounds {live.bounds or 'none'} and has {candidate.bounds or 'none'}"
         found.append(Difference(name, change, breaks=_tighter(live.bounds, candidate.bounds)))

@@ -1,8 +1,10 @@
-"""An environment's file in the GitOps tree: which image and which model it pins. Where ``promote`` reads, and the one thing that it edits.
+"""An environment's file in the GitOps tree: which image and which model it pins.
 
-``TREE/apps/NAME/release.yaml`` is the patch that makes the environment: a HelmRelease with ``spec.values.image.digest`` and
-``spec.values.model.version``. What all environments share is in ``TREE/apps/base/values.yaml``. An edit replaces the text of those two
-values and nothing else: comments, quotes, order and line ends stay as they are.
+Where ``promote`` reads, and the one thing that it edits.
+
+``TREE/apps/NAME/release.yaml`` is the patch that makes the environment: a HelmRelease with ``spec.values.image.digest``
+and ``spec.values.model.version``. What all environments share is in ``TREE/apps/base/values.yaml``. An edit replaces
+the text of those two values and nothing else: comments, quotes, order and line ends stay as they are.
 """
 
 from __future__ import annotations
@@ -81,19 +83,25 @@ def read_environment(tree: Path, name: str) -> Environment:
     known = environments(tree)
     if name not in known:
         there = (
-            f"there are {', '.join(known)}" if known else f"no folder of {tree / 'apps'} has a {FILE}; say where the tree is with  --tree"
+            f"there are {', '.join(known)}"
+            if known
+            else f"no folder of {tree / 'apps'} has a {FILE}; say where the tree is with  --tree"
         )
         raise SettingsError(f"{tree}: no environment '{name}'; {there}")
     file = tree / "apps" / name / FILE
     text = _read(file)
     values = _mapping(file, text).get("spec", {}).get("values", {})
     shared = _shared(tree)
-    found = {key: values.get(key, {}) | {} if isinstance(values.get(key, {}), dict) else {} for key in ("image", "model")}
+    found = {
+        key: values.get(key, {}) | {} if isinstance(values.get(key, {}), dict) else {} for key in ("image", "model")
+    }
     model = found["model"].get("name") or shared.get("model", {}).get("name")
     repository = found["image"].get("repository") or shared.get("image", {}).get("repository")
     for key, value in (("model.name", model), ("image.repository", repository)):
         if not isinstance(value, str) or not value:
-            raise PromotionError(f"{tree / 'apps' / BASE / 'values.yaml'}: {key} is missing, and {file} does not say it either")
+            raise PromotionError(
+                f"{tree / 'apps' / BASE / 'values.yaml'}: {key} is missing, and {file} does not say it either"
+            )
     return Environment(name, file, text, read_pins(text, str(file)), str(model), str(repository))
 
 
@@ -116,7 +124,8 @@ def check_digest(digest: str, origin: str) -> str:
     """
     if not _DIGEST.fullmatch(digest):
         raise PromotionError(
-            f"{origin}: {digest!r} is no digest; an image is pinned as  sha256:  and 64 hexadecimal digits, never by a tag"
+            f"{origin}: {digest!r} is no digest; an image is pinned as  sha256:  and 64 hexadecimal digits, never by"
+            " a tag"
         )
     return digest
 
@@ -128,7 +137,10 @@ def edit(text: str, pins: Pins, origin: str) -> str:
         PromotionError: A key is missing; names file and key.
     """
     nodes = sorted(
-        ((_scalar(text, DIGEST_KEY, origin), pins.image_digest), (_scalar(text, VERSION_KEY, origin), pins.model_version)),
+        (
+            (_scalar(text, DIGEST_KEY, origin), pins.image_digest),
+            (_scalar(text, VERSION_KEY, origin), pins.model_version),
+        ),
         key=lambda pair: -pair[0].start_mark.index,
     )
     for node, value in nodes:  # the later one first: what is before it stays where it is
@@ -164,7 +176,9 @@ def _scalar(text: str, key: tuple[str, ...], origin: str) -> yaml.ScalarNode:
     except yaml.YAMLError as error:
         raise PromotionError(f"{origin}: not one YAML document: {error}") from None
     for depth, part in enumerate(key):
-        found = [value for name, value in node.value if name.value == part] if isinstance(node, yaml.MappingNode) else []
+        found = (
+            [value for name, value in node.value if name.value == part] if isinstance(node, yaml.MappingNode) else []
+        )
         if len(found) != 1:
             raise PromotionError(f"{origin}: {'.'.join(key[: depth + 1])} is {'there twice' if found else 'missing'}")
         node = found[0]

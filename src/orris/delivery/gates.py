@@ -1,4 +1,7 @@
-"""The gates of a promotion: what has to be true of a version before an environment may run it. ``promotion`` asks, ``report`` shows."""
+"""The gates of a promotion: what has to be true of a version before an environment may run it.
+
+``promotion`` asks, ``report`` shows.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,9 @@ def source_gate(source: Environment, target: Environment, wanted: Pins) -> Gate:
     """The environment before must run this very version: what was tried there is what goes on."""
     runs = source.pins.model_version
     if source.model != target.model:
-        return Gate("source", passed=False, found=f"{source.name} serves {source.model}, and {target.name} {target.model}")
+        return Gate(
+            "source", passed=False, found=f"{source.name} serves {source.model}, and {target.name} {target.model}"
+        )
     if not source.pins.has_model:
         return Gate("source", passed=False, found=f"nothing has been promoted to {source.name} yet")
     found = f"{source.name} runs {runs}" + ("" if runs == wanted.model_version else f", not {wanted.model_version}")
@@ -104,22 +109,33 @@ def source_gate(source: Environment, target: Environment, wanted: Pins) -> Gate:
 def image_gate(wanted: Pins, repository: str) -> Gate:
     """The image must be a real one, by digest."""
     if not wanted.has_image:
-        return Gate("image", passed=False, found="no image has been promoted here; name one with  --image-digest sha256:…")
+        return Gate(
+            "image", passed=False, found="no image has been promoted here; name one with  --image-digest sha256:…"
+        )
     return Gate("image", passed=True, found=f"{repository}@{wanted.image_digest[:19]}…")
 
 
 def version_gates(version: Version) -> list[Gate]:
-    """What has to be true of a version whatever runs now: sound, signed if a key is configured, and with a parity verdict."""
+    """What has to be true of a version whatever runs now.
+
+    Sound, signed if a key is configured, and with a parity verdict.
+    """
     sound = version.problem or f"{version.n_files} files are what the manifest says"
     gates = [Gate("bundle", passed=not version.problem, found=sound)]
     if version.signature or version.signature_problem:
-        gates.append(Gate("signature", passed=not version.signature_problem, found=version.signature_problem or version.signature))
+        gates.append(
+            Gate(
+                "signature", passed=not version.signature_problem, found=version.signature_problem or version.signature
+            )
+        )
     return [*gates, _parity_gate(version.parity)]
 
 
 def _parity_gate(parity: Parity) -> Gate:
     if parity.n_rows <= 0:
-        return Gate("parity", passed=False, found="no row was compared with the fitted pipeline; publish the model again")
+        return Gate(
+            "parity", passed=False, found="no row was compared with the fitted pipeline; publish the model again"
+        )
     # Written so that a difference that is no number does not pass.
     same = parity.n_label_differences == 0 and parity.largest_difference <= parity.tolerance
     found = (
@@ -130,7 +146,10 @@ def _parity_gate(parity: Parity) -> Gate:
 
 
 def succession_gates(candidate: Version, live: Version | None, policy: Policy) -> Findings:
-    """What has to be true of a version that replaces ``live`` (``None``: nothing runs yet): the contract, and the metrics."""
+    """What has to be true of a version that replaces ``live`` (``None``: nothing runs yet).
+
+    The contract, and the metrics.
+    """
     if live is None:
         found = "nothing is live, so there is nothing to compare with"
         return Findings((Gate("schema", passed=True, found=found), Gate("metrics", passed=True, found=found)))
@@ -157,12 +176,18 @@ def _metrics_gate(scores: Sequence[Score], live: Version, policy: Policy) -> Gat
     worse = [score for score in judged if score.worse]
     allowed = f"{policy.tolerance * 100:.3g} %"
     if worse:
-        named = "; ".join(f"{score.name} {_value(score.live)} -> {_value(score.candidate)}" for score in worse[:_MOST_NAMED])
+        named = "; ".join(
+            f"{score.name} {_value(score.live)} -> {_value(score.candidate)}" for score in worse[:_MOST_NAMED]
+        )
         more = f"; and {len(worse) - _MOST_NAMED} more" if len(worse) > _MOST_NAMED else ""
         return Gate("metrics", passed=False, found=f"worse than {live.version} by more than {allowed}: {named}{more}")
     if not judged:
         return Gate("metrics", passed=True, found=f"{live.version} has no metrics to compare with")
-    return Gate("metrics", passed=True, found=f"none of {len(judged)} is worse than that of {live.version} by more than {allowed}")
+    return Gate(
+        "metrics",
+        passed=True,
+        found=f"none of {len(judged)} is worse than that of {live.version} by more than {allowed}",
+    )
 
 
 def _value(value: float | None) -> str:

@@ -1,4 +1,6 @@
-"""One promotion: from what was asked to the plan, from the plan to the commit. ``cli/promote.py`` reads the store and prints.
+"""One promotion: from what was asked to the plan, from the plan to the commit.
+
+``cli/promote.py`` reads the store and prints.
 
 ::
 
@@ -57,7 +59,11 @@ class Promotion:
     def title(self) -> str:
         """One line that says what it does."""
         version = f"{self.candidate.name} {self.wanted.model_version}"
-        return f"Roll {self.target.name} back to {version}" if self.rollback else f"Promote {version} to {self.target.name}"
+        return (
+            f"Roll {self.target.name} back to {version}"
+            if self.rollback
+            else f"Promote {version} to {self.target.name}"
+        )
 
     def diff(self, path: str) -> str:
         """The change as a unified diff; ``path`` is the file's in the repository."""
@@ -114,7 +120,10 @@ def plan(
     policy: Policy,
     rollback: bool = False,
 ) -> Promotion:
-    """Ask every gate. A way back asks only whether the version is sound and the image real: it was live before, and haste is allowed."""
+    """Ask every gate. A way back asks only whether the version is sound and the image real.
+
+    It was live before, and haste is allowed.
+    """
     gates = [] if source is None or rollback else [source_gate(source, target, wanted)]
     gates += [image_gate(wanted, target.repository), *version_gates(candidate)]
     findings = Findings(()) if rollback else succession_gates(candidate, live, policy)
@@ -136,7 +145,9 @@ def carry_out(promotion: Promotion, repository: Repository, message: str, *, pus
         repository.push(promotion.branch)
         outcome = replace(outcome, pushed=True)
         if in_ci():
-            outcome = replace(outcome, pull_request=repository.open_pull_request(promotion.branch, promotion.title, body))
+            outcome = replace(
+                outcome, pull_request=repository.open_pull_request(promotion.branch, promotion.title, body)
+            )
     return outcome
 
 

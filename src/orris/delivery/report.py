@@ -1,4 +1,7 @@
-"""A promotion as Markdown: the body of its pull request, its commit message, and the summary of the job that made it."""
+"""A promotion as Markdown.
+
+The body of its pull request, its commit message, and the summary of the job that made it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,12 @@ from orris.delivery.scoring import Score
 def commit_message(promotion: Promotion) -> str:
     """Title, what changes, and what the gates found."""
     old, new = promotion.target.pins, promotion.wanted
-    lines = [promotion.title, "", f"model: {old.model_version} -> {new.model_version}", f"image: {old.image_digest} -> {new.image_digest}"]
+    lines = [
+        promotion.title,
+        "",
+        f"model: {old.model_version} -> {new.model_version}",
+        f"image: {old.image_digest} -> {new.image_digest}",
+    ]
     gates = [f"{gate.name}: {'passed' if gate.passed else 'FAILED'}, {gate.found}" for gate in promotion.findings.gates]
     return "\n".join([*lines, "", *gates]) + "\n"
 
@@ -22,7 +30,8 @@ def markdown(promotion: Promotion, diff: str) -> str:
     parts = [f"## {promotion.title}", _headline(promotion), _table(("gate", "", "found"), _gate_rows(promotion))]
     if found.differences:
         rows = [
-            (f"`{_cell(each.column)}`" if each.column else "", each.change, "yes" if each.breaks else "no") for each in found.differences
+            (f"`{_cell(each.column)}`" if each.column else "", each.change, "yes" if each.breaks else "no")
+            for each in found.differences
         ]
         parts += ["### Schema", _table(("column", "change", "breaks callers"), rows)]
     if found.scores and promotion.live is not None:
@@ -62,7 +71,10 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of others (column names, levels) inside a table: it must neither end the cell nor become markup or a mention."""
+    """Text of others (column names, levels) inside a table.
+
+    It must neither end the cell nor become markup or a mention.
+    """
     safe = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("\n", " ").replace("\r", " ")
     return safe.replace("@", "@\u200b") if "sha256" not in safe else safe
 

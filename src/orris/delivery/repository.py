@@ -1,7 +1,9 @@
-"""The git repository around a GitOps tree: one file, committed on a branch of its own, without touching the working tree or the index.
+"""The git repository around a GitOps tree.
 
-The commit is made of objects (``hash-object``, ``write-tree``, ``commit-tree``), so nothing is checked out and no other change of the
-working tree can slip in. git is called with argument lists, never through a shell.
+One file, committed on a branch of its own, without touching the working tree or the index.
+
+The commit is made of objects (``hash-object``, ``write-tree``, ``commit-tree``), so nothing is checked out and no other
+change of the working tree can slip in. git is called with argument lists, never through a shell.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Repository:
         self._git("check-ref-format", "--branch", branch)
         if self._git("for-each-ref", "--format=%(objectname)", f"refs/heads/{branch}"):
             raise PromotionError(
-                f"the branch {branch} exists already: merge it, or delete it with  git branch -D {branch}  and promote again"
+                f"the branch {branch} exists already: merge it, or delete it with  git branch -D {branch}  and promote"
+                " again"
             )
 
     def commit(self, file: Path, text: str, branch: str, message: str) -> str:
@@ -107,8 +110,13 @@ class Repository:
             PromotionError: ``gh`` is not installed, or refused.
         """
         if shutil.which("gh") is None:
-            raise PromotionError(f"{branch} is pushed, but `gh` is not installed, so no pull request was opened; open it by hand")
-        return self._run(["gh", "pr", "create", "--base", self.base(), "--head", branch, "--title", title, "--body-file", "-"], stdin=body)
+            raise PromotionError(
+                f"{branch} is pushed, but `gh` is not installed, so no pull request was opened; open it by hand"
+            )
+        return self._run(
+            ["gh", "pr", "create", "--base", self.base(), "--head", branch, "--title", title, "--body-file", "-"],
+            stdin=body,
+        )
 
     def _is_set(self, key: str) -> bool:
         try:
@@ -116,10 +124,14 @@ class Repository:
         except PromotionError:  # the key is not there
             return False
 
-    def _git(self, *arguments: str, stdin: str | None = None, environ: dict[str, str] | None = None, strip: bool = True) -> str:
+    def _git(
+        self, *arguments: str, stdin: str | None = None, environ: dict[str, str] | None = None, strip: bool = True
+    ) -> str:
         return self._run(["git", *arguments], stdin=stdin, environ=environ, strip=strip)
 
-    def _run(self, command: list[str], *, stdin: str | None = None, environ: dict[str, str] | None = None, strip: bool = True) -> str:
+    def _run(
+        self, command: list[str], *, stdin: str | None = None, environ: dict[str, str] | None = None, strip: bool = True
+    ) -> str:
         try:
             done = subprocess.run(  # noqa: S603 (an argument list of ours; no shell)
                 command,
@@ -136,7 +148,9 @@ class Repository:
         except subprocess.TimeoutExpired:
             raise PromotionError(f"{' '.join(command[:2])}: no answer within {_TIMEOUT_SECONDS} s") from None
         if done.returncode:
-            said = (done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()).replace("\n", "; ")
+            said = (
+                done.stderr.decode(errors="replace").strip() or done.stdout.decode(errors="replace").strip()
+            ).replace("\n", "; ")
             raise PromotionError(f"{' '.join(command[:2])} in {self.root}: {said or f'exit code {done.returncode}'}")
         text = done.stdout.decode()
         return text.strip() if strip else text

@@ -1,4 +1,7 @@
-"""Is a version's score worse than the live one's? Each metric has a direction; read by ``gates`` and shown in the report."""
+"""Is a version's score worse than the live one's? Each metric has a direction.
+
+Read by ``gates`` and shown in the report.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from dataclasses import dataclass
 from orris.errors import SettingsError
 
 DEFAULT_TOLERANCE = 0.02
-"""Relative to the live value: two models of the same quality differ by about as much by chance on a few hundred rows."""
+"""Relative to the live value.
+
+Two models of the same quality differ by about as much by chance on a few hundred rows.
+"""
 
 _HIGHER = re.compile(
     r"(balanced_)?accuracy|(precision|recall|f1)(_macro|_weighted|_micro)?|roc_auc|average_precision|r2|explained_variance"
@@ -39,27 +45,35 @@ class Score:
 
 
 def direction(metric: str) -> int:
-    """1 if a higher value is better, -1 if a lower one is, 0 if that is not known; the mean over folds goes as its metric does."""
+    """1 if a higher value is better, -1 if a lower one is, 0 if that is not known.
+
+    The mean over folds goes as its metric does.
+    """
     folds = _FOLDS.fullmatch(metric)
     name = folds.group(1) if folds else metric
     return 1 if _HIGHER.fullmatch(name) else -1 if _LOWER.fullmatch(name) else 0
 
 
-def compare(live: Mapping[str, float], candidate: Mapping[str, float], tolerance: float, judged: Sequence[str] = ()) -> list[Score]:
+def compare(
+    live: Mapping[str, float], candidate: Mapping[str, float], tolerance: float, judged: Sequence[str] = ()
+) -> list[Score]:
     """Hold a candidate's metrics against the live version's.
 
     Args:
         live: Metrics of the live version.
         candidate: Metrics of the version that is to replace it.
         tolerance: How much worse a metric may be, as a share of the live value's magnitude.
-        judged: Names of the metrics that count; none: all with a known direction, but not the means over folds, which say the same again.
+        judged: Names of the metrics that count; none: all with a known direction, but not the means over folds, which
+            say the same again.
 
     Raises:
         SettingsError: A judged metric was measured for neither, or no direction is known for it.
     """
     for name in judged:
         if name not in live and name not in candidate:
-            raise SettingsError(f"--metric {name}: measured for neither version; there are {', '.join(sorted({*live, *candidate}))}")
+            raise SettingsError(
+                f"--metric {name}: measured for neither version; there are {', '.join(sorted({*live, *candidate}))}"
+            )
         if not direction(name):
             raise SettingsError(f"--metric {name}: whether higher or lower is better is not known; judge another one")
     found = []

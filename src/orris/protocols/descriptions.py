@@ -36,7 +36,10 @@ def named_rows(schema: Schema) -> JsonObject:
     return {
         "summary": "Predict one row, or a list of rows",
         "tags": ["predict"],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"anyOf": forms}, "examples": examples}}},
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"anyOf": forms}, "examples": examples}},
+        },
         "responses": _answered({"anyOf": answers})
         | {status: {"description": text, "content": _PROBLEM} for status, text in _REASONS.items()},
     }
@@ -89,11 +92,20 @@ def tensors(schema: Schema, inputs: tuple[TensorSpec, ...]) -> JsonObject:
     data = {"description": "Flat or nested; left out where the data are binary.", **anything}
     given = {**tensor, "properties": {**tensor["properties"], "data": data}}
     body = _object(inputs={"type": "array", "items": given, "minItems": 1})
-    body["properties"] |= {"id": text, "parameters": {"type": "object"}, "outputs": {"type": "array", "items": _object(name=text)}}
+    body["properties"] |= {
+        "id": text,
+        "parameters": {"type": "object"},
+        "outputs": {"type": "array", "items": _object(name=text)},
+    }
     row = example_row(schema)
-    example = {"inputs": [{"name": s.name, "shape": [1, 1], "datatype": s.datatype, "data": [row[s.name]]} for s in inputs]}
+    example = {
+        "inputs": [{"name": s.name, "shape": [1, 1], "datatype": s.datatype, "data": [row[s.name]]} for s in inputs]
+    }
     answer = _object(model_name=text, model_version=text, id=text, outputs={"type": "array", "items": given})
-    answer["properties"]["parameters"] = {"type": "object", "description": "`warnings`: unusual values, as a JSON text."}
+    answer["properties"]["parameters"] = {
+        "type": "object",
+        "description": "`warnings`: unusual values, as a JSON text.",
+    }
     content = {
         "application/json": {"schema": body, "example": example},
         "application/octet-stream": {
@@ -113,7 +125,12 @@ def _object(**properties: JsonObject) -> JsonObject:
 
 
 def _listed(schema: Schema) -> JsonObject:
-    return {"type": "array", "minItems": schema.n_columns, "maxItems": schema.n_columns, "description": f"In the order {_order(schema)}."}
+    return {
+        "type": "array",
+        "minItems": schema.n_columns,
+        "maxItems": schema.n_columns,
+        "description": f"In the order {_order(schema)}.",
+    }
 
 
 def _rows(schema: Schema) -> JsonObject:

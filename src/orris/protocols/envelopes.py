@@ -1,7 +1,8 @@
 """Rows inside an envelope: ``{"instances": [[…], …]}`` and its relatives, which several dialects share.
 
-A row is a list of values in the order of the schema, or an object. An envelope that is plainly right is parsed straight into typed rows, as
-named rows are; any other is read a second time, strictly, and every problem is told with row and column.
+A row is a list of values in the order of the schema, or an object. An envelope that is plainly right is parsed straight
+into typed rows, as named rows are; any other is read a second time, strictly, and every problem is told with row and
+column.
 
 ==================== ====================================================================================
 ``features``         one row
@@ -144,7 +145,9 @@ def _open_plain(reader: RowReader, body: bytes, keys: tuple[str, ...]) -> Opened
     return None if encoded is None else Opened(key, encoded, envelope.parameters or envelope.params)
 
 
-def _open_strictly(reader: RowReader, body: bytes, keys: tuple[str, ...], only_one: bool, nan_is_missing: bool) -> Opened | None:
+def _open_strictly(
+    reader: RowReader, body: bytes, keys: tuple[str, ...], only_one: bool, nan_is_missing: bool
+) -> Opened | None:
     members = strict.members(strict.parse(body, nan_is_missing=nan_is_missing))
     held = [key for key in keys if members is not None and key in members]
     if members is None or not held:

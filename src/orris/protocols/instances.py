@@ -1,8 +1,10 @@
-"""``{"instances": [[…], …]}`` -> ``{"predictions": […]}``: KServe's V1 protocol, and Vertex AI's, which is the same with routes of its own.
+"""``{"instances": [[…], …]}`` -> ``{"predictions": […]}``.
 
-Source: KServe's "V1 inference protocol", and Google's "Custom container requirements for inference". A prediction is the label in its own
-JSON type, or the value; ``"parameters": {"predict_method": "predict_proba"}`` asks for probabilities instead. V1 requests may come as
-CloudEvents, in binary or structured mode, and are answered in kind.
+KServe's V1 protocol, and Vertex AI's, which is the same with routes of its own.
+
+Source: KServe's "V1 inference protocol", and Google's "Custom container requirements for inference". A prediction is
+the label in its own JSON type, or the value; ``"parameters": {"predict_method": "predict_proba"}`` asks for
+probabilities instead. V1 requests may come as CloudEvents, in binary or structured mode, and are answered in kind.
 """
 
 from __future__ import annotations
@@ -22,8 +24,8 @@ from orris.schema import Schema
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Asked, Headers, Reply, require_json
-from orris.serving.mount import Mount, PredictRoute, Protocol
-from orris.serving.probes import Probe
+from orris.serving.http.probes import Probe
+from orris.serving.routing import ModelRoute, Mount, Protocol
 
 CLOUD_EVENT = b"application/cloudevents+json"
 EVENT_TYPE = "io.kserve.inference.response"
@@ -66,11 +68,11 @@ class Wanted(NamedTuple):
 def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (V1 always names the model)
     """KServe V1 for a model."""
     base, template, dialect = f"/v1/models/{slot.name}", "/v1/models/{model}", InstanceRows()
-    routes = [PredictRoute(f"{base}:predict", f"{template}:predict", dialect)]
+    routes = [ModelRoute(f"{base}:predict", f"{template}:predict", dialect)]
     probes: dict[str, Probe] = {base: _model_probe(slot)}
     for live in slot.loaded():
         path = f"{base}/versions/{live.version}"
-        routes.append(PredictRoute(f"{path}:predict", template + "/versions/{version}:predict", dialect, live.version))
+        routes.append(ModelRoute(f"{path}:predict", template + "/versions/{version}:predict", dialect, live.version))
         probes[path] = _model_probe(slot)
     return Mount(tuple(routes), probes)
 
@@ -89,7 +91,7 @@ def vertex_mount(predict_route: str) -> Protocol:
     """Vertex AI for the default model, on the route that the platform names."""
 
     def mount(_slot: Slot, default: bool) -> Mount:
-        return Mount((PredictRoute(predict_route, predict_route, InstanceRows()),) if default else ())
+        return Mount((ModelRoute(predict_route, predict_route, InstanceRows()),) if default else ())
 
     return mount
 
@@ -131,7 +133,9 @@ class InstanceRows:
         if wanted.event == "structured":
             return Reply(200, _encode(EventAnswer(request_id, source, answer)), CLOUD_EVENT)
         attributes = {b"specversion": "1.0", b"id": request_id, b"source": source, b"type": EVENT_TYPE}
-        return Reply(200, _encode(answer), JSON, tuple((b"ce-" + name, value.encode()) for name, value in attributes.items()))
+        return Reply(
+            200, _encode(answer), JSON, tuple((b"ce-" + name, value.encode()) for name, value in attributes.items())
+        )
 
     def describe(self, schema: Schema) -> JsonObject:
         """The route in OpenAPI."""
@@ -152,7 +156,9 @@ def _event_data(body: bytes) -> bytes:
     try:
         event = msgspec.json.decode(body, type=Event)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise BodyError("the body is no structured CloudEvent: a JSON object with 'specversion' and 'data' is needed") from None
+        raise BodyError(
+            "the body is no structured CloudEvent: a JSON object with 'specversion' and 'data' is needed"
+        ) from None
     return bytes(event.data)
 
 

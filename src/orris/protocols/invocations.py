@@ -1,7 +1,8 @@
 """``POST /invocations``: what MLflow's scoring server (2.0 and later) and SageMaker's containers answer, JSON and CSV.
 
-Source: ``mlflow.pyfunc.scoring_server``, and SageMaker's "Use your own inference code with hosting services". A prediction is the label in
-its own JSON type, or the value; ``"params": {"predict_method": "predict_proba"}`` asks for probabilities, other parameters are tolerated.
+Source: ``mlflow.pyfunc.scoring_server``, and SageMaker's "Use your own inference code with hosting services". A
+prediction is the label in its own JSON type, or the value; ``"params": {"predict_method": "predict_proba"}`` asks for
+probabilities, other parameters are tolerated.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from orris.protocols.instances import Predictions
 from orris.protocols.status import headers_of, told
 from orris.runtime import Answers
 from orris.schema import Schema
-from orris.schema.texts import read_csv
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Asked, Headers, Reply
-from orris.serving.mount import Mount, PredictRoute
-from orris.serving.probes import Probe
+from orris.serving.http.probes import Probe
+from orris.serving.routing import ModelRoute, Mount
+from orris.tables.csv_rows import read_csv
 from orris.version import __version__
 
 FORMS = (SPLIT, RECORDS, INSTANCES, INPUTS)
@@ -47,9 +48,11 @@ _encode = msgspec.json.Encoder().encode
 def mount(slot: Slot, default: bool) -> Mount:
     """The routes of a model: SageMaker's with several models, and for the default model those that name none."""
     dialect, template = Invocations(), "/models/{model}"
-    routes = [PredictRoute(f"/models/{slot.name}/{call}", f"{template}/{call}", dialect) for call in ("invocations", "invoke")]
+    routes = [
+        ModelRoute(f"/models/{slot.name}/{call}", f"{template}/{call}", dialect) for call in ("invocations", "invoke")
+    ]
     if default:
-        routes.append(PredictRoute("/invocations", "/invocations", dialect))
+        routes.append(ModelRoute("/invocations", "/invocations", dialect))
     return Mount(tuple(routes))
 
 
@@ -92,18 +95,29 @@ class Invocations:
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """MLflow's error document, and plain text for a content type that is not read."""
         status, text = told(error, request_id)
-        reply = Reply(status, text.encode(), TEXT) if isinstance(error, MediaTypeError) else error_document(status, request_id, text)
+        reply = (
+            Reply(status, text.encode(), TEXT)
+            if isinstance(error, MediaTypeError)
+            else error_document(status, request_id, text)
+        )
         return reply._replace(headers=headers_of(error))
 
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:
     """An error as MLflow tells it."""
     code = _CODES.get(status, _CODES[400 if status < 500 else 500])
-    return Reply(status, _encode({"error_code": code, "message": detail or f"see the server's log for request id {request_id}"}), JSON)
+    return Reply(
+        status,
+        _encode({"error_code": code, "message": detail or f"see the server's log for request id {request_id}"}),
+        JSON,
+    )
 
 
 def _kind(content_type: bytes) -> str:
-    """``application/json`` or ``text/csv``; raises ``MediaTypeError`` for any other type, charset or parameter, as MLflow does."""
+    """``application/json`` or ``text/csv``.
+
+    Raises ``MediaTypeError`` for any other type, charset or parameter, as MLflow does.
+    """
     kind, *parameters = (part.strip() for part in content_type.decode("latin-1").lower().split(";"))
     if kind not in {"application/json", "text/csv"}:
         raise MediaTypeError(f"content type '{kind[:100]}' is not read here; send application/json or text/csv")

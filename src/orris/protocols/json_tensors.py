@@ -18,7 +18,8 @@ def from_json(name: str, datatype: str, shape: Sequence[int], data: list[Any]) -
     Numbers are taken as they are written: 5.1 is not rounded to a float32 because FP32 is declared.
 
     Raises:
-        BodyError: Unknown datatype, a shape that is none, another number of elements than the shape has, or elements of another type.
+        BodyError: Unknown datatype, a shape that is none, another number of elements than the shape has, or elements of
+            another type.
     """
     size = n_elements(name, datatype, shape)
     flat = _flat(name, shape, data)
@@ -50,7 +51,9 @@ def _values(name: str, datatype: str, flat: list[Any]) -> Values:
         _require(name, datatype, kinds, {str}, "text")
         return objects(flat)
     if datatype in {"FP16", "BF16"}:
-        raise BodyError(f"input '{name[:100]}': {datatype} does not travel as JSON; send it as binary data, or send FP32")
+        raise BodyError(
+            f"input '{name[:100]}': {datatype} does not travel as JSON; send it as binary data, or send FP32"
+        )
     if datatype == "BOOL":
         odd = {type(value) for value in flat if type(value) is not int or value not in {0, 1}}
         _require(name, datatype, odd, {bool}, "true, false, 0 or 1")
@@ -66,11 +69,16 @@ def _values(name: str, datatype: str, flat: list[Any]) -> Values:
 def _require(name: str, datatype: str, kinds: set[type], wanted: set[type], needed: str) -> None:
     """Raise ``BodyError`` unless every element is of a wanted type or missing."""
     if not kinds <= wanted | {type(None)}:
-        raise BodyError(f"input '{name[:100]}': every element of {datatype} data is {needed}, or null for a missing value")
+        raise BodyError(
+            f"input '{name[:100]}': every element of {datatype} data is {needed}, or null for a missing value"
+        )
 
 
 def _integers(datatype: str, flat: list[Any], kinds: set[type]) -> Values:
-    """Integers, with missing ones as an array of floats; raises ``ValueError`` or ``OverflowError`` for what does not fit."""
+    """Integers, with missing ones as an array of floats.
+
+    Raises ``ValueError`` or ``OverflowError`` for what does not fit.
+    """
     present = [value for value in flat if value is not None]
     if float in kinds:
         if not all(float(value).is_integer() for value in present):

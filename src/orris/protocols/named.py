@@ -1,11 +1,12 @@
 """Named rows: ``{"sepal_length": 5.1, …}`` or a list of such objects; Orris' own dialect.
 
-One row is answered with ``prediction``, ``prediction_label``, ``probabilities``, ``request_id`` and ``model_version``; a list of rows
-with such an answer per row under ``predictions``. ``prediction`` is the class' number (an integer label itself, otherwise the label's
-position), or the value for regression.
+One row is answered with ``prediction``, ``prediction_label``, ``probabilities``, ``request_id`` and ``model_version``;
+a list of rows with such an answer per row under ``predictions``. ``prediction`` is the class' number (an integer label
+itself, otherwise the label's position), or the value for regression.
 
-Two forms of simpler servers are read as well, unless the schema has a column of that name: ``{"features": […]}``, a row without names,
-answered as a named one; and ``{"instances": […]}``, a list of rows, answered with bare labels or values under ``predictions``.
+Two forms of simpler servers are read as well, unless the schema has a column of that name: ``{"features": […]}``, a row
+without names, answered as a named one; and ``{"instances": […]}``, a list of rows, answered with bare labels or values
+under ``predictions``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from orris.schema import Schema, strict
 from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, Headers, Reply, require_json
-from orris.serving.mount import Mount, PredictRoute
+from orris.serving.routing import ModelRoute, Mount
 
 WITH_CLASS = "/predict/"
 """The route whose answers also carry ``predicted_class``."""
@@ -67,9 +68,9 @@ class PredictionList(msgspec.Struct, omit_defaults=True, gc=False):
 def mount(slot: Slot, default: bool) -> Mount:
     """Orris' own routes for a model; the default model's also name none."""
     name = slot.name
-    routes = [PredictRoute(f"/api/v1/models/{name}/predict", "/api/v1/models/{model}/predict", NamedRows())]
+    routes = [ModelRoute(f"/api/v1/models/{name}/predict", "/api/v1/models/{model}/predict", NamedRows())]
     routes += [
-        PredictRoute(
+        ModelRoute(
             f"/api/v1/models/{name}/versions/{live.version}/predict",
             "/api/v1/models/{model}/versions/{version}/predict",
             NamedRows(),
@@ -79,7 +80,8 @@ def mount(slot: Slot, default: bool) -> Mount:
     ]
     if default:
         routes += [
-            PredictRoute(path, path, NamedRows(with_class=path == "/predict/")) for path in ("/api/v1/predict", "/predict", "/predict/")
+            ModelRoute(path, path, NamedRows(with_class=path == "/predict/"))
+            for path in ("/api/v1/predict", "/predict", "/predict/")
         ]
     return Mount(tuple(routes))
 
@@ -106,7 +108,9 @@ class NamedRows:
             return Reply(200, _encode(answer))
         if asked.context is INSTANCES:
             probabilities = answers.probabilities.tolist() if answers.probabilities is not None else None
-            return Reply(200, _encode(PredictionList(predictions(engine, answers), probabilities, request_id, version, told)))
+            return Reply(
+                200, _encode(PredictionList(predictions(engine, answers), probabilities, request_id, version, told))
+            )
         return Reply(200, _encode(AnswerList(self._answers(engine, answers), request_id, version, told)))
 
     def describe(self, schema: Schema) -> JsonObject:
@@ -154,7 +158,7 @@ def _read_otherwise(engine: Engine, body: bytes) -> Asked:
     members = strict.members(document)
     if members is not None and members.keys().isdisjoint(names):
         raise BodyError(
-            "the body is in none of the forms that are read here: an object with one value per column, a list of such objects, "
-            '{"features": […]} or {"instances": […]}; see /docs for the columns'
+            "the body is in none of the forms that are read here: an object with one value per column, a list of such"
+            ' objects, {"features": […]} or {"instances": […]}; see /docs for the columns'
         )
     return Asked(*strict.read_document(engine.schema, document, engine.reader.max_rows))

@@ -1,7 +1,9 @@
-"""Open Inference Protocol V2 over REST, with the binary tensor data extension: what clients of KServe, Triton and MLServer speak.
+"""Open Inference Protocol V2 over REST, with the binary tensor data extension.
 
-Source: https://github.com/kserve/open-inference-protocol and, for binary tensors, Triton's docs/protocol/extension_binary_data.md. What the
-tensors mean is in ``tensors``.
+What clients of KServe, Triton and MLServer speak.
+
+Source: https://github.com/kserve/open-inference-protocol and, for binary tensors, Triton's
+docs/protocol/extension_binary_data.md. What the tensors mean is in ``tensors``.
 """
 
 from __future__ import annotations
@@ -39,15 +41,18 @@ from orris.schema import Schema
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, Headers, Reply, media_type, require_json
-from orris.serving.mount import Mount, PredictRoute
-from orris.serving.probes import Probe
+from orris.serving.http.probes import Probe
+from orris.serving.routing import ModelRoute, Mount
 from orris.version import __version__
 
 HEADER_LENGTH = b"inference-header-content-length"
 OCTET_STREAM = b"application/octet-stream"
 
 MAX_PLANS = 8
-"""Versions that one route keeps what it has computed of; a route knows the version that answers and, with traffic split, a second."""
+"""Versions that one route keeps what it has computed of.
+
+A route knows the version that answers and, with traffic split, a second.
+"""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -122,11 +127,13 @@ _STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b', re.DOTALL)
 def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (V2 always names the model)
     """A model's routes: infer, metadata and readiness, with and without a version in the path."""
     base, template = f"/v2/models/{slot.name}", "/v2/models/{model}"
-    routes = [PredictRoute(f"{base}/infer", f"{template}/infer", OpenInference())]
+    routes = [ModelRoute(f"{base}/infer", f"{template}/infer", OpenInference())]
     probes: dict[str, Probe] = {base: _model_metadata(slot), f"{base}/ready": _model_ready(slot)}
     for live in slot.loaded():
         path = f"{base}/versions/{live.version}"
-        routes.append(PredictRoute(f"{path}/infer", f"{template}/versions/{{version}}/infer", OpenInference(), live.version))
+        routes.append(
+            ModelRoute(f"{path}/infer", f"{template}/versions/{{version}}/infer", OpenInference(), live.version)
+        )
         probes |= {path: _model_metadata(slot, live.version), f"{path}/ready": _model_ready(slot, live.version)}
     return Mount(tuple(routes), probes)
 
@@ -163,7 +170,11 @@ def refusal(error: OrrisError, request_id: str) -> Reply:
 
 def error_document(status: int, request_id: str, detail: str) -> Reply:
     """A refusal in the shape of V2, for paths and methods that nothing answers."""
-    return Reply(status, _encode({"error": detail or HTTPStatus(status).phrase}), headers=problem_document(status, request_id).headers)
+    return Reply(
+        status,
+        _encode({"error": detail or HTTPStatus(status).phrase}),
+        headers=problem_document(status, request_id).headers,
+    )
 
 
 def _json(document: dict[str, Any]) -> Reply:
@@ -233,11 +244,20 @@ class _Plan:
             return Wanted(request.id, self.everything.outputs, self.everything.binary)
         for output in outputs:
             told_more = output.parameters
-            if told_more is not None and (told_more.classification is not None or told_more.shared_memory_region is not None):
-                raise BodyError(f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken here")
+            if told_more is not None and (
+                told_more.classification is not None or told_more.shared_memory_region is not None
+            ):
+                raise BodyError(
+                    f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken"
+                    " here"
+                )
         names = wanted_outputs(self.outputs, [output.name for output in outputs])
         default = parameters is not None and parameters.binary_data_output
-        said = {o.name: o.parameters.binary_data for o in outputs if o.parameters is not None and o.parameters.binary_data is not None}
+        said = {
+            o.name: o.parameters.binary_data
+            for o in outputs
+            if o.parameters is not None and o.parameters.binary_data is not None
+        }
         return Wanted(request.id, names, frozenset(name for name in names if said.get(name, default)))
 
 
@@ -317,7 +337,12 @@ def _written(plan: _Plan, name: str, answers: Answers) -> bytes:
         return plan.openings[name] % len(answers.values) + b'"data":' + _encode(answers.values.tolist())
     assert answers.labels is not None  # noqa: S101
     labels = plan.labels
-    return plan.openings[name] % len(answers.labels) + b'"data":[' + b",".join([labels[i] for i in answers.labels.tolist()]) + b"]"
+    return (
+        plan.openings[name] % len(answers.labels)
+        + b'"data":['
+        + b",".join([labels[i] for i in answers.labels.tolist()])
+        + b"]"
+    )
 
 
 def _mixed(plan: _Plan, head: bytes, wanted: Wanted, answers: Answers) -> Reply:
@@ -391,6 +416,9 @@ def _each_tensor(inputs: list[Input], raw: memoryview) -> Iterator[Tensor]:
         if given.data is not None:
             raise BodyError(f"input '{name}' has both data and binary_data_size")
         if not 0 <= size <= len(raw) - start:
-            raise BodyError(f"input '{name}': binary_data_size is more than the binary data behind the JSON; is the header's length right?")
+            raise BodyError(
+                f"input '{name}': binary_data_size is more than the binary data behind the JSON; is the header's length"
+                " right?"
+            )
         yield from_raw(given.name, given.datatype, given.shape, raw[start : start + size])
         start += size

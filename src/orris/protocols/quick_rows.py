@@ -1,4 +1,6 @@
-"""One row of Open Inference JSON -> an encoded row, for requests that are plainly right: the usual ones, at the speed of named rows.
+"""One row of Open Inference JSON -> an encoded row, for requests that are plainly right.
+
+The usual ones, at the speed of named rows.
 
 Whatever is not taken here at once is read by ``json_tensors`` and ``TensorReader``, which answer precisely.
 """
@@ -53,7 +55,9 @@ class QuickRows:
     def __init__(self, reader: TensorReader) -> None:
         schema = reader.schema
         limits = zip(reader.low.tolist(), reader.high.tolist(), strict=True)
-        self._columns = {c.name: _expected(j, c, *limit) for j, (c, limit) in enumerate(zip(schema.columns, limits, strict=True))}
+        self._columns = {
+            c.name: _expected(j, c, *limit) for j, (c, limit) in enumerate(zip(schema.columns, limits, strict=True))
+        }
         self._limits = [(expected.low, expected.high) for expected in self._columns.values()]
         self._n_columns = schema.n_columns
         self._row_shape = [1, schema.n_columns]

@@ -17,7 +17,7 @@ from orris.protocols.status import problem, status_of
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.control import Changed, Control
 from orris.serving.exchange import Headers, Reply
-from orris.serving.mount import ActionRoute
+from orris.serving.routing import ActionRoute
 
 
 class _Wish(msgspec.Struct):
@@ -50,17 +50,43 @@ class Repository:
         own, v2 = "/api/v1/model", "/v2/repository"
         reload, roll_back = self._named(self._reload, "reloaded"), self._named(self._roll_back, "rolled back")
         return [
-            ActionRoute(re.compile(rf"{own}/reload"), f"{own}/reload", reload, "Follow a model's reference anew, or swap to a version"),
-            ActionRoute(re.compile(rf"{own}/rollback"), f"{own}/rollback", roll_back, "Swap back to the version before"),
-            ActionRoute(re.compile(rf"{v2}/index"), f"{v2}/index", self._index, "What is loaded (V2 model repository)", admin=False),
-            ActionRoute(re.compile(rf"{v2}/models/([^/]+)/load"), f"{v2}/models/{{model}}/load", self._load, "Load a model, or renew it"),
-            ActionRoute(re.compile(rf"{v2}/models/([^/]+)/unload"), f"{v2}/models/{{model}}/unload", self._unload, "Unload a model"),
+            ActionRoute(
+                re.compile(rf"{own}/reload"),
+                f"{own}/reload",
+                reload,
+                "Follow a model's reference anew, or swap to a version",
+            ),
+            ActionRoute(
+                re.compile(rf"{own}/rollback"), f"{own}/rollback", roll_back, "Swap back to the version before"
+            ),
+            ActionRoute(
+                re.compile(rf"{v2}/index"),
+                f"{v2}/index",
+                self._index,
+                "What is loaded (V2 model repository)",
+                admin=False,
+            ),
+            ActionRoute(
+                re.compile(rf"{v2}/models/([^/]+)/load"),
+                f"{v2}/models/{{model}}/load",
+                self._load,
+                "Load a model, or renew it",
+            ),
+            ActionRoute(
+                re.compile(rf"{v2}/models/([^/]+)/unload"),
+                f"{v2}/models/{{model}}/unload",
+                self._unload,
+                "Unload a model",
+            ),
         ]
 
     def index(self, *, only_ready: bool = False) -> list[dict[str, str]]:
         """V2's index: every version that is loaded, and models that are not."""
         return [
-            entry for slot in self._catalog for entry in _entries(slot, self._control.errors) if entry["state"] == "READY" or not only_ready
+            entry
+            for slot in self._catalog
+            for entry in _entries(slot, self._control.errors)
+            if entry["state"] == "READY" or not only_ready
         ]
 
     def _named(self, change: Callable[[_Wish], Any], done: str) -> Any:
@@ -102,15 +128,28 @@ class Repository:
             await change()
         except OrrisError as error:
             # As in ``_refusal``: the admin is told why a version does not load.
-            return refusal(error, request_id) if status_of(error) != 500 else Reply(409, msgspec.json.encode({"error": str(error)}))
+            return (
+                refusal(error, request_id)
+                if status_of(error) != 500
+                else Reply(409, msgspec.json.encode({"error": str(error)}))
+            )
         return Reply(200, b"")
 
 
 def _refusal(error: OrrisError, request_id: str) -> Reply:
-    """A change that was refused is told to the admin in full: it is a store, a bundle or a model that is wrong, not a secret."""
+    """A change that was refused is told to the admin in full.
+
+    It is a store, a bundle or a model that is wrong, not a secret.
+    """
     if status_of(error) != 500:
         return problem(error, request_id)
-    told = {"type": "about:blank", "title": "The old version stays", "status": 409, "detail": str(error), "request_id": request_id}
+    told = {
+        "type": "about:blank",
+        "title": "The old version stays",
+        "status": 409,
+        "detail": str(error),
+        "request_id": request_id,
+    }
     return Reply(409, msgspec.json.encode(told), b"application/problem+json")
 
 
@@ -123,4 +162,6 @@ def _decode(body: bytes, kind: Any) -> Any:
 
 def _entries(slot: Slot, errors: dict[str, str]) -> list[dict[str, str]]:
     loaded = [{"name": slot.name, "version": live.version, "state": "READY", "reason": ""} for live in slot.loaded()]
-    return loaded or [{"name": slot.name, "version": "", "state": "UNAVAILABLE", "reason": errors.get(slot.name, "unloaded")}]
+    return loaded or [
+        {"name": slot.name, "version": "", "state": "UNAVAILABLE", "reason": errors.get(slot.name, "unloaded")}
+    ]

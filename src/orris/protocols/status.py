@@ -34,7 +34,9 @@ STATUS: dict[type[OrrisError], tuple[int, str]] = {
     NotReadyError: (503, "UNAVAILABLE"),
     OverloadedError: (503, "UNAVAILABLE"),
 }
-"""Every error that a client may be told about, as HTTP and gRPC call it; others are 500 and INTERNAL, with a request id and nothing else.
+"""Every error that a client may be told about, as HTTP and gRPC call it.
+
+Others are 500 and INTERNAL, with a request id and nothing else.
 
 The pairs are those of ``google.rpc.Code``; a message that is too long is what gRPC's own limit calls it.
 """
@@ -69,7 +71,10 @@ def headers_of(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def told(error: Exception, request_id: str) -> tuple[int, str]:
-    """Status and text of an error for protocols that answer with a text alone; they know no 422, and say 400 of rows that do not fit."""
+    """Status and text of an error for protocols that answer with a text alone.
+
+    They know no 422, and say 400 of rows that do not fit.
+    """
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return status, f"the server failed; its log has the rest under request id {request_id}"
@@ -92,7 +97,9 @@ def problem(error: Exception, request_id: str) -> Reply:
     return problem_document(status, request_id, str(error), errors)._replace(headers=headers_of(error))
 
 
-def problem_document(status: int, request_id: str, detail: str = "", errors: list[dict[str, Any]] | None = None) -> Reply:
+def problem_document(
+    status: int, request_id: str, detail: str = "", errors: list[dict[str, Any]] | None = None
+) -> Reply:
     """A problem document for a status, with what the client may know."""
     document: dict[str, Any] = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status}
     if detail:

@@ -1,8 +1,8 @@
 """Tensors of the Open Inference Protocol (V2) <-> encoded rows and answers: what its REST and its gRPC form share.
 
-Source: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data extension for the raw form. Rows come as one
-tensor per column, named as the column, or as one tensor ``[n_rows, n_columns]`` of any name where no column holds text. Answers leave as
-``predict`` and, for classifiers that have them, ``predict_proba``.
+Source: https://github.com/kserve/open-inference-protocol, and Triton's binary tensor data extension for the raw form.
+Rows come as one tensor per column, named as the column, or as one tensor ``[n_rows, n_columns]`` of any name where no
+column holds text. Answers leave as ``predict`` and, for classifiers that have them, ``predict_proba``.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Tensor(NamedTuple):
         name: Its name.
         datatype: A key of ``DATATYPES``.
         shape: Its dimensions.
-        values: Its elements in row-major order, ``(n_elements,)``; BYTES are objects, ``bytes`` or ``str``. A missing value is NaN
-            among floats and ``None`` among objects; integers with missing values are an array of floats.
+        values: Its elements in row-major order, ``(n_elements,)``; BYTES are objects, ``bytes`` or ``str``. A missing
+            value is NaN among floats and ``None`` among objects; integers with missing values are an array of floats.
     """
 
     name: str
@@ -84,7 +84,10 @@ class Tensor(NamedTuple):
 
 
 def input_specs(schema: Schema) -> tuple[TensorSpec, ...]:
-    """One tensor per column, ``[-1, 1]``: numbers FP64, integers and integer categories INT64, booleans BOOL, text BYTES."""
+    """One tensor per column, ``[-1, 1]``.
+
+    Numbers FP64, integers and integer categories INT64, booleans BOOL, text BYTES.
+    """
     return tuple(TensorSpec(column.name, column_datatype(column), (-1, 1)) for column in schema.columns)
 
 
@@ -131,7 +134,8 @@ def from_values(name: str, datatype: str, shape: Sequence[int], values: Sequence
     """A tensor of typed elements, ``n_elements`` in row-major order, as gRPC's ``contents`` holds them.
 
     Raises:
-        BodyError: Unknown datatype, a shape that is none, another number of elements than the shape has, or an element out of range.
+        BodyError: Unknown datatype, a shape that is none, another number of elements than the shape has, or an element
+            out of range.
     """
     if len(values) != n_elements(name, datatype, shape):
         raise miscounted(name, shape, len(values))
@@ -155,7 +159,10 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes | memory
         return Tensor(name, datatype, tuple(shape), _texts_from_raw(name, shape, size, bytes(raw)))
     needed = size * DATATYPES[datatype].itemsize
     if len(raw) != needed:
-        raise BodyError(f"input '{name[:100]}': {datatype} of shape {shape_text(shape)} is {needed} bytes in raw form, not {len(raw)}")
+        raise BodyError(
+            f"input '{name[:100]}': {datatype} of shape {shape_text(shape)} is {needed} bytes in raw form, not"
+            f" {len(raw)}"
+        )
     values: Values = np.frombuffer(raw, dtype=np.uint8 if datatype == "BOOL" else DATATYPES[datatype])
     if datatype == "BOOL":
         if (values > 1).any():
@@ -177,7 +184,9 @@ def to_raw(tensor: Tensor) -> bytes:
 def n_elements(name: str, datatype: str, shape: Sequence[int]) -> int:
     """The number of elements of an input; raises ``BodyError`` for an unknown datatype or a shape that is none."""
     if datatype not in DATATYPES:
-        raise BodyError(f"input '{name[:100]}': there is no datatype '{datatype[:20]}'; there are {', '.join(DATATYPES)}")
+        raise BodyError(
+            f"input '{name[:100]}': there is no datatype '{datatype[:20]}'; there are {', '.join(DATATYPES)}"
+        )
     if not 1 <= len(shape) <= MAX_RANK or min(shape) < 0:
         raise BodyError(f"input '{name[:100]}': a shape has 1 to {MAX_RANK} dimensions, none of them negative")
     return math.prod(shape)
@@ -185,7 +194,9 @@ def n_elements(name: str, datatype: str, shape: Sequence[int]) -> int:
 
 def miscounted(name: str, shape: Sequence[int], n_values: int) -> BodyError:
     """The refusal of data that does not fill its shape."""
-    return BodyError(f"input '{name[:100]}': shape {shape_text(shape)} has {math.prod(shape)} elements, the data has {n_values}")
+    return BodyError(
+        f"input '{name[:100]}': shape {shape_text(shape)} has {math.prod(shape)} elements, the data has {n_values}"
+    )
 
 
 def shape_text(shape: Sequence[int]) -> str:
@@ -220,8 +231,8 @@ def _texts_from_raw(name: str, shape: Sequence[int], size: int, raw: bytes) -> V
 class TensorReader:
     """Reads a request's inputs as encoded rows, checked as every other route checks them.
 
-    A missing value is NaN among floats (which every column but text takes), ``None``, or, for text, an empty element where training saw
-    missing values and no empty level. A column that may be missing may be left out.
+    A missing value is NaN among floats (which every column but text takes), ``None``, or, for text, an empty element
+    where training saw missing values and no empty level. A column that may be missing may be left out.
 
     Args:
         schema: The contract.
@@ -241,13 +252,17 @@ class TensorReader:
         self.low = np.array([low for low, _ in limits])
         self.high = np.array([high for _, high in limits])
         self._names = frozenset(schema.names)
-        self._wanted = f"send one tensor per column, or one of shape [n, {schema.n_columns}]; the model's metadata names the columns"
+        self._wanted = (
+            f"send one tensor per column, or one of shape [n, {schema.n_columns}]; the model's metadata names the"
+            " columns"
+        )
 
     def read(self, tensors: Sequence[Tensor]) -> FloatArray:
         """Encoded rows, float64 ``(n_rows, n_columns)``.
 
         Args:
-            tensors: One tensor per column, ``[n]`` or ``[n, 1]``, in any order; or one tensor ``[n, n_columns]`` of any name.
+            tensors: One tensor per column, ``[n]`` or ``[n, 1]``, in any order; or one tensor ``[n, n_columns]`` of any
+                name.
 
         Raises:
             RowError: Names the row and the column.
@@ -268,7 +283,9 @@ class TensorReader:
         if self._plain and matrix.dtype.kind in "fiu":
             return matrix.astype(np.float64)
         if self.has_text and self.schema.n_columns > 1:
-            raise RowError([Problem(None, None, "the model has text columns: send one tensor per column, text as BYTES")])
+            raise RowError(
+                [Problem(None, None, "the model has text columns: send one tensor per column, text as BYTES")]
+            )
         return self._encoded({name: matrix[:, j] for j, name in enumerate(self.schema.names)}, tensor.shape[0])
 
     def _from_columns(self, tensors: Sequence[Tensor]) -> FloatArray:
@@ -315,13 +332,17 @@ def _limits(schema: Schema, column: Column) -> tuple[float, float]:
     """Smallest and largest code of a column that needs no second look."""
     if column.kind is Kind.CATEGORY:
         return UNSEEN if column.unseen else 0.0, len(column.levels) - 1.0
-    largest = {Kind.BOOLEAN: 1.0, Kind.INTEGER: min(schema.max_magnitude, MAX_INTEGER)}.get(column.kind, schema.max_magnitude)
+    largest = {Kind.BOOLEAN: 1.0, Kind.INTEGER: min(schema.max_magnitude, MAX_INTEGER)}.get(
+        column.kind, schema.max_magnitude
+    )
     lows, highs = [0.0 if column.kind is Kind.BOOLEAN else -largest], [largest]
     if column.bounds is not None:
         bounds = column.bounds
         lows += [float(np.nextafter(bounds.exclusive_minimum, np.inf))] if bounds.exclusive_minimum is not None else []
         lows += [bounds.minimum] if bounds.minimum is not None else []
-        highs += [float(np.nextafter(bounds.exclusive_maximum, -np.inf))] if bounds.exclusive_maximum is not None else []
+        highs += (
+            [float(np.nextafter(bounds.exclusive_maximum, -np.inf))] if bounds.exclusive_maximum is not None else []
+        )
         highs += [bounds.maximum] if bounds.maximum is not None else []
     return max(lows), min(highs)
 
@@ -371,7 +392,8 @@ def tensors_from_answers(schema: Schema, answers: Answers, wanted: Sequence[str]
         wanted: Names of outputs, in the order in which they are returned; all if empty.
 
     Returns:
-        ``predict`` ``[n_rows]`` (text labels as ``str``) and ``predict_proba`` ``[n_rows, n_classes]``, as far as there are any.
+        ``predict`` ``[n_rows]`` (text labels as ``str``) and ``predict_proba`` ``[n_rows, n_classes]``, as far as there
+        are any.
     """
     tensors = {}
     if answers.values is not None:
@@ -382,5 +404,7 @@ def tensors_from_answers(schema: Schema, answers: Answers, wanted: Sequence[str]
         table = objects(labels) if datatype == "BYTES" else np.array(labels, dtype=DATATYPES[datatype])
         tensors[PREDICT] = Tensor(PREDICT, datatype, answers.labels.shape, table[answers.labels])
     if answers.probabilities is not None:
-        tensors[PREDICT_PROBA] = Tensor(PREDICT_PROBA, "FP64", answers.probabilities.shape, answers.probabilities.ravel())
+        tensors[PREDICT_PROBA] = Tensor(
+            PREDICT_PROBA, "FP64", answers.probabilities.shape, answers.probabilities.ravel()
+        )
     return [tensors[name] for name in wanted or tensors]

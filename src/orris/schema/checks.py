@@ -35,7 +35,9 @@ def _wrongs(schema: Schema, column: Column, values: FloatArray) -> list[tuple[np
     if column.kind is Kind.CATEGORY and not column.unseen:
         wrongs.append((values == UNSEEN, "not one of the levels that the model knows"))
     if column.kind in {Kind.NUMBER, Kind.INTEGER}:
-        wrongs.append((np.abs(values) > schema.max_magnitude, f"a magnitude of at most {schema.max_magnitude:g} is needed"))
+        wrongs.append(
+            (np.abs(values) > schema.max_magnitude, f"a magnitude of at most {schema.max_magnitude:g} is needed")
+        )
     if column.kind is Kind.INTEGER:
         broken = ~np.isnan(values) & ((np.rint(values) != values) | (np.abs(values) > MAX_INTEGER))
         wrongs.append((broken, "an integer is needed, not a number with a fraction"))

@@ -1,10 +1,12 @@
 """The tabular contract: what a model's columns are, learned from all training rows and shipped in the bundle.
 
-Every stage after this one speaks in *encoded rows*: a float64 array of shape ``(n_rows, n_columns)``, columns in schema order, where
+Every stage after this one speaks in *encoded rows*: a float64 array of shape ``(n_rows, n_columns)``, columns in schema
+order, where
 
 * a number or an integer is itself,
 * a boolean is 0.0 or 1.0,
-* a category is the position of its level in ``Column.levels``, or ``UNSEEN`` (-1.0) for a level that training never saw,
+* a category is the position of its level in ``Column.levels``, or ``UNSEEN`` (-1.0) for a level that training never
+  saw,
 * a missing value is NaN.
 """
 
@@ -66,9 +68,11 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         name: The column's name, as in the training table.
         kind: What it holds.
-        dtype: The pandas/numpy dtype that the pipeline is given: ``float64``, ``int64``, ``bool``, ``str``, ``object`` or ``category``.
+        dtype: The pandas/numpy dtype that the pipeline is given: ``float64``, ``int64``, ``bool``, ``str``, ``object``
+            or ``category``.
         levels: For a category: its levels, in the order of their codes. All of one type, text or integers.
-        missing_as: What stands for a missing value in the data the pipeline is given: NaN or None (object columns only).
+        missing_as: What stands for a missing value in the data the pipeline is given: NaN or None (object columns
+            only).
         missing: Training saw missing values here, so a missing value is answered (with a warning).
         unseen: For a category: the model can take a level it never saw, so it is answered (with a warning).
         low: Smallest training value (soft bound: outside it is answered with a warning); ``None`` for categories.

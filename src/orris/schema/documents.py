@@ -56,7 +56,9 @@ def _property(column: Column) -> JsonObject:
     if column.missing:
         described["type"] = [described["type"], "null"]
     if column.kind in {Kind.NUMBER, Kind.INTEGER} and column.low is not None:
-        described["description"] = f"Training saw {column.low:g} to {column.high:g}; values outside are answered, with a warning."
+        described["description"] = (
+            f"Training saw {column.low:g} to {column.high:g}; values outside are answered, with a warning."
+        )
     if column.bounds is not None:
         names = {
             "minimum": "minimum",
@@ -64,7 +66,9 @@ def _property(column: Column) -> JsonObject:
             "exclusive_minimum": "exclusiveMinimum",
             "exclusive_maximum": "exclusiveMaximum",
         }
-        described |= {names[key]: value for key, value in msgspec.to_builtins(column.bounds).items() if value is not None}
+        described |= {
+            names[key]: value for key, value in msgspec.to_builtins(column.bounds).items() if value is not None
+        }
     if "examples" not in described:
         described["examples"] = [column.example]
     return described

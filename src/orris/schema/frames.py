@@ -1,7 +1,7 @@
 """Tables <-> encoded rows: what the fitted pipeline is given, and what a caller's DataFrame means.
 
-``decode(schema, encode(schema, table))`` holds the values of the training table. pandas is imported only when a DataFrame is made; the
-request path never comes here.
+``decode(schema, encode(schema, table))`` holds the values of the training table. pandas is imported only when a
+DataFrame is made; the request path never comes here.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def decode(schema: Schema, rows: FloatArray, unseen_name: str = "unseen") -> pd.
         unseen_name: Stands in for a text level that training never saw.
 
     Returns:
-        A DataFrame with the schema's names and dtypes, or an array: float64, or object if the pipeline was fitted on objects. A column of
-        integers or booleans is float64 where a value is missing or is not one.
+        A DataFrame with the schema's names and dtypes, or an array: float64, or object if the pipeline was fitted on
+        objects. A column of integers or booleans is float64 where a value is missing or is not one.
     """
     columns = schema.columns
     if schema.container == "array":
@@ -64,7 +64,9 @@ def encode(schema: Schema, data: Any) -> FloatArray:
     else:
         array = np.asarray(data)
         if array.ndim != 2 or array.shape[1] != schema.n_columns:
-            raise RowError([Problem(None, None, f"an array of shape (n_rows, {schema.n_columns}) is needed, not {array.shape}")])
+            raise RowError(
+                [Problem(None, None, f"an array of shape (n_rows, {schema.n_columns}) is needed, not {array.shape}")]
+            )
         if array.dtype.kind == "f" and all(column.kind is Kind.NUMBER for column in schema.columns):
             return np.asarray(array, dtype=np.float64)
         values = [array[:, i] for i in range(schema.n_columns)]
@@ -77,7 +79,10 @@ def encode(schema: Schema, data: Any) -> FloatArray:
 
 
 def encode_column(column: Column, values: Any, problems: list[Problem]) -> FloatArray:
-    """One column, a Series or a 1-d array -> codes, float64 ``(n_rows,)``; what does not fit is appended to ``problems``."""
+    """One column, a Series or a 1-d array -> codes, float64 ``(n_rows,)``.
+
+    What does not fit is appended to ``problems``.
+    """
     dtype = getattr(values, "dtype", None)
     if hasattr(dtype, "categories"):
         found: list[Problem] = []
@@ -129,10 +134,15 @@ def _from_numbers(column: Column, values: FloatArray, problems: list[Problem]) -
         return np.where(present, codes, np.nan)
     if column.kind is Kind.INTEGER:
         _refuse(
-            column, np.flatnonzero(present & (np.trunc(values) != values)), "an integer is needed, not a number with a fraction", problems
+            column,
+            np.flatnonzero(present & (np.trunc(values) != values)),
+            "an integer is needed, not a number with a fraction",
+            problems,
         )
     elif column.kind is Kind.BOOLEAN:
-        _refuse(column, np.flatnonzero(present & (values != 0) & (values != 1)), "a boolean (or 0 or 1) is needed", problems)
+        _refuse(
+            column, np.flatnonzero(present & (values != 0) & (values != 1)), "a boolean (or 0 or 1) is needed", problems
+        )
     return values
 
 
@@ -149,7 +159,9 @@ def _from_objects(column: Column, values: npt.NDArray[Any], problems: list[Probl
     return _one_by_one(column, listed, _number_code(column), problems)
 
 
-def _one_by_one(column: Column, values: list[Any], code: Callable[[Any], float | str], problems: list[Problem]) -> FloatArray:
+def _one_by_one(
+    column: Column, values: list[Any], code: Callable[[Any], float | str], problems: list[Problem]
+) -> FloatArray:
     codes = np.full(len(values), np.nan)
     for row, value in enumerate(values):
         if not is_missing(value):
@@ -167,7 +179,11 @@ def _level_code(column: Column) -> Callable[[Any], float | str]:
 
     def code(value: Any) -> float | str:
         fits = isinstance(value, str) if text else _is_number(value)
-        return table.get(value, UNSEEN) if fits else f"{'text' if text else 'an integer'} is needed, not {type(value).__name__}"
+        return (
+            table.get(value, UNSEEN)
+            if fits
+            else f"{'text' if text else 'an integer'} is needed, not {type(value).__name__}"
+        )
 
     return code
 
@@ -255,7 +271,9 @@ def _objects(column: Column, codes: FloatArray, unseen_name: str) -> npt.NDArray
     if column.kind is Kind.BOOLEAN:
         objects = values.astype(bool).astype(object)
     else:
-        objects = (values.astype(np.int64) if column.kind is Kind.INTEGER and _is_integral(values) else values).astype(object)
+        objects = (values.astype(np.int64) if column.kind is Kind.INTEGER and _is_integral(values) else values).astype(
+            object
+        )
     objects[missing] = absent
     return objects
 

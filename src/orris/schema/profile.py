@@ -1,9 +1,12 @@
-"""The profile: how the training rows, and the served model's answers to them, were spread. What drift is measured against.
+"""The profile: how the training rows, and the served model's answers to them, were spread.
 
-Training writes it into the bundle as ``profile.json``; ``telemetry/drift.py`` counts traffic in the same bins. A bundle without one is
-served as any other, and nothing is told of its drift.
+What drift is measured against.
 
-Every spread has *slots*: its bins, then one for missing values and one for levels that training never saw. Shares are of all rows.
+Training writes it into the bundle as ``profile.json``; ``telemetry/drift.py`` counts traffic in the same bins. A bundle
+without one is served as any other, and nothing is told of its drift.
+
+Every spread has *slots*: its bins, then one for missing values and one for levels that training never saw. Shares are
+of all rows.
 """
 
 from __future__ import annotations
@@ -38,8 +41,10 @@ class Spread(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         name: The column; empty for the answers.
-        edges: Of numbers: the upper bounds of the bins, inclusive, ascending; one more bin holds what is above the last.
-        codes: Of categories, booleans and classes: the codes with a bin of their own; all other levels share one more bin.
+        edges: Of numbers: the upper bounds of the bins, inclusive, ascending; one more bin holds what is above the
+            last.
+        codes: Of categories, booleans and classes: the codes with a bin of their own; all other levels share one more
+            bin.
         shares: Share of the training rows per slot: the bins, missing, unseen.
     """
 
@@ -117,7 +122,8 @@ class Binning:
 class _Numbers:
     """``Binning.count`` for many columns of numbers at once, at a third of the time of a search for each value.
 
-    All values are compared with each edge, in memory that is used again and again: pages that are new cost more than the comparisons.
+    All values are compared with each edge, in memory that is used again and again: pages that are new cost more than
+    the comparisons.
 
     Args:
         spreads: The columns' spreads.
@@ -163,7 +169,9 @@ def _memory(n_columns: int) -> tuple[FloatArray, IntArray, npt.NDArray[np.uint8]
     """This thread's memory for at least a row of so many columns, and for ``CELLS`` values."""
     memory: tuple[Any, ...] | None = getattr(_local, "memory", None)
     if memory is None or len(memory[0]) < n_columns:
-        memory = _local.memory = tuple(np.empty(max(CELLS, n_columns), dtype) for dtype in (np.float64, np.int64, np.uint8, np.bool_))
+        memory = _local.memory = tuple(
+            np.empty(max(CELLS, n_columns), dtype) for dtype in (np.float64, np.int64, np.uint8, np.bool_)
+        )
     return memory
 
 

@@ -1,7 +1,7 @@
 """JSON rows -> encoded rows, at full speed: the first step of every request.
 
-The schema becomes a msgspec ``Struct``, so that types, presence, bounds and unknown fields are checked while the bytes are parsed. Whatever
-is not plainly right is read a second time by ``strict``, which answers precisely.
+The schema becomes a msgspec ``Struct``, so that types, presence, bounds and unknown fields are checked while the bytes
+are parsed. Whatever is not plainly right is read a second time by ``strict``, which answers precisely.
 """
 
 from __future__ import annotations
@@ -49,8 +49,11 @@ class RowReader:
         self._n_columns = schema.n_columns
         self._plain = not any(column.kind is Kind.CATEGORY or column.missing for column in schema.columns)
         self._tables = [_codes(column) for column in schema.columns]
-        self._closed = [j for j, column in enumerate(schema.columns) if column.kind is Kind.CATEGORY and not column.unseen]
-        # A colon stands behind every key, so as many colons as columns means that no key was given twice: msgspec keeps the last silently.
+        self._closed = [
+            j for j, column in enumerate(schema.columns) if column.kind is Kind.CATEGORY and not column.unseen
+        ]
+        # A colon stands behind every key, so as many colons as columns means that no key was given twice: msgspec keeps
+        # the last silently.
         self._countable = not any(":" in name for name in schema.names)
 
     def read(self, body: bytes) -> tuple[FloatArray, bool]:
@@ -86,7 +89,8 @@ class RowReader:
 
         Args:
             rows: Rows of type ``named`` or ``listed``.
-            n_colons: Colons in the text that the rows were parsed from; tells whether a key was given twice in one of them.
+            n_colons: Colons in the text that the rows were parsed from; tells whether a key was given twice in one of
+                them.
 
         Returns:
             float64 ``(n_rows, n_columns)``, or ``None`` if the text has to be read strictly.
@@ -145,9 +149,14 @@ def _codes(column: Column) -> dict[Any, float] | None:
 
 
 def _row_struct(schema: Schema) -> type[msgspec.Struct]:
-    """A Struct type with one field per column, as strict as the schema; one that nothing fits, if msgspec cannot name such fields."""
+    """A Struct type with one field per column, as strict as the schema.
+
+    One that nothing fits, if msgspec cannot name such fields.
+    """
     if any(_UNNAMEABLE.search(name) for name in schema.names):
-        return msgspec.defstruct("Row", [("never", Annotated[int, msgspec.Meta(gt=0, lt=0)])])  # so that objects are read strictly
+        return msgspec.defstruct(
+            "Row", [("never", Annotated[int, msgspec.Meta(gt=0, lt=0)])]
+        )  # so that objects are read strictly
     fields: list[Any] = []
     for j, column in enumerate(schema.columns):
         kind: Any = _field_type(schema, column)
@@ -158,7 +167,10 @@ def _row_struct(schema: Schema) -> type[msgspec.Struct]:
 
 def _row_tuple(schema: Schema) -> Any:
     """A tuple type with one item per column, as strict as the schema."""
-    kinds = [_field_type(schema, column) | None if column.missing else _field_type(schema, column) for column in schema.columns]
+    kinds = [
+        _field_type(schema, column) | None if column.missing else _field_type(schema, column)
+        for column in schema.columns
+    ]
     return tuple[tuple(kinds)]  # type: ignore[misc]
 
 

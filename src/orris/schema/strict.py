@@ -23,7 +23,14 @@ FloatArray = npt.NDArray[np.float64]
 MAX_PROBLEMS = 100
 """Problems reported for one body; the rest are counted in the last one."""
 
-_NAMES: dict[type, str] = {str: "text", bool: "a boolean", int: "an integer", float: "a number", list: "a list", type(None): "null"}
+_NAMES: dict[type, str] = {
+    str: "text",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    list: "a list",
+    type(None): "null",
+}
 _ARTICLES = {Kind.NUMBER: "a number", Kind.INTEGER: "an integer", Kind.BOOLEAN: "true or false"}
 
 
@@ -79,7 +86,9 @@ def read_document(schema: Schema, document: Any, max_rows: int) -> tuple[FloatAr
     """``read`` for a document that is parsed already."""
     single = isinstance(document, _Object)
     if not single and not isinstance(document, list):
-        raise RowError([Problem(None, None, "a JSON object with one value per column, or a list of such objects, is needed")])
+        raise RowError(
+            [Problem(None, None, "a JSON object with one value per column, or a list of such objects, is needed")]
+        )
     return encode(schema, [document] if single else document, max_rows), single
 
 
@@ -108,7 +117,9 @@ def check_names(names: Sequence[str]) -> None:
     """Raise ``RowError`` if a column name is given twice."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise RowError([Problem(None, name[:100], "this column is given twice; give it once") for name in twice[:MAX_PROBLEMS]])
+        raise RowError(
+            [Problem(None, name[:100], "this column is given twice; give it once") for name in twice[:MAX_PROBLEMS]]
+        )
 
 
 def check_count(n_rows: int, max_rows: int) -> None:
@@ -116,7 +127,15 @@ def check_count(n_rows: int, max_rows: int) -> None:
     if n_rows == 0:
         raise RowError([Problem(None, None, "the list holds no row; send at least one")])
     if n_rows > max_rows:
-        raise RowError([Problem(None, None, f"{n_rows} rows are more than the {max_rows} that one request may hold; send them in parts")])
+        raise RowError(
+            [
+                Problem(
+                    None,
+                    None,
+                    f"{n_rows} rows are more than the {max_rows} that one request may hold; send them in parts",
+                )
+            ]
+        )
 
 
 def _row(schema: Schema, i: int, row: Any, problems: list[Problem]) -> list[tuple[int, float]]:
@@ -141,7 +160,9 @@ def _row(schema: Schema, i: int, row: Any, problems: list[Problem]) -> list[tupl
 def _by_name(schema: Schema, i: int, row: Any, problems: list[Problem]) -> dict[str, Any] | None:
     if isinstance(row, list | tuple) and not isinstance(row, _Object | _Constant | _Digits):
         if len(row) != schema.n_columns:
-            problems.append(Problem(i, None, f"{schema.n_columns} values are needed, in the order of the schema, not {len(row)}"))
+            problems.append(
+                Problem(i, None, f"{schema.n_columns} values are needed, in the order of the schema, not {len(row)}")
+            )
             return None
         return dict(zip(schema.names, row, strict=True))
     if isinstance(row, dict):
@@ -165,7 +186,11 @@ def _code(schema: Schema, column: Column, value: Any) -> float | str:
     if value is None:
         return math.nan if column.missing else "a value is needed: training saw no missing values here"
     if isinstance(value, _Constant):
-        return f"{value.text} is not a JSON number; send null for a missing value" if column.missing else f"{value.text} is not a number"
+        return (
+            f"{value.text} is not a JSON number; send null for a missing value"
+            if column.missing
+            else f"{value.text} is not a number"
+        )
     if isinstance(value, _Digits):
         return "this number is larger than any that can be computed with"
     if column.kind is Kind.CATEGORY:
@@ -181,11 +206,15 @@ def _category(column: Column, value: Any) -> float | str:
     if isinstance(value, float) and wanted is int and value.is_integer():
         value = int(value)
     if type(value) is not wanted:
-        return f"one of the column's levels is needed, as {'text' if wanted is str else 'an integer'}, not {_name(value)}"
+        return (
+            f"one of the column's levels is needed, as {'text' if wanted is str else 'an integer'}, not {_name(value)}"
+        )
     try:
         return float(column.levels.index(value))
     except ValueError:
-        return UNSEEN if column.unseen else "not one of the levels that the model knows; see /api/v1/model/info for them"
+        return (
+            UNSEEN if column.unseen else "not one of the levels that the model knows; see /api/v1/model/info for them"
+        )
 
 
 def _number(schema: Schema, column: Column, value: float) -> float | str:

@@ -1,7 +1,7 @@
 """Requests that have arrived in one tick of the loop become one call of the model; nobody waits for more to arrive.
 
-A model that is quick runs on the loop. One that would hold the loop up runs on a thread of its own, and what arrives meanwhile is the
-next batch.
+A model that is quick runs on the loop. One that would hold the loop up runs on a thread of its own, and what arrives
+meanwhile is the next batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from orris.telemetry.drift import Sketch
 from orris.telemetry.metrics import ModelCounts
 
 MAX_REQUESTS = 64
-"""Requests in one call: answers to the first do not wait for many more, and the loop looks at its sockets in between."""
+"""Requests in one call.
+
+Answers to the first do not wait for many more, and the loop looks at its sockets in between.
+"""
 
 MAX_ROWS = 1_024
 """Rows in one call, unless a single request holds more."""
@@ -33,7 +36,10 @@ Done = Callable[[Answers | Exception, bool], None]
 """Told a request's answers (or what failed), and whether none of the rows of its batch is unusual."""
 
 CallOfModel = tuple[float, float, int, int]
-"""``perf_counter()`` at its beginning, seconds, rows and requests; ``telemetry.tracecontext.Call`` has names for them."""
+"""``perf_counter()`` at its beginning, seconds, rows and requests.
+
+``telemetry.tracecontext.Call`` has names for them.
+"""
 
 Waiting = tuple[Asked, Done]
 """A request in the queue."""
@@ -43,7 +49,9 @@ _Outcome = tuple[Answers | Exception, float, float, bool]
 
 
 class Batcher:
-    """The queue in front of one engine. All methods belong to the loop's thread. What is answered is counted, for drift in ``sketch``.
+    """The queue in front of one engine. All methods belong to the loop's thread.
+
+    What is answered is counted, for drift in ``sketch``.
 
     Attributes:
         call: The latest call of the model; while ``done`` is called, the one that is told of.

@@ -1,7 +1,7 @@
 """Which models and versions are live, in what order they were, and which one answers.
 
-A *slot* is a model's name and the version that answers for it. A swap puts another version into the slot between two ticks of the loop:
-requests that are being answered keep the version that they started with.
+A *slot* is a model's name and the version that answers for it. A swap puts another version into the slot between two
+ticks of the loop: requests that are being answered keep the version that they started with.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ MAX_HISTORY = 2
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A loaded version: what answers, what queues in front of it, and where its answers are counted, for drift in ``sketch``."""
+    """A loaded version.
+
+    What answers, what queues in front of it, and where its answers are counted, for drift in ``sketch``.
+    """
 
     engine: Engine
     counts: ModelCounts
@@ -34,7 +37,11 @@ class Live:
     def of(cls, engine: Engine, metrics: Metrics) -> Live:
         """A version that starts to answer."""
         manifest = engine.manifest
-        info = {"format": manifest.model_file.removeprefix("model."), "strategy": manifest.verdict.strategy, "digest": manifest.digest[:12]}
+        info = {
+            "format": manifest.model_file.removeprefix("model."),
+            "strategy": manifest.verdict.strategy,
+            "digest": manifest.digest[:12],
+        }
         counts = metrics.model(manifest.name, manifest.version, engine.text_labels, info, _unix_time(manifest.created))
         sketch = metrics.drift.sketch(manifest.name, manifest.version, manifest.schema, engine.profile)
         return cls(engine, counts, Batcher(engine, counts, sketch), sketch)
@@ -170,4 +177,9 @@ class Catalog:
     @property
     def ready(self) -> bool:
         """Whether every model and every worker answers, and the server is not draining."""
-        return not self.draining and bool(self._slots) and all(slot.live is not None for slot in self) and self.workers_ready()
+        return (
+            not self.draining
+            and bool(self._slots)
+            and all(slot.live is not None for slot in self)
+            and self.workers_ready()
+        )

@@ -1,9 +1,10 @@
 """Changes of what is served, while it is served: reload, load, unload, roll back, follow an alias.
 
-A new version is fetched, audited, loaded and made to reproduce its golden rows on a thread, and only then takes over between two ticks of
-the loop. If any of that fails the old version stays, and the reason is told and kept.
+A new version is fetched, audited, loaded and made to reproduce its golden rows on a thread, and only then takes over
+between two ticks of the loop. If any of that fails the old version stays, and the reason is told and kept.
 
-With several workers the one that was asked prepares the version first; what it then wants is put on the board, and the others follow.
+With several workers the one that was asked prepares the version first; what it then wants is put on the board, and the
+others follow.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ import msgspec
 
 from orris.bundle import read_manifest
 from orris.errors import NotFoundError, OrrisError, ServingError
-from orris.serving.board import Board, LocalBoard, Status
 from orris.serving.catalog import Catalog, Live, Slot
 from orris.serving.engine import Engine
-from orris.serving.mount import Switchboard
+from orris.serving.processes.board import Board, LocalBoard, Status
+from orris.serving.routing import Router
 from orris.telemetry.metrics import Metrics
 
 POLL_SECONDS = 0.05
@@ -67,7 +68,7 @@ class Control:
     def __init__(
         self,
         catalog: Catalog,
-        routes: Switchboard,
+        routes: Router,
         metrics: Metrics,
         *,
         board: Board | LocalBoard,
@@ -93,7 +94,8 @@ class Control:
         """Follow a model's reference anew, or switch to a version; the default model if none is named.
 
         Raises:
-            OrrisError: The version is not found, is not sound, or does not reproduce its golden rows; the old one stays.
+            OrrisError: The version is not found, is not sound, or does not reproduce its golden rows; the old one
+                stays.
         """
         slot = self._catalog.slot(name) if name else self._catalog.default
         return await self._change(slot, f"{slot.name}@{version}" if version else slot.reference)
@@ -124,11 +126,16 @@ class Control:
             live = slot.roll_back()
             self._renew(slot)
             self._metrics.swaps[slot.name, "rolled_back"] += 1
-            logger.warning("%s: rolled back to %s (before: %s)", slot.name, live.version, before.version if before else "none")
+            logger.warning(
+                "%s: rolled back to %s (before: %s)", slot.name, live.version, before.version if before else "none"
+            )
             return await self._tell(slot, before)
 
     def on_beat(self) -> None:
-        """Look at the board, do as it says, and follow references when it is time; called at every heartbeat of the worker."""
+        """Look at the board, do as it says, and follow references when it is time.
+
+        Called at every heartbeat of the worker.
+        """
         if self._task is not None and not self._task.done():
             return
         loop = asyncio.get_running_loop()
@@ -189,7 +196,9 @@ class Control:
                 return Changed(slot.name, before.version, before.version, changed=False)
             self._take_over(slot, live)
             self._metrics.swaps[slot.name, "swapped"] += 1
-            logger.warning("%s: %s answers now (before: %s)", slot.name, live.version, before.version if before else "none")
+            logger.warning(
+                "%s: %s answers now (before: %s)", slot.name, live.version, before.version if before else "none"
+            )
             return await self._tell(slot, before)
 
     def _take_over(self, slot: Slot, live: Live) -> None:
@@ -234,9 +243,15 @@ class Control:
                 break
             await asyncio.sleep(POLL_SECONDS)
         statuses = self._board.statuses()
-        lagging = [status for status in statuses if slot.name in status.document.get("failed", []) or not self._has_followed(status)]
+        lagging = [
+            status
+            for status in statuses
+            if slot.name in status.document.get("failed", []) or not self._has_followed(status)
+        ]
         if lagging:
-            raise ServingError(f"{len(lagging)} of {len(statuses)} workers did not follow {slot.name} to {version}; see the log")
+            raise ServingError(
+                f"{len(lagging)} of {len(statuses)} workers did not follow {slot.name} to {version}; see the log"
+            )
         return Changed(slot.name, version, previous, changed=version != previous, workers=len(statuses))
 
     def _has_followed(self, status: Status) -> bool:

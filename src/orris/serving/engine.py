@@ -1,4 +1,7 @@
-"""One loaded model: arrays in, arrays out. Loading is inspect, audit, construct, and then the golden rows must come out as they were."""
+"""One loaded model: arrays in, arrays out.
+
+Loading is inspect, audit, construct, and then the golden rows must come out as they were.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +66,11 @@ class Engine:
         audit(folder, manifest)
         file = folder / manifest.model_file
         runtime: Runtime
-        runtime = OnnxRuntime(file, threads) if manifest.model_file == MODEL_ONNX else SklearnRuntime.load(file, manifest.schema)
+        runtime = (
+            OnnxRuntime(file, threads)
+            if manifest.model_file == MODEL_ONNX
+            else SklearnRuntime.load(file, manifest.schema)
+        )
         reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}")
         schema = manifest.schema
         return cls(
@@ -96,11 +103,15 @@ def reproduce(runtime: Runtime, golden: Golden, name: str) -> None:
     """Raise ``NotReadyError`` unless the runtime gives the golden rows' answers."""
     found = runtime.run(golden.array())
     if golden.labels and (found.labels is None or found.labels.tolist() != list(golden.labels)):
-        raise NotReadyError(f"{name}: its golden rows come out with other labels on this machine; do not serve it, publish it again")
+        raise NotReadyError(
+            f"{name}: its golden rows come out with other labels on this machine; do not serve it, publish it again"
+        )
     for expected, served in ((golden.probabilities, found.probabilities), (golden.values, found.values)):
         if not expected:
             continue
         reference = np.array(expected, dtype=np.float64)
         allowed = GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(reference))
         if served is None or not (np.abs(served - reference) <= allowed).all():
-            raise NotReadyError(f"{name}: its golden rows come out different on this machine; do not serve it, publish it again")
+            raise NotReadyError(
+                f"{name}: its golden rows come out different on this machine; do not serve it, publish it again"
+            )

@@ -1,7 +1,7 @@
 """The seam between the server and the protocols.
 
-A *dialect* reads a body into encoded rows and writes answers as bytes. An *exchange* is one request on its way through: the door that a
-connection or an ASGI server hands it to asks the model, and finishes it with a reply.
+A *dialect* reads a body into encoded rows and writes answers as bytes. An *exchange* is one request on its way through:
+the predict route that a connection or an ASGI server hands it to asks the model, and finishes it with a reply.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Asked(NamedTuple):
 class Reply(NamedTuple):
     """A status, a body, the body's content type, and headers of its own.
 
-    ``code`` is the status' name in gRPC, for the answer to a call over gRPC; otherwise it is empty. Then ``status`` is what HTTP would say,
-    and the body of a refusal is its text.
+    ``code`` is the status' name in gRPC, for the answer to a call over gRPC; otherwise it is empty. Then ``status`` is
+    what HTTP would say, and the body of a refusal is its text.
     """
 
     status: int
@@ -98,7 +98,12 @@ ProblemDocument = Callable[[int, str, str], Reply]
 
 async def send_reply(send: Any, reply: Reply, *headers: tuple[bytes, bytes]) -> None:
     """Hand a reply to an ASGI server."""
-    sent = [(b"content-type", reply.content_type), (b"content-length", b"%d" % len(reply.body)), *headers, *reply.headers]
+    sent = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *headers,
+        *reply.headers,
+    ]
     await send({"type": "http.response.start", "status": reply.status, "headers": sent})
     await send({"type": "http.response.body", "body": reply.body})
 
@@ -126,7 +131,9 @@ def require_json(headers: Headers) -> None:
         return
     kind, charset = media_type(content_type)
     if kind not in {"application/json", "text/json"} and not kind.endswith("+json"):
-        raise MediaTypeError(f"content type '{kind[:100]}' is not read here; send JSON with  Content-Type: application/json")
+        raise MediaTypeError(
+            f"content type '{kind[:100]}' is not read here; send JSON with  Content-Type: application/json"
+        )
     if charset not in {"", "utf-8", "utf8"}:
         raise MediaTypeError(f"charset '{charset[:100]}' is not read here; send JSON as UTF-8")
 

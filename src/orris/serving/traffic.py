@@ -1,4 +1,7 @@
-"""Two versions at once: a share of the requests to another version (split), or a copy of them, off the request path (shadow)."""
+"""Two versions at once.
+
+A share of the requests to another version (split), or a copy of them, off the request path (shadow).
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ class Split:
         slot: The model.
         version: The second version; it is pinned in the slot.
         share: Between 0 and 1.
-        header: Requests with equal values of this header go to the same version; without it, and for requests that lack it, by chance.
+        header: Requests with equal values of this header go to the same version; without it, and for requests that lack
+            it, by chance.
     """
 
     slot: Slot
@@ -51,7 +55,10 @@ class Split:
 
 
 class _Copy(NamedTuple):
-    """A request that waits for the shadow: the version that answered, its rows and answers, and its trace if that is recorded."""
+    """A request that waits for the shadow.
+
+    The version that answered, its rows and answers, and its trace if that is recorded.
+    """
 
     live: Live
     rows: FloatArray
@@ -87,7 +94,9 @@ class Shadow:
     _waiting: deque[_Copy] = field(default_factory=deque)
     _n_rows: int = 0
     _busy: bool = False
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="orris-shadow"))
+    _thread: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="orris-shadow")
+    )
 
     def observe(self, live: Live, asked: Asked, answers: Answers, trace: TraceContext | None = None) -> None:
         """Copy an answered request, perhaps. Called on the loop for every one."""

@@ -2,7 +2,7 @@
 
 from orris.store.aliases import AliasRecord
 from orris.store.references import Reference, check_alias, check_name, check_version
-from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author, fetch_bundle
+from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author, fetch_bundle, locate
 
 __all__ = [
     "DEFAULT_URL",
@@ -15,4 +15,5 @@ __all__ = [
     "check_version",
     "default_author",
     "fetch_bundle",
+    "locate",
 ]

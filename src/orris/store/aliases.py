@@ -1,7 +1,7 @@
 """Aliases: append-only logs of which version an alias points to, ``NAME/aliases/ALIAS/00000001.json`` and up.
 
-The highest number is the current state. Each record is created exclusively, so a move is atomic, is never lost, and stays on record;
-a writer that finds its number taken takes the next one.
+The highest number is the current state. Each record is created exclusively, so a move is atomic, is never lost, and
+stays on record; a writer that finds its number taken takes the next one.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ def roll_back(place: Place, name: str, alias: str, *, author: str) -> AliasRecor
 
     Raises:
         NotFoundError: There is no such alias, or no version before.
-        StoreError: Somebody moved the alias at the same time. Unlike a promotion this is not tried again: it would undo their move.
+        StoreError: Somebody moved the alias at the same time. Unlike a promotion this is not tried again: it would undo
+            their move.
     """
     log = history(place, name, alias)
     if not log:
@@ -78,12 +79,14 @@ def roll_back(place: Place, name: str, alias: str, *, author: str) -> AliasRecor
     trail = _trail(log)
     if len(trail) < 2:
         raise NotFoundError(
-            f"{place.url}: alias '{alias}' of '{name}' points to {trail[-1]}, and there is no version before it to go back to"
+            f"{place.url}: alias '{alias}' of '{name}' points to {trail[-1]}, and there is no version before it to go"
+            " back to"
         )
     record = _after(log[-1], alias, trail[-2], author, "rollback")
     if not place.create(_path(name, alias, record.number), _encode(record)):
         raise StoreError(
-            f"{place.url}: alias '{alias}' of '{name}' was moved by someone else just now; look at its history, then try again"
+            f"{place.url}: alias '{alias}' of '{name}' was moved by someone else just now; look at its history, then"
+            " try again"
         )
     return record
 
@@ -130,4 +133,6 @@ def _read(place: Place, name: str, alias: str, number: int) -> AliasRecord:
     try:
         return msgspec.json.decode(place.read(path) or b"", type=AliasRecord)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StoreError(f"{place.url}/{path}: not an alias record ({error}); restore it, or remove it to undo that move") from None
+        raise StoreError(
+            f"{place.url}/{path}: not an alias record ({error}); restore it, or remove it to undo that move"
+        ) from None

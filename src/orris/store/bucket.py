@@ -7,11 +7,13 @@
     NAME/versions/VERSION/model.sig              a signature that came after publication; created exclusively
     NAME/aliases/ALIAS/00000001.json             created exclusively
 
-A bucket cannot rename, so a version is published by the one small object that names its upload. Every publisher uploads under a folder
-name that nobody else draws: two of them at once cannot overwrite each other's files, and the one that creates ``published.json`` wins.
+A bucket cannot rename, so a version is published by the one small object that names its upload. Every publisher uploads
+under a folder name that nobody else draws: two of them at once cannot overwrite each other's files, and the one that
+creates ``published.json`` wins.
 
-"Created exclusively" is a conditional put (``x-goog-if-generation-match: 0``, ``If-None-Match: *``). Services that ignore the condition
-(some emulators and old S3 clones) are found out at the first write and reported in the log: they are safe for one writer at a time only.
+"Created exclusively" is a conditional put (``x-goog-if-generation-match: 0``, ``If-None-Match: *``). Services that
+ignore the condition (some emulators and old S3 clones) are found out at the first write and reported in the log: they
+are safe for one writer at a time only.
 """
 
 from __future__ import annotations
@@ -60,7 +62,10 @@ class Bucket:
         self.url = url.rstrip("/")
         scheme = url.partition("://")[0]
         if scheme not in _LIBRARIES:
-            raise StoreError(f"{url}: not a store; use a directory or a URL that begins with {', '.join(f'{s}://' for s in _LIBRARIES)}")
+            raise StoreError(
+                f"{url}: not a store; use a directory or a URL that begins with"
+                f" {', '.join(f'{s}://' for s in _LIBRARIES)}"
+            )
         library, extra = _LIBRARIES[scheme]
         try:
             importlib.import_module(library)
@@ -92,8 +97,8 @@ class Bucket:
     def create(self, path: str, content: bytes) -> bool:
         """Put the object unless it exists.
 
-        What the store holds afterwards decides, not the put's own answer: when that answer gets lost, the client library tries again and is
-        told that the object exists, although it is the caller's.
+        What the store holds afterwards decides, not the put's own answer: when that answer gets lost, the client
+        library tries again and is told that the object exists, although it is the caller's.
         """
         for attempt in range(_CREATE_TRIES):
             if self.read(path) is not None:
@@ -130,7 +135,9 @@ class Bucket:
         upload = token()
         files = [*manifest.files, *([SIGNATURE] if (folder / SIGNATURE).exists() else []), MANIFEST]
         with self._reported("uploaded", home):
-            self._files.put([str(folder / file) for file in files], [self._full(f"{home}/{upload}/{file}") for file in files])
+            self._files.put(
+                [str(folder / file) for file in files], [self._full(f"{home}/{upload}/{file}") for file in files]
+            )
         moment = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         record = _Publication(upload, manifest.checksum, moment)
         won = self.create(f"{home}/{_RECORD}", msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
@@ -149,7 +156,9 @@ class Bucket:
         return target
 
     def fetch_bundle(self, cache: Path) -> Path:
-        """Download the bundle that lies at ``url`` itself, outside any store: the copy that a platform made; as ``fetch``.
+        """Download the bundle that lies at ``url`` itself, outside any store: the copy that a platform made.
+
+        As ``fetch``.
 
         Raises:
             BundleError: There is no bundle, or it is malformed or damaged.
@@ -239,7 +248,10 @@ class Bucket:
             _log.warning("%s ignores conditional writes: only one publisher at a time is safe there", self.url)
 
     def _fill(self, target: Path, manifest: Manifest, home: str) -> None:
-        """Download a bundle from ``home``, empty or ending with ``/``, into the cache: a hidden sibling first, audited, then renamed."""
+        """Download a bundle from ``home``, empty or ending with ``/``, into the cache.
+
+        A hidden sibling first, audited, then renamed.
+        """
         temporary = target.with_name(f".tmp-{token()}")
         try:
             self._download(home, [MANIFEST, *manifest.files], temporary)
@@ -287,11 +299,14 @@ class Bucket:
 def _open(scheme: str) -> Any:
     """The fsspec file system, imported here because it takes 0.1 s and more that local stores need not spend."""
     if scheme == "gs":
-        # Not gcsfs.GCSFileSystem: that asks Google's control plane for the bucket's type, with other rights than ours, at every call.
+        # Not gcsfs.GCSFileSystem: that asks Google's control plane for the bucket's type, with other rights than ours,
+        # at every call.
         from gcsfs.core import GCSFileSystem  # noqa: PLC0415
 
         # An emulator needs no credentials, and looking for some takes seconds.
-        return GCSFileSystem(use_listings_cache=False, token="anon" if os.environ.get("STORAGE_EMULATOR_HOST") else None)
+        return GCSFileSystem(
+            use_listings_cache=False, token="anon" if os.environ.get("STORAGE_EMULATOR_HOST") else None
+        )
     import fsspec  # noqa: PLC0415
 
     return fsspec.filesystem(scheme, use_listings_cache=False)

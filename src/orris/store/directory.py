@@ -4,7 +4,8 @@
 
     NAME/versions/VERSION/manifest.json, model.onnx, report.html, …    renamed into place whole
     NAME/aliases/ALIAS/00000001.json                                   linked into place whole
-    …/.tmp-<token>                                                     being written, or left by a crash: invisible to readers
+    …/.tmp-<token>                                                     being written, or left by a crash: invisible to
+    readers
 
 Rename and link are the two operations that POSIX makes atomic and that refuse to replace what is there.
 """
@@ -65,7 +66,11 @@ class Directory:
 
     def published(self, name: str) -> list[str]:
         """Every visible folder under ``versions``: they appear by rename, so each was a whole version once."""
-        return [path.name for path in _entries(self._root / name / "versions") if not path.name.startswith(".") and path.is_dir()]
+        return [
+            path.name
+            for path in _entries(self._root / name / "versions")
+            if not path.name.startswith(".") and path.is_dir()
+        ]
 
     def manifest(self, name: str, version: str) -> bytes | None:
         """The bytes of the version's manifest."""
@@ -80,7 +85,11 @@ class Directory:
         with self._reported(target):
             _make_folders(target.parent)
             try:
-                _copy(folder, temporary, [*manifest.files, *([SIGNATURE] if (folder / SIGNATURE).exists() else []), MANIFEST])
+                _copy(
+                    folder,
+                    temporary,
+                    [*manifest.files, *([SIGNATURE] if (folder / SIGNATURE).exists() else []), MANIFEST],
+                )
                 bundle.audit(temporary, bundle.read_manifest(temporary))
                 os.rename(temporary, target)  # noqa: PTH104 - Path.rename reads as if it replaced
             except OSError:

@@ -1,6 +1,9 @@
-"""Where a store lives: what ``Store`` and the alias log need of a directory (``directory.py``) or a bucket (``bucket.py``).
+"""Where a store lives.
 
-Paths are relative to the store, with ``/`` between their parts, and made only of names that ``references.py`` has checked.
+What ``Store`` and the alias log need of a directory (``directory.py``) or a bucket (``bucket.py``).
+
+Paths are relative to the store, with ``/`` between their parts, and made only of names that ``references.py`` has
+checked.
 """
 
 from __future__ import annotations

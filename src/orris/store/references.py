@@ -1,7 +1,8 @@
 """Names, versions and references: which model is meant, and the only way a user's text becomes part of a path.
 
-A reference is ``NAME`` (its newest version), ``NAME@VERSION``, ``NAME:ALIAS``, or nothing at all: the newest version of the only model.
-Versions follow SemVer 2.0.0 (https://semver.org) without build metadata, so that each is also a valid container tag.
+A reference is ``NAME`` (its newest version), ``NAME@VERSION``, ``NAME:ALIAS``, or nothing at all: the newest version of
+the only model. Versions follow SemVer 2.0.0 (https://semver.org) without build metadata, so that each is also a valid
+container tag.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def check_name(name: str) -> str:
     """Return ``name``; raise ``StoreError`` unless it is a model name (``[a-z0-9][a-z0-9._-]*``, up to 128 characters)."""
     if not _NAME.fullmatch(name):
         raise StoreError(
-            f"model name {name!r}: use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit (up to 128)"
+            f"model name {name!r}: use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
+            " (up to 128)"
         )
     return name
 
@@ -55,7 +57,9 @@ def check_name(name: str) -> str:
 def check_alias(alias: str) -> str:
     """Return ``alias``; raise ``StoreError`` unless it is an alias (``[a-z][a-z0-9._-]*``, up to 128 characters)."""
     if not _ALIAS.fullmatch(alias):
-        raise StoreError(f"alias {alias!r}: use lower-case letters, digits, '.', '_' and '-', beginning with a letter (up to 128)")
+        raise StoreError(
+            f"alias {alias!r}: use lower-case letters, digits, '.', '_' and '-', beginning with a letter (up to 128)"
+        )
     return alias
 
 
@@ -83,14 +87,21 @@ def version_key(version: str) -> VersionKey:
     """
     found = _VERSION.fullmatch(version) if len(version) <= _MAX_VERSION_CHARACTERS else None
     if found is None:
-        raise StoreError(f"version {version!r}: use SemVer such as 1.4.0 or 2.0.0-rc.1, without '+', up to 128 characters")
+        raise StoreError(
+            f"version {version!r}: use SemVer such as 1.4.0 or 2.0.0-rc.1, without '+', up to 128 characters"
+        )
     major, minor, patch, before = found.groups()
-    identifiers = tuple((not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in (before or "").split(".") if part)
+    identifiers = tuple(
+        (not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in (before or "").split(".") if part
+    )
     return int(major), int(minor), int(patch), before is None, identifiers
 
 
 def newest(versions: Iterable[str]) -> str:
-    """The highest release among ``versions``, or the highest pre-release where there is no release; at least one is needed."""
+    """The highest release among ``versions``, or the highest pre-release where there is no release.
+
+    At least one is needed.
+    """
     return max(versions, key=lambda version: (version_key(version)[3], version_key(version)))
 
 

@@ -1,7 +1,9 @@
-"""The store: versions and aliases of bundles, in a local directory or a bucket; between ``bundle`` and ``serving`` in the flow.
+"""The store: versions and aliases of bundles, in a local directory or a bucket.
 
-A version is immutable from the instant it appears, and appears whole. An alias moves by appending to its log. See ``directory.py`` and
-``bucket.py`` for how each kind of place makes that so.
+Between ``bundle`` and ``serving`` in the flow.
+
+A version is immutable from the instant it appears, and appears whole. An alias moves by appending to its log. See
+``directory.py`` and ``bucket.py`` for how each kind of place makes that so.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from orris import bundle
-from orris.bundle import Manifest
+from orris.bundle import MANIFEST, Manifest
 from orris.errors import BundleError, NotFoundError, OrrisError, StoreError, VersionExistsError
 from orris.store import aliases as log
 from orris.store import references
@@ -116,7 +118,9 @@ class Store:
         self._place.discard(path)
 
     def versions(self, name: str) -> list[VersionInfo]:
-        """Every version of a model in SemVer order, oldest first; those that cannot be read are listed with their ``problem``.
+        """Every version of a model in SemVer order, oldest first.
+
+        Those that cannot be read are listed with their ``problem``.
 
         Raises:
             NotFoundError: There is no such model; says which there are.
@@ -128,12 +132,17 @@ class Store:
         proper = sorted((version for version in found if references.is_version(version)), key=references.version_key)
         strange = sorted(version for version in found if not references.is_version(version))
         with ThreadPoolExecutor(_PARALLEL_READS) as pool:  # a bucket answers each request late, but many at once
-            infos = list(pool.map(lambda version: self._info(Reference(name, version), tuple(pointing.get(version, ()))), proper))
+            infos = list(
+                pool.map(lambda version: self._info(Reference(name, version), tuple(pointing.get(version, ()))), proper)
+            )
         problem = "its folder's name is no version; remove it from the store"
         return infos + [VersionInfo(name, version, problem=problem) for version in strange]
 
     def aliases(self, name: str) -> list[AliasRecord]:
-        """Where each alias of a model points: its newest record, sorted by alias; unreadable ones are left to ``history``."""
+        """Where each alias of a model points: its newest record, sorted by alias.
+
+        Unreadable ones are left to ``history``.
+        """
         records = []
         for alias in self._place.names(f"{references.check_name(name)}/aliases"):
             try:
@@ -147,7 +156,8 @@ class Store:
     def resolve(self, reference: str = "") -> Reference:
         """Look up ``NAME``, ``NAME@VERSION``, ``NAME:ALIAS`` or ``""`` (the only model).
 
-        Without a version or an alias it is the newest: the highest release, or the highest pre-release where there is no release.
+        Without a version or an alias it is the newest: the highest release, or the highest pre-release where there is
+        no release.
 
         Raises:
             NotFoundError: There is no such model, version or alias; says what there is.
@@ -180,7 +190,9 @@ class Store:
         content = self._place.manifest(wanted.name, wanted.version)
         origin = f"{self.url}/{wanted.name}/versions/{wanted.version}/{bundle.MANIFEST}"
         if content is None:
-            raise BundleError(f"{origin}: not found, so this version cannot be used; publish the model again under another version")
+            raise BundleError(
+                f"{origin}: not found, so this version cannot be used; publish the model again under another version"
+            )
         manifest = bundle.parse_manifest(content, origin)
         if (manifest.name, manifest.version) != (wanted.name, wanted.version):
             raise BundleError(f"{origin}: describes {manifest.name}@{manifest.version}; somebody moved its folder")
@@ -189,15 +201,17 @@ class Store:
     def fetch(self, reference: str | Reference = "", cache: Path | None = None) -> Path:
         """A local folder with the version's files, audited; never to be written to.
 
-        A local store gives the version's own folder. A bucket is downloaded into ``cache`` (default ``$XDG_CACHE_HOME/orris`` or
-        ``~/.cache/orris``), where a sound copy is used again.
+        A local store gives the version's own folder. A bucket is downloaded into ``cache`` (default
+        ``$XDG_CACHE_HOME/orris`` or ``~/.cache/orris``), where a sound copy is used again.
 
         Raises:
             NotFoundError: There is no such version.
             IntegrityError: A file is missing, changed or unknown; names it.
         """
         wanted = self._resolved(reference)
-        return self._place.fetch(wanted.name, wanted.version, self._manifest_of(wanted), _default_cache() if cache is None else cache)
+        return self._place.fetch(
+            wanted.name, wanted.version, self._manifest_of(wanted), _default_cache() if cache is None else cache
+        )
 
     def promote(self, name: str, version: str, alias: str, author: str | None = None) -> AliasRecord:
         """Point ``alias`` to a published version; nothing is written when it does already.
@@ -243,7 +257,10 @@ class Store:
         except OSError as error:
             raise StoreError(f"{signature}: could not be read: {error.strerror}") from error
         if not self._place.attach_signature(wanted.name, wanted.version, content):
-            raise StoreError(f"{self.url}: {wanted} is signed already; to sign with another key, publish the model under a new version")
+            raise StoreError(
+                f"{self.url}: {wanted} is signed already; to sign with another key, publish the model under a new"
+                " version"
+            )
 
     def copy(
         self,
@@ -274,8 +291,14 @@ class Store:
 
     def _checked(self, reference: Reference, found: list[str]) -> Reference:
         if reference.version not in found:
-            there = sorted((version for version in found if references.is_version(version)), key=references.version_key, reverse=True)
-            raise NotFoundError(f"{self.url}: '{reference.name}' has no version {reference.version}; {_listed('newest first', there)}")
+            there = sorted(
+                (version for version in found if references.is_version(version)),
+                key=references.version_key,
+                reverse=True,
+            )
+            raise NotFoundError(
+                f"{self.url}: '{reference.name}' has no version {reference.version}; {_listed('newest first', there)}"
+            )
         return reference
 
     def _only_model(self) -> str:
@@ -288,10 +311,15 @@ class Store:
     def _alias_list(self, name: str) -> str:
         return _listed("its aliases are", [f"{record.alias} ({record.version})" for record in self.aliases(name)])
 
-    def _move(self, reference: Reference, aliases: Sequence[str], author: str | None, action: Action) -> list[AliasRecord]:
+    def _move(
+        self, reference: Reference, aliases: Sequence[str], author: str | None, action: Action
+    ) -> list[AliasRecord]:
         checked = [references.check_alias(alias) for alias in aliases]
         who = (author or default_author()) if checked else ""
-        return [log.move(self._place, reference.name, alias, reference.version, author=who, action=action) for alias in checked]
+        return [
+            log.move(self._place, reference.name, alias, reference.version, author=who, action=action)
+            for alias in checked
+        ]
 
     def _info(self, reference: Reference, aliases: tuple[str, ...]) -> VersionInfo:
         try:
@@ -345,6 +373,18 @@ def fetch_bundle(url: str, cache: Path | None = None) -> Path:
         StoreError: It cannot be read.
     """
     return Bucket(url).fetch_bundle(_default_cache() if cache is None else cache)
+
+
+def locate(source: str | Path, store: str | Path = DEFAULT_URL) -> Path:
+    """The folder of a bundle: a folder itself, a bundle's URL, or a reference in the store (downloaded if it is remote).
+
+    Raises:
+        BundleError: There is no bundle, or it is malformed or damaged.
+        StoreError: The reference names nothing, or the store cannot be read.
+    """
+    if isinstance(source, Path) or (source and (Path(source) / MANIFEST).is_file()):
+        return Path(source)
+    return fetch_bundle(source) if "://" in source else Store(store).fetch(source)
 
 
 def _default_cache() -> Path:

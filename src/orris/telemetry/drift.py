@@ -1,12 +1,15 @@
-"""Drift: how far the rows of the last hour, and the answers to them, are from what training saw. No other service is needed.
+"""Drift: how far the rows of the last hour, and the answers to them, are from what training saw.
 
-A worker counts every row that it answers in the bins of the bundle's profile (``schema/profile.py``), in *panes* of a twelfth of the
-window. On the request path a batch's rows are only put aside; they are counted together, when there are many or at the next heartbeat.
-Panes have the same numbers in all workers (they share the clock), so the sum over workers is the sum of their panes: ``Snapshot.panes``.
+No other service is needed.
 
-The measure is the population stability index, ``PSI = sum((c - r) * ln(c / r))`` over the slots, of current and reference shares (Siddiqi,
-*Credit Risk Scorecards*, 2006, from where its thresholds are as well). ``FLOOR`` stands in for smaller shares, or an empty slot would make
-it infinite (0.0001, as in Evidently).
+A worker counts every row that it answers in the bins of the bundle's profile (``schema/profile.py``), in *panes* of a
+twelfth of the window. On the request path a batch's rows are only put aside; they are counted together, when there are
+many or at the next heartbeat. Panes have the same numbers in all workers (they share the clock), so the sum over
+workers is the sum of their panes: ``Snapshot.panes``.
+
+The measure is the population stability index, ``PSI = sum((c - r) * ln(c / r))`` over the slots, of current and
+reference shares (Siddiqi, *Credit Risk Scorecards*, 2006, from where its thresholds are as well). ``FLOOR`` stands in
+for smaller shares, or an empty slot would make it infinite (0.0001, as in Evidently).
 """
 
 from __future__ import annotations
@@ -36,8 +39,9 @@ N_PANES = 12
 ROWS_PER_BIN = 20
 """Rows that the window must hold, for each bin that training filled, before a PSI is told.
 
-With k such bins and n rows of the reference's own distribution, n * PSI is close to chi-square with k - 1 degrees of freedom (Yurdakul,
-*Statistical Properties of Population Stability Index*, 2018): at 20 rows a bin, chance alone stays below about 0.1 in 95 of 100 windows.
+With k such bins and n rows of the reference's own distribution, n * PSI is close to chi-square with k - 1 degrees of
+freedom (Yurdakul, *Statistical Properties of Population Stability Index*, 2018): at 20 rows a bin, chance alone stays
+below about 0.1 in 95 of 100 windows.
 """
 
 FLOOR = 1e-4
@@ -61,7 +65,8 @@ class Reading(NamedTuple):
     Attributes:
         name: The column; empty for the answers.
         psi: The index; ``None`` while there are too few rows.
-        chance: What the index exceeds by chance alone in one of 20 windows, if nothing has changed; ``None`` without rows.
+        chance: What the index exceeds by chance alone in one of 20 windows, if nothing has changed; ``None`` without
+            rows.
         needed: Rows before an index is told.
         reference: Shares of the training rows per slot, ``(n_slots,)``; the last but one is missing, the last unseen.
         current: Shares of the rows in the window, ``(n_slots,)``; zeros without rows.
@@ -105,7 +110,10 @@ def stability(reference: FloatArray, current: FloatArray) -> float:
 
 
 def by_chance(n_bins: int, n_reference: int, n_rows: int) -> float:
-    """What the index of two samples of one distribution exceeds in one of 20 windows: chi-square, by Wilson and Hilferty."""
+    """What the index of two samples of one distribution exceeds in one of 20 windows.
+
+    Chi-square, by Wilson and Hilferty.
+    """
     k = n_bins - 1
     if k < 1:
         return 0.0
@@ -123,7 +131,9 @@ class Sketch:
         clock: Seconds, the same in all workers.
     """
 
-    def __init__(self, schema: Schema, profile: Profile, window_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, schema: Schema, profile: Profile, window_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.schema = schema
         self.profile = profile
         self.layout = hashlib.sha256(msgspec.json.encode(profile)).hexdigest()[:12]
@@ -131,7 +141,9 @@ class Sketch:
         self._pane_seconds = window_seconds / N_PANES
         self._clock = clock
         self._rows = np.empty((self._tally.n_rows, schema.n_columns))
-        self._answers: Values = np.empty(self._tally.n_rows, np.int64) if schema.labels else np.empty(self._tally.n_rows)
+        self._answers: Values = (
+            np.empty(self._tally.n_rows, np.int64) if schema.labels else np.empty(self._tally.n_rows)
+        )
         self._n_waiting = 0
         self._few: list[tuple[FloatArray, Values]] = []
         self._max_few = min(MAX_FEW, self._tally.n_rows)
@@ -142,8 +154,8 @@ class Sketch:
     def add(self, rows: FloatArray, answers: Values) -> None:
         """Take a batch that was answered: encoded rows ``(n_rows, n_columns)``, labels or values ``(n_rows,)``.
 
-        A long batch is copied: to keep it would cost more, in memory that the next batch cannot use again. A short one is kept, and may not
-        change.
+        A long batch is copied: to keep it would cost more, in memory that the next batch cannot use again. A short one
+        is kept, and may not change.
         """
         if len(rows) <= FEW:
             self._few.append((rows, answers))
@@ -259,12 +271,19 @@ class Drift:
         return [pane for key, sketch in self.sketches.items() for pane in sketch.panes(*key)]
 
     def families(self, panes: list[Pane]) -> Iterator[Metric]:
-        """The gauges, from the panes of all workers. An index and the ratios of a column are absent while there are too few rows."""
+        """The gauges, from the panes of all workers.
+
+        An index and the ratios of a column are absent while there are too few rows.
+        """
         model = ("model", "version")
         rows = GaugeMetricFamily("orris_drift_rows", "Rows in the window of drift.", labels=model)
-        answers = GaugeMetricFamily("orris_drift_prediction_psi", "Population stability index of the predictions.", labels=model)
+        answers = GaugeMetricFamily(
+            "orris_drift_prediction_psi", "Population stability index of the predictions.", labels=model
+        )
         psi = GaugeMetricFamily("orris_drift_psi", "Population stability index of a column.", labels=(*model, "column"))
-        missing = GaugeMetricFamily("orris_drift_missing_ratio", "Share of rows without a value in a column.", labels=(*model, "column"))
+        missing = GaugeMetricFamily(
+            "orris_drift_missing_ratio", "Share of rows without a value in a column.", labels=(*model, "column")
+        )
         unseen = GaugeMetricFamily(
             "orris_drift_unseen_ratio", "Share of rows with a level that training never saw.", labels=(*model, "column")
         )

@@ -1,7 +1,8 @@
 """Where spans go: the exporters that the ``OTEL_*`` variables name, each behind a queue with a bound and a thread of its own.
 
-What an exporter does when it fails, or when nobody listens, is its thread's matter: requests only ever put a span into the queue, or drop
-it when that is full. Built in the process that serves, after workers have been forked: neither threads nor gRPC's channels survive a fork.
+What an exporter does when it fails, or when nobody listens, is its thread's matter: requests only ever put a span into
+the queue, or drop it when that is full. Built in the process that serves, after workers have been forked: neither
+threads nor gRPC's channels survive a fork.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ class _Counted(SpanExporter):
 class Queue:
     """What waits for one exporter, and the thread that sends it.
 
-    The SDK's queue has the same bound, but logs each span that it drops, at several times the price of making it. So what finds no room
-    is not even made: a receiver that is not there costs less than one that is.
+    The SDK's queue has the same bound, but logs each span that it drops, at several times the price of making it. So
+    what finds no room is not even made: a receiver that is not there costs less than one that is.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -118,7 +119,9 @@ class Export:
         now = time.monotonic()
         if now - self._told >= TELLING_SECONDS:
             self._told = now
-            logger.warning("spans are dropped, of %d requests so far: too many wait for whoever receives them", self._n_dropped)
+            logger.warning(
+                "spans are dropped, of %d requests so far: too many wait for whoever receives them", self._n_dropped
+            )
 
     def close(self) -> bool:
         """Send what waits; returns whether all exporters were done in time. What nobody takes is given up."""
@@ -143,7 +146,8 @@ class Export:
 def read_export(environ: Mapping[str, str]) -> Export:
     """The exporters of ``OTEL_TRACES_EXPORTER``; by default OTLP.
 
-    One that cannot be started here and now, say for want of credentials, is told as an error, and no spans go there: the server serves.
+    One that cannot be started here and now, say for want of credentials, is told as an error, and no spans go there:
+    the server serves.
 
     Raises:
         SettingsError: An exporter or a protocol that nobody knows.
@@ -159,7 +163,9 @@ def read_export(environ: Mapping[str, str]) -> Export:
             exporters.append(make())
         except Exception:
             logger.exception("spans are not exported by %s: it does not start", name)
-    return Export(exporters, min(FLUSH_SECONDS, _milliseconds(environ, "OTEL_BSP_EXPORT_TIMEOUT", FLUSH_SECONDS * 1e3) / 1e3))
+    return Export(
+        exporters, min(FLUSH_SECONDS, _milliseconds(environ, "OTEL_BSP_EXPORT_TIMEOUT", FLUSH_SECONDS * 1e3) / 1e3)
+    )
 
 
 def _factory(name: str, environ: Mapping[str, str]) -> Callable[[], SpanExporter]:
@@ -172,22 +178,37 @@ def _factory(name: str, environ: Mapping[str, str]) -> Callable[[], SpanExporter
     if not found:
         if wanted in EXTRAS:
             raise MissingExtraError(EXTRAS[wanted], f"exporting spans with OTEL_TRACES_EXPORTER={name}")
-        known = sorted({"otlp", "none", *EXTRAS, *(each.name for each in entry_points(group="opentelemetry_traces_exporter"))})
-        raise SettingsError(f"OTEL_TRACES_EXPORTER={name}: no installed package exports that way; known are {', '.join(known)}")
+        known = sorted(
+            {"otlp", "none", *EXTRAS, *(each.name for each in entry_points(group="opentelemetry_traces_exporter"))}
+        )
+        raise SettingsError(
+            f"OTEL_TRACES_EXPORTER={name}: no installed package exports that way; known are {', '.join(known)}"
+        )
     try:
         loaded: Callable[[], SpanExporter] = found[0].load()
     except ImportError:
-        raise MissingExtraError(EXTRAS.get(wanted, "otel"), f"exporting spans with OTEL_TRACES_EXPORTER={name}") from None
+        raise MissingExtraError(
+            EXTRAS.get(wanted, "otel"), f"exporting spans with OTEL_TRACES_EXPORTER={name}"
+        ) from None
     return loaded
 
 
 def protocol(environ: Mapping[str, str]) -> str:
-    """The exporter that speaks the protocol of OTLP that is asked for; without one HTTP for port 4318, and gRPC for all others.
+    """The exporter that speaks the protocol of OTLP that is asked for.
+
+    Without one HTTP for port 4318, and gRPC for all others.
 
     Raises:
         SettingsError: A protocol that is not spoken.
     """
-    key = next((key for key in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL") if environ.get(key, "").strip()), "")
+    key = next(
+        (
+            key
+            for key in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+            if environ.get(key, "").strip()
+        ),
+        "",
+    )
     if not key:
         endpoint = environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or ""
         return PROTOCOLS["http/protobuf" if _port(endpoint) == HTTP_PORT else "grpc"]

@@ -1,7 +1,9 @@
-"""The families of a server's metrics, and how its counts become them. ``prometheus_client`` meets the numbers here, when they are scraped.
+"""The families of a server's metrics, and how its counts become them.
 
-A family is added by a line in a table below and its values in ``Metrics.snapshot``; ``docs/metrics.md`` has a row for each, and a test
-holds it complete.
+``prometheus_client`` meets the numbers here, when they are scraped.
+
+A family is added by a line in a table below and its values in ``Metrics.snapshot``; ``docs/metrics.md`` has a row for
+each, and a test holds it complete.
 """
 
 from __future__ import annotations
@@ -14,7 +16,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from prometheus_client import ProcessCollector
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.samples import Exemplar
 
 from orris.telemetry.snapshot import CPU_SECONDS, Snapshot
@@ -46,14 +54,23 @@ COUNTERS = (
     Family("orris_input_warnings", "Unusual input values answered.", (*MODEL, "column", "kind")),
     Family("orris_swaps", "Changes of the version that answers, by outcome.", ("model", "outcome")),
     Family("orris_shadow_rows", "Rows that a shadow version was asked, by outcome.", (*MODEL, "outcome")),
-    Family("orris_log_lines_dropped", "Lines of the log that nobody took: of requests, or messages of the server.", ("kind",)),
+    Family(
+        "orris_log_lines_dropped",
+        "Lines of the log that nobody took: of requests, or messages of the server.",
+        ("kind",),
+    ),
     Family("python_gc_collections", "Number of times this generation was collected.", ("generation",)),
     Family("python_gc_objects_collected", "Objects collected during gc.", ("generation",)),
     Family("python_gc_objects_uncollectable", "Uncollectable objects found during GC.", ("generation",)),
 )
 GAUGES = (Family("orris_requests_in_flight", "Requests being answered now."),)
 HISTOGRAMS = (
-    Family("http_request_duration_seconds", "Seconds from the first byte read to the last byte handed over.", ("method", "route"), SECONDS),
+    Family(
+        "http_request_duration_seconds",
+        "Seconds from the first byte read to the last byte handed over.",
+        ("method", "route"),
+        SECONDS,
+    ),
     Family("orris_grpc_request_duration_seconds", "Seconds from a call's arrival to its answer.", ("method",), SECONDS),
     Family("orris_inference_duration_seconds", "Seconds in the model alone, per call.", MODEL, SECONDS),
     Family("orris_batch_rows", "Rows per call of the model.", MODEL, ROWS),
@@ -75,7 +92,9 @@ def workers(n_expected: int, n_ready: int, n_restarts: int) -> Iterator[Metric]:
     """The processes that answer."""
     yield GaugeMetricFamily("orris_workers", "Worker processes that should run.", value=n_expected)
     yield GaugeMetricFamily("orris_workers_ready", "Worker processes that answer.", value=n_ready)
-    yield CounterMetricFamily("orris_worker_restarts", "Worker processes that died or hung and were replaced.", n_restarts)
+    yield CounterMetricFamily(
+        "orris_worker_restarts", "Worker processes that died or hung and were replaced.", n_restarts
+    )
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
@@ -116,8 +135,8 @@ def families(snapshot: Snapshot) -> Iterator[Metric]:
 def processes(pids: list[int], cpu_seconds_before: float) -> Iterator[Metric]:
     """The ``process_*`` families of a server of several processes: sums, but of limits and start times the lowest.
 
-    Processes that are gone count in the processor time alone. The one that answers asks the system about the others, so nobody pays for
-    this between scrapes, and the numbers do not depend on which worker is scraped.
+    Processes that are gone count in the processor time alone. The one that answers asks the system about the others, so
+    nobody pays for this between scrapes, and the numbers do not depend on which worker is scraped.
     """
     found: dict[str, Metric] = {}
     for pid in pids:

@@ -1,10 +1,11 @@
 """What a process counts; ``exposition`` turns it into Prometheus' families.
 
-The request path runs on one thread, so a count is an addition to a plain integer; ``prometheus_client`` meets the numbers only when
-they are scraped. Label values are route templates, schema labels and fixed words: no request can create a series.
+The request path runs on one thread, so a count is an addition to a plain integer; ``prometheus_client`` meets the
+numbers only when they are scraped. Label values are route templates, schema labels and fixed words: no request can
+create a series.
 
-With several workers each puts a snapshot of its counts on the board, and whichever is scraped answers with the sum: of its own, the other
-workers', and those of workers that are gone.
+With several workers each puts a snapshot of its counts on the board, and whichever is scraped answers with the sum: of
+its own, the other workers', and those of workers that are gone.
 """
 
 from __future__ import annotations
@@ -73,7 +74,10 @@ class ModelCounts:
         self.warnings: Counter[tuple[str, str]] = Counter()
 
     def called(self, seconds: float, answers: Sequence[int] | int) -> None:
-        """Count a call of the model: its time, its rows, and, of a classifier, the predicted classes; of a regressor their number."""
+        """Count a call of the model: its time, its rows, and, of a classifier, the predicted classes.
+
+        Of a regressor their number.
+        """
         self.seconds.observe(seconds)
         if isinstance(answers, int):
             self.rows.observe(answers)
@@ -86,7 +90,10 @@ class ModelCounts:
 
 
 class RouteCounts:
-    """What is counted of one route: requests by status, and how long they took. A door keeps its own, and looks nothing up."""
+    """What is counted of one route: requests by status, and how long they took.
+
+    A predict route keeps its own, and looks nothing up.
+    """
 
     __slots__ = ("durations", "statuses")
 
@@ -162,8 +169,13 @@ class Metrics(Collector):
         self._registry.register(self)
         PlatformCollector(registry=self._registry)
 
-    def model(self, name: str, version: str, labels: tuple[str, ...], info: dict[str, str], created: float | None = None) -> ModelCounts:
-        """The counts of a version; ``info`` becomes the labels of ``orris_model_info``, ``created`` (Unix time) a gauge of its own."""
+    def model(
+        self, name: str, version: str, labels: tuple[str, ...], info: dict[str, str], created: float | None = None
+    ) -> ModelCounts:
+        """The counts of a version.
+
+        ``info`` becomes the labels of ``orris_model_info``, ``created`` (Unix time) a gauge of its own.
+        """
         self.info[name, version] = info
         if created is not None:
             self.created[name, version] = created
@@ -172,7 +184,8 @@ class Metrics(Collector):
     def forget(self, name: str, version: str) -> None:
         """Say no longer that a version is loaded; its counts stay until ``KEPT_VERSIONS`` others have gone after it.
 
-        Workers swap at different moments: counts that vanished at once would make their sum fall, which reads as a restart.
+        Workers swap at different moments: counts that vanished at once would make their sum fall, which reads as a
+        restart.
         """
         key = name, version
         if self.info.pop(key, None) is None:
@@ -226,7 +239,10 @@ class Metrics(Collector):
         self._changed = self._arm
 
     def publish(self) -> None:
-        """Tell the other workers now, if there are any; the server does so at each heartbeat, as not every count ends a request."""
+        """Tell the other workers now, if there are any.
+
+        The server does so at each heartbeat, as not every count ends a request.
+        """
         if self._peers is None:
             return
         self._changed = self._arm
@@ -258,13 +274,19 @@ class Metrics(Collector):
         routes = [(key, counts) for key, counts in self.routes.items() if counts.statuses]
         collections = [(str(generation), counts) for generation, counts in enumerate(gc.get_stats())]
         counters: dict[str, list[tuple[Labels, float]]] = {
-            "http_requests": [((*key, str(status)), n) for key, counts in routes for status, n in counts.statuses.items()],
+            "http_requests": [
+                ((*key, str(status)), n) for key, counts in routes for status, n in counts.statuses.items()
+            ],
             "orris_grpc_requests": list(self.calls.items()),
             "orris_rejected": [((reason,), n) for reason, n in self.rejected.items()],
             "orris_predictions": [
-                ((*key, label), n) for key, counts in models for label, n in zip(counts.labels or ("",), counts.predictions, strict=True)
+                ((*key, label), n)
+                for key, counts in models
+                for label, n in zip(counts.labels or ("",), counts.predictions, strict=True)
             ],
-            "orris_input_warnings": [((*key, *warning), n) for key, counts in models for warning, n in counts.warnings.items()],
+            "orris_input_warnings": [
+                ((*key, *warning), n) for key, counts in models for warning, n in counts.warnings.items()
+            ],
             "orris_swaps": list(self.swaps.items()),
             "orris_shadow_rows": [
                 ((*key, outcome), getattr(counts, outcome))
@@ -274,12 +296,20 @@ class Metrics(Collector):
             "orris_log_lines_dropped": [((kind,), n) for kind, n in self.dropped.items()],
             "python_gc_collections": [((generation,), counts["collections"]) for generation, counts in collections],
             "python_gc_objects_collected": [((generation,), counts["collected"]) for generation, counts in collections],
-            "python_gc_objects_uncollectable": [((generation,), counts["uncollectable"]) for generation, counts in collections],
+            "python_gc_objects_uncollectable": [
+                ((generation,), counts["uncollectable"]) for generation, counts in collections
+            ],
         }
         histograms: dict[str, list[tuple[Labels, list[int], float]]] = {
-            "http_request_duration_seconds": [(key, counts.durations.counts, counts.durations.total) for key, counts in routes],
-            "orris_grpc_request_duration_seconds": [((method,), h.counts, h.total) for method, h in self.call_durations.items()],
-            "orris_inference_duration_seconds": [(key, counts.seconds.counts, counts.seconds.total) for key, counts in models],
+            "http_request_duration_seconds": [
+                (key, counts.durations.counts, counts.durations.total) for key, counts in routes
+            ],
+            "orris_grpc_request_duration_seconds": [
+                ((method,), h.counts, h.total) for method, h in self.call_durations.items()
+            ],
+            "orris_inference_duration_seconds": [
+                (key, counts.seconds.counts, counts.seconds.total) for key, counts in models
+            ],
             "orris_batch_rows": [(key, counts.rows.counts, counts.rows.total) for key, counts in models],
         }
         return Snapshot(
@@ -290,7 +320,11 @@ class Metrics(Collector):
                 "orris_model": list(self.info.items()),
                 CREATED: [(key, {"seconds": repr(seconds)}) for key, seconds in self.created.items()],
             },
-            {"orris_shadow_largest_difference": [(key, counts.largest_difference) for key, counts in self.shadows.items()]},
+            {
+                "orris_shadow_largest_difference": [
+                    (key, counts.largest_difference) for key, counts in self.shadows.items()
+                ]
+            },
             self.drift.panes(),
             [
                 Exemplar("http_request_duration_seconds", key, bucket, *mark)
@@ -324,7 +358,8 @@ class Metrics(Collector):
             yield from threads([os.getpid()])
             yield from workers(1, 1, 0)
             return
-        # What is told to a scrape must be on the board first: if this process dies now, the next answer may not be less.
+        # What is told to a scrape must be on the board first: if this process dies now, the next answer may not be
+        # less.
         self.publish()
         others, retired = self._peers.gathered()
         gone = decode(retired)

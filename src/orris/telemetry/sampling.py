@@ -1,8 +1,9 @@
 """Which requests are traced: decided from what a request brings with it, before any span is made.
 
-The samplers that OpenTelemetry's specification names become two facts, whether the caller's decision is followed and a bound for trace ids:
-a request that is not recorded costs a random number and a comparison. Trace ids are compared as ``TraceIdRatioBased`` does it, by their low
-64 bits, so that servers which sample the same share sample the same traces. Other samplers come from the packages that bring them.
+The samplers that OpenTelemetry's specification names become two facts, whether the caller's decision is followed and a
+bound for trace ids: a request that is not recorded costs a random number and a comparison. Trace ids are compared as
+``TraceIdRatioBased`` does it, by their low 64 bits, so that servers which sample the same share sample the same traces.
+Other samplers come from the packages that bring them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,14 @@ from orris.errors import SettingsError
 from orris.telemetry.tracecontext import RANDOM
 
 DEFAULT = "parentbased_always_on"
-NAMES = ("always_on", "always_off", "traceidratio", "parentbased_always_on", "parentbased_always_off", "parentbased_traceidratio")
+NAMES = (
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+)
 
 EVERY, NONE = 2**64, 0
 """Bounds above and below all trace ids."""
@@ -61,7 +69,9 @@ def read_rule(environ: Mapping[str, str]) -> Rule:
         found = list(entry_points(group="opentelemetry_traces_sampler", name=name))
         if found:
             return Rule(False, EVERY, _custom(found[0].load(), name, argument))
-        logger.warning("OTEL_TRACES_SAMPLER=%s is not known: %s is taken; known are %s", name, DEFAULT, ", ".join(NAMES))
+        logger.warning(
+            "OTEL_TRACES_SAMPLER=%s is not known: %s is taken; known are %s", name, DEFAULT, ", ".join(NAMES)
+        )
         name = DEFAULT
     root = name.removeprefix("parentbased_")
     ratio = _ratio(argument) if root == "traceidratio" else float(root == "always_on")
@@ -80,7 +90,10 @@ def _ratio(argument: str) -> float:
 
 
 def _custom(factory: Callable[[str], Sampler], name: str, argument: str) -> Callable[[str, SpanContext | None], bool]:
-    """What a package's sampler decides; it is asked with the name of our spans' kind alone, as the route is not known yet."""
+    """What a package's sampler decides.
+
+    It is asked with the name of our spans' kind alone, as the route is not known yet.
+    """
     try:
         sampler = factory(argument)
     except Exception as error:
@@ -89,7 +102,10 @@ def _custom(factory: Callable[[str], Sampler], name: str, argument: str) -> Call
     def sampled(trace_id: str, parent: SpanContext | None) -> bool:
         context = set_span_in_context(NonRecordingSpan(parent), Context()) if parent is not None else Context()
         try:
-            return sampler.should_sample(context, int(trace_id, 16), "request", SpanKind.SERVER).decision is Decision.RECORD_AND_SAMPLE
+            return (
+                sampler.should_sample(context, int(trace_id, 16), "request", SpanKind.SERVER).decision
+                is Decision.RECORD_AND_SAMPLE
+            )
         except Exception:
             logger.exception("the sampler %s failed", name)
             return False
@@ -131,10 +147,14 @@ def read_ids(environ: Mapping[str, str]) -> Ids:
         return Ids()
     found = list(entry_points(group="opentelemetry_id_generator", name=name))
     if not found:
-        raise SettingsError(f"OTEL_PYTHON_ID_GENERATOR={name}: no installed package brings it; without the variable ids are random")
+        raise SettingsError(
+            f"OTEL_PYTHON_ID_GENERATOR={name}: no installed package brings it; without the variable ids are random"
+        )
     return Ids(found[0].load()())
 
 
-def span_context(trace_id: str, span_id: str, flags: int, *, remote: bool = False, state: TraceState | None = None) -> SpanContext:
+def span_context(
+    trace_id: str, span_id: str, flags: int, *, remote: bool = False, state: TraceState | None = None
+) -> SpanContext:
     """A place in a trace, as OpenTelemetry's libraries have it."""
     return SpanContext(int(trace_id, 16), int(span_id, 16), remote, TraceFlags(flags), state)

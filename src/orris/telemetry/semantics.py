@@ -1,7 +1,9 @@
-"""What spans say, in the names of OpenTelemetry's semantic conventions: HTTP (stable), RPC and gRPC (release candidate).
+"""What spans say, in the names of OpenTelemetry's semantic conventions.
 
-Not said: the query and the body of a request, header values other than ``Host`` and ``User-Agent``, and the client's address: they may be
-secrets, or personal.
+HTTP (stable), RPC and gRPC (release candidate).
+
+Not said: the query and the body of a request, header values other than ``Host`` and ``User-Agent``, and the client's
+address: they may be secrets, or personal.
 """
 
 from __future__ import annotations
@@ -79,9 +81,16 @@ def _server(host: bytes, scheme: str) -> Attributes:
 
 
 def of_model(asked: Asked) -> Attributes:
-    """What the span around a model says; only of a batch that several requests share, how many rows and requests that was."""
+    """What the span around a model says.
+
+    Only of a batch that several requests share, how many rows and requests that was.
+    """
     call = asked.call
-    attributes: Attributes = {"orris.model.name": asked.name, "orris.model.version": asked.version, "orris.rows": asked.n_rows}
+    attributes: Attributes = {
+        "orris.model.name": asked.name,
+        "orris.model.version": asked.version,
+        "orris.rows": asked.n_rows,
+    }
     if asked.label:
         attributes["orris.predicted_class"] = asked.label
     if call.n_requests > 1:

@@ -13,7 +13,10 @@ import msgspec
 Labels = tuple[str, ...]
 Values = dict[str, list[tuple[Labels, float]]]
 Pane = tuple[str, str, str, int, bytes]
-"""A stretch of time of a sketch of drift: model, version, layout of its slots, number, counts (``<u4``). See ``telemetry/drift.py``."""
+"""A stretch of time of a sketch of drift: model, version, layout of its slots, number, counts (``<u4``).
+
+See ``telemetry/drift.py``.
+"""
 
 
 class Exemplar(NamedTuple):
@@ -42,7 +45,8 @@ class Snapshot(msgspec.Struct, array_like=True):
         histograms: Counts per bucket (not cumulative) and the sum of what was observed; they outlive their process.
         infos: Facts, by labels; they hold as long as their process lives.
         maxima: Gauges of which the largest counts; they outlive their process.
-        panes: What is counted for drift; equal numbers add up where they are read. They hold as long as their process lives.
+        panes: What is counted for drift; equal numbers add up where they are read. They hold as long as their process
+            lives.
         exemplars: At most one of each bucket; they hold as long as their process lives.
     """
 

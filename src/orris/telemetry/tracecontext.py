@@ -1,6 +1,7 @@
 """Which trace a request belongs to: W3C Trace Context, read strictly (w3.org/TR/trace-context).
 
-The leaf of tracing: what doors, exchanges and connections know of it, whether tracing is on or not. What is recorded is in ``tracing``.
+The leaf of tracing: what predict routes, exchanges and connections know of it, whether tracing is on or not. What is
+recorded is in ``tracing``.
 """
 
 from __future__ import annotations
@@ -48,10 +49,12 @@ class TraceContext(NamedTuple):
 
 
 def parse(traceparent: bytes) -> TraceContext | None:
-    """The caller's place in a trace, from its ``traceparent``; ``None`` if that is not valid, and then the request is as if it had none.
+    """The caller's place in a trace, from its ``traceparent``.
 
-    Of a version that is not known yet, what version 00 defines is read. The answer's header is the caller's, as it came: whoever records
-    no span forwards what it was given.
+    ``None`` if that is not valid, and then the request is as if it had none.
+
+    Of a version that is not known yet, what version 00 defines is read. The answer's header is the caller's, as it
+    came: whoever records no span forwards what it was given.
     """
     if len(traceparent) > _LONGEST:
         return None
@@ -61,14 +64,17 @@ def parse(traceparent: bytes) -> TraceContext | None:
     version, trace_id, span_id, flags, rest = found.groups()
     if version == b"ff" or (rest is not None and version == b"00") or trace_id == _NO_TRACE or span_id == _NO_SPAN:
         return None
-    return TraceContext(trace_id.decode("ascii"), "", span_id.decode("ascii"), int(flags, 16), False, traceparent.strip(b" \t"))
+    return TraceContext(
+        trace_id.decode("ascii"), "", span_id.decode("ascii"), int(flags, 16), False, traceparent.strip(b" \t")
+    )
 
 
 class Arrival(NamedTuple):
     """How a request came.
 
     Attributes:
-        path: The path without its query, which may hold secrets; of a call over gRPC ``SERVICE/METHOD``; empty: it is the route.
+        path: The path without its query, which may hold secrets; of a call over gRPC ``SERVICE/METHOD``; empty: it is
+            the route.
         scheme: ``http`` or ``https``.
         version: HTTP's, as ``1.1``.
     """

@@ -1,11 +1,13 @@
 """Records spans of requests with OpenTelemetry, after they have been answered.
 
-A door asks ``decide`` just before it answers; what it is told depends on nothing but what came with the request (``sampling``). Of a
-request that is recorded the spans are made at its end, with the times that were measured on the way: most requests are not recorded, and
-have no span at all. Spans are handed to queues (``exporting``) as ``ReadableSpan``; nothing here may raise, nor wait.
+A predict route asks ``decide`` just before it answers; what it is told depends on nothing but what came with the
+request (``sampling``). Of a request that is recorded the spans are made at its end, with the times that were measured
+on the way: most requests are not recorded, and have no span at all. Spans are handed to queues (``exporting``) as
+``ReadableSpan``; nothing here may raise, nor wait.
 
-Imported only where tracing is on: OpenTelemetry is not loaded otherwise. Names and attributes are those of OpenTelemetry's semantic
-conventions for HTTP servers (stable) and for gRPC (release candidate); what is ours begins with ``orris.``.
+Imported only where tracing is on: OpenTelemetry is not loaded otherwise. Names and attributes are those of
+OpenTelemetry's semantic conventions for HTTP servers (stable) and for gRPC (release candidate); what is ours begins
+with ``orris.``.
 """
 
 from __future__ import annotations
@@ -68,7 +70,10 @@ class _Batch:
 
 
 class _Steady(Resource):
-    """A resource that computes its hash once: the encoder asks for it with each span, and it is JSON of all that is said."""
+    """A resource that computes its hash once.
+
+    The encoder asks for it with each span, and it is JSON of all that is said.
+    """
 
     def __init__(self, resource: Resource) -> None:
         super().__init__(resource.attributes, resource.schema_url)
@@ -79,7 +84,9 @@ class _Steady(Resource):
 
 
 class _Clock:
-    """Moments of ``perf_counter`` in nanoseconds since 1970. The two are compared again now and then, as clocks are set, but not for every
+    """Moments of ``perf_counter`` in nanoseconds since 1970.
+
+    The two are compared again now and then, as clocks are set, but not for every
     span: those of one request are made in one go, and keep their order.
     """
 
@@ -174,12 +181,17 @@ class Tracing:
     # before the answer
 
     def decide(self, headers: Headers) -> TraceContext | None:
-        """The place of a request in a trace, and whether it is recorded; ``None``: it belongs to no trace that anybody knows."""
+        """The place of a request in a trace, and whether it is recorded.
+
+        ``None``: it belongs to no trace that anybody knows.
+        """
         given = headers.get(self._traceparent)
         if given is None and self._plain:
             # Most requests end here: a random number, and it is not below the bound.
             low = getrandbits(64)
-            return self._recorded(f"{getrandbits(64):016x}{low:016x}", "", RANDOM | SAMPLED) if low < self._bound else None
+            return (
+                self._recorded(f"{getrandbits(64):016x}{low:016x}", "", RANDOM | SAMPLED) if low < self._bound else None
+            )
         parent = parse(given) if given is not None else None
         if parent is None and self._others:
             parent = self._propagation.extract(headers)
@@ -190,10 +202,14 @@ class Tracing:
         elif self._custom is None:
             recorded = int(parent.trace_id[16:], 16) < self._bound
         else:
-            recorded = self._custom(parent.trace_id, span_context(parent.trace_id, parent.parent_id, parent.flags, remote=True))
+            recorded = self._custom(
+                parent.trace_id, span_context(parent.trace_id, parent.parent_id, parent.flags, remote=True)
+            )
         if not recorded:
             return parent
-        return self._recorded(parent.trace_id, parent.parent_id, parent.flags | SAMPLED, headers.get(b"tracestate", b""))
+        return self._recorded(
+            parent.trace_id, parent.parent_id, parent.flags | SAMPLED, headers.get(b"tracestate", b"")
+        )
 
     def _root(self) -> TraceContext | None:
         """The beginning of a trace."""
@@ -219,12 +235,23 @@ class Tracing:
             state = _state(context.state)
             own = span_context(context.trace_id, context.span_id, context.flags, state=state)
             parent = (
-                span_context(context.trace_id, context.parent_id, context.flags, state=state, remote=True) if context.parent_id else None
+                span_context(context.trace_id, context.parent_id, context.flags, state=state, remote=True)
+                if context.parent_id
+                else None
             )
             if asked is not None:
                 self._asked(context, own, asked)
             status = Status(StatusCode.ERROR, request.error[:500] or None) if failed(request) else _OK
-            self._emit(title(request), own, parent, of_request(request), at(request.started), at(now), kind=SpanKind.SERVER, status=status)
+            self._emit(
+                title(request),
+                own,
+                parent,
+                of_request(request),
+                at(request.started),
+                at(now),
+                kind=SpanKind.SERVER,
+                status=status,
+            )
         except Exception:
             logger.exception("the spans of request %s could not be made", request.request_id)
 
@@ -238,7 +265,7 @@ class Tracing:
             if batch is None or batch.asked.call != call:
                 begun = self._new()
                 batch = self._batch = _Batch(asked, begun)
-                # The doors of one call are told in one go: what comes soon comes after the last of them.
+                # The predict routes of one call are told in one go: what comes soon comes after the last of them.
                 asyncio.get_running_loop().call_soon(self._together, batch)
             batch.links.append(Link(own))
             links = (Link(batch.context),)
@@ -246,7 +273,10 @@ class Tracing:
         self._emit(SPAN_OF_MODEL, place, own, of_model(asked), *self._clock.during(call), links=links, status=status)
 
     def _together(self, batch: _Batch) -> None:
-        """Record the call that several requests shared: a trace of its own, linked to the requests that are recorded."""
+        """Record the call that several requests shared.
+
+        A trace of its own, linked to the requests that are recorded.
+        """
         self._batch = None
         call = batch.asked.call
         try:
@@ -256,7 +286,10 @@ class Tracing:
             logger.exception("the span of a batch could not be made")
 
     def shadowed(self, context: TraceContext, asked: Asked, agreed: bool | None) -> None:
-        """Record what a shadow was asked, just now, after a recorded request: a trace of its own, linked to the request's server span."""
+        """Record what a shadow was asked, just now, after a recorded request.
+
+        A trace of its own, linked to the request's server span.
+        """
         try:
             if not self._export.open():
                 return
@@ -291,8 +324,13 @@ class Tracing:
         """Put a finished span into the queues."""
         limits = self._limits
         kept: Attributes | BoundedAttributes = attributes
-        if limits.max_span_attribute_length is not None or (limits.max_span_attributes or MOST_ATTRIBUTES) < MOST_ATTRIBUTES:
-            kept = BoundedAttributes(limits.max_span_attributes, attributes, max_value_len=limits.max_span_attribute_length)
+        if (
+            limits.max_span_attribute_length is not None
+            or (limits.max_span_attributes or MOST_ATTRIBUTES) < MOST_ATTRIBUTES
+        ):
+            kept = BoundedAttributes(
+                limits.max_span_attributes, attributes, max_value_len=limits.max_span_attribute_length
+            )
         span = ReadableSpan(
             name,
             place,
@@ -318,13 +356,18 @@ def _header(trace_id: str, span_id: str, flags: int) -> bytes:
 
 
 def _state(tracestate: bytes) -> TraceState | None:
-    """The caller's ``tracestate``; one that is not valid, or longer than 512 bytes, is dropped, and the trace goes on without."""
+    """The caller's ``tracestate``.
+
+    One that is not valid, or longer than 512 bytes, is dropped, and the trace goes on without.
+    """
     if not 0 < len(tracestate) <= LONGEST_STATE or _TRACESTATE.fullmatch(tracestate) is None:
         return None
     return TraceState.from_header([tracestate.decode("ascii")])
 
 
-def start_tracing(environ: Mapping[str, str], skipped: frozenset[str] = frozenset(), *, numbered: bool = False) -> Tracing:
+def start_tracing(
+    environ: Mapping[str, str], skipped: frozenset[str] = frozenset(), *, numbered: bool = False
+) -> Tracing:
     """Tracing as the ``OTEL_*`` variables have it; in each worker anew.
 
     Args:
@@ -365,7 +408,10 @@ def read_resource() -> Resource:
 
 def read_propagation(environ: Mapping[str, str]) -> Propagation:
     """How ``OTEL_PROPAGATORS`` has a caller's place found; raises ``SettingsError`` if no package brings one."""
-    names = [name.strip().lower() for name in (environ.get("OTEL_PROPAGATORS", "").strip() or "tracecontext,baggage").split(",")]
+    names = [
+        name.strip().lower()
+        for name in (environ.get("OTEL_PROPAGATORS", "").strip() or "tracecontext,baggage").split(",")
+    ]
     others = []
     for name in dict.fromkeys(names):
         if name in {"tracecontext", "baggage", "none", ""}:
@@ -374,11 +420,15 @@ def read_propagation(environ: Mapping[str, str]) -> Propagation:
         if not found:
             raise SettingsError(f"OTEL_PROPAGATORS={environ['OTEL_PROPAGATORS']}: no installed package brings {name}")
         others.append(found[0].load()())
-    return Propagation(w3c="tracecontext" in names and "none" not in names, others=() if "none" in names else tuple(others))
+    return Propagation(
+        w3c="tracecontext" in names and "none" not in names, others=() if "none" in names else tuple(others)
+    )
 
 
 def read_skips(environ: Mapping[str, str], skipped: frozenset[str]) -> Callable[[str], bool]:
-    """Whether nothing is recorded of a path: it is one of these, or a pattern of ``OTEL_PYTHON_EXCLUDED_URLS`` is found in it.
+    """Whether nothing is recorded of a path.
+
+    It is one of these, or a pattern of ``OTEL_PYTHON_EXCLUDED_URLS`` is found in it.
 
     Raises:
         SettingsError: A pattern that is none.

@@ -1,7 +1,9 @@
-"""How good is the model? Between fitting and compiling: ``run`` and ``orris.package`` call it, ``gates``, ``plots`` and ``report`` read it.
+"""How good is the model? Between fitting and compiling.
 
-A pipeline that is yet to be fitted is judged by ``evaluate`` on rows it never saw; one that the user fitted elsewhere by
-``evaluate_fitted``, on whatever rows the user gives, which the notes then say.
+``run`` and ``orris.package`` call it, ``gates``, ``plots`` and ``report`` read it.
+
+A pipeline that is yet to be fitted is judged by ``evaluate`` on rows it never saw; one that the user fitted elsewhere
+by ``evaluate_fitted``, on whatever rows the user gives, which the notes then say.
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ class Evaluation:
     Attributes:
         task: Classification or regression.
         labels: Names of the classes, in the order of ``predict_proba``'s columns; empty for regression.
-        metrics: Finite numbers by name: of the judged rows, and ``cv_<metric>_mean`` and ``cv_<metric>_std`` over the folds.
+        metrics: Finite numbers by name: of the judged rows, and ``cv_<metric>_mean`` and ``cv_<metric>_std`` over the
+            folds.
         n_train: Rows the judged model was fitted on; 0 if it was fitted elsewhere.
         n_evaluated: Rows it was judged on.
         n_folds: Folds of the cross-validation; 0: none was made.
         truth: The judged rows' target: int64 codes or float64 values, ``(n_evaluated,)``.
         predicted: What the model answered, of the same type and shape.
         probabilities: float64 ``(n_evaluated, n_classes)``; ``None`` where the model has none.
-        scores: The probabilities, or else the decision function as one column per class; for ROC and precision-recall curves.
+        scores: The probabilities, or else the decision function as one column per class; for ROC and precision-recall
+            curves.
         report: The text of scikit-learn's ``classification_report``; empty for regression.
         confusion: int64 ``(n_classes, n_classes)``, true by predicted; ``None`` for regression.
         per_class: One per class, in the order of ``labels``.
@@ -95,7 +99,8 @@ def evaluate(
 
     Raises:
         SettingsError: ``test_size`` or ``folds`` is out of range.
-        TrainingError: A class has a single row, a label is not in the schema, or the pipeline cannot be fitted or does not answer.
+        TrainingError: A class has a single row, a label is not in the schema, or the pipeline cannot be fitted or does
+            not answer.
     """
     check_settings(test_size, folds)
     table = _Table(X, y, _target(y, schema), schema)
@@ -107,13 +112,17 @@ def evaluate(
     judged = _judge(model, *table.rows(split.test), seed)
     report("holdout evaluation")
     cv = _cross_validate(pipeline, table, splits, report)
-    return replace(judged, metrics=judged.metrics | cv, n_train=len(split.train), n_folds=len(splits), notes=table.distinct_notes())
+    return replace(
+        judged, metrics=judged.metrics | cv, n_train=len(split.train), n_folds=len(splits), notes=table.distinct_notes()
+    )
 
 
 def evaluate_fitted(
     pipeline: Any, X: Any, y: Any, schema: Schema, *, folds: int = 0, seed: int = 0, progress: Progress | None = None
 ) -> Evaluation:
-    """Judge a pipeline that the user fitted, on the rows given, which the notes say; arguments and errors as for ``evaluate``.
+    """Judge a pipeline that the user fitted, on the rows given, which the notes say.
+
+    Arguments and errors as for ``evaluate``.
 
     With ``folds``, clones are cross-validated on the rows given; ``pipeline`` itself is never fitted again.
     """
@@ -172,12 +181,17 @@ class _Model:
         if hasattr(self.pipeline, "decision_function"):
             decision = np.asarray(self._call("decision_function", X), dtype=np.float64)
             columns = np.column_stack([-decision, decision]) if decision.ndim == 1 else decision
-            if columns.shape[1] == len(getattr(self.pipeline, "classes_", self.schema.labels)):  # One-vs-one has more columns.
+            if columns.shape[1] == len(
+                getattr(self.pipeline, "classes_", self.schema.labels)
+            ):  # One-vs-one has more columns.
                 return Predictions(codes, None, self._by_label(columns))
         return Predictions(codes)
 
     def _by_label(self, columns: Any) -> FloatArray | None:
-        """Columns in the order of ``classes_`` -> columns in the order of the schema's labels; a class never fitted has 0."""
+        """Columns in the order of ``classes_`` -> columns in the order of the schema's labels.
+
+        A class never fitted has 0.
+        """
         columns = np.asarray(columns, dtype=np.float64)
         classes = list(getattr(self.pipeline, "classes_", self.schema.labels))
         placed = np.zeros((len(columns), len(self.schema.labels)))
@@ -189,7 +203,9 @@ class _Model:
             try:
                 return getattr(self.pipeline, method)(X)
             except Exception as error:
-                raise TrainingError(f"the fitted pipeline's {method} failed: {type(error).__name__}: {error}") from error
+                raise TrainingError(
+                    f"the fitted pipeline's {method} failed: {type(error).__name__}: {error}"
+                ) from error
 
 
 @dataclass(frozen=True)
@@ -242,7 +258,8 @@ def _judge(model: _Model, X: Any, truth: Any, seed: int) -> Evaluation:
     absent = sorted(set(range(len(labels))) - set(truth.tolist()))
     if absent:
         notes.append(
-            f"{len(absent)} of {len(labels)} classes do not occur in the rows judged on: {_listed([labels[code] for code in absent])}."
+            f"{len(absent)} of {len(labels)} classes do not occur in the rows judged on:"
+            f" {_listed([labels[code] for code in absent])}."
         )
     return Evaluation(
         task="classification",
@@ -262,7 +279,9 @@ def _judge(model: _Model, X: Any, truth: Any, seed: int) -> Evaluation:
     )
 
 
-def _cross_validate(pipeline: Any, table: _Table, splits: list[Split], report: Callable[[str], None]) -> dict[str, float]:
+def _cross_validate(
+    pipeline: Any, table: _Table, splits: list[Split], report: Callable[[str], None]
+) -> dict[str, float]:
     folds: list[dict[str, float]] = []
     for split in splits:
         model = table.fit(pipeline, split.train)
@@ -278,7 +297,9 @@ def _cross_validate(pipeline: Any, table: _Table, splits: list[Split], report: C
 def _target(y: Any, schema: Schema) -> Target:
     values = np.asarray(y)
     if values.ndim != 1:
-        raise TrainingError(f"target '{schema.target}': one value per row is needed, not an array of shape {values.shape}")
+        raise TrainingError(
+            f"target '{schema.target}': one value per row is needed, not an array of shape {values.shape}"
+        )
     if not len(values):
         raise TrainingError(f"target '{schema.target}': there are no rows to evaluate on")
     if schema.task == "classification":
@@ -298,7 +319,9 @@ def _encode(labels: Any, codes: dict[Label, int], who: str) -> IntArray:
     try:
         return np.fromiter((codes[label] for label in np.asarray(labels).reshape(-1).tolist()), dtype=np.int64)
     except KeyError as error:
-        raise TrainingError(f"{who} the label {error.args[0]!r}, which is not among the schema's: {_listed(map(repr, codes))}") from error
+        raise TrainingError(
+            f"{who} the label {error.args[0]!r}, which is not among the schema's: {_listed(map(repr, codes))}"
+        ) from error
 
 
 def _listed(names: Iterable[str], limit: int = 8) -> str:

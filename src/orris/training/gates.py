@@ -59,7 +59,9 @@ def parse_gate(text: str) -> Gate:
     """
     match = _SYNTAX.fullmatch(text)
     if match is None:
-        raise SettingsError(f"gate {text!r} is not METRIC, one of {' '.join(_COMPARISONS)}, and a number: write it as {EXAMPLE}")
+        raise SettingsError(
+            f"gate {text!r} is not METRIC, one of {' '.join(_COMPARISONS)}, and a number: write it as {EXAMPLE}"
+        )
     try:
         threshold = float(match["threshold"])
     except ValueError:
@@ -77,7 +79,10 @@ def measure_gates(gates: Sequence[Gate], metrics: Mapping[str, float]) -> tuple[
     """
     for gate in gates:
         if gate.metric not in metrics:
-            raise GateError(f"gate {gate}: there is no metric '{gate.metric}'. Reported: {', '.join(_nearest_first(gate.metric, metrics))}")
+            raise GateError(
+                f"gate {gate}: there is no metric '{gate.metric}'. Reported:"
+                f" {', '.join(_nearest_first(gate.metric, metrics))}"
+            )
     return tuple(GateResult(gate, metrics[gate.metric], gate.holds(metrics[gate.metric])) for gate in gates)
 
 
@@ -91,7 +96,9 @@ def check_gates(gates: Sequence[Gate], metrics: Mapping[str, float]) -> None:
     if failed:
         # repr, not rounded: 0.8999 must not read as 0.90 beside a gate of >=0.9.
         listed = "; ".join(f"{result.gate} (measured {result.value!r})" for result in failed)
-        raise GateError(f"{len(failed)} of {len(gates)} gate{'s' * (len(gates) != 1)} failed: {listed}. Nothing is published")
+        raise GateError(
+            f"{len(failed)} of {len(gates)} gate{'s' * (len(gates) != 1)} failed: {listed}. Nothing is published"
+        )
 
 
 def _nearest_first(name: str, metrics: Mapping[str, float]) -> list[str]:

@@ -1,7 +1,7 @@
 """Permutation importance: how much worse the model gets when one input column is shuffled. Part of ``evaluation``.
 
-Breiman 2001, "Random Forests", section 10, as in scikit-learn's ``permutation_importance``, except that all shuffles of many columns go
-through the pipeline in one call: a call costs more than its rows do.
+Breiman 2001, "Random Forests", section 10, as in scikit-learn's ``permutation_importance``, except that all shuffles of
+many columns go through the pipeline in one call: a call costs more than its rows do.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def permutation_importance(
     schema: Schema,
     seed: int,
 ) -> tuple[Importance, ...]:
-    """Importances in schema order, on at most ``MAX_ROWS`` rows drawn with ``seed``; empty above ``MAX_COLUMNS`` columns.
+    """Importances in schema order, on at most ``MAX_ROWS`` rows drawn with ``seed``.
+
+    Empty above ``MAX_COLUMNS`` columns.
 
     Args:
         predict: Rows, as the pipeline takes them, to predictions ``(n_rows,)``.
@@ -74,7 +76,9 @@ def permutation_importance(
         predicted = predict(_shuffled(X, schema, group, n_rows))
         losses += [base - score(predicted[i * n_rows : (i + 1) * n_rows], truth) for i in range(len(group))]
     table = np.array(losses).reshape(n_columns, N_REPEATS)
-    return tuple(Importance(name, float(row.mean()), float(row.std())) for name, row in zip(schema.names, table, strict=True))
+    return tuple(
+        Importance(name, float(row.mean()), float(row.std())) for name, row in zip(schema.names, table, strict=True)
+    )
 
 
 def take(X: Any, positions: npt.NDArray[np.int64]) -> Any:

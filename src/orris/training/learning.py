@@ -1,7 +1,7 @@
 """Table -> schema: what every column holds, learned from all training rows. After ``table``, before ``pipelines``.
 
-The same code learns from tables that ``orris train`` has read and from the frames and arrays that a notebook's pipeline was fitted on,
-so it takes any dtype and describes what is there, without changing it.
+The same code learns from tables that ``orris train`` has read and from the frames and arrays that a notebook's pipeline
+was fitted on, so it takes any dtype and describes what is there, without changing it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pandas as pd
 from orris.errors import SchemaError, TrainingError
 from orris.schema import MAX_INTEGER, Bounds, Column, Kind, Label, Schema
 from orris.schema.frames import decode, encode, encode_column, is_missing
-from orris.training.text import MAX_LEVELS, are_dates, free_text
+from orris.tables.text_kinds import MAX_LEVELS, are_dates, free_text
 
 Task = Literal["classification", "regression"]
 
@@ -31,11 +31,12 @@ _MIN_ROWS_PER_CLASS_OF_NUMBERS = 10
 def choose_task(y: pd.Series[Any], override: str | None = None) -> Task:
     """Classification or regression, from the target ``(n_rows,)``.
 
-    Text, booleans and categories are classes; numbers with fractions are values; whole numbers are classes if there are two of them, or at
-    most 20 and on average ten rows or more of each.
+    Text, booleans and categories are classes; numbers with fractions are values; whole numbers are classes if there are
+    two of them, or at most 20 and on average ten rows or more of each.
 
     Raises:
-        TrainingError: A missing or infinite target (names the rows), a single class or value, or an override that the target cannot follow.
+        TrainingError: A missing or infinite target (names the rows), a single class or value, or an override that the
+            target cannot follow.
     """
     name = str(y.name) if y.name is not None else "the target"
     missing = np.flatnonzero(y.isna())
@@ -50,14 +51,17 @@ def choose_task(y: pd.Series[Any], override: str | None = None) -> Task:
         raise TrainingError(f"task '{chosen}' is unknown; it is 'classification' or 'regression'")
     if chosen == "regression":
         if numbers is None:
-            raise TrainingError(f"target column '{name}' holds {y.dtype} values, not numbers, so the task cannot be regression")
+            raise TrainingError(
+                f"target column '{name}' holds {y.dtype} values, not numbers, so the task cannot be regression"
+            )
         infinite = np.flatnonzero(~np.isfinite(numbers))
         if len(infinite):
             raise TrainingError(f"target column '{name}' is infinite in {_rows(infinite)}; remove these rows")
         return "regression"
     if numbers is None and (n_distinct > MAX_LEVELS or (len(y) > 50 and n_distinct > len(y) / 2)):
         raise TrainingError(
-            f"target column '{name}' holds {n_distinct:,} different values in {len(y):,} rows: too many for classes; is it the target?"
+            f"target column '{name}' holds {n_distinct:,} different values in {len(y):,} rows: too many for classes; is"
+            " it the target?"
         )
     return "classification"
 
@@ -74,7 +78,8 @@ def learn_schema(
     """The contract of a model that is fitted on ``X``.
 
     Args:
-        X: ``(n_rows, n_columns)``, a DataFrame of any dtypes, or an array, whose columns are then named ``x0``, ``x1``, …
+        X: ``(n_rows, n_columns)``, a DataFrame of any dtypes, or an array, whose columns are then named ``x0``, ``x1``,
+            …
         target: Name of the target column.
         task: What the model predicts.
         labels: Classification: the fitted classifier's ``classes_``.
@@ -85,8 +90,8 @@ def learn_schema(
         The schema; ``unseen`` is left False, because only the fitted pipeline can tell.
 
     Raises:
-        SchemaError: A column that cannot be learned from or served, or bounds that do not fit; names the column and, where there is
-            one, the row.
+        SchemaError: A column that cannot be learned from or served, or bounds that do not fit; names the column and,
+            where there is one, the row.
     """
     container: Literal["frame", "array"] = "frame" if isinstance(X, pd.DataFrame) else "array"
     frame = X if isinstance(X, pd.DataFrame) else _named(np.asarray(X))
@@ -94,17 +99,23 @@ def learn_schema(
     for name in (*categorical, *(bounds or {})):
         if name not in frame.columns:
             near = difflib.get_close_matches(name, list(frame.columns), n=1)
-            raise SchemaError(f"column '{name}' is declared, but is not in the table{f'; is {near[0]!r} meant?' if near else ''}")
+            raise SchemaError(
+                f"column '{name}' is declared, but is not in the table{f'; is {near[0]!r} meant?' if near else ''}"
+            )
     complete = np.flatnonzero(~frame.isna().any(axis=1).to_numpy())
     example_row = int(complete[0]) if len(complete) else None
-    columns = [_column(name, frame[name], name in categorical, (bounds or {}).get(name), example_row) for name in map(str, frame.columns)]
+    columns = [
+        _column(name, frame[name], name in categorical, (bounds or {}).get(name), example_row)
+        for name in map(str, frame.columns)
+    ]
     return Schema(tuple(columns), target, task, tuple(_scalar(label) for label in labels), container)
 
 
 def to_training_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """The schema's columns of ``frame`` with exactly the values and dtypes that the served model's pipeline would be given.
 
-    Columns of integers, integer-coded categories and nullable booleans become float64 where training saw missing values.
+    Columns of integers, integer-coded categories and nullable booleans become float64 where training saw missing
+    values.
     """
     table = decode(schema, encode(schema, frame))
     return table if isinstance(table, pd.DataFrame) else pd.DataFrame(table, columns=list(schema.names))
@@ -150,7 +161,9 @@ def _check_shape(frame: pd.DataFrame) -> None:
         raise SchemaError(f"the column name '{twice[0]}' is there twice; rename one of them")
 
 
-def _column(name: str, series: pd.Series[Any], declared: bool, bounds: Bounds | None, example_row: int | None) -> Column:
+def _column(
+    name: str, series: pd.Series[Any], declared: bool, bounds: Bounds | None, example_row: int | None
+) -> Column:
     missing = series.isna().to_numpy()
     if missing.all():
         raise SchemaError(f"column '{name}' holds no value in any row; leave it out (--drop {name})")
@@ -180,12 +193,14 @@ def _range(column: Column, codes: npt.NDArray[np.float64]) -> tuple[float | None
         return None, None
     infinite = np.flatnonzero(np.isinf(codes))
     if len(infinite):
-        raise SchemaError(f"column '{column.name}' is infinite in {_rows(infinite)}; remove these rows or make them missing")
+        raise SchemaError(
+            f"column '{column.name}' is infinite in {_rows(infinite)}; remove these rows or make them missing"
+        )
     low, high = float(np.nanmin(codes)), float(np.nanmax(codes))
     if column.kind is Kind.INTEGER and max(-low, high) > MAX_INTEGER:
         raise SchemaError(
-            f"column '{column.name}' holds integers beyond {MAX_INTEGER}, which no model computes with exactly, as identifiers are; "
-            f"leave it out (--drop {column.name})"
+            f"column '{column.name}' holds integers beyond {MAX_INTEGER}, which no model computes with exactly, as"
+            f" identifiers are; leave it out (--drop {column.name})"
         )
     return low, high
 
@@ -203,7 +218,10 @@ def _check_bounds(column: Column, codes: npt.NDArray[np.float64]) -> None:
     for row in (int(np.nanargmin(codes)), int(np.nanargmax(codes))):
         problem = bounds.problem(float(codes[row]))
         if problem is not None:
-            raise SchemaError(f"column '{column.name}', {_rows([row])}: the value {codes[row]:g} breaks the declared bounds ({problem})")
+            raise SchemaError(
+                f"column '{column.name}', {_rows([row])}: the value {codes[row]:g} breaks the declared bounds"
+                f" ({problem})"
+            )
 
 
 def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[Kind, str]:
@@ -221,7 +239,11 @@ def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[
         return _kind_of_objects(name, series, declared), "object"
     if pd.api.types.is_string_dtype(dtype):
         return Kind.CATEGORY, "str" if str(dtype) == "str" else "object"
-    what = "dates or times" if dtype.kind in "mM" or pd.api.types.is_datetime64_any_dtype(dtype) else f"values of type {dtype}"
+    what = (
+        "dates or times"
+        if dtype.kind in "mM" or pd.api.types.is_datetime64_any_dtype(dtype)
+        else f"values of type {dtype}"
+    )
     raise _unusable(name, f"it holds {what}")
 
 
@@ -237,13 +259,19 @@ def _kind_of_objects(name: str, series: pd.Series[Any], declared: bool) -> Kind:
         raise _unusable(name, "it holds dates or times" if dates else f"it holds values of type {type(first).__name__}")
     if problems:
         raise _unusable(
-            name, f"it mixes types: {_rows([row])} holds {type(first).__name__}, but in {_rows([problems[0].row])} {problems[0].problem}"
+            name,
+            f"it mixes types: {_rows([row])} holds {type(first).__name__}, but in {_rows([problems[0].row])}"
+            f" {problems[0].problem}",
         )
     if trial.kind is not Kind.NUMBER:
         return trial.kind
     if declared:
         return Kind.CATEGORY
-    return Kind.INTEGER if all(is_missing(value) or isinstance(value, int | np.integer) for value in series) and len(codes) else Kind.NUMBER
+    return (
+        Kind.INTEGER
+        if all(is_missing(value) or isinstance(value, int | np.integer) for value in series) and len(codes)
+        else Kind.NUMBER
+    )
 
 
 def _levels(name: str, series: pd.Series[Any], declared: bool) -> tuple[str, ...] | tuple[int, ...]:
@@ -262,7 +290,8 @@ def _levels(name: str, series: pd.Series[Any], declared: bool) -> tuple[str, ...
         return texts
     if not all(float(level).is_integer() and abs(level) <= MAX_INTEGER for level in present):
         raise SchemaError(
-            f"column '{name}' is declared a category, but holds numbers that are not whole; write its levels as text or integers"
+            f"column '{name}' is declared a category, but holds numbers that are not whole; write its levels as text or"
+            " integers"
         )
     return tuple(int(level) for level in present)
 
@@ -281,7 +310,8 @@ def _check_text(name: str, levels: tuple[str, ...], n_values: int) -> None:
 
 def _unusable(name: str, reason: str, more: str = "") -> SchemaError:
     return SchemaError(
-        f"column '{name}' cannot be learned from: {reason}. Leave it out (--drop {name}), or turn it into numbers or categories{more}"
+        f"column '{name}' cannot be learned from: {reason}. Leave it out (--drop {name}), or turn it into numbers or"
+        f" categories{more}"
     )
 
 

@@ -79,7 +79,8 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load_params(path: str | Path) -> TrainParams:
     """Read ``params.yaml``.
 
-    A file that names its own table or target is about that problem: nothing of iris is taken over, and the name is by default the table's.
+    A file that names its own table or target is about that problem: nothing of iris is taken over, and the name is by
+    default the table's.
 
     Raises:
         SettingsError: Names the file and, where there is one, the key.
@@ -107,8 +108,8 @@ def load_params(path: str | Path) -> TrainParams:
 def override(params: TrainParams, **flags: Any) -> TrainParams:
     """``params`` with the flags that are given (not ``None``).
 
-    Another target is another problem: what was said about the old one (name, model, dropped columns, bounds, gates, …) does not apply.
-    A flag for a preset overrules a pipeline of the user's own, and the other way round.
+    Another target is another problem: what was said about the old one (name, model, dropped columns, bounds, gates, …)
+    does not apply. A flag for a preset overrules a pipeline of the user's own, and the other way round.
 
     Raises:
         SettingsError: Names the setting.
@@ -172,10 +173,14 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key_node.value}' is there twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key_node.value}' is there twice", key_node.start_mark
+                )
             seen.add(key_node.value)
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789."))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)

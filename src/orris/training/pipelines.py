@@ -1,7 +1,7 @@
 """Schema -> unfitted Pipeline: the named presets, or the user's own factory. After ``learning``, before ``evaluation``.
 
-A preset is a whole pipeline: what its model needs to be done to missing values, categories and scales is decided here, from the schema.
-Tables of numbers without gaps get the shortest pipeline that is right for the model.
+A preset is a whole pipeline: what its model needs to be done to missing values, categories and scales is decided here,
+from the schema. Tables of numbers without gaps get the shortest pipeline that is right for the model.
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ _REGRESSORS: dict[str, Callable[[int], Any]] = {
     "knn": lambda _: KNeighborsRegressor(algorithm="kd_tree"),
     "svm": lambda _: SVR(C=100.0),
     # Targets are not scaled: a fast start and rows held out to stop by, rather than thousands of epochs.
-    "mlp": lambda seed: MLPRegressor(learning_rate_init=0.05, early_stopping=True, n_iter_no_change=30, max_iter=2000, random_state=seed),
+    "mlp": lambda seed: MLPRegressor(
+        learning_rate_init=0.05, early_stopping=True, n_iter_no_change=30, max_iter=2000, random_state=seed
+    ),
 }
 _MODELS: dict[Task, dict[str, Callable[[int], Any]]] = {"classification": _CLASSIFIERS, "regression": _REGRESSORS}
 _NEED_SCALES = {"logistic", "ridge", "linear", "elastic-net", "knn", "svm", "mlp"}
@@ -100,7 +102,8 @@ def build(preset: str, schema: Schema, *, seed: int, parameters: Mapping[str, ob
         other = next((task for task, models in _MODELS.items() if preset in models), None)
         wrong = f"is for {other}, and this is {schema.task}" if other else "is unknown"
         raise TrainingError(
-            f"preset '{preset}' {wrong}{_hint(preset, PRESETS[schema.task])}; choose one of: {', '.join(PRESETS[schema.task])}"
+            f"preset '{preset}' {wrong}{_hint(preset, PRESETS[schema.task])}; choose one of:"
+            f" {', '.join(PRESETS[schema.task])}"
         )
     model = _MODELS[schema.task][preset](seed)
     _set_parameters(preset, model, parameters or {})
@@ -116,8 +119,8 @@ def from_factory(spec: str, schema: Schema) -> Any:
     """The user's own unfitted estimator.
 
     Args:
-        spec: ``package.module:factory``; the working directory is searched first. A factory that takes an argument is given the schema.
-            An estimator in place of a factory is copied.
+        spec: ``package.module:factory``; the working directory is searched first. A factory that takes an argument is
+            given the schema. An estimator in place of a factory is copied.
         schema: What the table holds.
 
     Raises:
@@ -132,14 +135,19 @@ def from_factory(spec: str, schema: Schema) -> Any:
         except ImportError as error:
             raise TrainingError(f"module '{module_name}' of '{spec}' cannot be imported: {error}") from error
         except Exception as error:
-            raise TrainingError(f"module '{module_name}' of '{spec}' fails when imported: {type(error).__name__}: {error}") from error
+            raise TrainingError(
+                f"module '{module_name}' of '{spec}' fails when imported: {type(error).__name__}: {error}"
+            ) from error
         factory = getattr(module, attribute, None)
         if factory is None:
             raise TrainingError(f"module '{module_name}' has no '{attribute}'{_hint(attribute, dir(module))}")
         estimator = _call(spec, factory, schema)
     lacking = [method for method in ("fit", "predict", "get_params") if not hasattr(estimator, method)]
     if lacking:
-        raise TrainingError(f"'{spec}' gives a {type(estimator).__name__}, which has no {lacking[0]}; a scikit-learn estimator is needed")
+        raise TrainingError(
+            f"'{spec}' gives a {type(estimator).__name__}, which has no {lacking[0]}; a scikit-learn estimator is"
+            " needed"
+        )
     return estimator
 
 
@@ -147,10 +155,18 @@ def _call(spec: str, factory: Any, schema: Schema) -> Any:
     if hasattr(factory, "fit") and not isinstance(factory, type):
         return clone(factory)
     if not callable(factory):
-        raise TrainingError(f"'{spec}' is a {type(factory).__name__}, neither a function that makes a pipeline nor a pipeline")
+        raise TrainingError(
+            f"'{spec}' is a {type(factory).__name__}, neither a function that makes a pipeline nor a pipeline"
+        )
     parameters = list(inspect.signature(factory).parameters.values())
-    positional = [parameter for parameter in parameters if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)]
-    wanted = [parameter for parameter in positional if parameter.default is parameter.empty or parameter.name == "schema"]
+    positional = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    wanted = [
+        parameter for parameter in positional if parameter.default is parameter.empty or parameter.name == "schema"
+    ]
     try:
         return factory(schema) if wanted else factory()
     except Exception as error:
@@ -173,7 +189,9 @@ def _set_parameters(preset: str, model: Any, parameters: Mapping[str, object]) -
     known = sorted(inner.get_params(deep=False))
     for name in parameters:
         if name not in known:
-            raise TrainingError(f"preset '{preset}' has no parameter '{name}'{_hint(name, known)}; it has: {', '.join(known)}")
+            raise TrainingError(
+                f"preset '{preset}' has no parameter '{name}'{_hint(name, known)}; it has: {', '.join(known)}"
+            )
     inner.set_params(**parameters)
 
 
@@ -191,7 +209,12 @@ def _preprocessing(preset: str, schema: Schema, model: Any) -> list[tuple[str, A
         if categories:
             model.set_params(categorical_features=list(range(len(categories))))
             return [
-                ("prepare", ColumnTransformer([("categories", _ordinal(categories), _select(schema, categories))], remainder="passthrough"))
+                (
+                    "prepare",
+                    ColumnTransformer(
+                        [("categories", _ordinal(categories), _select(schema, categories))], remainder="passthrough"
+                    ),
+                )
             ]
         return []
     if not categories and not any(column.missing for column in schema.columns):
@@ -207,7 +230,9 @@ def _preprocessing(preset: str, schema: Schema, model: Any) -> list[tuple[str, A
         parts.append(("flags", step, _select(schema, flags)))
     if categories:
         # A missing value is a level of its own.
-        encoder = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=_limit(categories, MAX_ONE_HOT), sparse_output=False)
+        encoder = OneHotEncoder(
+            handle_unknown="infrequent_if_exist", max_categories=_limit(categories, MAX_ONE_HOT), sparse_output=False
+        )
         parts.append(("categories", encoder, _select(schema, categories)))
     return [("prepare", ColumnTransformer(parts))]
 
@@ -225,7 +250,10 @@ def _numbers(columns: list[Column], *, scaled: bool) -> Any:
 def _ordinal(columns: list[Column]) -> OrdinalEncoder:
     nan = float("nan")
     return OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=nan, encoded_missing_value=nan, max_categories=_limit(columns, _MAX_ORDINAL)
+        handle_unknown="use_encoded_value",
+        unknown_value=nan,
+        encoded_missing_value=nan,
+        max_categories=_limit(columns, _MAX_ORDINAL),
     )
 
 

@@ -1,4 +1,7 @@
-"""Learns the profile that travels in the bundle: how the training rows, and the served model's answers to them, are spread."""
+"""Learns the profile that travels in the bundle.
+
+How the training rows, and the served model's answers to them, are spread.
+"""
 
 from __future__ import annotations
 

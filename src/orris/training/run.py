@@ -1,7 +1,7 @@
 """The whole training job: table -> schema -> pipeline -> evaluation -> gates -> proven model -> bundle folder.
 
-``train`` fits a preset or the user's own factory; ``package`` takes a pipeline that is fitted already. Both end in the same bundle.
-Publishing is the caller's: a gate that fails leaves no trace.
+``train`` fits a preset or the user's own factory; ``package`` takes a pipeline that is fitted already. Both end in the
+same bundle. Publishing is the caller's: a gate that fails leaves no trace.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ from orris.errors import TrainingError
 from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
 from orris.schema import Label, Schema
 from orris.schema.frames import encode
+from orris.tables import files as table
 from orris.training import gates as gates_of
-from orris.training import learning, pipelines, plots, report, table, tuning
+from orris.training import learning, pipelines, tuning
 from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
 from orris.training.params import TrainParams
 from orris.training.profiling import learn_profile
+from orris.training.report import document as report
+from orris.training.report import plots
 from orris.version import __version__
 
 if TYPE_CHECKING:
@@ -66,7 +69,12 @@ def default_version() -> str:
 
 
 def train(
-    params: TrainParams, folder: Path, *, frame: pd.DataFrame | None = None, version: str = "", progress: Progress = lambda _: None
+    params: TrainParams,
+    folder: Path,
+    *,
+    frame: pd.DataFrame | None = None,
+    version: str = "",
+    progress: Progress = lambda _: None,
 ) -> Trained:
     """Train as ``params`` says and write a bundle into ``folder``.
 
@@ -87,7 +95,9 @@ def train(
     X, y = _split(rows, params)
     task = learning.choose_task(y, params.task)
     labels = _labels(y) if task == "classification" else ()
-    schema = learning.learn_schema(X, target=params.target, task=task, labels=labels, categorical=params.categorical, bounds=params.bounds)
+    schema = learning.learn_schema(
+        X, target=params.target, task=task, labels=labels, categorical=params.categorical, bounds=params.bounds
+    )
     X = learning.to_training_frame(X, schema)
     targets = y.to_numpy(dtype=np.float64) if task == "regression" else np.array(y.tolist())
     pipeline = _pipeline(params, schema)
@@ -110,13 +120,26 @@ def train(
     progress("fitting on all rows")
     _fit(pipeline, X, targets)
     job = _Job(
-        pipeline, schema, encode(schema, X), targets, evaluation, gates, Path(params.table).name if frame is None else "", parameters
+        pipeline,
+        schema,
+        encode(schema, X),
+        targets,
+        evaluation,
+        gates,
+        Path(params.table).name if frame is None else "",
+        parameters,
     )
-    return _bundle(job, folder, name=params.name, version=version, require_compiled=params.require_compiled, progress=progress)
+    return _bundle(
+        job, folder, name=params.name, version=version, require_compiled=params.require_compiled, progress=progress
+    )
 
 
 def _tuned(
-    pipeline: Pipeline, params: TrainParams, X: pd.DataFrame | npt.NDArray[Any], targets: npt.NDArray[Any], progress: Progress
+    pipeline: Pipeline,
+    params: TrainParams,
+    X: pd.DataFrame | npt.NDArray[Any],
+    targets: npt.NDArray[Any],
+    progress: Progress,
 ) -> tuple[Pipeline, dict[str, str]]:
     """The best candidate, and its parameters as text."""
     progress(f"tuning over {params.tune} candidates")
@@ -155,7 +178,8 @@ def package(
         name: The model's name.
         version: The bundle's version; by default ``default_version()``.
         target: Name of the target; by default that of ``y``, or ``target``.
-        params: Categorical columns, bounds, gates and whether a compiled model is required; other settings are not used.
+        params: Categorical columns, bounds, gates and whether a compiled model is required; other settings are not
+            used.
         progress: Told what is being done.
 
     Raises:
@@ -163,7 +187,9 @@ def package(
     """
     params = params or TrainParams(name=name, bounds={})
     if not hasattr(pipeline, "predict"):
-        raise TrainingError(f"{type(pipeline).__name__} has no predict: a fitted classifier, regressor or Pipeline is needed")
+        raise TrainingError(
+            f"{type(pipeline).__name__} has no predict: a fitted classifier, regressor or Pipeline is needed"
+        )
     targets = np.asarray(y)
     classes = getattr(pipeline, "classes_", None)
     labels: tuple[Label, ...] = () if classes is None else tuple(np.asarray(classes).tolist())
@@ -240,7 +266,9 @@ def _fit(pipeline: Any, X: Any, targets: npt.NDArray[Any]) -> None:
 
 def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compiled: bool, progress: Progress) -> Trained:
     """Compile, prove, draw, report, seal."""
-    compiled = compile_pipeline(job.pipeline, job.schema, job.rows, require_compiled=require_compiled, progress=progress)
+    compiled = compile_pipeline(
+        job.pipeline, job.schema, job.rows, require_compiled=require_compiled, progress=progress
+    )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / compiled.model_file).write_bytes(compiled.content)
     provenance = Provenance(
@@ -287,7 +315,11 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
 
 def _runtime(job: _Job, compiled: Compiled) -> Runtime:
     """The model as it will be served."""
-    return OnnxRuntime(compiled.content) if compiled.model_file == MODEL_ONNX else SklearnRuntime(job.pipeline, compiled.schema)
+    return (
+        OnnxRuntime(compiled.content)
+        if compiled.model_file == MODEL_ONNX
+        else SklearnRuntime(job.pipeline, compiled.schema)
+    )
 
 
 def _golden(compiled: Compiled) -> Golden:

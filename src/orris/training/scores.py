@@ -1,7 +1,9 @@
-"""The numbers a model is judged by: truth and predictions in, named finite metrics out. Called by ``evaluation``, gated by ``gates``.
+"""The numbers a model is judged by: truth and predictions in, named finite metrics out.
 
-Classes are codes (positions in ``Schema.labels``). A metric that is undefined on the rows given (a ROC curve of one class, R² of one
-row) is left out rather than reported as NaN, so every value can be written as JSON.
+Called by ``evaluation``, gated by ``gates``.
+
+Classes are codes (positions in ``Schema.labels``). A metric that is undefined on the rows given (a ROC curve of one
+class, R² of one row) is left out rather than reported as NaN, so every value can be written as JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class Predictions:
     Attributes:
         codes: Class codes, int64 ``(n_rows,)``.
         probabilities: float64 ``(n_rows, n_classes)``, where the classifier has ``predict_proba``.
-        scores: float64 ``(n_rows, n_classes)``: what ranks rows for each class, the probabilities or else the decision function.
+        scores: float64 ``(n_rows, n_classes)``: what ranks rows for each class, the probabilities or else the decision
+            function.
     """
 
     codes: IntArray
@@ -46,9 +49,10 @@ class ClassMetrics:
 def classification_metrics(truth: IntArray, predictions: Predictions, n_classes: int) -> dict[str, float]:
     """Metrics of a classifier, as scikit-learn defines them.
 
-    ``precision``, ``recall`` and ``f1`` are of the positive (the second) class and reported for two classes only. ``roc_auc`` and
-    ``average_precision`` are of the positive class, or one-vs-rest averages over the classes, if all occur. ``brier`` is the mean squared
-    error of the positive class's probability; for more than two classes the sum over classes (Brier 1950: between 0 and 2).
+    ``precision``, ``recall`` and ``f1`` are of the positive (the second) class and reported for two classes only.
+    ``roc_auc`` and ``average_precision`` are of the positive class, or one-vs-rest averages over the classes, if all
+    occur. ``brier`` is the mean squared error of the positive class's probability; for more than two classes the sum
+    over classes (Brier 1950: between 0 and 2).
 
     Args:
         truth: Class codes, int64 ``(n_rows,)``.
@@ -58,7 +62,9 @@ def classification_metrics(truth: IntArray, predictions: Predictions, n_classes:
     from sklearn.metrics import precision_recall_fscore_support  # noqa: PLC0415 (a second to import)
 
     present = np.union1d(truth, predictions.codes)
-    precision, recall, f1, support = precision_recall_fscore_support(truth, predictions.codes, labels=present, zero_division=0)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        truth, predictions.codes, labels=present, zero_division=0
+    )
     metrics = {
         "accuracy": float(np.mean(truth == predictions.codes)),
         "balanced_accuracy": float(recall[support > 0].mean()),
@@ -101,7 +107,10 @@ def class_metrics(truth: IntArray, predictions: Predictions, labels: tuple[str, 
     from sklearn.metrics import precision_recall_fscore_support  # noqa: PLC0415
 
     columns = precision_recall_fscore_support(truth, predictions.codes, labels=np.arange(len(labels)), zero_division=0)
-    curves = [None if predictions.scores is None else curve(truth == code, predictions.scores[:, code]) for code in range(len(labels))]
+    curves = [
+        None if predictions.scores is None else curve(truth == code, predictions.scores[:, code])
+        for code in range(len(labels))
+    ]
     areas = [(None, None) if each is None else (each.roc_auc, each.average_precision) for each in curves]
     return tuple(
         ClassMetrics(label, float(precision), float(recall), float(f1), int(support), *area)
@@ -165,7 +174,9 @@ def _ranking_metrics(truth: IntArray, scores: FloatArray) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Curve:
-    """Rows accepted as the threshold falls from above the highest score, one point per distinct score; float64 ``(n_points,)`` each.
+    """Rows accepted as the threshold falls from above the highest score, one point per distinct score.
+
+    Float64 ``(n_points,)`` each.
 
     Attributes:
         true_positives: Positive rows at or above the threshold; starts at 0, ends at all of them.
@@ -205,8 +216,8 @@ class Curve:
 def curve(positive: npt.NDArray[np.bool_], scores: FloatArray) -> Curve | None:
     """The curve of one class against the rest, both ``(n_rows,)``; ``None`` if the rows hold one side only.
 
-    The areas equal scikit-learn's ``roc_auc_score`` and ``average_precision_score``; those check their input for ten milliseconds a
-    call, which for each class of each fold is more than a small model takes to fit.
+    The areas equal scikit-learn's ``roc_auc_score`` and ``average_precision_score``; those check their input for ten
+    milliseconds a call, which for each class of each fold is more than a small model takes to fit.
     """
     if positive.all() or not positive.any():
         return None

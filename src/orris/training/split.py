@@ -1,7 +1,7 @@
 """Which rows a model is fitted on and which it is judged on; the first step of ``evaluation``.
 
-Everything here works on class *codes* (positions in ``Schema.labels``), or on nothing but the number of rows for regression,
-so that text, integer and boolean labels are the same thing.
+Everything here works on class *codes* (positions in ``Schema.labels``), or on nothing but the number of rows for
+regression, so that text, integer and boolean labels are the same thing.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def check_settings(test_size: float | None, folds: int) -> None:
         SettingsError: Names the setting and its value.
     """
     if test_size is not None and not 0 < test_size < 1:
-        raise SettingsError(f"test_size is {test_size!r}: it must lie between 0 and 1, for example 0.2 for a fifth of the rows")
+        raise SettingsError(
+            f"test_size is {test_size!r}: it must lie between 0 and 1, for example 0.2 for a fifth of the rows"
+        )
     if folds < 0 or folds == 1:
         raise SettingsError(f"folds is {folds!r}: it must be at least 2, or 0 for no cross-validation")
 
@@ -84,7 +86,9 @@ def holdout(target: Target, test_size: float, seed: int, notes: list[str]) -> Sp
     n_rows, smallest_side = len(target), 2
     if not target.labels:
         if n_rows < MIN_REGRESSION_ROWS:
-            raise TrainingError(f"the table has {n_rows} rows: at least {MIN_REGRESSION_ROWS} are needed to fit a model and to judge it")
+            raise TrainingError(
+                f"the table has {n_rows} rows: at least {MIN_REGRESSION_ROWS} are needed to fit a model and to judge it"
+            )
     else:
         _require_rows_per_class(target)
         smallest_side = int(np.count_nonzero(target.counts()))
@@ -95,15 +99,17 @@ def holdout(target: Target, test_size: float, seed: int, notes: list[str]) -> Sp
             f"{n_test} of {n_rows} rows are held out rather than {wanted} (test_size {test_size:g}): "
             f"each side of the split needs at least {smallest_side}."
         )
-    train, test = train_test_split(np.arange(n_rows), test_size=n_test, random_state=seed, shuffle=True, stratify=target.codes)
+    train, test = train_test_split(
+        np.arange(n_rows), test_size=n_test, random_state=seed, shuffle=True, stratify=target.codes
+    )
     return Split(np.sort(train), np.sort(test))
 
 
 def cross_validation(target: Target, folds: int, seed: int, notes: list[str]) -> list[Split]:
     """The splits of a seeded k-fold cross-validation, stratified for classification; none for 0 folds.
 
-    Fewer folds are made when a class (or the table) has too few rows for ``folds``, and none when not even two are possible; ``notes``
-    then says which class and how many rows it has.
+    Fewer folds are made when a class (or the table) has too few rows for ``folds``, and none when not even two are
+    possible; ``notes`` then says which class and how many rows it has.
     """
     from sklearn.model_selection import KFold, StratifiedKFold  # noqa: PLC0415
 
@@ -124,7 +130,9 @@ def cross_validation(target: Target, folds: int, seed: int, notes: list[str]) ->
         return []
     if possible < folds:
         notes.append(f"Cross-validation uses {possible} folds rather than {folds}: {scarce}.")
-    splitter = (StratifiedKFold if target.labels else KFold)(n_splits=min(folds, possible), shuffle=True, random_state=seed)
+    splitter = (StratifiedKFold if target.labels else KFold)(
+        n_splits=min(folds, possible), shuffle=True, random_state=seed
+    )
     splits = splitter.split(np.zeros(n_rows), target.codes)
     return [Split(train.astype(np.int64), test.astype(np.int64)) for train, test in splits]
 

@@ -66,8 +66,8 @@ def tune(
         progress: Told ``(tried, total)`` after every candidate.
 
     Returns:
-        An unfitted copy of the pipeline with the best parameters, these parameters (empty if the pipeline was best as it came), and all
-        candidates in the order in which they were tried.
+        An unfitted copy of the pipeline with the best parameters, these parameters (empty if the pipeline was best as
+        it came), and all candidates in the order in which they were tried.
 
     Raises:
         TrainingError: The preset has no space to search, a class has a single row, or no candidate could be fitted.
@@ -75,7 +75,9 @@ def tune(
     task: Task = "classification" if is_classifier(pipeline) else "regression"
     preset = preset or PRESETS[task][0]
     if (preset, task) not in _SPACES:
-        raise TrainingError(f"'{preset}' has no parameters to tune; --tune works with the presets: {', '.join(PRESETS[task])}")
+        raise TrainingError(
+            f"'{preset}' has no parameters to tune; --tune works with the presets: {', '.join(PRESETS[task])}"
+        )
     splitter = _splitter(task, y, folds, seed)
     settings = [{}, *_draw(_SPACES[preset, task], n, seed)]
     prefix = parameter_prefix(preset, task)
@@ -107,7 +109,9 @@ def _scores(pipeline: Pipeline, X: Any, y: Any, splitter: BaseCrossValidator, ta
         # A candidate that stops early is judged by what it reached.
         warnings.simplefilter("ignore", ConvergenceWarning)
         scoring = "accuracy" if task == "classification" else "r2"
-        scores: npt.NDArray[np.float64] = cross_val_score(pipeline, X, y, cv=splitter, scoring=scoring, error_score="raise")
+        scores: npt.NDArray[np.float64] = cross_val_score(
+            pipeline, X, y, cv=splitter, scoring=scoring, error_score="raise"
+        )
     return scores
 
 
@@ -117,7 +121,9 @@ def _splitter(task: Task, y: Any, folds: int, seed: int) -> BaseCrossValidator:
         return KFold(min(folds, len(y)), shuffle=True, random_state=seed)
     classes, counts = np.unique(np.asarray(y), return_counts=True)
     if counts.min() < 2:
-        raise TrainingError(f"class '{classes[counts.argmin()]}' has a single row; cross-validation needs two of every class")
+        raise TrainingError(
+            f"class '{classes[counts.argmin()]}' has a single row; cross-validation needs two of every class"
+        )
     return StratifiedKFold(min(folds, int(counts.min())), shuffle=True, random_state=seed)
 
 
@@ -162,7 +168,9 @@ def _spaces() -> dict[tuple[str, Task], Mapping[str, Draw]]:
         "logistic": {"classification": {"C": _log_between(1e-3, 1e3), "class_weight": _one_of(None, "balanced")}},
         "ridge": {"regression": {"alpha": _log_between(1e-3, 1e3)}},
         "linear": {"regression": {"fit_intercept": _one_of(True, False)}},
-        "elastic-net": {"regression": {"alpha": _log_between(1e-4, 10), "l1_ratio": _one_of(0.1, 0.3, 0.5, 0.7, 0.9, 1.0)}},
+        "elastic-net": {
+            "regression": {"alpha": _log_between(1e-4, 10), "l1_ratio": _one_of(0.1, 0.3, 0.5, 0.7, 0.9, 1.0)}
+        },
         "forest": _both(trees),
         "extra-trees": _both(trees),
         "decision-tree": _both(

@@ -1,8 +1,8 @@
 """Write the schemas beside this file: run by hand when an operator is upgraded (see README.md here).
 
-``python extract.py FOLDER`` takes a folder of unpacked npm packages ``@kubernetes-models/*``, whose TypeScript interfaces were generated
-from the operators' CustomResourceDefinitions. A key that is not in a schema is refused, as the API server does with strict field
-validation.
+``python extract.py FOLDER`` takes a folder of unpacked npm packages ``@kubernetes-models/*``, whose TypeScript
+interfaces were generated from the operators' CustomResourceDefinitions. A key that is not in a schema is refused, as
+the API server does with strict field validation.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ class Module:
         self.file = file
         self.text = re.sub(r"\s*/\*.*?\*/", "", file.read_text("utf-8"), flags=re.DOTALL)
         found = re.findall(r'import \{ ([^}]+) \} from "(\.[^"]+)\.js"', self.text)
-        self.imports = {name.strip(): file.parent / f"{path}.d.ts" for names, path in found for name in names.split(",")}
+        self.imports = {
+            name.strip(): file.parent / f"{path}.d.ts" for names, path in found for name in names.split(",")
+        }
 
     def schema(self, above: tuple[Path, ...]) -> Any:
         """What the file exports; ``{}``, which lets everything through, where it contains itself."""
@@ -65,7 +67,10 @@ class Module:
         """The fields of an interface, indented by four."""
         others = OTHERS | {"status"} | (GENERATORS if self.file.name.endswith("Generator.d.ts") else set())
         fields = [(key, mark, value) for key, mark, value in _FIELD.findall(body) if key not in others]
-        schema: dict[str, Any] = {"type": "object", "properties": {key: self.type(value, above) for key, _, value in fields}}
+        schema: dict[str, Any] = {
+            "type": "object",
+            "properties": {key: self.type(value, above) for key, _, value in fields},
+        }
         return schema | {"required": [key for key, mark, _ in fields if not mark], "additionalProperties": False}
 
     def type(self, text: str, above: tuple[Path, ...]) -> Any:
@@ -115,7 +120,9 @@ def main(folder: Path) -> None:
     for group, kinds in KINDS.items():
         for kind in kinds:
             schema = of_kind(next(folder.glob(f"*/package/{group}/{kind}.d.ts")))
-            (HERE / f"{kind}.json").write_text(json.dumps(schema, separators=(",", ":"), sort_keys=True) + "\n", "utf-8")
+            (HERE / f"{kind}.json").write_text(
+                json.dumps(schema, separators=(",", ":"), sort_keys=True) + "\n", "utf-8"
+            )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""Write the schemas beside this file from two packages: run by hand when Flux or Argo CD is upgraded (see README.md here).
+"""Write the schemas beside this file from two packages.
 
-``python -m tests.deploy.crds.extract FLUX_WHEEL ARGO_PACKAGE`` takes the unpacked wheel of ``cloudcoil-models-fluxcd`` (PyPI; needs
-pydantic, and stands in for the rest of cloudcoil itself) and the unpacked npm package ``@kubernetes-models/argo-cd``. Descriptions are left
-out; a key that is not in the schema is refused.
+Run by hand when Flux or Argo CD is upgraded (see README.md here).
+
+``python -m tests.deploy.crds.extract FLUX_WHEEL ARGO_PACKAGE`` takes the unpacked wheel of ``cloudcoil-models-fluxcd``
+(PyPI; needs pydantic, and stands in for the rest of cloudcoil itself) and the unpacked npm package
+``@kubernetes-models/argo-cd``. Descriptions are left out; a key that is not in the schema is refused.
 """
 
 from __future__ import annotations
@@ -24,11 +26,27 @@ FLUX = {
     "kustomize.v1": ["Kustomization"],
 }
 ARGO = ["ApplicationSet", "AppProject"]
-KEPT = {"type", "enum", "const", "pattern", "items", "required", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"}
+KEPT = {
+    "type",
+    "enum",
+    "const",
+    "pattern",
+    "items",
+    "required",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+}
 
 
 def flux(wheel: Path) -> None:
-    """The schemas of Flux, from the fields of generated pydantic models; their builders, which need cloudcoil, are left out."""
+    """The schemas of Flux, from the fields of generated pydantic models.
+
+    Their builders, which need cloudcoil, are left out.
+    """
     import pydantic
 
     class Base(pydantic.BaseModel):
@@ -43,7 +61,9 @@ def flux(wheel: Path) -> None:
         module.__dict__.update(names)
         tree = ast.parse((wheel / "cloudcoil/models/fluxcd" / f"{path.replace('.', '/')}.py").read_text("utf-8"))
         for found in [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.endswith("List")]:
-            found.body = [node for node in found.body if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node)]
+            found.body = [
+                node for node in found.body if isinstance(node, ast.AnnAssign) and "ClassVar" not in ast.unparse(node)
+            ]
             found.body = found.body or [ast.Pass()]
             exec("from __future__ import annotations\n" + ast.unparse(found), module.__dict__)  # noqa: S102 (field declarations of a package that was chosen by hand)
         for kind in kinds:
@@ -56,7 +76,10 @@ def flux(wheel: Path) -> None:
 def trimmed(schema: Any, definitions: dict[str, Any]) -> Any:
     """Without descriptions, titles, references and ``null``; objects with properties take no others."""
     if "$ref" in schema:
-        schema = {**definitions[schema["$ref"].rpartition("/")[2]], **{key: schema[key] for key in schema if key in KEPT}}
+        schema = {
+            **definitions[schema["$ref"].rpartition("/")[2]],
+            **{key: schema[key] for key in schema if key in KEPT},
+        }
     options = [option for option in schema.get("anyOf", []) if option != {"type": "null"}]
     if len(options) == 1:
         return trimmed(options[0] | {key: schema[key] for key in schema if key in KEPT}, definitions)
@@ -66,7 +89,9 @@ def trimmed(schema: Any, definitions: dict[str, Any]) -> Any:
     if isinstance(kept.get("items"), dict):
         kept["items"] = trimmed(kept["items"], definitions)
     if "properties" in schema:
-        kept["properties"] = {name: trimmed(value, definitions) for name, value in schema["properties"].items() if name != "status"}
+        kept["properties"] = {
+            name: trimmed(value, definitions) for name, value in schema["properties"].items() if name != "status"
+        }
         kept["additionalProperties"] = False
     elif isinstance(schema.get("additionalProperties"), dict):
         kept["additionalProperties"] = trimmed(schema["additionalProperties"], definitions)

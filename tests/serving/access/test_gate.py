@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orris.cli.access import build_access, build_cors
 from orris.errors import ForbiddenError, RateLimitError, SettingsError, UnauthorizedError
 from orris.protocols.status import headers_of, status_of
+from orris.server.access import build_access, build_cors
 from orris.serving.access.gate import Access, is_docs, is_open
 from orris.serving.access.keys import digest_of, new_key
 from orris.settings import read_settings
@@ -77,7 +77,8 @@ def test_the_limit_of_the_settings_counts_for_keys_without_their_own(tmp_path: P
 
 @given(
     st.dictionaries(
-        st.sampled_from([b"x-api-key", b"authorization"]), st.binary(max_size=80) | st.binary(max_size=80).map(b"Bearer ".__add__)
+        st.sampled_from([b"x-api-key", b"authorization"]),
+        st.binary(max_size=80) | st.binary(max_size=80).map(b"Bearer ".__add__),
     )
 )
 def test_any_header_is_refused_with_401(headers: dict[bytes, bytes]) -> None:
@@ -89,8 +90,24 @@ def test_any_header_is_refused_with_401(headers: dict[bytes, bytes]) -> None:
     assert headers_of(told.value)[0][0] == b"www-authenticate"
 
 
-OPEN = ["/", "/health", "/ready", "/ping", "/api/v1/health", "/v2/health/live", "/v2/health/ready", "/v2/models/iris/ready"]
-OPEN += ["/v2/models/iris/versions/1.0.0/ready", "/v1/models/iris", "/v1/models/iris/versions/1.0.0", "/metrics", "/docs", "/openapi.json"]
+OPEN = [
+    "/",
+    "/health",
+    "/ready",
+    "/ping",
+    "/api/v1/health",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/models/iris/ready",
+]
+OPEN += [
+    "/v2/models/iris/versions/1.0.0/ready",
+    "/v1/models/iris",
+    "/v1/models/iris/versions/1.0.0",
+    "/metrics",
+    "/docs",
+    "/openapi.json",
+]
 GUARDED = [
     "/v2",
     "/v2/models/iris",
@@ -101,7 +118,16 @@ GUARDED = [
     "/docs2",
     "/healthx",
 ]
-GUARDED += ["/health/", "/v2/models/a/b/ready", "/v2/repository/index", "/openapi.json2", "//health", "/health\n", "", "/invocations"]
+GUARDED += [
+    "/health/",
+    "/v2/models/a/b/ready",
+    "/v2/repository/index",
+    "/openapi.json2",
+    "//health",
+    "/health\n",
+    "",
+    "/invocations",
+]
 
 
 @pytest.mark.parametrize("path", OPEN)
@@ -144,7 +170,8 @@ def test_settings_that_guard_nothing_stop_the_process(environ: dict[str, str], s
 
 
 @pytest.mark.parametrize(
-    "origin", ["shop.example", "https://shop.example/", "https://Shop.example", "null", "https://*.example", "https://a b"]
+    "origin",
+    ["shop.example", "https://shop.example/", "https://Shop.example", "null", "https://*.example", "https://a b"],
 )
 def test_what_is_no_origin_is_refused(origin: str) -> None:
     """It would never match, or match too much."""
@@ -154,5 +181,5 @@ def test_what_is_no_origin_is_refused(origin: str) -> None:
 
 def test_the_jwt_library_is_imported_only_when_it_is_needed() -> None:
     """It is in an extra, and takes time and memory."""
-    code = "import sys, orris.cli.assembly; sys.exit('jwt' in sys.modules or 'cryptography' in sys.modules)"
+    code = "import sys, orris.server.assembly; sys.exit('jwt' in sys.modules or 'cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

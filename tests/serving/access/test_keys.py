@@ -34,7 +34,8 @@ def test_a_key_is_32_random_bytes_with_a_prefix() -> None:
 def test_a_line_tells_all_of_a_key() -> None:
     """Name, hashes, rate, burst, expiry, right."""
     ring = read_keys(
-        f'ops = {{ sha256 = ["{sha256(A)}", "{sha256(B)}"], rate = 5, burst = 9, expires = 2030-01-01T00:00:00Z, admin = true }}'.encode(),
+        f'ops = {{ sha256 = ["{sha256(A)}", "{sha256(B)}"], rate = 5, burst = 9, expires = 2030-01-01T00:00:00Z, admin'
+        " = true }".encode(),
         "f",
     )
     caller = ring.find(A.encode())
@@ -73,7 +74,9 @@ MALFORMED = [
 ]
 
 
-@pytest.mark.parametrize(("text", "said"), MALFORMED, ids=[f"{number} {said}" for number, (_, said) in enumerate(MALFORMED)])
+@pytest.mark.parametrize(
+    ("text", "said"), MALFORMED, ids=[f"{number} {said}" for number, (_, said) in enumerate(MALFORMED)]
+)
 def test_a_malformed_file_is_refused_with_its_line(text: str, said: str) -> None:
     """And what it holds is not repeated: it may be a key."""
     with pytest.raises(SettingsError, match=said) as told:
@@ -111,8 +114,12 @@ def test_a_changed_file_is_read_again_and_at_most_once_a_second(tmp_path: Path) 
     assert keys.ring.find(B.encode()) is not None
 
 
-@pytest.mark.parametrize("content", [None, b"ci = {", b"#" * (MAX_FILE_BYTES + 1)], ids=["gone", "malformed", "too long"])
-def test_a_file_that_went_wrong_leaves_the_old_keys(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "content", [None, b"ci = {", b"#" * (MAX_FILE_BYTES + 1)], ids=["gone", "malformed", "too long"]
+)
+def test_a_file_that_went_wrong_leaves_the_old_keys(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
     """And is logged once, not every second."""
     path = tmp_path / "keys.toml"
     path.write_text(f'ci = {{ sha256 = "{sha256(A)}" }}')

@@ -63,7 +63,9 @@ def test_workers_share_a_rate() -> None:
     st.none() | st.integers(1, 50),
     st.integers(1, 4),
 )
-def test_never_more_than_the_burst_and_the_rate(moments: list[float], rate: float, burst: int | None, n_workers: int) -> None:
+def test_never_more_than_the_burst_and_the_rate(
+    moments: list[float], rate: float, burst: int | None, n_workers: int
+) -> None:
     """Over any stretch of time."""
     tokens = max(1.0, (rate if burst is None else burst) / n_workers)
     n_passed = sum(passed(Rates(n_workers), moments, rate, burst))

@@ -77,7 +77,9 @@ def test_the_log_is_told_why(from_file: Tokens, issuer: Issuer) -> None:
     assert reason(from_file, b"a" * 20_000 + b".b.c") == "the token is too long"
 
 
-def test_a_known_token_is_forgotten_when_it_expires(from_file: Tokens, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_token_is_forgotten_when_it_expires(
+    from_file: Tokens, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What is remembered is not believed longer than the token itself."""
     token = issuer.token(exp=int(time.time()) - 4).encode()  # within the leeway
     from_file.find(token, 0.0)

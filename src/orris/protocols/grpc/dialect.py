@@ -1,6 +1,7 @@
 """``ModelInfer``'s messages <-> rows and answers. What the tensors mean is in ``protocols/tensors``.
 
-Inputs come typed (``contents``) or raw (``raw_input_contents``), all of them in the same way, and outputs leave as the inputs came.
+Inputs come typed (``contents``) or raw (``raw_input_contents``), all of them in the same way, and outputs leave as the
+inputs came.
 """
 
 from __future__ import annotations
@@ -16,12 +17,21 @@ from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols.grpc.generated.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from orris.protocols.openinference import outputs_of
 from orris.protocols.status import code_of, headers_of, told
-from orris.protocols.tensors import DATATYPES, Tensor, TensorReader, from_raw, from_values, tensors_from_answers, to_raw, wanted_outputs
+from orris.protocols.tensors import (
+    DATATYPES,
+    Tensor,
+    TensorReader,
+    from_raw,
+    from_values,
+    tensors_from_answers,
+    to_raw,
+    wanted_outputs,
+)
 from orris.runtime import Answers
 from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Asked, Headers, Reply
-from orris.serving.mount import Mount, PredictRoute
+from orris.serving.routing import ModelRoute, Mount
 
 ROUTE = "ModelInfer"
 """The label of metrics and logs."""
@@ -53,13 +63,16 @@ CONTENTS = {
 
 def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (a call that names no model is the service's matter)
     """A model's calls: by name, and by name and version."""
-    calls = [PredictRoute(slot.name, ROUTE, Tensors())]
-    calls += [PredictRoute(f"{slot.name}@{live.version}", ROUTE, Tensors(), live.version) for live in slot.loaded()]
+    calls = [ModelRoute(slot.name, ROUTE, Tensors())]
+    calls += [ModelRoute(f"{slot.name}@{live.version}", ROUTE, Tensors(), live.version) for live in slot.loaded()]
     return Mount(calls=tuple(calls))
 
 
 class Wanted(NamedTuple):
-    """What a request wants of its answer: the id that is echoed, names of outputs in their order, and whether they leave raw."""
+    """What a request wants of its answer.
+
+    The id that is echoed, names of outputs in their order, and whether they leave raw.
+    """
 
     id: str
     outputs: tuple[str, ...]
@@ -94,14 +107,19 @@ class Tensors:
         rows = plan.reader.read(list(_tensors(request)))
         for output in request.outputs:
             if "classification" in output.parameters or "shared_memory_region" in output.parameters:
-                raise BodyError(f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken here")
+                raise BodyError(
+                    f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken"
+                    " here"
+                )
         outputs = wanted_outputs(plan.outputs, [output.name for output in request.outputs])
         return Asked(rows, False, Wanted(request.id, outputs, bool(request.raw_input_contents)))
 
     def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """A ``ModelInferResponse``."""
         manifest, wanted = engine.manifest, asked.context
-        response = ModelInferResponse(model_name=manifest.name, model_version=manifest.version, id=wanted.id or request_id)
+        response = ModelInferResponse(
+            model_name=manifest.name, model_version=manifest.version, id=wanted.id or request_id
+        )
         for tensor in tensors_from_answers(engine.schema, answers, wanted.outputs):
             output = response.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
             if wanted.raw:
@@ -139,14 +157,18 @@ def _tensors(request: ModelInferRequest) -> Iterator[Tensor]:
     raws = request.raw_input_contents
     inputs = request.inputs
     if raws and len(raws) != len(inputs):
-        raise BodyError(f"there are {len(inputs)} inputs and {len(raws)} raw_input_contents; send one for each, in their order")
+        raise BodyError(
+            f"there are {len(inputs)} inputs and {len(raws)} raw_input_contents; send one for each, in their order"
+        )
     for i, given in enumerate(inputs):
         if given.parameters and "shared_memory_region" in given.parameters:
             raise BodyError(f"input '{given.name[:100]}': shared memory is an extension that is not spoken here")
         if not raws:
             yield from_values(given.name, given.datatype, tuple(given.shape), _typed(given))
         elif given.HasField("contents"):
-            raise BodyError(f"input '{given.name[:100]}' has contents beside raw_input_contents; send all inputs in one way")
+            raise BodyError(
+                f"input '{given.name[:100]}' has contents beside raw_input_contents; send all inputs in one way"
+            )
         else:
             yield from_raw(given.name, given.datatype, tuple(given.shape), raws[i])
 
@@ -160,11 +182,17 @@ def _typed(given: ModelInferRequest.InferInputTensor) -> Sequence[object]:
             raise BodyError(f"input '{given.name[:100]}': {given.datatype} travels in raw_input_contents only")
         return ()  # ``from_values`` says that there is no such datatype
     if any(name != expected for name in filled):
-        raise BodyError(f"input '{given.name[:100]}': {given.datatype} travels in {expected}, not in {', '.join(filled)}")
+        raise BodyError(
+            f"input '{given.name[:100]}': {given.datatype} travels in {expected}, not in {', '.join(filled)}"
+        )
     elements: Sequence[object] = getattr(given.contents, expected)[:]
     return elements
 
 
 def _elements(tensor: Tensor) -> list[object]:
     values = tensor.values.tolist()
-    return [value if isinstance(value, bytes) else str(value).encode() for value in values] if tensor.datatype == "BYTES" else values
+    return (
+        [value if isinstance(value, bytes) else str(value).encode() for value in values]
+        if tensor.datatype == "BYTES"
+        else values
+    )

@@ -59,7 +59,10 @@ class Health:
         return HealthCheckResponse(status=status)
 
     async def _watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:
-        """The status, and again when it changes; ends when the server drains, for it would keep the server from stopping."""
+        """The status, and again when it changes.
+
+        Ends when the server drains, for it would keep the server from stopping.
+        """
         last = None
         while True:
             status = self.status(request.service)

@@ -23,12 +23,15 @@ from orris.serving.catalog import Catalog
 LISTENERS = 8 if sys.platform == "linux" else 1
 """Servers of ``grpc.aio`` behind the port of one process; the kernel spreads connections over them.
 
-One server takes up one new call per turn of the loop, so that calls which have arrived together do not meet in a batch. With 16 connections
-of 4 calls each, 8 servers answer about 1.8 times as many calls as one, at the same memory; other systems give all connections to one.
+One server takes up one new call per turn of the loop, so that calls which have arrived together do not meet in a batch.
+With 16 connections of 4 calls each, 8 servers answer about 1.8 times as many calls as one, at the same memory; other
+systems give all connections to one.
 """
 
 QUIET_SECONDS, REFUSING_SECONDS = 0.1, 1.0
-"""A server that stops drops, without a word, calls that have arrived and are not taken up yet. So before, calls are told that it is
+"""A server that stops drops, without a word, calls that have arrived and are not taken up yet.
+
+So before, calls are told that it is
 unavailable: until none has come for the first time, but no longer than the second."""
 
 LAST_CALLS_SECONDS = 0.2
@@ -42,7 +45,8 @@ class GrpcListener:
         service: Answers inference calls.
         catalog: What health is told of.
         host: Address.
-        port: Port; it was reserved before (``serving.listening.reserve``), and is shared with the server's other workers.
+        port: Port; it was reserved before (``serving.listening.reserve``), and is shared with the server's other
+            workers.
         max_message_bytes: Longest message.
         max_metadata_bytes: Most metadata of a call.
         max_calls: Calls of one listener at once, with those that have not arrived whole.
@@ -92,7 +96,9 @@ class GrpcListener:
             try:
                 self._bind(server)
             except RuntimeError:
-                raise SettingsError(f"gRPC cannot listen on {self._address}; choose another port with --grpc-port, or 'off'") from None
+                raise SettingsError(
+                    f"gRPC cannot listen on {self._address}; choose another port with --grpc-port, or 'off'"
+                ) from None
             await server.start()
             self._servers.append(server)
 

@@ -1,7 +1,8 @@
 """The calls of ``inference.GRPCInferenceService``.
 
-``ModelInfer`` goes through a door like every predict route: the same limits, credentials, batches, counts and log. The other calls are
-answered from the catalog at once; those that change what is loaded need the administrator's credential.
+``ModelInfer`` goes through a predict route like every predict route: the same limits, credentials, batches, counts and
+log. The other calls are answered from the catalog at once; those that change what is loaded need the administrator's
+credential.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from orris.protocols.tensors import EXTENSIONS, SERVER_NAME
 from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.control import Control
-from orris.serving.door import Door
 from orris.serving.exchange import Reply, request_id_of
-from orris.serving.lane import Awaited
-from orris.serving.mount import Switchboard
-from orris.telemetry.logs import Line, level_of, milliseconds
+from orris.serving.http.asgi import Awaited
+from orris.serving.predict_route import PredictRoute
+from orris.serving.routing import Router
+from orris.telemetry.request_log import Line, level_of, milliseconds
 from orris.telemetry.tracecontext import Arrival, Request, TraceContext
 from orris.version import __version__
 
@@ -47,7 +48,7 @@ class InferenceService:
 
     Args:
         catalog: What is loaded.
-        routes: Has the door of each model's calls.
+        routes: Has the predict route of each model's calls.
         access: Who may do what.
         control: Loads and unloads.
         index: Lists what is loaded.
@@ -58,30 +59,41 @@ class InferenceService:
         stopping: Every further ``ModelInfer`` is told to go elsewhere.
     """
 
-    def __init__(self, catalog: Catalog, routes: Switchboard, *, access: Access, control: Control, index: Index) -> None:
+    def __init__(self, catalog: Catalog, routes: Router, *, access: Access, control: Control, index: Index) -> None:
         self._catalog = catalog
         self._calls = routes.calls
-        self._desk = routes.desk
+        self._context = routes.context
         self._access = access
         self._control = control
         self._index = index
-        self._nowhere = Door(Tensors(), ROUTE, lambda _: catalog.default.current(), routes.desk)
+        self._nowhere = PredictRoute(Tensors(), ROUTE, lambda _: catalog.default.current(), routes.context)
         self.in_flight = 0
         self.last_call = 0.0
         self.stopping = False
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """All calls, for a ``grpc.aio`` server; messages go in and out as bytes, so that a broken one is answered as any other mistake."""
+        """All calls, for a ``grpc.aio`` server.
+
+        Messages go in and out as bytes, so that a broken one is answered as any other mistake.
+        """
         calls: dict[str, Any] = {
             "ServerLive": self._simple("ServerLive", pb.ServerLiveRequest, self._server_live),
             "ServerReady": self._simple("ServerReady", pb.ServerReadyRequest, self._server_ready),
             "ModelReady": self._simple("ModelReady", pb.ModelReadyRequest, self._model_ready),
-            "ServerMetadata": self._simple("ServerMetadata", pb.ServerMetadataRequest, self._server_metadata, guarded=True),
+            "ServerMetadata": self._simple(
+                "ServerMetadata", pb.ServerMetadataRequest, self._server_metadata, guarded=True
+            ),
             "ModelMetadata": self._simple("ModelMetadata", pb.ModelMetadataRequest, self._model_metadata, guarded=True),
             "ModelInfer": self._infer,
-            "RepositoryIndex": self._simple("RepositoryIndex", pb.RepositoryIndexRequest, self._repository_index, guarded=True),
-            "RepositoryModelLoad": self._simple("RepositoryModelLoad", pb.RepositoryModelLoadRequest, self._load, admin=True),
-            "RepositoryModelUnload": self._simple("RepositoryModelUnload", pb.RepositoryModelUnloadRequest, self._unload, admin=True),
+            "RepositoryIndex": self._simple(
+                "RepositoryIndex", pb.RepositoryIndexRequest, self._repository_index, guarded=True
+            ),
+            "RepositoryModelLoad": self._simple(
+                "RepositoryModelLoad", pb.RepositoryModelLoadRequest, self._load, admin=True
+            ),
+            "RepositoryModelUnload": self._simple(
+                "RepositoryModelUnload", pb.RepositoryModelUnloadRequest, self._unload, admin=True
+            ),
         }
         return grpc.method_handlers_generic_handler(
             SERVICE, {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
@@ -104,23 +116,23 @@ class InferenceService:
         try:
             if self.stopping:
                 raise NotReadyError("the server is stopping; try another")
-            door = self._door(exchange.body)
+            predict_route = self._predict_route(exchange.body)
         except OrrisError as error:
-            self._desk.metrics.in_flight += 1
+            self._context.metrics.in_flight += 1
             self._nowhere.refuse(exchange, error)
         else:
-            door.enter(exchange)
+            predict_route.enter(exchange)
 
-    def _door(self, body: bytes) -> Door:
-        """The door of the model that a request names; raises ``BodyError`` or ``NotFoundError``."""
+    def _predict_route(self, body: bytes) -> PredictRoute:
+        """The predict route of the model that a request names; raises ``BodyError`` or ``NotFoundError``."""
         try:
             asked = Envelope.FromString(body)
         except DecodeError:
             raise BodyError("the message is not a ModelInferRequest") from None
         name, version = asked.model_name, asked.model_version
-        door = self._calls.get(f"{name}@{version}" if version else name)
-        if door is not None:
-            return door
+        predict_route = self._calls.get(f"{name}@{version}" if version else name)
+        if predict_route is not None:
+            return predict_route
         if not name:
             raise BodyError("'model_name' is empty; name the model")
         self._catalog.slot(name).version(version)
@@ -129,7 +141,13 @@ class InferenceService:
     # the other calls
 
     def _simple(
-        self, name: str, request_type: Any, answer: Callable[[Any], Awaitable[Any]], *, guarded: bool = False, admin: bool = False
+        self,
+        name: str,
+        request_type: Any,
+        answer: Callable[[Any], Awaitable[Any]],
+        *,
+        guarded: bool = False,
+        admin: bool = False,
     ) -> Callable[[bytes, Any], Awaitable[bytes]]:
         """A call that asks no model.
 
@@ -162,8 +180,10 @@ class InferenceService:
             finally:
                 self.in_flight -= 1
             path = f"{SERVICE}/{name}"
-            trace = self._desk.placed(headers, f"/{path}")
-            request = Request("POST", name, reply.status, reply.code, problem, request_id, started, Arrival(path), headers)
+            trace = self._context.placed(headers, f"/{path}")
+            request = Request(
+                "POST", name, reply.status, reply.code, problem, request_id, started, Arrival(path), headers
+            )
             self._count(request, perf_counter() - started, trace)
             return await _finish(context, reply, request_id, trace)
 
@@ -171,17 +191,17 @@ class InferenceService:
 
     def _count(self, request: Request, seconds: float, trace: TraceContext | None) -> None:
         """Count, trace and log a call that asked no model."""
-        desk = self._desk
-        desk.metrics.called(request.route, request.code, seconds)
-        if trace is not None and trace.recorded and desk.tracing is not None:
-            desk.tracing.answered(trace, request)
-        if desk.log.wants(request.status, request.request_id, trace.trace_id if trace is not None else ""):
+        context = self._context
+        context.metrics.called(request.route, request.code, seconds)
+        if trace is not None and trace.recorded and context.tracing is not None:
+            context.tracing.answered(trace, request)
+        if context.log.wants(request.status, request.request_id, trace.trace_id if trace is not None else ""):
             who = request.request_id, "gRPC", request.route, request.status, milliseconds(seconds)
             line = Line(datetime.now(UTC), level_of(request.status), *who)
             line.error, line.code = request.error, request.code
             if trace is not None:
                 line.trace_id, line.span_id, line.sampled = trace.logged_id, trace.span_id, trace.recorded
-            desk.log.add(line)
+            context.log.add(line)
 
     async def _server_live(self, _request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)

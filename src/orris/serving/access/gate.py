@@ -1,4 +1,7 @@
-"""What is asked of a request before it is answered: a credential, a rate that is not used up, and for some operations the right to them."""
+"""What is asked of a request before it is answered.
+
+A credential, a rate that is not used up, and for some operations the right to them.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ class AdminToken:
             self.ring = self._of(file.read())
             return
         if not re.fullmatch("[0-9a-f]{64}", sha256):
-            raise SettingsError("ORRIS_ADMIN_TOKEN_SHA256 is not 64 hexadecimal digits; make a token and its hash with  orris keys new")
+            raise SettingsError(
+                "ORRIS_ADMIN_TOKEN_SHA256 is not 64 hexadecimal digits; make a token and its hash with  orris keys new"
+            )
         self.ring = KeyRing([(bytes.fromhex(sha256), ADMIN)])
 
     def refresh(self, now: float) -> None:
@@ -67,7 +72,8 @@ class AdminToken:
         if len(token) < MIN_ADMIN_TOKEN_BYTES:
             where = self._file.path if self._file is not None else ""
             raise SettingsError(
-                f"{where}: an admin token of {MIN_ADMIN_TOKEN_BYTES} characters or more is needed; make one with  orris keys new"
+                f"{where}: an admin token of {MIN_ADMIN_TOKEN_BYTES} characters or more is needed; make one with  orris"
+                " keys new"
             )
         return KeyRing([(digest_of(token), ADMIN)])
 
@@ -135,7 +141,10 @@ class Access:
             self._rates.take(caller.name, rate, caller.burst if caller.rate or caller.burst else self._burst, now)
 
     def admit_path(self, path: str, headers: Headers) -> None:
-        """Let a request of the pages and probes pass; raises as ``admit`` does. What is not known to be open is guarded."""
+        """Let a request of the pages and probes pass; raises as ``admit`` does.
+
+        What is not known to be open is guarded.
+        """
         if self.guards_path(path):
             self._identify(headers, monotonic())
 
@@ -156,7 +165,8 @@ class Access:
         self._refresh(now)
         if not self.administered:
             raise ForbiddenError(
-                "this operation is off; it needs ORRIS_ADMIN_TOKEN_SHA256, --admin-token-file, or an API key with admin = true"
+                "this operation is off; it needs ORRIS_ADMIN_TOKEN_SHA256, --admin-token-file, or an API key with admin"
+                " = true"
             )
         if not self._identify(headers, now).admin:
             raise ForbiddenError("this operation is the administrator's")

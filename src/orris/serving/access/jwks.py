@@ -1,7 +1,8 @@
 """The public keys that tokens are signed with: a JWKS (RFC 7517) from a file or a URL, renewed while the server runs.
 
-A URL is fetched on a thread of its own: a request never waits for it. A token that names an unknown key asks for a fetch, and no more than
-one in ``UNKNOWN_KEY_SECONDS`` is made, however many such tokens come. When a fetch fails, the keys that were fetched before stay in force.
+A URL is fetched on a thread of its own: a request never waits for it. A token that names an unknown key asks for a
+fetch, and no more than one in ``UNKNOWN_KEY_SECONDS`` is made, however many such tokens come. When a fetch fails, the
+keys that were fetched before stay in force.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ except ImportError:  # pragma: no cover (the extra is installed where the tests 
     raise MissingExtraError("jwt", "checking JSON Web Tokens") from None
 
 UNKNOWN_KEY_SECONDS = 10.0
-"""Shortest time between two fetches that tokens with unknown keys may cause; also the first wait after a fetch that failed."""
+"""Shortest time between two fetches that tokens with unknown keys may cause.
+
+Also the first wait after a fetch that failed.
+"""
 
 FETCH_SECONDS = 5.0
 """Longest wait for a URL."""
@@ -45,7 +49,10 @@ _ALGORITHMS = {
     "Ed448": {"EdDSA"},
 }
 ASYMMETRIC = frozenset[str]().union(*_ALGORITHMS.values())
-"""What may be allowed at all. With public keys, ``HS*`` would let anyone who can read them sign; ``none`` is no signature."""
+"""What may be allowed at all.
+
+With public keys, ``HS*`` would let anyone who can read them sign; ``none`` is no signature.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -125,14 +132,19 @@ class JwksUrl:
         self._asked_at = monotonic()
 
     def refresh(self, now: float) -> None:
-        """See to it that the fetching thread runs, in this process: workers may have been forked from the one that began."""
+        """See to it that the fetching thread runs, in this process.
+
+        Workers may have been forked from the one that began.
+        """
         if self._process != os.getpid():
             self._process = os.getpid()
             overdue = now - self._asked_at >= self._refresh_seconds
             self._wanted = threading.Event()
             if overdue:
                 self._wanted.set()
-            threading.Thread(target=_keep_fresh, args=(weakref.ref(self), self._wanted), name="orris-jwks", daemon=True).start()
+            threading.Thread(
+                target=_keep_fresh, args=(weakref.ref(self), self._wanted), name="orris-jwks", daemon=True
+            ).start()
 
     def missed(self, now: float) -> None:
         """Fetch soon, unless that was done a moment ago."""
@@ -175,7 +187,9 @@ def _keep_fresh(owner: weakref.ref[JwksUrl], wanted: threading.Event) -> None:
 
 
 def read_jwks(content: bytes, where: str) -> tuple[PublicKey, ...]:
-    """The keys of a JWKS that can verify a signature; others (symmetric, for encryption, too short, of unknown kinds) are left out.
+    """The keys of a JWKS that can verify a signature.
+
+    Others (symmetric, for encryption, too short, of unknown kinds) are left out.
 
     Raises:
         SettingsError: It is malformed, or has no such key.
@@ -188,7 +202,8 @@ def read_jwks(content: bytes, where: str) -> tuple[PublicKey, ...]:
     keys = tuple(key for key in map(_public_key, entries) if key is not None)
     if not keys:
         raise SettingsError(
-            f"{where}: there is no public key here that verifies signatures (RSA of {MIN_RSA_BITS} bits or more, EC, Ed25519)"
+            f"{where}: there is no public key here that verifies signatures (RSA of {MIN_RSA_BITS} bits or more, EC,"
+            " Ed25519)"
         )
     return keys
 
@@ -199,7 +214,12 @@ def _public_key(entry: dict[str, Any]) -> PublicKey | None:
     if isinstance(entry.get("alg"), str):
         algorithms = algorithms & {entry["alg"]}
     kid, operations = entry.get("kid"), entry.get("key_ops", ["verify"])
-    if not algorithms or entry.get("use", "sig") != "sig" or "verify" not in operations or not isinstance(kid, str | None):
+    if (
+        not algorithms
+        or entry.get("use", "sig") != "sig"
+        or "verify" not in operations
+        or not isinstance(kid, str | None)
+    ):
         return None
     public = {name: value for name, value in entry.items() if name not in {"d", "p", "q", "dp", "dq", "qi"}}
     try:
@@ -234,7 +254,9 @@ def _require_safe(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in {"localhost", "127.0.0.1", "::1"}):
         return
-    raise SettingsError(f"JWKS {url}: only https:// is fetched (http:// from this machine alone); give a URL with https://, or a file")
+    raise SettingsError(
+        f"JWKS {url}: only https:// is fetched (http:// from this machine alone); give a URL with https://, or a file"
+    )
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):

@@ -6,8 +6,9 @@ The file is TOML, a key a line, so that a line can be added and taken away by ha
     billing = { sha256 = "60303a…", rate = 50, burst = 100, expires = 2027-01-01T00:00:00Z }
     ops     = { sha256 = ["4e0740…", "ef2d12…"], admin = true }
 
-A key is 32 random bytes. Nobody can guess one from its hash, however fast the hash, so a plain SHA-256 is right: slow, salted hashes
-(bcrypt, scrypt) make up for the little randomness of passwords, and would cost every request milliseconds.
+A key is 32 random bytes. Nobody can guess one from its hash, however fast the hash, so a plain SHA-256 is right: slow,
+salted hashes (bcrypt, scrypt) make up for the little randomness of passwords, and would cost every request
+milliseconds.
 """
 
 from __future__ import annotations
@@ -89,8 +90,8 @@ class KeyRing:
     def find(self, key: bytes) -> Caller | None:
         """The owner of a key, whatever its length and characters; ``None`` if it is nobody's.
 
-        The table is entered with the first eight bytes of the hash, the rest is compared in constant time: how long it takes tells nothing
-        about a key, since nobody can choose a key by its hash.
+        The table is entered with the first eight bytes of the hash, the rest is compared in constant time: how long it
+        takes tells nothing about a key, since nobody can choose a key by its hash.
         """
         digest = hashlib.sha256(key).digest()
         for held, caller in self._found.get(digest[:_PREFIX_BYTES], ()):
@@ -147,7 +148,9 @@ def read_keys(content: bytes, where: str) -> KeyRing:
             raise SettingsError(f"{place}: the name of a key is 1 to 64 of the characters A-Z a-z 0-9 _ -")
         for digest, caller in _callers(name, value, place):
             if owners.setdefault(digest, name) != name:
-                raise SettingsError(f"{place}: key '{name}' is the same as key '{owners[digest]}'; every name needs a key of its own")
+                raise SettingsError(
+                    f"{place}: key '{name}' is the same as key '{owners[digest]}'; every name needs a key of its own"
+                )
             callers.append((digest, caller))
     return KeyRing(callers)
 

@@ -1,7 +1,8 @@
 """How many requests a caller may send: a token bucket for each, of one number.
 
-The generic cell rate algorithm: what is kept is the time at which the bucket will be full again. It is the token bucket of ``burst`` tokens
-filled at ``rate`` a second, without a counter that has to be topped up; a bucket that is full need not be kept at all.
+The generic cell rate algorithm: what is kept is the time at which the bucket will be full again. It is the token bucket
+of ``burst`` tokens filled at ``rate`` a second, without a counter that has to be topped up; a bucket that is full need
+not be kept at all.
 """
 
 from __future__ import annotations

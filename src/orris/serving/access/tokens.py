@@ -42,14 +42,20 @@ class Tokens:
         SettingsError: An algorithm that may not be allowed; issuer or audience missing.
     """
 
-    def __init__(self, jwks: Jwks, *, issuer: str, audiences: tuple[str, ...], algorithms: tuple[str, ...], leeway_seconds: float) -> None:
+    def __init__(
+        self, jwks: Jwks, *, issuer: str, audiences: tuple[str, ...], algorithms: tuple[str, ...], leeway_seconds: float
+    ) -> None:
         wrong = [name for name in algorithms if name not in ASYMMETRIC]
         if wrong or not algorithms:
             raise SettingsError(
-                f"JWT algorithms {', '.join(wrong) or '(none)'}: with public keys only {', '.join(sorted(ASYMMETRIC))} are safe"
+                f"JWT algorithms {', '.join(wrong) or '(none)'}: with public keys only {', '.join(sorted(ASYMMETRIC))}"
+                " are safe"
             )
         if not issuer or not audiences:
-            raise SettingsError("tokens need ORRIS_JWT_ISSUER and ORRIS_JWT_AUDIENCE: one made for another service must not open this one")
+            raise SettingsError(
+                "tokens need ORRIS_JWT_ISSUER and ORRIS_JWT_AUDIENCE: one made for another service must not open"
+                " this one"
+            )
         self._jwks = jwks
         self._issuer = issuer
         self._audiences = list(audiences)
@@ -99,7 +105,9 @@ class Tokens:
             )
             expires = float(claims["exp"]) + self._leeway
         except jwt.PyJWTError as error:
-            reason = next((_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), "the token is malformed")
+            reason = next(
+                (_REASONS[kind] for kind in type(error).__mro__ if kind in _REASONS), "the token is malformed"
+            )
             raise UnauthorizedError(reason) from None
         except (ValueError, TypeError, ArithmeticError, RecursionError, AttributeError):
             raise UnauthorizedError("the token is malformed") from None

@@ -43,7 +43,9 @@ class WatchedFile:
         try:
             return self._read()
         except OSError as error:
-            raise SettingsError(f"{self._what} {self.path}: {error.strerror or error}; give a file that this process may read") from None
+            raise SettingsError(
+                f"{self._what} {self.path}: {error.strerror or error}; give a file that this process may read"
+            ) from None
 
     def changed(self, now: float) -> bytes | None:
         """The content if it is another than the last that was read, at most once in ``CHECK_SECONDS``.

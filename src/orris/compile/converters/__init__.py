@@ -1,0 +1,1 @@
+"""Exact converters, a module per family of estimators."""

@@ -1,0 +1,112 @@
+"""Steps that several families of converters end in.
+
+An affine map, the logistic function, normalisation, the winning class.
+
+Each is the graph of one formula of scikit-learn (or scipy), in float64. Stands between ``registry.py`` and the
+families' modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from orris.compile.graph import FloatArray, Frame, Graph
+from orris.errors import NotConvertibleError
+
+
+def affine(graph: Graph, tensor: str, weights: npt.ArrayLike, bias: npt.ArrayLike) -> str:
+    """``tensor @ weights + bias``.
+
+    Args:
+        graph: Where the node goes.
+        tensor: Float64 ``(n_rows, n_features)``.
+        weights: Float64 ``(n_features, n_outputs)``.
+        bias: A number, or float64 ``(n_outputs,)``.
+
+    Returns:
+        Name of a float64 tensor ``(n_rows, n_outputs)``.
+    """
+    matrix = np.asarray(weights, dtype=np.float64)
+    row = np.broadcast_to(np.asarray(bias, dtype=np.float64).ravel(), (matrix.shape[1],))
+    return str(graph.add("Gemm", tensor, graph.constant(matrix), graph.constant(row)))
+
+
+def expit_of_negated(graph: Graph, negated: str) -> str:
+    """``1 / (1 + exp(negated))``: the logistic function as scipy computes it, of the negated argument.
+
+    ONNX Runtime's ``Sigmoid`` returns 0 below -37.7, where the true value is 4e-17; after one-vs-rest normalisation
+    that is an error of order one. Callers negate weights instead of the tensor, which is exact and saves a node.
+    """
+    exponential = graph.add("Exp", negated)
+    return str(graph.add("Reciprocal", graph.add("Add", exponential, graph.constant(1.0))))
+
+
+def expit(graph: Graph, tensor: str) -> str:
+    """``1 / (1 + exp(-tensor))``, see ``expit_of_negated``."""
+    return expit_of_negated(graph, graph.add("Neg", tensor))
+
+
+def complement_and(graph: Graph, positive: str) -> str:
+    """``[1 - positive, positive]``: float64 ``(n_rows, 1)`` becomes ``(n_rows, 2)``."""
+    return str(graph.add("Concat", graph.add("Sub", graph.constant(1.0), positive), positive, axis=1))
+
+
+def normalised(graph: Graph, scores: str, n_classes: int) -> str:
+    """Each row divided by its sum; a row of zeros becomes uniform (scikit-learn's one-vs-rest normalisation)."""
+    total = graph.add("ReduceSum", scores, graph.constant([1], np.int64), keepdims=1)
+    empty = graph.add("Equal", total, graph.constant(0.0))
+    filled = graph.add("Where", empty, graph.constant(1.0), scores)
+    divisor = graph.add("Where", empty, graph.constant(float(n_classes)), total)
+    return str(graph.add("Div", filled, divisor))
+
+
+def largest(graph: Graph, scores: str) -> str:
+    """Position of the first largest score: float64 ``(n_rows, n_classes)`` becomes int64 ``(n_rows,)``."""
+    return str(graph.add("ArgMax", scores, axis=1, keepdims=0))
+
+
+def second_if(graph: Graph, condition: str) -> str:
+    """Position 1 where a boolean ``(n_rows, 1)`` holds, else 0: int64 ``(n_rows,)``."""
+    return flat(graph, graph.cast(condition, TensorProto.INT64))
+
+
+def flat(graph: Graph, tensor: str) -> str:
+    """``(n_rows, 1)`` becomes ``(n_rows,)``."""
+    return str(graph.add("Squeeze", tensor, graph.constant([1], np.int64)))
+
+
+def repeated(graph: Graph, frame: Frame, row: FloatArray | npt.NDArray[np.int64]) -> str:
+    """The constant ``row``, ``(k,)``, once per row of ``frame``: ``(n_rows, k)``."""
+    n_rows = graph.add("Shape", frame.tensor, start=0, end=1)
+    shape = graph.add("Concat", n_rows, graph.constant([len(row)], np.int64), axis=0)
+    return str(graph.add("Expand", graph.constant(row[None, :]), shape))
+
+
+@contextmanager
+def nested(graph: Graph) -> Iterator[Graph]:
+    """A graph for the body of a ``Loop``, ``Scan`` or ``If``.
+
+    Its names are new, and its constants are kept by ``graph``.
+    """
+    body = Graph(initializers=graph.initializers, _counter=graph._counter)
+    yield body
+    graph._counter = body._counter
+
+
+def require_classes(classes: Sequence[object] | npt.NDArray[np.generic], estimator: object, at_least: int = 2) -> int:
+    """Number of classes of a single-output classifier.
+
+    Raises:
+        NotConvertibleError: Several outputs (``classes`` is a list of arrays), or fewer classes than ``at_least``.
+    """
+    name = type(estimator).__name__
+    if isinstance(classes, list):
+        raise NotConvertibleError(f"{name} predicts several targets; a served model has one")
+    if len(classes) < at_least:
+        raise NotConvertibleError(f"{name} has seen {len(classes)} class; at least {at_least} are needed")
+    return len(classes)

@@ -1,0 +1,207 @@
+"""Exact converters for linear classifiers and regressors.
+
+Imported by the registry's callers, follows preprocessing in the graph.
+
+The label comes from the decision function and the probabilities from the formula of each class's ``predict_proba``, as
+in scikit-learn's ``linear_model/_base.py``, ``_logistic.py``, ``_stochastic_gradient.py`` and
+``discriminant_analysis.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from sklearn import linear_model as lm
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.svm import LinearSVC, LinearSVR
+
+from orris.compile.converters import arithmetic
+from orris.compile.graph import FloatArray, Frame, Graph, Prediction
+from orris.compile.registry import predictor, require_values
+from orris.errors import NotConvertibleError
+
+
+def _passive_aggressive(name: str) -> tuple[type, ...]:
+    """The class of that name, which scikit-learn deprecates in 1.8 and removes later."""
+    return (getattr(lm, name),) if hasattr(lm, name) else ()
+
+
+def _coefficients(estimator: Any) -> tuple[FloatArray, FloatArray]:
+    """Weights ``(n_features, n_outputs)`` and intercepts ``(n_outputs,)`` of a fitted linear model."""
+    coef = estimator.coef_
+    coef = coef.toarray() if hasattr(coef, "toarray") else np.asarray(coef, dtype=np.float64)
+    weights = np.atleast_2d(coef).astype(np.float64).T
+    bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64).ravel(), (weights.shape[1],))
+    return weights, bias
+
+
+def _decision(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, str, int]:
+    """Label, scores ``(n_rows, n_classes)`` and number of classes.
+
+    For two classes the scores are negated, ``(n_rows, 1)``.
+    """
+    require_values(frame, estimator)
+    n_classes = arithmetic.require_classes(estimator.classes_, estimator)
+    weights, bias = _coefficients(estimator)
+    binarizer = getattr(estimator, "_label_binarizer", None)  # ridge classifiers take several labels a row
+    multilabel = binarizer is not None and binarizer.y_type_.startswith("multilabel")
+    if multilabel or weights.shape[1] != (1 if n_classes == 2 else n_classes):
+        raise NotConvertibleError(
+            f"{type(estimator).__name__} predicts several labels a row; a served model predicts one"
+        )
+    if n_classes > 2:
+        scores = arithmetic.affine(graph, frame.tensor, weights, bias)
+        return arithmetic.largest(graph, scores), scores, n_classes
+    negated = arithmetic.affine(graph, frame.tensor, -weights, -bias)
+    return arithmetic.second_if(graph, graph.add("Less", negated, graph.constant(0.0))), negated, n_classes
+
+
+def _decided(graph: Graph, scores: str, n_classes: int) -> str:
+    """``decision_function``, from the scores of ``_decision``."""
+    return arithmetic.flat(graph, str(graph.add("Neg", scores))) if n_classes == 2 else scores
+
+
+def _one_versus_rest(graph: Graph, scores: str, n_classes: int) -> str:
+    """``LinearClassifierMixin._predict_proba_lr`` of the scores of ``_decision``."""
+    if n_classes == 2:
+        return arithmetic.complement_and(graph, arithmetic.expit_of_negated(graph, scores))
+    return arithmetic.normalised(graph, arithmetic.expit(graph, scores), n_classes)
+
+
+@predictor(
+    *_passive_aggressive("PassiveAggressiveClassifier"),
+    lm.Perceptron,
+    lm.RidgeClassifier,
+    lm.RidgeClassifierCV,
+    LinearSVC,
+)
+def label_only(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """A linear classifier without ``predict_proba``."""
+    label, scores, n_classes = _decision(graph, estimator, frame)
+    return Prediction(label=label, decision=_decided(graph, scores, n_classes))
+
+
+@predictor(lm.LogisticRegression, lm.LogisticRegressionCV)
+def logistic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Logistic regression: binary, multinomial, or (scikit-learn before 1.8) one-vs-rest."""
+    label, scores, n_classes = _decision(graph, estimator, frame)
+    decision = _decided(graph, scores, n_classes)
+    mode = getattr(estimator, "multi_class", "auto")  # the parameter is gone since scikit-learn 1.8
+    if mode == "multinomial" and n_classes == 2:
+        both = graph.add("Mul", scores, graph.constant([[1.0, -1.0]]))
+        return Prediction(label=label, probabilities=graph.add("Softmax", both, axis=1), decision=decision)
+    if n_classes == 2 or mode == "ovr" or (mode != "multinomial" and estimator.solver == "liblinear"):
+        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes), decision=decision)
+    return Prediction(label=label, probabilities=graph.add("Softmax", scores, axis=1), decision=decision)
+
+
+@predictor(LinearDiscriminantAnalysis)
+def discriminant(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Linear discriminant analysis, any solver."""
+    label, scores, n_classes = _decision(graph, estimator, frame)
+    probabilities = (
+        _one_versus_rest(graph, scores, n_classes) if n_classes == 2 else graph.add("Softmax", scores, axis=1)
+    )
+    return Prediction(label=label, probabilities=probabilities, decision=_decided(graph, scores, n_classes))
+
+
+@predictor(lm.SGDClassifier)
+def stochastic_gradient(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """``SGDClassifier``: probabilities for ``log_loss`` and ``modified_huber``, the label alone for other losses."""
+    label, scores, n_classes = _decision(graph, estimator, frame)
+    decision = _decided(graph, scores, n_classes)
+    if estimator.loss == "log_loss":
+        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes), decision=decision)
+    if estimator.loss != "modified_huber":
+        return Prediction(label=label, decision=decision)
+    if n_classes == 2:
+        scores = graph.add("Neg", scores)
+    clipped = graph.add("Clip", scores, graph.constant(-1.0), graph.constant(1.0))
+    halved = graph.add("Div", graph.add("Add", clipped, graph.constant(1.0)), graph.constant(2.0))
+    spread = (
+        arithmetic.complement_and(graph, halved) if n_classes == 2 else arithmetic.normalised(graph, halved, n_classes)
+    )
+    return Prediction(label=label, probabilities=spread, decision=decision)
+
+
+def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> str:
+    """``X @ coef_ + intercept_`` of a single target: float64 ``(n_rows, 1)``."""
+    require_values(frame, estimator)
+    weights, bias = _coefficients(estimator)
+    if weights.shape[1] != 1:
+        raise NotConvertibleError(
+            f"{type(estimator).__name__} predicts {weights.shape[1]} targets; a served model has one"
+        )
+    return arithmetic.affine(graph, frame.tensor, weights, bias)
+
+
+@predictor(
+    lm.ARDRegression,
+    lm.BayesianRidge,
+    lm.ElasticNet,
+    lm.ElasticNetCV,
+    lm.HuberRegressor,
+    lm.Lars,
+    lm.LarsCV,
+    lm.Lasso,
+    lm.LassoCV,
+    lm.LassoLars,
+    lm.LassoLarsCV,
+    lm.LassoLarsIC,
+    lm.LinearRegression,
+    lm.OrthogonalMatchingPursuit,
+    lm.OrthogonalMatchingPursuitCV,
+    *_passive_aggressive("PassiveAggressiveRegressor"),
+    lm.QuantileRegressor,
+    lm.Ridge,
+    lm.RidgeCV,
+    lm.SGDRegressor,
+    lm.TheilSenRegressor,
+    LinearSVR,
+)
+def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """A linear regressor of one target, ``y`` of shape ``(n,)`` or ``(n, 1)``."""
+    return Prediction(value=arithmetic.flat(graph, _linear_predictor(graph, estimator, frame)))
+
+
+@predictor(lm.GammaRegressor, lm.PoissonRegressor, lm.TweedieRegressor)
+def generalized(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """A generalized linear model with the identity or the log link."""
+    value = _linear_predictor(graph, estimator, frame)
+    link = type(estimator._base_loss.link).__name__
+    inverse: dict[str, Callable[[str], str]] = {
+        "IdentityLink": lambda tensor: tensor,
+        "LogLink": lambda tensor: str(graph.add("Exp", tensor)),
+    }
+    if link not in inverse:
+        raise NotConvertibleError(f"{type(estimator).__name__} with the link {link} has no exact converter")
+    return Prediction(value=arithmetic.flat(graph, inverse[link](value)))
+
+
+@predictor(DummyClassifier)
+def constant_class(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """``DummyClassifier`` where the answer is the same for every row."""
+    n_classes = arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
+    strategy = estimator._strategy
+    prior = np.asarray(estimator.class_prior_, dtype=np.float64)
+    if strategy in ("most_frequent", "prior"):
+        position = int(prior.argmax())
+    elif strategy == "constant":
+        position = int(np.flatnonzero(estimator.classes_ == np.ravel(estimator.constant)[0])[0])
+    else:
+        raise NotConvertibleError(f"DummyClassifier(strategy='{strategy}') answers at random")
+    row = prior if strategy == "prior" else np.eye(n_classes)[position]
+    label = arithmetic.repeated(graph, frame, np.array([position], dtype=np.int64))
+    return Prediction(label=arithmetic.flat(graph, label), probabilities=arithmetic.repeated(graph, frame, row))
+
+
+@predictor(DummyRegressor)
+def constant_value(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """``DummyRegressor``, any strategy."""
+    value = np.asarray(estimator.constant_, dtype=np.float64).ravel()
+    if len(value) != 1:
+        raise NotConvertibleError(f"DummyRegressor predicts {len(value)} targets; a served model has one")
+    return Prediction(value=arithmetic.flat(graph, arithmetic.repeated(graph, frame, value)))

@@ -1,0 +1,128 @@
+"""Exact converters for ``KNeighborsClassifier`` and ``KNeighborsRegressor`` over a k-d tree.
+
+Neighbours at equal distance decide many answers on real tables, and which of them scikit-learn keeps depends on how it
+searches:
+
+* ``kd_tree``: one row after another, distances summed column by column, leaves visited nearest first, a heap of the k
+  nearest. All of it is deterministic, and done here to the same bit: ``_query_single_depthfirst`` of
+  ``neighbors/_binary_tree.pxi.tp``. Any ``leaf_size`` does; ``algorithm='auto'`` means ``kd_tree`` up to 15 columns
+  with ``n_neighbors < n_rows // 2``.
+* ``brute``: distances from a matrix product, whose last bits depend on the BLAS library, and heaps merged over threads.
+  Refused.
+* ``ball_tree``: refused.
+
+With distance weights and 8 or more neighbours, numpy adds the votes for a label in another order than here: two classes
+whose votes are equal but for rounding may change places.
+
+So a preset should set ``algorithm='kd_tree'``. The heap is simulated (``tie_breaking.py``) only for rows where it can
+change the answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+from orris.compile.converters import arithmetic
+from orris.compile.converters.tie_breaking import Tree, nearest
+from orris.compile.graph import FloatArray, Frame, Graph, Prediction
+from orris.compile.registry import predictor, require_values
+from orris.errors import NotConvertibleError
+
+_MAX_NUMBERS = 4_000_000
+"""Largest ``n_rows * n_columns`` of a training table that is put into a model (32 MB)."""
+
+
+def _tree(estimator: Any, targets: FloatArray) -> Tree:
+    """The fitted tree, with the targets ``(n_rows,)`` in its order.
+
+    Raises:
+        NotConvertibleError: The neighbours are not searched in a k-d tree, or by another metric than these two, or the
+            table is too large.
+    """
+    name = type(estimator).__name__
+    if estimator.weights not in ("uniform", "distance", None):
+        raise NotConvertibleError(f"{name} with weights given as a function has no exact converter")
+    if estimator._fit_method != "kd_tree":
+        raise NotConvertibleError(
+            f"{name} searches by '{estimator._fit_method}', whose ties cannot be reproduced; algorithm='kd_tree' is"
+            " converted"
+        )
+    if estimator.effective_metric_ not in ("euclidean", "manhattan"):
+        raise NotConvertibleError(f"{name} with the metric {estimator.effective_metric_!r} has no exact converter")
+    data, order, nodes, bounds = estimator._tree.get_arrays()
+    if data.size > _MAX_NUMBERS:
+        raise NotConvertibleError(f"{name} holds {data.size:,} numbers, and a model takes at most {_MAX_NUMBERS:,}")
+    return Tree(
+        points=np.asarray(data, dtype=np.float64)[order],
+        targets=targets[order],
+        leaf_starts=np.asarray(nodes["idx_start"][nodes["is_leaf"].astype(bool)], dtype=np.int64),
+        lower=np.asarray(bounds[0], dtype=np.float64),
+        upper=np.asarray(bounds[1], dtype=np.float64),
+        squared=estimator.effective_metric_ == "euclidean",
+    )
+
+
+def _each_row(graph: Graph, estimator: Any, frame: Frame, tree: Tree, votes: FloatArray) -> str:
+    """Weighted sum of ``votes`` ``(n_points, n_votes)`` over each row's neighbours: float64 ``(n_rows, n_votes)``.
+
+    Rows are taken one at a time, which needs the memory of one, and lets only rows with ties pay for them.
+    """
+    require_values(frame, estimator)
+    n_columns, n_votes = tree.points.shape[1], votes.shape[1]
+    with arithmetic.nested(graph) as body:
+        row = body.name("row")
+        positions, reduced = nearest(body, tree, row, int(estimator.n_neighbors))
+        ballots = body.add("Gather", body.constant(votes), positions, axis=0)
+        if estimator.weights == "distance":
+            ballots = body.add(
+                "Mul", ballots, body.add("Unsqueeze", _weights(body, tree, reduced), body.constant([1], np.int64))
+            )
+        total = body.add("ReduceSum", ballots, body.constant([0], np.int64), keepdims=0)
+        scan = helper.make_graph(
+            body.nodes,
+            "neighbours",
+            [helper.make_tensor_value_info(row, TensorProto.DOUBLE, [n_columns])],
+            [helper.make_tensor_value_info(total, TensorProto.DOUBLE, [n_votes])],
+        )
+    return str(graph.add("Scan", frame.tensor, body=scan, num_scan_inputs=1))
+
+
+def _weights(body: Graph, tree: Tree, reduced: str) -> str:
+    """``_get_weights``: one over the distance, float64 ``(k,)``.
+
+    If any distance is zero, 1 for those and 0 for the rest.
+    """
+    distances = body.add("Sqrt", reduced) if tree.squared else reduced
+    inverse = body.add("Reciprocal", distances)
+    infinite = body.cast(body.add("IsInf", inverse), TensorProto.DOUBLE)
+    any_infinite = body.cast(body.add("ReduceMax", infinite, keepdims=1), TensorProto.BOOL)
+    return str(body.add("Where", any_infinite, infinite, inverse))
+
+
+@predictor(KNeighborsClassifier)
+def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """``KNeighborsClassifier`` with uniform or distance weights; the first class wins an equal vote."""
+    n_classes = arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
+    codes = np.asarray(estimator._y).ravel()
+    tree = _tree(estimator, codes.astype(np.float64))
+    votes = np.eye(n_classes)[tree.targets.astype(np.int64)]
+    scores = _each_row(graph, estimator, frame, tree, votes)
+    total = graph.add("ReduceSum", scores, graph.constant([1], np.int64), keepdims=1)
+    return Prediction(label=arithmetic.largest(graph, scores), probabilities=graph.add("Div", scores, total))
+
+
+@predictor(KNeighborsRegressor)
+def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """``KNeighborsRegressor`` of one target with uniform or distance weights."""
+    targets = np.asarray(estimator._y, dtype=np.float64)
+    if targets.ndim == 2 and targets.shape[1] > 1:
+        raise NotConvertibleError(f"KNeighborsRegressor predicts {targets.shape[1]} targets; a served model has one")
+    tree = _tree(estimator, targets.ravel())
+    votes = np.stack([tree.targets, np.ones(len(targets))], axis=1)
+    sums = _each_row(graph, estimator, frame, tree, votes)
+    weighted, weight = graph.add("Split", sums, graph.constant([1, 1], np.int64), axis=1, outputs=2)
+    return Prediction(value=arithmetic.flat(graph, graph.add("Div", weighted, weight)))

@@ -1,0 +1,160 @@
+"""Converters of scikit-learn's decision trees and forests; the answers are the same to the last bit.
+
+A forest's answer is the sum of its trees' answers, tree by tree, divided by their number. (With ``n_jobs`` other than
+1, scikit-learn itself adds in whatever order its threads finish, so its own answers vary in the last bits; the compiled
+model is that of ``n_jobs=1``.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import (
+    BaggingClassifier,
+    BaggingRegressor,
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
+
+from orris.compile.converters.tree_ensemble import (
+    Tree,
+    add_largest,
+    add_totals,
+    add_votes,
+    after_rounding,
+    note_thresholds,
+)
+from orris.compile.graph import Frame, Graph, Prediction
+from orris.compile.registry import predictor, require_values
+from orris.errors import NotConvertibleError
+
+
+def read_tree(estimator: Any) -> Tree:
+    """A fitted scikit-learn tree as it is; thresholds are for rows rounded to float32.
+
+    Returns:
+        A tree whose ``values`` are float64 ``(n_nodes, n_classes)``, or ``(n_nodes, 1)`` for a regressor.
+
+    Raises:
+        NotConvertibleError: It predicts more than one output.
+    """
+    refuse_outputs(estimator)
+    inner = estimator.tree_
+    return Tree(
+        feature=inner.feature.astype(np.int64),
+        threshold=inner.threshold.astype(np.float64),
+        left=inner.children_left.astype(np.int64),
+        right=inner.children_right.astype(np.int64),
+        missing_left=inner.missing_go_to_left.astype(np.bool_),
+        values=inner.value[:, 0, :].astype(np.float64),
+    )
+
+
+def refuse_outputs(estimator: Any) -> None:
+    """Raise ``NotConvertibleError`` if the estimator predicts more than one output."""
+    if estimator.n_outputs_ != 1:
+        raise NotConvertibleError(
+            f"{type(estimator).__name__} predicts {estimator.n_outputs_} outputs: fit one model per output"
+        )
+
+
+@predictor(DecisionTreeClassifier, ExtraTreeClassifier)
+def tree_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Probabilities are the leaf's class shares; the label is the largest, the first among equals."""
+    return _vote(graph, estimator, frame, [estimator])
+
+
+@predictor(RandomForestClassifier, ExtraTreesClassifier)
+def forest_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Probabilities are the mean over trees of the leaf's class shares.
+
+    The label is the largest, the first among equals.
+    """
+    return _vote(graph, estimator, frame, estimator.estimators_)
+
+
+@predictor(DecisionTreeRegressor, ExtraTreeRegressor)
+def tree_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """The leaf's value."""
+    return _mean(graph, estimator, frame, [estimator])
+
+
+@predictor(RandomForestRegressor, ExtraTreesRegressor)
+def forest_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """The mean over trees of the leaf's value."""
+    return _mean(graph, estimator, frame, estimator.estimators_)
+
+
+@predictor(BaggingClassifier)
+def bagging_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Bags of trees only: the mean over trees of the leaf's class shares; a class that a tree did not see has none."""
+    if not all(isinstance(member, DecisionTreeClassifier) for member in estimator.estimators_):
+        return leave_to_foreign(graph, estimator, frame)
+    return _vote(graph, estimator, frame, estimator.estimators_)
+
+
+@predictor(BaggingRegressor)
+def bagging_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Bags of trees only: the mean over trees of the leaf's value."""
+    if not all(isinstance(member, DecisionTreeRegressor) for member in estimator.estimators_):
+        return leave_to_foreign(graph, estimator, frame)
+    return _mean(graph, estimator, frame, estimator.estimators_)
+
+
+def leave_to_foreign(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """What happens to an estimator without a converter.
+
+    Skl2onnx where the strategy allows it, else ``NotConvertibleError``.
+    """
+    from orris.compile.converters import foreign  # noqa: PLC0415 (skl2onnx is slow to import and rarely needed)
+
+    return foreign.predict(graph, estimator, frame)
+
+
+def _read(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> list[Tree]:
+    require_values(frame, estimator)
+    trees = [read_tree(member) for member in members]
+    if isinstance(estimator, BaggingClassifier | BaggingRegressor):
+        trees = [
+            replace(tree, feature=chosen[tree.feature])
+            for tree, chosen in zip(trees, estimator.estimators_features_, strict=True)
+        ]
+    if isinstance(estimator, BaggingClassifier):
+        trees = [_spread(tree, member, estimator.n_classes_) for tree, member in zip(trees, members, strict=True)]
+    note_thresholds(graph, frame, trees)
+    trees = [after_rounding(tree) for tree in trees]
+    note_thresholds(graph, frame, trees)
+    return trees
+
+
+def _spread(tree: Tree, member: Any, n_classes: int) -> Tree:
+    """The tree's columns of class shares put where those classes are among all.
+
+    A bagged tree's ``classes_`` are their positions.
+    """
+    if len(member.classes_) == n_classes:
+        return tree
+    values = np.zeros((len(tree.values), n_classes))
+    values[:, member.classes_.astype(np.int64)] = tree.values
+    return replace(tree, values=values)
+
+
+def _vote(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> Prediction:
+    total = add_votes(graph, frame.tensor, _read(graph, estimator, frame, members))
+    probabilities = total if len(members) == 1 else graph.add("Div", total, graph.constant(float(len(members))))
+    return Prediction(label=add_largest(graph, probabilities), probabilities=probabilities)
+
+
+def _mean(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> Prediction:
+    trees = [replace(tree, values=tree.values[:, 0]) for tree in _read(graph, estimator, frame, members)]
+    total = graph.add(
+        "Squeeze", add_totals(graph, frame.tensor, trees, [0] * len(trees), 1), graph.constant([1], np.int64)
+    )
+    return Prediction(
+        value=total if len(members) == 1 else graph.add("Div", total, graph.constant(float(len(members))))
+    )

@@ -1,0 +1,1 @@
+"""The parity gate: the rows it asks, and how answers are compared."""

@@ -1,0 +1,115 @@
+"""Puts together what changes a server while it runs.
+
+Reloads, an alias that is followed, a second version beside the first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orris.errors import NotFoundError, SettingsError
+from orris.serving.catalog import Live
+from orris.serving.control import Control
+from orris.serving.traffic import Shadow, Split
+
+if TYPE_CHECKING:
+    from orris.serving.catalog import Catalog, Slot
+    from orris.serving.engine import Engine
+    from orris.serving.predict_route import RequestContext
+    from orris.serving.processes.board import Board, LocalBoard
+    from orris.serving.routing import Router
+    from orris.settings import Settings
+
+LoadedModels = list[tuple["Engine", str]]
+"""Engines, each with the reference that it was asked for by."""
+
+
+def build_control(catalog: Catalog, routes: Router, settings: Settings, board: Board | LocalBoard) -> Control:
+    """What changes the catalog, with the store of the settings behind it."""
+
+    def fetch(reference: str) -> Path:
+        from orris.server.loading import fetch_bundle  # noqa: PLC0415
+
+        return fetch_bundle(reference, settings)
+
+    def load(folder: Path) -> Engine:
+        from orris.serving.engine import Engine  # noqa: PLC0415
+
+        return Engine.load(folder, threads=int(settings.threads), max_rows=settings.max_rows)
+
+    return Control(
+        catalog,
+        routes,
+        routes.context.metrics,
+        board=board,
+        fetch=fetch,
+        load=load,
+        watch_seconds=settings.watch_seconds,
+    )
+
+
+def as_wanted(loaded: LoadedModels, settings: Settings, board: Board | LocalBoard) -> LoadedModels:
+    """The models in the versions that the board wants.
+
+    A worker that is started later must not serve what has been replaced.
+    """
+    from orris.server.loading import load_engine  # noqa: PLC0415
+
+    wanted = board.wanted()[1]
+    answering: set[str] = set()
+    found: LoadedModels = []
+    for engine, reference in loaded:
+        name = engine.manifest.name
+        version = wanted.get(name) if name not in answering else None
+        answering.add(name)
+        if version is not None and version != engine.manifest.version:
+            found.append((load_engine(f"{name}@{version}", settings), reference))
+        else:
+            found.append((engine, reference))
+    return found
+
+
+def add_second_versions(catalog: Catalog, context: RequestContext, settings: Settings) -> None:
+    """Load the shadow and the version that shares the traffic, if there are any.
+
+    Raises:
+        SettingsError: ``--shadow`` or ``--split`` is malformed, or names a model that is not served.
+        OrrisError: The version is not found or not sound.
+    """
+    if settings.shadow:
+        slot, live = _second(catalog, context, settings, "--shadow", settings.shadow)
+        shadow = Shadow(
+            slot, live, settings.shadow_share, context.metrics.shadow(slot.name, live.version), context.tracing
+        )
+        context.observers.append(shadow.observe)
+    if settings.split:
+        reference, _, share = settings.split.rpartition("=")
+        slot, live = _second(catalog, context, settings, "--split", reference)
+        slot.pinned[live.version] = live
+        slot.split = Split(slot, live.version, _share(share), settings.split_header.lower().encode()).pick
+
+
+def _second(
+    catalog: Catalog, context: RequestContext, settings: Settings, flag: str, reference: str
+) -> tuple[Slot, Live]:
+    from orris.server.loading import load_engine  # noqa: PLC0415
+
+    engine = load_engine(reference, settings)
+    try:
+        slot = catalog.slot(engine.manifest.name)
+    except NotFoundError as error:
+        raise SettingsError(
+            f"{flag} {reference}: {error}; only a version of a served model can stand beside it"
+        ) from None
+    return slot, Live.of(engine, context.metrics)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise SettingsError(f"--split …={text}: a share between 0 and 1 is needed, as in  --split iris@2.0.0=0.1")
+    return share

@@ -1,0 +1,186 @@
+"""Starts what ``orris serve`` was asked for: one process, or a supervisor and its workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from orris.errors import SettingsError
+from orris.server.grpc import reserve_grpc_port
+from orris.server.logs import start_server_log
+from orris.server.tracing import wants_tracing
+from orris.serving.http.listening import listen, listen_unix
+from orris.serving.processes.board import Board, LocalBoard
+from orris.serving.processes.cpus import auto_threads, auto_workers, available_cpus
+from orris.telemetry.server_log import announce, tell
+from orris.telemetry.tracecontext import FLUSH_SECONDS
+
+if TYPE_CHECKING:
+    import socket
+
+    from orris.serving.engine import Engine
+    from orris.settings import Settings
+
+Load = Callable[["Settings"], list[tuple["Engine", str]]]
+"""Loads the models that are asked for, each with its reference."""
+
+
+def launch(load: Load, settings: Settings) -> int:
+    """Serve until told to stop; returns the exit code.
+
+    With one worker everything happens in this process. With more this one supervises, and what is large (NumPy, ONNX
+    Runtime, uvicorn) is imported in the workers only.
+    """
+    _occupy_standard_descriptors()
+    start_server_log(settings)
+    settings = _counted(settings)
+    n_workers = int(settings.workers)
+    if n_workers == 1:
+        engines = load(settings)
+        listeners = _listeners(settings, 1)
+        grpc = reserve_grpc_port(settings)
+        try:
+            return _serve(engines, settings, LocalBoard(), listeners, grpc)
+        finally:
+            _tidy(settings)
+    from orris.serving.processes.supervisor import Supervisor  # noqa: PLC0415
+
+    listeners = _listeners(settings, n_workers)
+    grpc = reserve_grpc_port(settings)
+    board = Board(n_workers)
+
+    def work() -> int:
+        return _serve(load(settings), settings, board, listeners, grpc)
+
+    stop_seconds = (
+        settings.drain_seconds
+        + settings.shutdown_seconds
+        + (FLUSH_SECONDS if wants_tracing(settings, os.environ) else 0)
+    )
+    try:
+        return Supervisor(board, work, listeners, hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds).run()
+    finally:
+        _tidy(settings)
+
+
+def _occupy_standard_descriptors() -> None:
+    """Let no socket become standard input, output or error because whoever started this process had closed it.
+
+    Libuv aborts over one.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), descriptor)
+
+
+def _counted(settings: Settings) -> Settings:
+    """The settings with numbers for ``auto``."""
+    cpus = available_cpus()
+    workers = auto_workers(cpus) if settings.workers == "auto" else settings.workers
+    threads = auto_threads(cpus, workers) if settings.threads == "auto" else settings.threads
+    if "auto" in {settings.workers, settings.threads}:
+        tell(f"{cpus:g} processors are granted: --workers {workers} --threads {threads}")
+    return msgspec.structs.replace(settings, workers=workers, threads=threads)
+
+
+def _listeners(settings: Settings, n_workers: int) -> list[socket.socket]:
+    for flag, file in (("--tls-cert", settings.tls_cert), ("--tls-key", settings.tls_key)):
+        if file and not Path(file).is_file():
+            raise SettingsError(f"{flag} {file}: there is no such file")
+    if settings.tls_key and not settings.tls_cert:
+        raise SettingsError(f"--tls-key {settings.tls_key} is of no use without --tls-cert")
+    if settings.uds:
+        return [listen_unix(Path(settings.uds))]
+    return listen(settings.host, settings.port, n_workers=n_workers)
+
+
+def _tidy(settings: Settings) -> None:
+    if settings.uds:
+        Path(settings.uds).unlink(missing_ok=True)
+
+
+def _serve(
+    engines: list[tuple[Engine, str]],
+    settings: Settings,
+    board: Board | LocalBoard,
+    listeners: list[socket.socket],
+    grpc: socket.socket | None,
+) -> int:
+    """Serve from this process; ``grpc`` holds the port for gRPC."""
+    from orris.server.assembly import assemble  # noqa: PLC0415
+    from orris.server.changes import as_wanted  # noqa: PLC0415
+    from orris.serving.http.server import Access, Ending, Hooks, serve  # noqa: PLC0415
+
+    grpc_port = grpc.getsockname()[1] if grpc is not None else None
+    served = assemble(as_wanted(engines, settings, board), settings, board, grpc_port)
+    server_log = start_server_log(settings, served.metrics.dropped)
+    address = _address(settings, listeners[0])
+
+    def ready() -> None:
+        if board.announces():
+            default = engines[0][0].manifest.name
+            for engine, _ in engines:
+                path = (
+                    "/api/v1/predict" if engine is engines[0][0] else f"/api/v1/models/{engine.manifest.name}/predict"
+                )
+                if engine is not engines[0][0] and engine.manifest.name == default:
+                    path = f"/api/v1/models/{default}/versions/{engine.manifest.version}/predict"
+                _announce(engine, address, path, settings, board.n_workers, grpc_port)
+
+    def stop() -> None:
+        served.catalog.draining = True
+
+    access = Access(listeners, settings.tls_cert, settings.tls_key, settings.root_path, settings.forwarded_allow_ips)
+    hooks = Hooks(
+        on_ready=ready,
+        on_stop=stop,
+        on_beat=(served.metrics.drift.fold, served.metrics.publish, served.control.on_beat, server_log.push),
+        companions=served.companions,
+    )
+    ending = Ending(settings.drain_seconds, settings.shutdown_seconds)
+    try:
+        return serve(served.app, protocol=served.connection, access=access, board=board, hooks=hooks, ending=ending)
+    finally:
+        if served.tracing is not None and not served.tracing.close():
+            tell("spans were not taken in time and are lost", "warning")
+        server_log.end()
+
+
+def _address(settings: Settings, listener: socket.socket) -> str:
+    """The URL of the server, as a client on this machine would write it."""
+    scheme = "https" if settings.tls_cert else "http"
+    if settings.uds:
+        return f"{scheme}+unix://{settings.uds}"
+    host = "localhost" if settings.host in {"127.0.0.1", "0.0.0.0", "::", "::1"} else settings.host  # noqa: S104
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{listener.getsockname()[1]}"
+
+
+def _announce(engine: Engine, url: str, path: str, settings: Settings, n_workers: int, grpc_port: int | None) -> None:
+    from orris.schema.documents import example_row  # noqa: PLC0415
+
+    manifest = engine.manifest
+    by = f" from {n_workers} workers" if n_workers > 1 else ""
+    grpc = f"  ·  gRPC on port {grpc_port}" if grpc_port is not None else ""
+    docs = f"  ·  docs {url}/docs" if settings.docs and not settings.uds else ""
+    announce(f"Serving {manifest.name}@{manifest.version} ({manifest.verdict.strategy}) on {url}{docs}{grpc}{by}")
+    announce(f"Ready after {_process_seconds():.2f} s; {len(manifest.golden.rows)} golden rows reproduced. Try it:")
+    row = json.dumps(example_row(engine.schema), ensure_ascii=False).replace("'", "'\\''")
+    where = f"--unix-socket {settings.uds} {url.partition('+')[0]}://localhost" if settings.uds else url
+    announce(f"\n  curl -X POST {where}{path} -H 'Content-Type: application/json' -d '{row}'\n")
+
+
+def _process_seconds() -> float:
+    """Seconds since this process started."""
+    try:
+        started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+    except (OSError, AttributeError):
+        return time.process_time()

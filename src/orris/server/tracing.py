@@ -1,0 +1,67 @@
+"""Decides whether there is tracing, and loads OpenTelemetry only then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from orris.errors import MissingExtraError
+from orris.telemetry.server_log import tell
+
+if TYPE_CHECKING:
+    from orris.settings import Settings
+    from orris.telemetry.tracing import Tracing
+
+NAMING = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+"""Variables that say where spans go: with one of them set, ``auto`` means on."""
+
+UNTRACED = (
+    *("/health", "/ready", "/api/v1/health", "/ping", "/v2/health/live", "/v2/health/ready"),
+    *("/metrics", "/api/v1/metrics"),
+    *("/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady"),
+    "/inference.GRPCInferenceService/ModelReady",
+)
+"""Probes and scrapes: every few seconds from every machine that watches, and of no interest."""
+
+
+def build_tracing(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
+    """What records spans in this process; ``None``: nothing does.
+
+    Call it in the process that serves: threads do not survive a fork.
+
+    Raises:
+        MissingExtraError: Tracing was asked for, and OpenTelemetry is not installed.
+        SettingsError: A variable of OpenTelemetry names what nobody knows.
+    """
+    wanted = wants_tracing(settings, environ)
+    if not wanted:
+        return None
+    if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
+        if settings.tracing == "on":
+            raise MissingExtraError("otel", "ORRIS_TRACING=on")
+        tell("tracing is off: OpenTelemetry is not installed; install it with  pip install 'orris[otel]'", "warning")
+        return None
+    from orris.telemetry.tracing import start_tracing  # noqa: PLC0415 (OpenTelemetry, which most servers never need)
+
+    probe = (settings.health_route,) if settings.health_route else ()
+    try:
+        return start_tracing(
+            environ, frozenset((*UNTRACED, *probe)), numbered=settings.access_log and settings.log_sample < 1
+        )
+    except MissingExtraError as error:
+        if settings.tracing == "on":
+            raise
+        tell(f"tracing is off: {error}", "warning")
+        return None
+
+
+def wants_tracing(settings: Settings, environ: Mapping[str, str]) -> bool:
+    """Whether spans are to be recorded."""
+    if settings.tracing == "off" or environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if settings.tracing == "on":
+        return True
+    exporters = environ.get("OTEL_TRACES_EXPORTER", "").strip().lower()
+    return exporters != "none" and any(environ.get(name, "").strip() for name in NAMING)

@@ -1,0 +1,1 @@
+"""HTTP: sockets, connections, the ASGI application, and what every answer carries."""

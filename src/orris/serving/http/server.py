@@ -1,0 +1,348 @@
+"""Runs the application on uvicorn: listen, tell that it is ready, and stop in order, losing nothing.
+
+The order: not ready any more, wait (``drain_seconds``), stop accepting, answer what is in flight, close, flush. A
+client that keeps its connection open is told with its next answer that this was the last one; one that sends nothing
+for ``IDLE_SECONDS`` is let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import uvicorn
+
+from orris.errors import SettingsError
+from orris.serving.http.connection import Connection
+from orris.serving.processes.board import DRAINING, READY, Board, LocalBoard
+from orris.telemetry.server_log import tell
+
+IDLE_SECONDS = 1.0
+"""While the server stops: how long a connection that is open, and waits for nothing, may still bring a request."""
+
+QUEUED_SECONDS = 1.0
+"""Longest time to accept the connections that wait when the server stops to listen."""
+
+STEP_SECONDS = 0.02
+
+
+class Companion(Protocol):
+    """Another server of the same process, which starts and stops with this one: gRPC."""
+
+    async def start(self) -> None:
+        """Listen; the process is ready when all of its servers do."""
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Accept nothing new, and finish what is in flight within this time."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """How clients reach the server.
+
+    Attributes:
+        listeners: Sockets that listen: one, or one for each worker.
+        tls_cert: PEM file of the certificate chain; empty: no TLS.
+        tls_key: PEM file of its private key; empty: it is in ``tls_cert``.
+        root_path: Path that a proxy takes off before requests come here; pages link with it.
+        forwarded_allow_ips: Proxies whose ``X-Forwarded-*`` headers are believed, with commas, or ``*``; empty: none.
+    """
+
+    listeners: Sequence[socket.socket]
+    tls_cert: str = ""
+    tls_key: str = ""
+    root_path: str = ""
+    forwarded_allow_ips: str = ""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is called when.
+
+    Attributes:
+        on_ready: Requests are accepted.
+        on_stop: The server begins to stop: it is not ready any more.
+        on_beat: At each heartbeat, about five times a second, on the loop.
+        companions: Servers that start and stop with this one.
+    """
+
+    on_ready: Callable[[], None]
+    on_stop: Callable[[], None]
+    on_beat: Sequence[Callable[[], None]] = ()
+    companions: Sequence[Companion] = ()
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How long stopping may take.
+
+    Attributes:
+        drain_seconds: Requests are still accepted for so long after the server has become unready.
+        shutdown_seconds: What is in flight after that is given so long.
+    """
+
+    drain_seconds: float = 0.0
+    shutdown_seconds: float = 30.0
+
+
+class Server(uvicorn.Server):
+    """uvicorn with heartbeats, companions, the sockets of other workers, and an end of its own.
+
+    Attributes:
+        cut_off: Connections that were cut off when the server ended.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, access: Access, board: Board | LocalBoard, hooks: Hooks, ending: Ending
+    ) -> None:
+        super().__init__(config)
+        self.cut_off = 0
+        self._access = access
+        self._board = board
+        self._hooks = hooks
+        self._ending = ending
+        self._adopted: dict[int, asyncio.Server] = {}
+        self._reason = ""
+        self._alone = board.n_workers == 1
+        self._who = "" if self._alone else f"worker {board.seat}: "
+
+    # life
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start companions, listen, then tell that requests are accepted."""
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            sys.exit(1)
+        for companion in self._hooks.companions:
+            await companion.start()
+        self.servers = [await self._accept_from(each) for each in sockets or []]
+        self.started = True
+        self._board.enter(READY)
+        self._hooks.on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; each second time is a heartbeat."""
+        if counter % 2 == 0:
+            self._beat()
+            if not self._alone:
+                await self._adopt()
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Unready, wait, stop accepting, finish, flush."""
+        self._board.enter(DRAINING)
+        self._hooks.on_stop()
+        tell(f"{self._who}stopping: {self._reason or 'asked to'}; not ready any more")
+        if self._ending.drain_seconds:
+            tell(
+                f"{self._who}still accepting requests for {self._ending.drain_seconds:g} s, until nothing is sent here"
+                " any more"
+            )
+            await self._wait(self._ending.drain_seconds)
+        await self._stop_listening(sockets or [])
+        tell(f"{self._who}no longer accepting; {len(self.server_state.connections)} connections to finish")
+        bound = self._ending.shutdown_seconds
+        companions = [asyncio.ensure_future(companion.stop(bound)) for companion in self._hooks.companions]
+        await self._finish(bound, companions)
+        self._cut_off()
+        for stopping in companions:
+            stopping.cancel()
+        await self.lifespan.shutdown()
+        for beat in self._hooks.on_beat:
+            beat()
+        tell(
+            f"{self._who}stopped;"
+            f" {f'{self.cut_off} connections were cut off' if self.cut_off else 'everything in flight was answered'}"
+        )
+
+    def _beat(self) -> None:
+        self._board.beat()
+        for beat in self._hooks.on_beat:
+            beat()
+        if self._board.orphaned and not self.should_exit:
+            self._reason = "the supervisor is gone"
+            self.should_exit = True
+
+    # signals
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Alone: the first signal stops, the second ends at once.
+
+        Under a supervisor: SIGTERM stops, the supervisor ends.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        handlers: dict[int, Any] = {
+            signal.SIGTERM: self.handle_exit,
+            signal.SIGINT: self.handle_exit if self._alone else signal.SIG_IGN,
+        }
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (uvicorn's name)
+        """A signal."""
+        name = signal.Signals(sig).name
+        if not self.should_exit:
+            self._reason = f"{name} received"
+            self.should_exit = True
+        elif self._alone and not self.force_exit:
+            tell(f"{name} again: ending at once")
+            self.force_exit = True
+
+    # listening
+
+    async def _accept_from(self, listener: socket.socket) -> asyncio.Server:
+        """Accept connections of a socket."""
+
+        def connection() -> asyncio.Protocol:
+            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(connection, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog)
+
+    async def _adopt(self) -> None:
+        """Accept for workers that do not: their share of connections would wait until they are replaced."""
+        if len(self._access.listeners) < self._board.n_workers:
+            return
+        lost = self._board.lost()
+        for seat in lost - set(self._adopted):
+            self._adopted[seat] = await self._accept_from(self._access.listeners[seat].dup())
+        for seat in set(self._adopted) - lost:
+            self._adopted.pop(seat).close()
+
+    async def _stop_listening(self, own: list[socket.socket]) -> None:
+        """Accept what waits to be accepted, then close: the kernel resets connections that nobody has accepted.
+
+        Other workers may have stopped before: whichever is last accepts what came for them.
+        """
+        give_up = time.monotonic() + QUEUED_SECONDS
+        poll = select.poll()
+        for seat, listener in enumerate(self._access.listeners):
+            poll.register(listener.fileno(), select.POLLIN)
+            if listener not in own and seat not in self._adopted:
+                self._adopted[seat] = await self._accept_from(listener.dup())
+        while poll.poll(0) and time.monotonic() < give_up and not self.force_exit:
+            await asyncio.sleep(0)
+        for server in (*self.servers, *self._adopted.values()):
+            server.close()
+        for listener in self._access.listeners:
+            listener.close()
+        await asyncio.sleep(0)
+
+    # the end of connections
+
+    async def _wait(self, seconds: float) -> None:
+        """Let time pass, heart beating."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not self.force_exit:
+            self._beat()
+            await asyncio.sleep(min(0.1, seconds))
+
+    async def _finish(self, seconds: float, companions: Sequence[asyncio.Future[None]]) -> None:
+        """Wait until every connection has had its last answer, every task has ended and companions have stopped."""
+        state = self.server_state
+        start = time.monotonic()
+        while state.connections or state.tasks or not all(stopping.done() for stopping in companions):
+            spent = time.monotonic() - start
+            if spent > seconds or self.force_exit:
+                return
+            for connection in self._connections():
+                if spent > IDLE_SECONDS and connection.idle:
+                    connection.transport.close()
+                elif not connection.stopping:
+                    connection.shutdown()
+            self._beat()
+            await asyncio.sleep(STEP_SECONDS)
+
+    def _connections(self) -> list[Connection]:
+        """Open connections; whatever uvicorn thinks, they are ours."""
+        return list(self.server_state.connections)  # type: ignore[arg-type]
+
+    def _cut_off(self) -> None:
+        for connection in self._connections():
+            self.cut_off += not connection.idle
+            connection.transport.abort()
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+
+def serve(
+    app: Any, *, protocol: Callable[..., Any], access: Access, board: Board | LocalBoard, hooks: Hooks, ending: Ending
+) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        app: The ASGI application.
+        protocol: Makes the HTTP protocol of a connection: ``Connection``, with its predict_routes.
+        access: How clients reach the server.
+        board: What this process and the other workers tell each other.
+        hooks: What is called when.
+        ending: How long stopping may take.
+
+    Returns:
+        The exit code: 0, or 1 if something was cut off.
+
+    Raises:
+        SettingsError: The TLS files cannot be used.
+    """
+    config = uvicorn.Config(
+        _under(app, access.root_path) if access.root_path else app,
+        http=protocol,  # type: ignore[arg-type]
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,  # its loggers' records go where ours do
+        log_level="warning",
+        server_header=False,
+        proxy_headers=bool(access.forwarded_allow_ips),
+        forwarded_allow_ips=access.forwarded_allow_ips or None,
+        ssl_certfile=access.tls_cert or None,
+        ssl_keyfile=access.tls_key or None,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"--tls-cert {access.tls_cert} --tls-key {access.tls_key}: {error}") from None
+    listeners = access.listeners
+    own = listeners[board.seat] if len(listeners) > 1 else listeners[0]
+    server = Server(config, access, board, hooks, ending)
+    server.run(sockets=[own])
+    if server.force_exit:
+        # Asked twice: no library's threads (gRPC's, a model's) are waited for any more.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+    return int(server.cut_off > 0)
+
+
+def _under(app: Any, root_path: str) -> Any:
+    """The application, told which path a proxy takes off: requests arrive without it, links are written with it."""
+
+    async def mounted(scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            scope["root_path"] = root_path
+        await app(scope, receive, send)
+
+    return mounted

@@ -1,0 +1,1 @@
+"""Several processes as one server: the supervisor, shared memory, CPU counts."""

@@ -1,0 +1,266 @@
+"""The report of a version: ``report.html``, ``report.md`` and ``metrics.json``, all from one evaluation.
+
+The last step before the bundle.
+
+``report.html`` is one file that asks nothing of the network and runs no script: its Content-Security-Policy admits its
+own style by digest, and pictures as data. Everything that comes from the data is escaped: in HTML by Jinja's
+autoescape, in Markdown by ``_markdown``. The same arguments give the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from orris.schema import Bounds, Column, Kind, Schema
+from orris.training.evaluation import Evaluation
+from orris.training.gates import GateResult
+from orris.training.report.glossary import GLOSSARY, PLOTS
+from orris.training.report.parity_words import parity_words
+from orris.verdict import Verdict
+
+TEMPLATES = Path(__file__).parent / "templates"
+MAX_MATRIX_CLASSES = 20
+MAX_LEVELS = 12
+
+Rows = list[tuple[str, ...]]
+
+
+def write_report(
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    schema: Schema,
+    evaluation: Evaluation,
+    provenance: Mapping[str, str],
+    verdict: Verdict | None,
+    plots: Mapping[str, Path],
+    parameters: Mapping[str, Any],
+    gates: Sequence[GateResult] = (),
+) -> None:
+    """Write ``report.html``, ``report.md`` and ``metrics.json``.
+
+    Args:
+        folder: Receives the three files; made if it does not exist.
+        name: The model's name.
+        version: Its version.
+        schema: The contract, shown as a table.
+        evaluation: What was measured.
+        provenance: Shown as it is: data digest, git commit, library versions, by their titles.
+        verdict: What the parity gate found; ``None``: it was not run, which the report then says.
+        plots: PNG files by name, as ``plots.draw`` gives them; embedded in the HTML.
+        parameters: Settings of the training and of the pipeline; values are shown as text.
+        gates: What the gates found.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    context = {
+        "name": name,
+        "version": version,
+        "summary": _summary(schema, evaluation),
+        "headline": _headline(evaluation),
+        "notes": evaluation.notes,
+        "parity": parity_words(verdict, schema.task),
+        "metrics": _metrics(evaluation),
+        "gate_heads": heads("gate", "#measured", "passed"),
+        "gates": [(str(result.gate), repr(result.value), "yes" if result.passed else "no") for result in gates],
+        "figures": _figures(plots, evaluation),
+        **_classes(evaluation),
+        "schema_heads": heads("column", "kind", "range or levels in training", "missing", "hard bounds", "example"),
+        "columns": [_column(column) for column in schema.columns],
+        "target": _target(schema),
+        "pair_heads": heads("what", "value"),
+        "provenance": [(key, str(value)) for key, value in provenance.items()],
+        "parameters": [(key, _value(value)) for key, value in parameters.items()],
+    }
+    (folder / "report.html").write_text(_render("report.html.j2", context), encoding="utf-8")
+    (folder / "report.md").write_text(_render("report.md.j2", context), encoding="utf-8")
+    numbers = _numbers(name, version, evaluation, gates)
+    (folder / "metrics.json").write_text(
+        json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+
+
+def heads(*titles: str) -> list[dict[str, Any]]:
+    """Column heads for the templates' tables; a title that begins with ``#`` is a column of numbers."""
+    return [{"text": title.removeprefix("#"), "number": title.startswith("#")} for title in titles]
+
+
+def _render(template: str, context: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 (only training needs it)
+    from markupsafe import Markup  # noqa: PLC0415
+
+    html = template.endswith(".html.j2")
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=html,  # noqa: S701 (Markdown has its own escaping, by the ``md`` filter on each cell)
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters["md"] = _markdown
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    return environment.get_template(template).render(context, css=Markup(css), css_digest=Markup(digest))  # noqa: S704 (our own file)
+
+
+def _markdown(text: object) -> str:
+    """Text that GitHub's Markdown shows as it is, on one line, also within a table."""
+    line = " ".join(str(text).split())
+    escaped = re.sub(r"([\\`*\[\]#~|$])", r"\\\1", line)
+    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)  # Between letters an underscore is literal.
+    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _number(value: float | None, *, like: float | None = None) -> str:
+    """Four decimals for ordinary sizes, five digits for others; written as ``like`` would be, if given."""
+    if value is None:
+        return "–"
+    size = abs(value if like is None else like)
+    return f"{value:.4f}" if 1e-3 <= size < 10 or size == 0 else f"{value:.5g}"
+
+
+def _summary(schema: Schema, evaluation: Evaluation) -> str:
+    what = f"{len(schema.labels)} classes" if schema.task == "classification" else "a number"
+    fitted = f"fitted on {evaluation.n_train:,} rows, " if evaluation.n_train else ""
+    folds = f", cross-validated in {evaluation.n_folds} folds" if evaluation.n_folds else ""
+    return (
+        f"{schema.task.capitalize()}: predicts {schema.target} ({what}) from {schema.n_columns} "
+        f"column{'s' * (schema.n_columns != 1)}; {fitted}judged on {evaluation.n_evaluated:,} rows{folds}."
+    )
+
+
+def _headline(evaluation: Evaluation) -> list[dict[str, str]]:
+    wanted = ("accuracy", "f1_macro", "roc_auc", "log_loss", "r2", "rmse", "mae", "max_error")
+    return [
+        {"title": GLOSSARY[key].title, "value": _number(evaluation.metrics[key])}
+        for key in wanted
+        if key in evaluation.metrics
+    ]
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, Any]:
+    rows: Rows = []
+    for key, value in evaluation.metrics.items():
+        if key.startswith("cv_"):
+            continue
+        mean, spread = evaluation.metrics.get(f"cv_{key}_mean"), evaluation.metrics.get(f"cv_{key}_std")
+        folds = "–" if mean is None or spread is None else f"{_number(mean)} ± {_number(spread, like=mean)}"
+        known = GLOSSARY.get(key)
+        rows.append((key, _number(value), folds, known.meaning if known else ""))
+    judged = "rows held out" if evaluation.n_train else "rows given"
+    return {
+        "caption": (
+            f"On the {evaluation.n_evaluated:,} {judged}; cross-validation: mean ± standard deviation over the folds"
+        ),
+        "heads": heads("metric", f"#{judged}", "#cross-validation", "in words"),
+        "rows": rows,
+        "short_rows": [row[:-1] for row in rows],
+    }
+
+
+def _classes(evaluation: Evaluation) -> dict[str, Any]:
+    per_class = [
+        (
+            each.label,
+            *(_number(value) for value in (each.precision, each.recall, each.f1, each.roc_auc, each.average_precision)),
+            f"{each.support:,}",
+        )
+        for each in evaluation.per_class
+    ]
+    small = evaluation.confusion is not None and len(evaluation.labels) <= MAX_MATRIX_CLASSES
+    matrix = (
+        [[f"{count:,}" for count in row] for row in evaluation.confusion.tolist()]
+        if small and evaluation.confusion is not None
+        else []
+    )
+    return {
+        "per_class": per_class,
+        "class_heads": heads("class", "#precision", "#recall", "#F1", "#ROC area", "#average precision", "#rows"),
+        "labels": list(evaluation.labels),
+        "matrix": matrix,
+        "matrix_heads": heads("true", *(f"#{_markdown(label)}" for label in evaluation.labels)),
+        "matrix_rows": [(label, *row) for label, row in zip(evaluation.labels, matrix, strict=False)],
+        "classification_report": evaluation.report,
+    }
+
+
+def _figures(plots: Mapping[str, Path], evaluation: Evaluation) -> list[dict[str, Any]]:
+    return [
+        {
+            "data": base64.b64encode(path.read_bytes()).decode(),
+            "alt": PLOTS[key].title if key in PLOTS else key,
+            "caption": PLOTS[key].meaning if key in PLOTS else key,
+            "wide": key == "confusion_matrix" and len(evaluation.labels) > MAX_MATRIX_CLASSES,
+        }
+        for key, path in plots.items()
+    ]
+
+
+def _column(column: Column) -> tuple[str, ...]:
+    if column.kind is Kind.CATEGORY:
+        seen = _listed(column.levels) + (" (others: answered)" if column.unseen else " (others: rejected)")
+    elif column.low is None or column.high is None:
+        seen = "–"
+    else:
+        seen = f"{column.low:g} to {column.high:g}"
+    bounds = "–" if column.bounds is None else _bounds(column.bounds)
+    example = f"{column.example:g}" if isinstance(column.example, float) else _value(column.example)
+    return column.name, column.kind.value, seen, "allowed" if column.missing else "rejected", bounds, example
+
+
+def _bounds(bounds: Bounds) -> str:
+    limits = (
+        ("≥", bounds.minimum),
+        (">", bounds.exclusive_minimum),
+        ("≤", bounds.maximum),
+        ("<", bounds.exclusive_maximum),
+    )
+    return ", ".join(f"{sign} {limit:g}" for sign, limit in limits if limit is not None) or "–"
+
+
+def _listed(values: Iterable[object]) -> str:
+    shown = [str(value) for value in values]
+    return ", ".join(shown[:MAX_LEVELS]) + (f" and {len(shown) - MAX_LEVELS} more" if len(shown) > MAX_LEVELS else "")
+
+
+def _target(schema: Schema) -> str:
+    return (
+        f"Answers {schema.target}: {_listed(schema.labels)}."
+        if schema.labels
+        else f"Answers {schema.target}, a number."
+    )
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_value(each)}" for key, each in value.items()) or "–"
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(each) for each in value) or "–"
+    return "–" if value is None or value == "" else str(value)
+
+
+def _numbers(name: str, version: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> dict[str, Any]:
+    """What ``metrics.json`` holds; metrics first, for tools that read nothing else."""
+    numbers: dict[str, Any] = {
+        "metrics": evaluation.metrics,
+        "name": name,
+        "version": version,
+        "task": evaluation.task,
+        "rows": {"train": evaluation.n_train, "evaluated": evaluation.n_evaluated},
+        "folds": evaluation.n_folds,
+        "importance": {each.column: {"mean": each.mean, "std": each.std} for each in evaluation.importances},
+        "notes": evaluation.notes,
+    }
+    if gates:
+        numbers["gates"] = [{"gate": str(each.gate), "value": each.value, "passed": each.passed} for each in gates]
+    if evaluation.confusion is not None:
+        numbers["classes"] = [
+            {field: getattr(each, field) for field in each.__dataclass_fields__} for each in evaluation.per_class
+        ]
+        numbers["confusion_matrix"] = {"labels": list(evaluation.labels), "counts": evaluation.confusion.tolist()}
+    return numbers

@@ -1,0 +1,102 @@
+"""The parity verdict in plain words, for the report's readers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from orris.verdict import Verdict
+
+_SERVED = {
+    "exact": (
+        "The served model is a compiled copy (ONNX) of the trained pipeline: the same operations in the same precision."
+    ),
+    "skl2onnx-float64": (
+        "The served model is a compiled copy (ONNX) of the trained pipeline, made by skl2onnx in double precision."
+    ),
+    "skl2onnx-float32": (
+        "The served model is a compiled copy (ONNX) of the trained pipeline, made by skl2onnx in single precision."
+    ),
+    "scikit-learn": (
+        "No compiled copy of the trained pipeline answered exactly as it does, so scikit-learn serves the pipeline"
+        " itself. Its answers are right; it is slower, and the server needs the extra 'sklearn'."
+    ),
+}
+
+
+def parity_words(verdict: Verdict | None, task: Literal["classification", "regression"]) -> dict[str, Any]:
+    """What the templates show of the verdict.
+
+    A badge, paragraphs, a table of facts, and the attempts that were refused.
+    """
+    if verdict is None:
+        return _words(
+            "not proven",
+            "warn",
+            "⚠️",
+            ["The parity gate was not run, so nothing shows that the served model answers as the trained one."],
+        )
+    held = verdict.n_label_differences == 0 and verdict.largest_difference <= verdict.tolerance
+    badge, tone, icon = ("proven", "good", "✅") if held else ("not the same", "bad", "❌")
+    if held and not verdict.compiled:
+        badge, tone = "proven, not compiled", "warn"
+    words = _words(badge, tone, icon, [_SERVED[verdict.strategy], _comparison(verdict, task), _meaning(verdict, held)])
+    words["facts"] = _facts(verdict, task)
+    words["attempts"] = [(attempt.strategy, attempt.reason) for attempt in verdict.attempts]
+    return words
+
+
+def _words(badge: str, tone: str, icon: str, paragraphs: list[str]) -> dict[str, Any]:
+    return {
+        "badge": badge,
+        "tone": tone,
+        "icon": icon,
+        "paragraphs": paragraphs,
+        "facts": [],
+        "fact_heads": [{"text": "what", "number": False}, {"text": "value", "number": True}],
+        "attempts": [],
+        "attempt_heads": [{"text": "way of serving", "number": False}, {"text": "why it was refused", "number": False}],
+    }
+
+
+def _comparison(verdict: Verdict, task: str) -> str:
+    origins = ", ".join(f"{n_rows:,} {origin}" for origin, n_rows in verdict.rows_by_origin.items())
+    listed = f" ({origins})" if origins else ""
+    difference, allowed = f"{verdict.largest_difference:.3g}", f"{verdict.tolerance:.3g} was allowed"
+    if task == "regression":
+        found = f"The largest difference of a value, relative to its size, was {difference}; {allowed}."
+    else:
+        n_labels = verdict.n_label_differences
+        labels = "No label differed" if n_labels == 0 else f"{n_labels:,} label{'s' * (n_labels != 1)} differed"
+        found = f"{labels}; the largest difference of a probability was {difference}, and {allowed}."
+    return (
+        f"Before it could be published, both answered the same {verdict.n_rows:,} rows{listed}, chosen to make them"
+        f" disagree. {found}"
+    )
+
+
+def _meaning(verdict: Verdict, held: bool) -> str:
+    if not held:
+        return "The served model does not answer as the trained one: the metrics in this report do not describe it."
+    if verdict.largest_difference == 0:
+        return (
+            "To the last bit, what was measured in training is what the server answers: the metrics in this report"
+            " describe it."
+        )
+    return "What was measured in training is what the server answers: the metrics in this report describe it."
+
+
+def _facts(verdict: Verdict, task: str) -> list[tuple[str, str]]:
+    facts = [
+        ("way of serving", verdict.strategy),
+        ("family of models", verdict.family),
+        ("rows compared", f"{verdict.n_rows:,}"),
+    ]
+    if task == "classification":
+        facts.append(("labels that differ", f"{verdict.n_label_differences:,}"))
+    return [
+        *facts,
+        ("largest difference", f"{verdict.largest_difference:.3g}"),
+        ("allowed", f"{verdict.tolerance:.3g}"),
+        ("one row, served model", f"{verdict.one_row_microseconds:,.1f} µs"),
+        ("one row, trained pipeline", f"{verdict.one_row_microseconds_reference:,.1f} µs"),
+    ]

@@ -1,0 +1,364 @@
+"""Pictures of an ``Evaluation``, as PNG files for the bundle and the report.
+
+matplotlib is used through its object interface alone, with the Agg canvas: no window, no global figure, the same bytes
+for the same evaluation. Colours are Okabe and Ito's, which colour-blind readers can tell apart, and lines differ in
+dash as well.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from orris.schema import Schema
+from orris.training.evaluation import Evaluation
+from orris.training.scores import Curve, curve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FloatArray = npt.NDArray[np.float64]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), "-", (0, (6, 2)), (0, (2, 1.5)))
+INK, FAINT, GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
+
+MAX_NAMED_CURVES = 6
+MAX_CELLS_WITH_TEXT = 20
+MAX_BARS = 20
+MAX_TICK_LABELS = 60
+MAX_POINTS = 5000
+MAX_LABEL = 22
+
+STYLE: dict[str, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": FAINT,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 11,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 13,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.1,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.1,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": GRID,
+    "grid.linewidth": 0.8,
+    "legend.fontsize": 9.5,
+    "legend.framealpha": 0.9,
+    "legend.edgecolor": GRID,
+    "lines.linewidth": 2,
+    "savefig.dpi": 120,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path]:
+    """Draw every plot that the evaluation has data for.
+
+    Args:
+        evaluation: What was measured.
+        schema: Names the target.
+        folder: Receives ``<name>.png``; made if it does not exist.
+
+    Returns:
+        Paths by name, in the order in which a report shows them: of ``confusion_matrix``, ``roc``,
+        ``precision_recall``, ``calibration``, ``predicted_actual``, ``residuals`` and ``importance`` those that were
+        drawn.
+    """
+    from matplotlib import style  # noqa: PLC0415 (half a second to import)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    painters: dict[str, Callable[[Evaluation, Schema], Figure | None]] = {
+        "confusion_matrix": _confusion_matrix,
+        "roc": _roc,
+        "precision_recall": _precision_recall,
+        "calibration": _calibration,
+        "predicted_actual": _predicted_actual,
+        "residuals": _residuals,
+        "importance": _importance,
+    }
+    drawn: dict[str, Path] = {}
+    # The user's own matplotlibrc must not change the bundle's bytes.
+    with style.context(["default", STYLE]), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from", UserWarning
+        )  # A label in a script that the font lacks.
+        for name, painter in painters.items():
+            figure = painter(evaluation, schema)
+            if figure is not None:
+                drawn[name] = folder / f"{name}.png"
+                figure.savefig(drawn[name], format="png", metadata={"Software": None})
+    return drawn
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of that many inches, and its axes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
+
+
+def _text(label: str, limit: int = MAX_LABEL) -> str:
+    """A label of the data as matplotlib should show it.
+
+    One line, shortened in the middle (ends tell apart), never a formula.
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in label).split())
+    tail = limit // 2
+    short = line if len(line) <= limit else f"{line[: limit - tail - 1]}…{line[-tail:]}"
+    return short.replace("$", r"\$")
+
+
+def _confusion_matrix(evaluation: Evaluation, schema: Schema) -> Figure | None:
+    counts = evaluation.confusion
+    if counts is None:
+        return None
+    n_classes = len(counts)
+    support = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
+    longest = max(len(_text(label)) for label in evaluation.labels)
+    with_text = n_classes <= MAX_CELLS_WITH_TEXT
+    side = min(max(3.6, n_classes * (0.55 if with_text else 0.2)), 14) + 0.07 * longest
+    figure, axes = _figure(side + 0.9, side + 0.9)
+    figure.set_layout_engine("compressed")
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    if not with_text:
+        bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, pad=0.03, format=lambda share, _: f"{share:.0%}")
+        bar.set_label("share of the true class")
+        bar.outline.set_visible(False)
+    step = -(-n_classes // MAX_TICK_LABELS)
+    ticks = np.arange(0, n_classes, step)
+    names = [_text(evaluation.labels[tick]) for tick in ticks]
+    size = 10 if with_text else 8
+    slanted = longest * n_classes > 24
+    axes.set_xticks(ticks, names, rotation=90 if n_classes > 8 and longest > 2 else 35 if slanted else 0, fontsize=size)
+    if slanted and n_classes <= 8:
+        for tick in axes.get_xticklabels():
+            tick.set(ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names, fontsize=size)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    if with_text:
+        for row, column in np.ndindex(*counts.shape):
+            if counts[row, column] or n_classes <= 5:
+                colour = "white" if shares[row, column] > 0.55 else INK
+                axes.text(
+                    column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=size
+                )
+    axes.set(
+        xlabel=f"predicted {_text(schema.target)}", ylabel=f"true {_text(schema.target)}", title="Confusion matrix"
+    )
+    return figure
+
+
+def _curves(evaluation: Evaluation) -> list[tuple[str, Curve]]:
+    """One curve per class against the rest; of the positive class alone when there are two."""
+    if evaluation.scores is None:
+        return []
+    codes = [1] if len(evaluation.labels) == 2 else range(len(evaluation.labels))
+    curves = [(evaluation.labels[code], curve(evaluation.truth == code, evaluation.scores[:, code])) for code in codes]
+    return [(label, each) for label, each in curves if each is not None]
+
+
+def _roc(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG001 (all painters are called alike)
+    curves = _curves(evaluation)
+    if not curves:
+        return None
+    figure, axes = _curves_figure(len(curves))
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+    lines = [(each.roc_auc, label, each.false_positive_rate, each.recall) for label, each in curves]
+    _plot_curves(axes, lines, "area under the curve", "default")
+    axes.set(
+        xlabel="false positive rate",
+        ylabel="true positive rate",
+        title="ROC curve" if len(curves) == 1 else "ROC curves",
+    )
+    _unit_square(axes)
+    return figure
+
+
+def _precision_recall(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG001
+    curves = _curves(evaluation)
+    if not curves:
+        return None
+    figure, axes = _curves_figure(len(curves))
+    lines = [(each.average_precision, label, each.recall, each.precision) for label, each in curves]
+    _plot_curves(axes, lines, "average precision", "steps-pre")
+    axes.set(xlabel="recall", ylabel="precision", title=f"Precision–recall curve{'s' * (len(curves) > 1)}")
+    _unit_square(axes)
+    return figure
+
+
+def _curves_figure(n_curves: int) -> tuple[Figure, Axes]:
+    """A square for the curves, and below it a line of legend for every two of them."""
+    return _figure(5.2, 5.95 + 0.2 * ((min(n_curves, MAX_NAMED_CURVES) - 1) // 2))
+
+
+def _plot_curves(
+    axes: Axes, lines: list[tuple[float, str, FloatArray, FloatArray]], title: str, drawstyle: Any
+) -> None:
+    """All curves, the named ones in colour; with more than ``MAX_NAMED_CURVES`` only the worst are named."""
+    worst = sorted(lines, key=lambda line: line[0])[:MAX_NAMED_CURVES] if len(lines) > MAX_NAMED_CURVES else lines
+    named = {label for _, label, _, _ in worst}
+    for _, label, x, y in lines:
+        if label not in named:
+            axes.plot(x, y, color=FAINT, linewidth=0.8, alpha=0.6, drawstyle=drawstyle)
+    for i, (area, label, x, y) in enumerate(worst):
+        # The number first: matplotlib hides a legend entry that begins with an underscore.
+        entry = f"{area:.3f}  {_text(label, 18)}"
+        axes.plot(
+            x, y, color=COLOURS[i], linestyle=DASHES[i], drawstyle=drawstyle, label=entry, clip_on=False, zorder=3
+        )
+    heading = title if len(lines) == 1 else f"{title}, each class against the rest"
+    if len(worst) < len(lines):
+        heading = f"{title}, class against rest: lowest {len(worst)} of {len(lines)}"
+    axes.figure.legend(
+        loc="outside lower left",
+        ncols=min(2, len(worst)),
+        title=heading,
+        title_fontsize=9.5,
+        alignment="left",
+        frameon=False,
+    )
+
+
+def _unit_square(axes: Axes) -> None:
+    axes.set(xlim=(0, 1), ylim=(0, 1.005))
+    axes.set_aspect("equal")
+
+
+def _calibration(evaluation: Evaluation, schema: Schema) -> Figure | None:
+    """For two classes the positive one's probability; for more, that of the class predicted (Guo et al.
+
+    2017: confidence).
+    """
+    if evaluation.probabilities is None:
+        return None
+    if len(evaluation.labels) == 2:
+        said, right = evaluation.probabilities[:, 1], evaluation.truth == 1
+        x_name, y_name = (
+            f"probability given to {_text(evaluation.labels[1])}",
+            f"share that is {_text(evaluation.labels[1])}",
+        )
+    else:
+        said, right = evaluation.probabilities.max(axis=1), evaluation.truth == evaluation.predicted
+        x_name, y_name = "probability given to the predicted class", "share predicted right"
+    edges = np.linspace(0, 1, (10 if len(said) >= 200 else 5) + 1)
+    bins = np.clip(np.searchsorted(edges, said, side="right") - 1, 0, len(edges) - 2)
+    n_rows = np.bincount(bins, minlength=len(edges) - 1)
+    used = n_rows > 0
+    mean_said = np.bincount(bins, weights=said, minlength=len(n_rows))[used] / n_rows[used]
+    share = np.bincount(bins, weights=right, minlength=len(n_rows))[used] / n_rows[used]
+    low, high = _wilson(share, n_rows[used])
+    figure, axes = _figure(5.8, 5.2)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
+    axes.vlines(mean_said, low, high, color=COLOURS[0], linewidth=1.5, alpha=0.5)
+    axes.plot(mean_said, share, color=COLOURS[0], linewidth=1, alpha=0.5)
+    axes.scatter(mean_said, share, s=25 + 150 * n_rows[used] / n_rows.max(), color=COLOURS[0], clip_on=False, zorder=3)
+    for x, top, rows in zip(mean_said, high, n_rows[used], strict=True):
+        axes.annotate(
+            f"{rows:,}", (x, top), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8, color="#52606d"
+        )
+    axes.set(
+        xlabel=f"{x_name}\n(numbers and sizes: rows; bars: 95 % interval)",
+        ylabel=y_name,
+        title=f"Calibration of {_text(schema.target)}",
+    )
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
+    return figure
+
+
+def _wilson(share: FloatArray, n_rows: npt.NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """The 95 % score interval of a proportion (Wilson 1927)."""
+    z = 1.96
+    middle = (share + z**2 / (2 * n_rows)) / (1 + z**2 / n_rows)
+    half = z / (1 + z**2 / n_rows) * np.sqrt(share * (1 - share) / n_rows + z**2 / (4 * n_rows**2))
+    return middle - half, middle + half
+
+
+def _regression_points(evaluation: Evaluation) -> tuple[FloatArray, FloatArray] | None:
+    """True and predicted values, at most ``MAX_POINTS`` of them, evenly drawn."""
+    if evaluation.task != "regression":
+        return None
+    chosen = np.unique(np.linspace(0, len(evaluation.truth) - 1, MAX_POINTS).astype(int))
+    return evaluation.truth[chosen].astype(np.float64), evaluation.predicted[chosen].astype(np.float64)
+
+
+def _scatter(axes: Axes, x: FloatArray, y: FloatArray) -> None:
+    axes.scatter(
+        x, y, s=26 if len(x) < 1000 else 10, color=COLOURS[0], alpha=0.6 if len(x) < 1000 else 0.3, linewidths=0
+    )
+
+
+def _predicted_actual(evaluation: Evaluation, schema: Schema) -> Figure | None:
+    points = _regression_points(evaluation)
+    if points is None:
+        return None
+    truth, predicted = points
+    figure, axes = _figure(5.2, 5.2)
+    ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
+    axes.plot(ends, ends, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
+    _scatter(axes, truth, predicted)
+    axes.set(
+        xlabel=f"true {_text(schema.target)}",
+        ylabel=f"predicted {_text(schema.target)}",
+        title="Predicted and true values",
+    )
+    axes.set_aspect("equal", adjustable="datalim")
+    return figure
+
+
+def _residuals(evaluation: Evaluation, schema: Schema) -> Figure | None:
+    points = _regression_points(evaluation)
+    if points is None:
+        return None
+    truth, predicted = points
+    figure, axes = _figure(5.8, 5.2)
+    axes.axhline(0, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
+    _scatter(axes, predicted, truth - predicted)
+    axes.set(xlabel=f"predicted {_text(schema.target)}", ylabel="true − predicted", title="Residuals")
+    return figure
+
+
+def _importance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG001
+    ranked = sorted(evaluation.importances, key=lambda importance: -importance.mean)[:MAX_BARS]
+    if not ranked:
+        return None
+    figure, axes = _figure(6.5, 1.3 + 0.3 * len(ranked))
+    places = np.arange(len(ranked))
+    means = [importance.mean for importance in ranked]
+    spread = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2}
+    axes.barh(
+        places, means, xerr=[importance.std for importance in ranked], color=COLOURS[0], height=0.65, error_kw=spread
+    )
+    axes.set_yticks(places, [_text(importance.column, 30) for importance in ranked])
+    axes.set_ylim(len(ranked) - 0.4, -0.6)
+    axes.axvline(0, color=FAINT, linewidth=1)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    n_columns = len(evaluation.importances)
+    score = "accuracy" if evaluation.task == "classification" else "R²"
+    title = (
+        "Importance of columns" if n_columns <= MAX_BARS else f"Importance: the first {MAX_BARS} of {n_columns} columns"
+    )
+    axes.set(xlabel=f"{score} lost when the column is shuffled", title=title)
+    return figure

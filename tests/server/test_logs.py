@@ -1,0 +1,395 @@
+"""The log of a real server.
+
+Its forms, what is in it, and what becomes of it when nobody reads or the process is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, cast
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orris.api import Bundle
+from orris.telemetry.server_log import ServerLog, open_server_log, tell
+from tests.servers import Server, client, serving
+from tests.serving.clients import load
+
+ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until something holds."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up, "it never came true"
+        time.sleep(0.02)
+
+
+def logged(log: Path) -> list[dict[str, Any]]:
+    """The lines of a file: each is a whole one."""
+    content = log.read_bytes()
+    assert content.endswith(b"\n")
+    return [json.loads(line) for line in content.splitlines()]
+
+
+def told(server: Server) -> list[str]:
+    """What a server that has ended has told after its announcement, which is for people and ends with a command."""
+    assert server.process.stderr is not None
+    lines = server.process.stderr.read().splitlines()
+    command = next((number for number, line in enumerate(lines) if line.lstrip().startswith("curl ")), -1)
+    return [line for line in lines[command + 1 :] if line]
+
+
+def dropped(server: Server, kind: str = "requests") -> float:
+    """What the server says that it dropped."""
+    families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics", trust_env=False).text)
+    samples = [
+        sample for family in families for sample in family.samples if sample.name == "orris_log_lines_dropped_total"
+    ]
+    return sum(sample.value for sample in samples if sample.labels["kind"] == kind)
+
+
+@contextmanager
+def piped(
+    *arguments: str, close: str = "", environ: dict[str, str] | None = None
+) -> Iterator[tuple[Server, IO[bytes]]]:
+    """``orris serve`` whose standard output is a pipe that nobody reads.
+
+    With ``close`` (as a shell writes it) it is closed.
+    """
+    command = [sys.executable, "-m", "orris", "serve", *arguments, "--grpc-port", "off", "--port", "0"]
+    start = ["sh", "-c", f'exec "$@" {close}', "sh", *command]
+    process = subprocess.Popen(
+        start, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(environ or {})}, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        found = None
+        for line in process.stderr:
+            found = found or re.search(r"on http://localhost:(\d+)", line)
+            if "curl" in line:
+                break
+        assert found is not None
+        yield Server(f"http://127.0.0.1:{int(found[1])}", process, Path()), cast("Any", process.stdout).buffer
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+# what is in it
+
+
+def test_a_machine_reads_both_streams_in_the_same_form(iris: Bundle, tmp_path: Path) -> None:
+    """Requests on standard output, what the server tells of itself on standard error.
+
+    JSON lines with time and level.
+    """
+    with serving(str(iris.folder), folder=tmp_path) as server:
+        with client(server) as asking:
+            asking.post(
+                "/predict", json=ROW, headers={"x-request-id": "r-1", "traceparent": f"00-{TRACE}-00f067aa0ba902b7-00"}
+            )
+            asking.post("/predict", json=ROW | {"petal_width": 30}, headers={"x-request-id": "r-2"})
+            asking.post("/predict", json={"sepal_length": "long"}, headers={"x-request-id": "r-3"})
+            asking.get("/nowhere", headers={"x-request-id": "r-4"})
+        assert server.stop() == 0
+        messages = [json.loads(line) for line in told(server)]
+    first, unusual, refused, unmatched = logged(server.log)
+    assert (first["level"], first["label"], first["trace_id"], first["model_version"]) == (
+        "info",
+        "setosa",
+        TRACE,
+        "1.0.0",
+    )
+    assert (unusual["level"], unusual["warnings"]) == ("info", ["petal_width:out_of_range"])
+    assert (refused["level"], refused["status"]) == ("warning", 422)
+    assert (unmatched["route"], unmatched["request_id"]) == ("(unmatched)", "r-4")
+    assert not any("values" in line or "weight" in line for line in (first, unusual, refused, unmatched))
+    assert all(message["level"] == "info" and message["time"].endswith("Z") for message in messages)
+    assert messages[-1]["message"] == "stopped; everything in flight was answered"
+
+
+def test_google_cloud_reads_both_streams(iris: Bundle, tmp_path: Path) -> None:
+    """Severity, the request, and the trace by its full name."""
+    environ = {"ORRIS_LOG_FORMAT": "gcp", "GOOGLE_CLOUD_PROJECT": "farm"}
+    with serving(str(iris.folder), folder=tmp_path, environ=environ) as server:
+        with client(server) as asking:
+            asking.post("/predict", json=ROW, headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-00"})
+        assert server.stop() == 0
+        messages = [json.loads(line) for line in told(server)]
+    (line,) = logged(server.log)
+    assert line["logging.googleapis.com/trace"] == f"projects/farm/traces/{TRACE}"
+    assert line["trace_id"] == TRACE
+    assert line["httpRequest"]["status"] == 200
+    assert (line["severity"], line["message"]) == ("INFO", "POST /predict 200")
+    assert {message["severity"] for message in messages} == {"INFO"}
+
+
+def test_people_read_the_console_form(iris: Bundle, tmp_path: Path) -> None:
+    """Without colours, as nobody watches a terminal."""
+    with serving(str(iris.folder), "--log-format", "console", folder=tmp_path) as server:
+        with client(server) as asking:
+            asking.post("/predict", json=ROW, headers={"x-request-id": "r-1"})
+        assert server.stop() == 0
+        messages = told(server)
+    (line,) = server.log.read_text().splitlines()
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} INFO    POST /predict 200  \d+\.\d{3} ms  1\.0\.0  1 row  setosa  request r-1.*", line
+    )
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} INFO    stopped; everything in flight was answered", messages[-1])
+
+
+def test_values_are_logged_on_request_and_redacted_by_column(mixed: Bundle, tmp_path: Path) -> None:
+    """Of the first rows of a request."""
+    columns = [column.name for column in mixed.manifest.schema.columns]
+    row = {column.name: column.example for column in mixed.manifest.schema.columns}
+    environ = {"ORRIS_LOG_VALUES": "on", "ORRIS_LOG_REDACT": f"{columns[0]}, {columns[-1]}"}
+    with serving(str(mixed.folder), folder=tmp_path, environ=environ) as server:
+        with client(server) as asking:
+            assert asking.post("/predict", json=row).status_code == 200
+            assert asking.post("/predict", json=[row] * 20).status_code == 200
+            assert asking.post("/predict", json=row | {columns[1]: "SECRET"}).status_code == 422
+        server.stop()
+    one, many, refused = logged(server.log)
+    assert one["values"] == [row | {columns[0]: "[redacted]", columns[-1]: "[redacted]"}]
+    assert (len(many["values"]), many["rows"]) == (8, 20)
+    assert "values" not in refused
+    assert "SECRET" not in server.log.read_text()
+
+
+def test_a_column_to_redact_that_no_model_has_stops_the_process(iris: Bundle) -> None:
+    """A typo would let out what must not be logged."""
+    command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--port", "0", "--grpc-port", "off"]
+    done = subprocess.run(
+        command,
+        env={**os.environ, "ORRIS_LOG_REDACT": "petal_widht"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "ORRIS_LOG_REDACT=petal_widht" in done.stderr
+    assert "petal_width" in done.stderr
+
+
+def test_sampling_and_level_of_a_server(iris: Bundle, tmp_path: Path) -> None:
+    """Of the successes the chosen ones, each with what it stands for.
+
+    Every refusal and every answer to unusual values.
+    """
+    with serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_LOG_SAMPLE": "0.25"}) as server:
+        with client(server) as asking:
+            for number in range(200):
+                trace = f"{1:016x}" + f"{number * 2**64 // 200:016x}"
+                asking.post(
+                    "/predict",
+                    json=ROW,
+                    headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-00", "x-request-id": f"usual-{number}"},
+                )
+            for number in range(20):
+                asking.post("/predict", json=ROW | {"petal_width": 30}, headers={"x-request-id": f"unusual-{number}"})
+                asking.post("/predict", content=b"{", headers={"x-request-id": f"refused-{number}"})
+        server.stop()
+    lines = logged(server.log)
+    assert sum(line["weight"] for line in lines) == 240
+    kinds = [line["request_id"].partition("-")[0] for line in lines]
+    assert [kinds.count(kind) for kind in ("usual", "unusual", "refused")] == [50, 20, 20]
+    with serving(str(iris.folder), "--log-level", "warning", folder=tmp_path) as server:
+        with client(server) as asking:
+            asking.post("/predict", json=ROW)
+            asking.post("/predict", content=b"{")
+        server.stop()
+        assert not [line for line in told(server) if "stop" in line]
+    assert [line["status"] for line in logged(server.log)] == [400]
+
+
+# the server's own messages
+
+
+@contextmanager
+def chronicled(dropped: Counter[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ServerLog, int]]:
+    """A server log of this process whose standard error is a pipe, and the pipe's other end.
+
+    Then everything is as before.
+    """
+    reading, writing = os.pipe()
+    before, root, ours = os.dup(2), logging.getLogger(), logging.getLogger("orris")
+    levels, handlers = (root.level, ours.level), list(root.handlers)
+    monkeypatch.setattr("orris.telemetry.server_log._open", [])
+    os.dup2(writing, 2)
+    server_log = open_server_log("json", dropped=dropped)
+    try:
+        yield server_log, reading
+    finally:
+        server_log.close()
+        root.handlers[:] = handlers
+        root.setLevel(levels[0])
+        ours.setLevel(levels[1])
+        os.dup2(before, 2)
+        for end in (before, reading, writing):
+            os.close(end)
+
+
+def test_exceptions_go_out_in_the_same_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the ``logging`` module: ours from the level on, of others what is a warning; the traceback is in the line."""
+    with chronicled(Counter(), monkeypatch) as (_, reading):
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            logging.getLogger("orris.serving.predict_route").exception("request %s failed", "r-1")
+        logging.getLogger("orris.x").info("ours")
+        logging.getLogger("somebody").info("theirs")
+        logging.getLogger("somebody").warning("their warning")
+        failed, ours, warning = [json.loads(line) for line in os.read(reading, 1 << 16).splitlines()]
+    assert (failed["level"], failed["logger"], failed["message"]) == (
+        "error",
+        "orris.serving.predict_route",
+        "request r-1 failed",
+    )
+    assert failed["exception"].startswith("Traceback")
+    assert failed["exception"].endswith("ValueError: boom\n")
+    assert (ours["level"], ours["message"]) == ("info", "ours")
+    assert (warning["level"], warning["message"]) == ("warning", "their warning")
+
+
+def test_messages_that_nobody_reads_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full standard error holds up nothing either.
+
+    What was told before comes out whole, and in order, when it is read.
+    """
+    monkeypatch.setattr("orris.telemetry.nonblocking.MAX_WAITING_BYTES", 10_000)
+    dropped: Counter[str] = Counter()
+    with chronicled(dropped, monkeypatch) as (server_log, reading):
+        for number in range(2_000):
+            tell(f"step {number}")
+        content = os.read(reading, 1 << 20)
+        server_log.push()
+        content += os.read(reading, 1 << 20)
+    told = [json.loads(line)["message"] for line in content.splitlines()]
+    assert dropped["messages"] > 0
+    assert told == [f"step {number}" for number in range(2_000 - dropped["messages"])]
+
+
+# nobody reads, and sudden ends
+
+
+def test_a_killed_server_leaves_whole_lines_and_loses_the_last_ones_only(iris: Bundle, tmp_path: Path) -> None:
+    """What was written is the beginning of what happened, without a gap."""
+    with serving(str(iris.folder), folder=tmp_path) as server:
+        with client(server) as asking:
+            for number in range(300):
+                asking.post("/predict", json=ROW, headers={"x-request-id": f"{number}"})
+            eventually(
+                lambda: server.log.read_bytes().count(b"\n") == 300
+            )  # nothing more came: it is the clock that flushed
+            for number in range(300, 600):
+                asking.post("/predict", json=ROW, headers={"x-request-id": f"{number}"})
+        server.process.kill()
+        server.process.wait()
+    ids = [int(line["request_id"]) for line in logged(server.log)]
+    assert ids == list(range(len(ids)))
+    assert len(ids) >= 300
+
+
+def test_workers_that_are_killed_leave_whole_lines_in_the_pipe_that_they_share(iris: Bundle) -> None:
+    """While others write to it, and its reader is slow."""
+    with piped(str(iris.folder), "--workers", "2") as (server, output):
+        read = bytearray()
+        with load(server.port, n_clients=8) as tally:
+            for _ in range(3):
+                n_before = tally.answered
+                eventually(lambda before=n_before: tally.answered > before + 800)  # type: ignore[misc]
+                pid = server.process.pid
+                victim = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0]
+                read += os.read(output.fileno(), 1 << 15)
+                os.kill(int(victim), signal.SIGKILL)
+        server.process.send_signal(signal.SIGTERM)
+        read += output.read()
+    lines = [json.loads(line) for line in bytes(read).splitlines()]
+    assert len(lines) > 300
+    assert {line["status"] for line in lines} == {200}
+
+
+def test_a_pipe_that_nobody_reads_holds_up_no_answer(iris: Bundle) -> None:
+    """Lines are dropped and counted, the others are whole; the end of the server is not held up either."""
+    asked = 0
+    with piped(str(iris.folder), environ={"ORRIS_LOG_VALUES": "on"}) as (server, output):
+
+        def ask(asking: httpx.Client, request_id: str) -> None:
+            nonlocal asked
+            asked += 1
+            assert asking.post("/predict", json=[ROW] * 8, headers={"x-request-id": request_id}).status_code == 200
+
+        def lost() -> int:
+            nonlocal asked
+            asked += 1
+            return int(dropped(server))
+
+        content = bytearray()
+        with client(server) as asking:
+            while not lost():
+                for _ in range(500):
+                    ask(asking, "r" * 128)
+                assert asked < 20_000
+            os.set_blocking(output.fileno(), False)
+
+            def last_is_read() -> bool:
+                content.extend(output.read() or b"")
+                return b'"request_id":"last"' in content
+
+            eventually(lambda: len(content) > 4_000_000 or last_is_read())
+            ask(asking, "last")
+            eventually(last_is_read)
+        n_dropped = lost()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        content.extend(output.read() or b"")
+    lines = [json.loads(line) for line in bytes(content).splitlines()]
+    assert n_dropped > 0
+    assert len(lines) + n_dropped == asked
+
+
+def test_a_full_pipe_does_not_hold_up_the_end(iris: Bundle) -> None:
+    """The process waits for its reader for a while, and ends."""
+    with piped(str(iris.folder), environ={"ORRIS_LOG_VALUES": "on"}) as (server, output):
+        with client(server) as asking:
+            for _ in range(400):
+                asking.post("/predict", json=[ROW] * 8)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        assert output.read().endswith(b"\n")
+
+
+@pytest.mark.parametrize("how", ["closed", "read by nobody any more"])
+def test_a_closed_output_stops_nothing(iris: Bundle, how: str) -> None:
+    """The lines are counted, standard error tells of it once, and no other file gets them."""
+    with piped(str(iris.folder), close=">&-" if how == "closed" else "") as (server, output):
+        output.close()
+        with client(server) as asking:
+            for _ in range(3):
+                asking.post("/predict", json=ROW)
+            eventually(lambda: dropped(server) >= 3)
+            assert asking.post("/predict", json=ROW).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0
+        said = [json.loads(line) for line in told(server)]
+    assert [line["level"] for line in said].count("warning") == 1

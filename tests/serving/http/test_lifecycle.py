@@ -1,0 +1,243 @@
+"""The life of a server of one process: how it is reached, and how it ends without losing anything."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from orris.api import Bundle
+from tests.certificates import self_signed
+from tests.servers import Server, client, serving
+from tests.serving.clients import REQUEST, load
+
+ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something holds."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up, "it never came true"
+        time.sleep(0.02)
+
+
+def told(server: Server) -> str:
+    """The rest of what a server that has ended has told."""
+    assert server.process.stderr is not None
+    return server.process.stderr.read()
+
+
+def refuses(port: int) -> bool:
+    """Whether connections are refused."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_loses_nothing(iris: Bundle, tmp_path: Path, number: signal.Signals) -> None:
+    """Clients that keep their connection open are told with the last answer.
+
+    The exit code is 0, and each step has been told.
+    """
+    with serving(str(iris.folder), folder=tmp_path) as server:
+        with load(server.port, n_clients=16, reconnect=False) as tally:
+            eventually(lambda: tally.answered > 300)
+            server.process.send_signal(number)
+            assert server.process.wait(30) == 0
+        assert (tally.lost, tally.failed, tally.announced) == (0, 0, 16)
+        lines = told(server).splitlines()
+    steps = [
+        f"stopping: {number.name} received; not ready any more",
+        "no longer accepting",
+        "stopped; everything in flight was answered",
+    ]
+    found = [next(i for i, line in enumerate(lines) if step in line) for step in steps]
+    assert found == sorted(found)
+    assert len((tmp_path / "requests.log").read_text().splitlines()) == tally.answered
+
+
+def test_pipelined_requests_are_answered_up_to_the_one_that_says_it_is_the_last(iris: Bundle, tmp_path: Path) -> None:
+    """No connection ends between two answers."""
+    with serving(str(iris.folder), folder=tmp_path) as server:
+        with load(server.port, n_clients=8, pipelined=6, reconnect=False) as tally:
+            eventually(lambda: tally.answered > 300)
+            assert server.stop() == 0
+        assert (tally.lost, tally.failed, tally.announced) == (0, 0, 8)
+
+
+def test_a_request_that_is_still_coming_in_is_answered(iris: Bundle, tmp_path: Path) -> None:
+    """New connections are refused while it is waited for."""
+    with (
+        serving(str(iris.folder), folder=tmp_path) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.sendall(REQUEST[:-10])
+        eventually(lambda: _answers(server))
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: refuses(server.port))
+        connection.sendall(REQUEST[-10:])
+        answer = connection.makefile("rb").read()
+        assert server.process.wait(30) == 0
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer
+
+
+def test_an_idle_connection_may_still_bring_a_request(iris: Bundle, tmp_path: Path) -> None:
+    """One that was on its way when the server began to stop is answered."""
+    with (
+        serving(str(iris.folder), folder=tmp_path) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as connection,
+    ):
+        connection.sendall(REQUEST)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        server.process.send_signal(signal.SIGTERM)
+        eventually(lambda: refuses(server.port))
+        connection.sendall(REQUEST)
+        answer = connection.makefile("rb").read()
+        assert server.process.wait(30) == 0
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"connection: close" in answer
+
+
+def test_the_wait_keeps_serving_while_it_is_not_ready(iris: Bundle, tmp_path: Path) -> None:
+    """So that a load balancer can notice before connections are refused."""
+    with serving(str(iris.folder), "--drain-seconds", "1.5", folder=tmp_path) as server:
+        server.process.send_signal(signal.SIGTERM)
+        with client(server) as asking:
+            eventually(lambda: asking.get("/ready").status_code == 503)
+            assert asking.get("/health").status_code == 200
+            assert asking.post("/predict", json=ROW).status_code == 200
+        assert server.process.wait(30) == 0
+
+
+def test_what_does_not_end_is_cut_off_in_time(iris: Bundle, tmp_path: Path) -> None:
+    """The exit code tells that something was lost."""
+    environ = {"ORRIS_SHUTDOWN_SECONDS": "0.5"}
+    with serving(str(iris.folder), folder=tmp_path, environ=environ) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(REQUEST[:-10])
+            eventually(lambda: _answers(server))
+            assert server.stop() == 1
+        assert "1 connections were cut off" in told(server)
+
+
+def test_a_second_signal_ends_at_once(iris: Bundle, tmp_path: Path) -> None:
+    """Although a request is in flight that never ends."""
+    with serving(str(iris.folder), folder=tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(REQUEST[:-10])
+            eventually(lambda: _answers(server))
+            server.process.send_signal(signal.SIGINT)
+            eventually(lambda: refuses(server.port))
+            server.process.send_signal(signal.SIGINT)
+            assert server.process.wait(10) == 1
+        assert "SIGINT again: ending at once" in told(server)
+
+
+def _answers(server: Server) -> bool:
+    """Whether a request on another connection is answered: what was sent before has been read then."""
+    with client(server) as asking:
+        return asking.get("/health").status_code == 200
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """``orris serve`` with these arguments, from its announcement on."""
+    command = [sys.executable, "-m", "orris", "serve", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if "Ready after" in line:
+                break
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_unix_socket_is_listened_on(iris: Bundle, tmp_path: Path, workers: str) -> None:
+    """In place of one that a dead server left; it is gone when the server is."""
+    path = tmp_path / "orris.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    with started(str(iris.folder), "--uds", str(path), "--workers", workers) as process:
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://localhost") as asking:
+            assert asking.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert not path.exists()
+
+
+def test_what_is_no_socket_is_not_replaced(iris: Bundle, tmp_path: Path) -> None:
+    """Somebody's file is left alone."""
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--uds", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "no socket" in done.stderr
+    assert path.read_text() == "mine"
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for this machine and its key, as PEM files."""
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def test_https_is_spoken_with_a_certificate(iris: Bundle, certificate: tuple[Path, Path]) -> None:
+    """The predict routes and the pages; several requests on a connection; and the end is announced there as well."""
+    chain, key = map(str, certificate)
+    port = free_port()
+    with started(str(iris.folder), "--tls-cert", chain, "--tls-key", key, "--port", str(port)) as process:
+        context = ssl.create_default_context(cafile=chain)
+        with httpx.Client(base_url=f"https://localhost:{port}", verify=context, trust_env=False) as asking:
+            for _ in range(3):
+                assert asking.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
+            assert asking.get("/openapi.json").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            eventually(lambda: refuses(port))
+            assert asking.post("/predict", json=ROW).headers["connection"] == "close"
+        assert process.wait(30) == 0
+
+
+def test_a_certificate_that_is_none_is_named(iris: Bundle, tmp_path: Path) -> None:
+    """Before anything is served."""
+    (tmp_path / "cert.pem").write_text("no certificate")
+    for cert in (tmp_path / "cert.pem", tmp_path / "missing.pem"):
+        command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--port", "0", "--tls-cert", str(cert)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 2
+        assert f"--tls-cert {cert}" in done.stderr
+
+
+def test_a_path_that_a_proxy_takes_off_is_linked_with(iris: Bundle, tmp_path: Path) -> None:
+    """Requests come without it."""
+    with serving(str(iris.folder), "--root-path", "/models", folder=tmp_path) as server, client(server) as asking:
+        assert asking.post("/predict", json=ROW).status_code == 200
+        assert asking.get("/ready").status_code == 200
+        assert asking.get("/openapi.json").json()["servers"] == [{"url": "/models"}]

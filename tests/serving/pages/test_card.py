@@ -1,0 +1,156 @@
+"""The model card over HTTP.
+
+Complete, true to the bundle, with examples that a person would take for rows of the table.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from orris.api import Bundle
+from tests.conftest import TABLE
+from tests.example_tables import mixed_table
+from tests.servers import Server, client, serving
+
+UNDER = "/api/v1/models/iris/versions/1.0.0"
+
+
+def card_of(server: Server, path: str = "/api/v1/model/card") -> Any:
+    """The card."""
+    with client(server) as ask:
+        answer = ask.get(path)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def test_the_card_tells_what_the_bundle_holds(server: Server, iris: Bundle) -> None:
+    """What model/info says, and the evaluation, the parity verdict in words, the format, the classes as text."""
+    card = card_of(server)
+    with client(server) as ask:
+        info = ask.get("/api/v1/model/info").json()
+    assert card.items() >= info.items()
+    assert card["evaluation"]["confusion_matrix"]["labels"] == ["setosa", "versicolor", "virginica"]
+    assert card["sentence"] == iris.manifest.verdict.sentence()
+    assert (card["format"], card["probabilities"], card["golden_rows"]) == (
+        "onnx",
+        True,
+        len(iris.manifest.golden.rows),
+    )
+    assert card["text_labels"] == ["setosa", "versicolor", "virginica"]
+
+
+@pytest.mark.parametrize("path", ["/api/v1/model/card", "/api/v1/models/iris/card", f"{UNDER}/card"])
+def test_the_card_is_there_by_name_and_by_version(server: Server, path: str) -> None:
+    """The same one; and it names the route that the version answers at."""
+    assert card_of(server, path) == card_of(server)
+    assert card_of(server, path)["predict"] == "/api/v1/predict"
+
+
+def test_examples_are_rows_of_the_training_table(mixed_server: Server) -> None:
+    """Golden rows are made to provoke.
+
+    Those that are shown are within what training saw, and answered as the card says.
+    """
+    card = card_of(mixed_server)
+    table = mixed_table().drop(columns="churned")
+    seen = [
+        {name: None if pd.isna(value) else value for name, value in row.items()} for row in table.to_dict("records")
+    ]
+    assert len(card["examples"]) >= 4
+    with client(mixed_server) as ask:
+        for example in card["examples"]:
+            answer = ask.post(card["predict"], json=example["row"]).json()
+            assert answer["prediction_label"] == example["answer"]
+            assert [w for w in answer.get("warnings", []) if not w["problem"].startswith("missing")] == []
+    assert card["examples"][0]["row"] in seen
+
+
+def test_classes_take_turns_among_the_examples(server: Server) -> None:
+    """So that the first few show what the model can tell apart."""
+    answers = [example["answer"] for example in card_of(server)["examples"]]
+    assert set(answers[:3]) == {"setosa", "versicolor", "virginica"}
+
+
+def test_plots_and_report_come_from_the_bundle(server: Server, iris: Bundle, ask: httpx.Client) -> None:
+    """Byte for byte, revalidated by their digest; the report runs nothing and loads nothing."""
+    card = card_of(server)
+    assert {plot["name"] for plot in card["plots"]} >= {"confusion_matrix", "roc", "calibration"}
+    for plot in card["plots"]:
+        answer = ask.get(plot["path"])
+        assert answer.content == (iris.folder / "plots" / f"{plot['name']}.png").read_bytes()
+        assert answer.headers["content-type"] == "image/png"
+        assert ask.get(plot["path"], headers={"if-none-match": f"W/{answer.headers['etag']}, x"}).status_code == 304
+    report = ask.get(card["report"])
+    assert report.content == (iris.folder / "report.html").read_bytes()
+    assert "sandbox" in report.headers["content-security-policy"]
+    assert "script-src" not in report.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "manifest.json",
+        "model.onnx",
+        "plots/../model.onnx",
+        "plots/%2e%2e%2fmodel.onnx",
+        "plots/nope.png",
+        "metrics.json",
+    ],
+)
+def test_no_other_file_of_a_bundle_is_served(ask: httpx.Client, name: str) -> None:
+    """The model itself least of all."""
+    assert ask.get(f"{UNDER}/{name}").status_code == 404
+
+
+def test_a_file_that_changed_since_it_was_sealed_is_not_served(iris: Bundle, tmp_path: Path) -> None:
+    """What was not proven is not shown."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(iris.folder, folder)
+    with serving(str(folder), folder=tmp_path) as running, client(running) as ask:
+        (folder / "report.html").write_text("<h1>better</h1>")
+        (folder / "plots" / "roc.png").unlink()
+        assert ask.get(f"{UNDER}/report").status_code == 404
+        assert ask.get(f"{UNDER}/plots/roc.png").status_code == 404
+        assert ask.get("/api/v1/model/card").status_code == 200
+
+
+def test_the_card_lists_every_model_in_memory(iris: Bundle, mixed: Bundle, tmp_path: Path) -> None:
+    """Which one answers by default, with versions and roles; each model's card has its own route."""
+    with serving(str(mixed.folder), str(iris.folder), folder=tmp_path) as running:
+        card = card_of(running, "/api/v1/models/iris/card")
+        told = [
+            (model["name"], model["default"], [(v["version"], v["role"]) for v in model["versions"]])
+            for model in card["models"]
+        ]
+        assert told == [("churn", True, [("1.0.0", "answers")]), ("iris", False, [("1.0.0", "answers")])]
+        assert card["predict"] == "/api/v1/models/iris/predict"
+        assert card_of(running)["name"] == "churn"
+
+
+def test_metrics_count_cards_and_files_by_template(server: Server, ask: httpx.Client) -> None:
+    """Neither names nor versions nor files become label values."""
+    card_of(server, f"{UNDER}/card")
+    ask.get(f"{UNDER}/plots/roc.png")
+    ask.get("/ui/app.js")
+    exposed = ask.get("/metrics").text
+    for route in (
+        "/api/v1/models/{model}/versions/{version}/card",
+        "/api/v1/models/{model}/versions/{version}/plots/{plot}",
+        "/ui/{file}",
+    ):
+        assert f'route="{route}"' in exposed
+    assert "roc.png" not in exposed
+    assert "app.js" not in exposed
+
+
+def test_the_range_of_a_column_is_that_of_the_table(server: Server) -> None:
+    """For the sliders."""
+    ranges = {column["name"]: column["range"] for column in card_of(server)["columns"]}
+    table = pd.read_csv(TABLE)
+    assert ranges == {name: [table[name].min(), table[name].max()] for name in ranges}

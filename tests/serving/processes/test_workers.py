@@ -1,0 +1,243 @@
+"""Several workers as one server: real processes that are killed, stopped and replaced under load."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from orris.api import Bundle
+from tests.servers import Server, client, serving
+from tests.serving.clients import REQUEST, load
+
+
+def workers_of(server: Server) -> list[int]:
+    """The process ids of a server's workers."""
+    pid = server.process.pid
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until something holds."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up, "it never came true"
+        time.sleep(0.02)
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def status(server: Server, path: str) -> int:
+    """The status of a GET on a connection of its own; 0 if there was no answer."""
+    with suppress(httpx.TransportError):
+        return httpx.get(server.url + path, trust_env=False, timeout=5).status_code
+    return 0
+
+
+def metric(server: Server, name: str, **labels: str) -> float:
+    """The sum of a metric's samples with these labels."""
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    )
+
+
+def predicted(server: Server) -> float:
+    """Predictions that were counted."""
+    return metric(server, "http_requests_total", route="/predict", status="200")
+
+
+@pytest.fixture(scope="module")
+def pair(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of two workers that notices a hung one after a second."""
+    folder = tmp_path_factory.mktemp("pair")
+    with serving(str(iris.folder), "--workers", "2", folder=folder, environ={"ORRIS_HANG_SECONDS": "2"}) as running:
+        eventually(lambda: status(running, "/ready") == 200)
+        yield running
+
+
+def test_the_supervisor_is_small_and_has_no_threads(pair: Server) -> None:
+    """Forking is safe only so: it has neither NumPy nor ONNX Runtime."""
+    proc = Path(f"/proc/{pair.process.pid}")
+    maps = (proc / "maps").read_text()
+    assert "onnxruntime" not in maps
+    assert "numpy" not in maps
+    assert "Threads:\t1\n" in (proc / "status").read_text()
+
+
+def test_every_worker_answers_for_all(pair: Server) -> None:
+    """Requests on many connections are counted once, whichever worker is scraped."""
+    before = predicted(pair)
+    for _ in range(40):
+        with client(pair) as asking:
+            assert asking.post("/predict", content=REQUEST.partition(b"\r\n\r\n")[2]).status_code == 200
+    time.sleep(0.3)  # a heartbeat: what a worker counts is known to the others then
+    assert {predicted(pair) - before for _ in range(10)} == {40}
+    assert metric(pair, "orris_workers_ready") == 2
+
+
+def test_connections_are_spread_over_workers(pair: Server) -> None:
+    """Of forty connections that are open at once, each worker has some."""
+    connections = [socket.create_connection(("127.0.0.1", pair.port)) for _ in range(40)]
+    for connection in connections:
+        connection.sendall(REQUEST)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+    held = [
+        sum(str(link.readlink()).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
+        for pid in workers_of(pair)
+    ]
+    for connection in connections:
+        connection.close()
+    assert min(held) >= 8, held
+
+
+def test_a_killed_worker_takes_only_its_own_requests_with_it(pair: Server) -> None:
+    """Under load: what the other answers is not touched, counts never decrease, readiness goes down until it is replaced."""
+    victim = workers_of(pair)[0]
+    restarts = metric(pair, "orris_worker_restarts_total")
+    counts, unready = [predicted(pair)], False
+    with load(pair.port, n_clients=8) as tally:
+        eventually(lambda: tally.answered > 200)
+        os.kill(victim, signal.SIGKILL)
+        give_up = time.monotonic() + 20
+        while status(pair, "/ready") != 200 or not unready:
+            unready = unready or status(pair, "/ready") == 503
+            counts.append(predicted(pair))
+            assert time.monotonic() < give_up
+        answered = tally.answered
+        eventually(lambda: tally.answered > answered + 200)
+    time.sleep(0.3)
+    counts.append(predicted(pair))
+    assert counts == sorted(counts)
+    # Each client had one request in flight at most; and what the dead worker had not told yet is at most its last 50
+    # ms.
+    assert tally.lost <= 8
+    assert (tally.failed, tally.refused) == (0, 0)
+    assert counts[-1] - counts[0] <= tally.answered + tally.lost
+    assert metric(pair, "orris_worker_restarts_total") == restarts + 1
+    assert victim not in workers_of(pair)
+    assert len(workers_of(pair)) == 2
+
+
+def test_a_hung_worker_is_replaced_and_meanwhile_not_waited_for(pair: Server) -> None:
+    """It is killed when its heart has not beaten for long enough.
+
+    The other one accepts the connections that come for it.
+    """
+    victim = workers_of(pair)[0]
+    os.kill(victim, signal.SIGSTOP)
+    eventually(lambda: gone(victim))
+    eventually(lambda: status(pair, "/ready") == 200)
+    assert victim not in workers_of(pair)
+    assert {status(pair, "/health") for _ in range(20)} == {200}
+
+
+def test_a_worker_that_was_asked_to_stop_is_replaced(pair: Server) -> None:
+    """It answers what it has in flight first: nothing is lost."""
+    victim = workers_of(pair)[0]
+    with load(pair.port, n_clients=8) as tally:
+        eventually(lambda: tally.answered > 200)
+        os.kill(victim, signal.SIGTERM)
+        eventually(lambda: gone(victim))
+        eventually(lambda: status(pair, "/ready") == 200)
+    assert (tally.lost, tally.failed, tally.refused) == (0, 0, 0)
+    assert len(workers_of(pair)) == 2
+
+
+def test_a_port_in_use_is_told(pair: Server, iris: Bundle) -> None:
+    """Although sockets of one user could share it."""
+    command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--workers", "2", "--port", str(pair.port)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "Address already in use" in done.stderr
+
+
+def test_sigterm_under_load_loses_nothing(iris: Bundle, tmp_path: Path) -> None:
+    """The supervisor passes it on; every worker answers what it has, and says so on each connection."""
+    with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
+        with load(server.port, n_clients=16, reconnect=False) as tally:
+            eventually(lambda: tally.answered > 500)
+            assert server.stop() == 0
+        assert (tally.lost, tally.failed) == (0, 0)
+        assert tally.announced >= 16
+        assert server.process.stderr is not None
+        told = server.process.stderr.read()
+    assert "stopping 2 workers: SIGTERM received" in told
+    assert told.count("everything in flight was answered") == 2
+    assert len((tmp_path / "requests.log").read_text().splitlines()) >= tally.answered
+
+
+def test_workers_do_not_outlive_their_supervisor(iris: Bundle, tmp_path: Path) -> None:
+    """When it is killed, they stop in order by themselves."""
+    with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
+        workers = workers_of(server)
+        server.process.kill()
+        server.process.wait()
+        eventually(lambda: all(gone(pid) for pid in workers))
+
+
+def test_a_second_signal_ends_at_once(iris: Bundle, tmp_path: Path) -> None:
+    """Although a request is in flight that never ends."""
+    with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(REQUEST[:-10])
+            time.sleep(0.3)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            assert server.process.poll() is None
+            assert server.stop() == 1
+        eventually(lambda: not Path(f"/proc/{server.process.pid}").exists())
+
+
+def test_a_model_that_cannot_be_served_ends_the_server(tmp_path: Path) -> None:
+    """At once, with the reason: starting it again would not help."""
+    command = [
+        sys.executable,
+        "-m",
+        "orris",
+        "serve",
+        "nobody",
+        "--workers",
+        "2",
+        "--port",
+        "0",
+        "--store",
+        str(tmp_path),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "nobody" in done.stderr
+    assert "no worker can serve what is asked for" in done.stderr
+
+
+def test_workers_that_keep_dying_at_their_start_end_the_server() -> None:
+    """After five deaths, with exit code 1."""
+    script = (
+        "import os, sys\n"
+        "from orris.serving.processes.board import Board\n"
+        "from orris.serving.processes.supervisor import Supervisor\n"
+        "sys.exit(Supervisor(Board(2), lambda: os._exit(7), [], hang_seconds=5, stop_seconds=1).run())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("ended with exit code 7") >= 5
+    assert "5 workers died at their start" in done.stderr or "6 workers died at their start" in done.stderr
