@@ -19,6 +19,7 @@ import numpy.typing as npt
 from orris.bundle import Manifest, read_manifest
 from orris.errors import MissingExtraError, ServingError, SettingsError
 from orris.schema import Bounds, Schema
+from orris.schema.arrays import FloatArray
 from orris.schema.checks import check
 from orris.schema.frames import encode
 from orris.schema.strict import encode as encode_rows
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from orris.serving.engine import Engine
     from orris.training.params import TrainParams
     from orris.training.run import Progress, Trained
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from orris import trust
 from orris.errors import MissingExtraError, ServingError
 from orris.schema import Schema
+from orris.schema.arrays import FloatArray, IntArray
 from orris.schema.frames import decode
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 
 class Answers(NamedTuple):

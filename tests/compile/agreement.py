@@ -12,9 +12,10 @@ from onnx import TensorProto
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.preprocessing import StandardScaler
 
-from orris.compile.graph import INPUT, LABEL, PROBABILITIES, VALUE, Feature, FloatArray, Frame, Graph, Prediction
+from orris.compile.graph import INPUT, LABEL, PROBABILITIES, VALUE, Feature, Frame, Graph, Prediction
 from orris.compile.registry import convert_predictor
 from orris.runtime import open_session
+from orris.schema.arrays import FloatArray
 
 Table = tuple[FloatArray, npt.NDArray[Any]]
 RunGraph = Callable[[Graph, Prediction | Frame, int, FloatArray], dict[str, npt.NDArray[Any]]]

@@ -9,9 +9,10 @@ import numpy as np
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
-from orris.compile.graph import INPUT, Feature, FloatArray, Frame, Graph, Prediction
+from orris.compile.graph import INPUT, Feature, Frame, Graph, Prediction
 from orris.compile.registry import convert_predictor
 from orris.schema import Level
+from orris.schema.arrays import FloatArray
 from tests.compile import agreement
 
 TABLES = {"iris": load_iris, "wine": load_wine, "cancer": load_breast_cancer, "digits": load_digits}

@@ -14,8 +14,9 @@ import scipy.sparse
 from orris.compile.converters import families
 from orris.compile.converters.composition import input_frame, transform
 from orris.compile.converters.levels import values
-from orris.compile.graph import Feature, FloatArray, Frame, Graph
+from orris.compile.graph import Feature, Frame, Graph
 from orris.schema import UNSEEN, Column, Kind, Schema
+from orris.schema.arrays import FloatArray
 from orris.schema.frames import decode, is_missing
 
 COLUMNS = {

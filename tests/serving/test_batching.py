@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from orris.runtime import Answers
+from orris.schema.arrays import FloatArray
 from orris.serving.batching import MAX_REQUESTS, MAX_ROWS, Batcher
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked, FloatArray
+from orris.serving.exchange import Asked
 from orris.telemetry.metrics import ModelCounts
 
 SECONDS = 10.0

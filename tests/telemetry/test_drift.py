@@ -7,21 +7,19 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from orris.runtime import Answers
 from orris.schema import UNSEEN, Column, Kind, Schema
+from orris.schema.arrays import FloatArray
 from orris.schema.profile import CELLS, Profile
 from orris.telemetry.drift import FLOOR, N_PANES, ROWS_PER_BIN, Drift, Report, Sketch, by_chance, stability
 from orris.telemetry.metrics import Metrics
 from orris.telemetry.snapshot import Pane, Snapshot, decode, encode, fold, merge
 from orris.training.profiling import learn_profile
 from tests.telemetry.test_metrics import Others, samples
-
-FloatArray = npt.NDArray[np.float64]
 
 WINDOW = 120.0
 SCHEMA = Schema(

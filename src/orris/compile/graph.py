@@ -21,8 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from orris.schema import Level
-
-FloatArray = npt.NDArray[np.float64]
+from orris.schema.arrays import FloatArray
 
 OPSET = 21
 ML_OPSET = 5

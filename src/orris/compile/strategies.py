@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from orris import trust
 from orris.compile.parity import gate as parity
@@ -19,9 +18,8 @@ from orris.compile.parity import rows as adversary
 from orris.errors import CompileError, MissingExtraError, NotConvertibleError, ParityError, ServingError
 from orris.runtime import Answers, OnnxRuntime, SklearnRuntime
 from orris.schema import MAX_INTEGER, UNSEEN, Kind, Schema
+from orris.schema.arrays import FloatArray
 from orris.verdict import Attempt, Strategy, Verdict
-
-FloatArray = npt.NDArray[np.float64]
 
 _FOREIGN: dict[Strategy, Literal["", "float64", "float32"]] = {
     "exact": "",

@@ -19,16 +19,13 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from orris.errors import BodyError, Problem, RowError
 from orris.runtime import Answers
 from orris.schema import Schema, strict
+from orris.schema.arrays import FloatArray
 from orris.schema.rows import RowReader
 from orris.serving.engine import Engine
-
-FloatArray = npt.NDArray[np.float64]
 
 FEATURES, INSTANCES, INPUTS, RECORDS, SPLIT = "features", "instances", "inputs", "dataframe_records", "dataframe_split"
 PREDICT, PREDICT_PROBA = "predict", "predict_proba"

@@ -12,12 +12,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.protocols.tensors import TensorReader, column_datatype
+from orris.schema.arrays import FloatArray
 from orris.schema.columns import UNSEEN, Column, Kind
-
-FloatArray = npt.NDArray[np.float64]
 
 _FLOATS = frozenset({"FP32", "FP64"})
 

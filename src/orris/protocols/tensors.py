@@ -17,12 +17,12 @@ import numpy.typing as npt
 from orris.errors import BodyError, Problem, RowError
 from orris.runtime import Answers
 from orris.schema import strict
+from orris.schema.arrays import FloatArray
 from orris.schema.checks import check
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 from orris.schema.frames import encode_column
 from orris.schema.rows import MAX_ROWS
 
-FloatArray = npt.NDArray[np.float64]
 Values = npt.NDArray[Any]
 
 SERVER_NAME = "orris"

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from orris.errors import Problem, RowError
+from orris.schema.arrays import FloatArray
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 from orris.schema.strict import MAX_PROBLEMS
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def check(schema: Schema, rows: FloatArray) -> None:

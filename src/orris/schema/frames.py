@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from orris.errors import Problem, RowError
+from orris.schema.arrays import FloatArray
 from orris.schema.columns import UNSEEN, Column, Kind, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FloatArray = npt.NDArray[np.float64]
 
 _NEEDED = {Kind.NUMBER: "a number", Kind.INTEGER: "an integer", Kind.BOOLEAN: "a boolean"}
 

@@ -20,10 +20,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from orris.schema.arrays import FloatArray, IntArray
 from orris.schema.columns import Column, Kind, Schema
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Values = FloatArray | IntArray
 
 N_EXTRA = 2

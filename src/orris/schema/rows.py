@@ -14,12 +14,10 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from orris.schema import strict
+from orris.schema.arrays import FloatArray
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
-
-FloatArray = npt.NDArray[np.float64]
 
 MAX_ROWS = 100_000
 """Most rows that one request may hold, unless the settings say otherwise."""

@@ -13,12 +13,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.errors import BodyError, Problem, RowError
+from orris.schema.arrays import FloatArray
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
-
-FloatArray = npt.NDArray[np.float64]
 
 MAX_PROBLEMS = 100
 """Problems reported for one body; the rest are counted in the last one."""

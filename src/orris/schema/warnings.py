@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.errors import Problem
+from orris.schema.arrays import FloatArray
 from orris.schema.columns import UNSEEN, Kind, Schema
-
-FloatArray = npt.NDArray[np.float64]
 
 MISSING, UNSEEN_LEVEL, OUT_OF_RANGE = "missing", "unseen", "out_of_range"
 """Kinds of warning: the label values of the metric ``orris_input_warnings_total``."""

@@ -15,8 +15,9 @@ from time import perf_counter
 import numpy as np
 
 from orris.runtime import Answers
+from orris.schema.arrays import FloatArray
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked, FloatArray
+from orris.serving.exchange import Asked
 from orris.telemetry.drift import Sketch
 from orris.telemetry.metrics import ModelCounts
 

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.bundle import MODEL_ONNX, Golden, Manifest, audit, read_manifest, read_profile
 from orris.errors import NotReadyError
 from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
 from orris.schema import Schema
+from orris.schema.arrays import FloatArray
 from orris.schema.profile import Profile
 from orris.schema.rows import MAX_ROWS, RowReader
 from orris.schema.warnings import Watch
-
-FloatArray = npt.NDArray[np.float64]
 
 GOLDEN_TOLERANCE = 1e-9
 """Golden answers were computed on another machine, whose vector width may round the last bits of a sum differently."""

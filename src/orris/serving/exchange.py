@@ -12,15 +12,12 @@ from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from orris.errors import MediaTypeError, OrrisError, Problem
 from orris.runtime import Answers
+from orris.schema.arrays import FloatArray
 from orris.serving.engine import Engine
 from orris.telemetry.tracecontext import Arrival, TraceContext
 
-FloatArray = npt.NDArray[np.float64]
 Headers = Mapping[bytes, bytes]
 
 JSON = b"application/json"

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from orris.runtime import Answers
+from orris.schema.arrays import FloatArray
 from orris.serving.catalog import Live, Slot
-from orris.serving.exchange import Asked, FloatArray, Headers
+from orris.serving.exchange import Asked, Headers
 from orris.telemetry.metrics import ShadowCounts
 from orris.telemetry.tracecontext import Asked as AskedOfModel
 from orris.telemetry.tracecontext import Call, TraceContext

@@ -10,15 +10,13 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
-import numpy as np
-import numpy.typing as npt
 
 from orris.errors import BodyError, Problem, RowError
 from orris.schema import strict
+from orris.schema.arrays import FloatArray
 from orris.schema.columns import Column, Kind
 from orris.schema.rows import RowReader
 
-FloatArray = npt.NDArray[np.float64]
 Converter = Callable[[str], Any]
 
 MISSING = frozenset({"", "NA", "N/A", "null", "NULL", "NaN", "nan"})

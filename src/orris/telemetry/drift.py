@@ -22,15 +22,13 @@ from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from orris.schema import Kind, Schema
+from orris.schema.arrays import FloatArray, IntArray
 from orris.schema.profile import Profile, Tally, Values
 from orris.telemetry.snapshot import Pane
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Verdict = Literal["unknown", "stable", "moderate", "shifted"]
 
 N_PANES = 12

@@ -15,17 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.errors import TrainingError
 from orris.schema import Label, Schema
+from orris.schema.arrays import FloatArray, IntArray
 from orris.training import scores
 from orris.training.importance import MAX_COLUMNS, Importance, permutation_importance, take
 from orris.training.scores import ClassMetrics, Predictions
 from orris.training.split import Split, Target, check_settings, cross_validation, holdout
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 Progress = Callable[[str, int, int], None]
 """Told ``(what is being done, steps done, steps in all)`` after every step."""

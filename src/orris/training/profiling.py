@@ -9,13 +9,11 @@ import math
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from orris.runtime import Runtime
 from orris.schema import Schema
+from orris.schema.arrays import FloatArray
 from orris.schema.profile import N_EXTRA, Binning, Profile, Spread, n_levels
-
-FloatArray = npt.NDArray[np.float64]
 
 N_BINS = 10
 """Bins of a number: deciles, or its values themselves if it has no more of them."""

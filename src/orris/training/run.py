@@ -27,6 +27,7 @@ from orris.compile import Compiled, compile_pipeline
 from orris.errors import TrainingError
 from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
 from orris.schema import Label, Schema
+from orris.schema.arrays import FloatArray
 from orris.schema.frames import encode
 from orris.tables import files as table
 from orris.training import gates as gates_of
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
-FloatArray = npt.NDArray[np.float64]
 Progress = Callable[[str], None]
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")

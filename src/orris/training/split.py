@@ -10,13 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.errors import SettingsError, TrainingError
 from orris.schema import Label
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from orris.schema.arrays import FloatArray, IntArray
 
 MIN_REGRESSION_ROWS = 4
 """Two to fit on and two to judge on: R² of a single row does not exist."""

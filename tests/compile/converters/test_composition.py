@@ -30,9 +30,10 @@ from sklearn.preprocessing import (
 )
 
 from orris.compile.converters.composition import build, input_frame
-from orris.compile.graph import INPUT, FloatArray
+from orris.compile.graph import INPUT
 from orris.errors import NotConvertibleError
 from orris.schema import Schema
+from orris.schema.arrays import FloatArray
 from orris.schema.frames import decode
 from tests.compile.transformations import COLUMNS, NUMBERS, TEXT, assert_transforms, converted, draw, fitted, schema_of
 

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 
 from orris.compile.converters import svm  # noqa: F401 (registers its converters)
-from orris.compile.graph import INPUT, Feature, FloatArray, Frame, Graph
+from orris.compile.graph import INPUT, Feature, Frame, Graph
 from orris.compile.registry import convert_predictor
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 from tests.compile import agreement
 
 pytestmark = pytest.mark.filterwarnings("ignore:The `probability` parameter was deprecated:FutureWarning")

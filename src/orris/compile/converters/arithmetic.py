@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from orris.compile.graph import FloatArray, Frame, Graph
+from orris.compile.graph import Frame, Graph
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 
 def affine(graph: Graph, tensor: str, weights: npt.ArrayLike, bias: npt.ArrayLike) -> str:

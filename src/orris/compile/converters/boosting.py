@@ -37,9 +37,10 @@ from orris.compile.converters.tree_ensemble import (
     note_thresholds,
 )
 from orris.compile.converters.trees import leave_to_foreign, read_tree
-from orris.compile.graph import FloatArray, Frame, Graph, Prediction
+from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 _INVERSE_LINKS: dict[str, Callable[[Graph, str], str]] = {
     "IdentityLink": lambda _, raw: raw,

@@ -20,9 +20,10 @@ from sklearn.isotonic import IsotonicRegression
 from orris.compile.converters import arithmetic
 from orris.compile.converters.composition import predict
 from orris.compile.converters.tree_ensemble import LEAF, Tree, add_totals
-from orris.compile.graph import FloatArray, Frame, Graph, Prediction
+from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 _SMALLEST = 1e-12
 """What scikit-learn adds to probabilities before it takes their logarithm."""

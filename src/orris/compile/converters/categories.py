@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orris.compile.graph import Feature, FloatArray, Frame, Graph
+from orris.compile.graph import Feature, Frame, Graph
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 LARGEST = 2**31 - 1
 """ONNX Runtime keeps the members of a set as 32-bit integers."""

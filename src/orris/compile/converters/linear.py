@@ -19,9 +19,10 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.svm import LinearSVC, LinearSVR
 
 from orris.compile.converters import arithmetic
-from orris.compile.graph import FloatArray, Frame, Graph, Prediction
+from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 
 def _passive_aggressive(name: str) -> tuple[type, ...]:

@@ -28,9 +28,10 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from orris.compile.converters import arithmetic
 from orris.compile.converters.tie_breaking import Tree, nearest
-from orris.compile.graph import FloatArray, Frame, Graph, Prediction
+from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 _MAX_NUMBERS = 4_000_000
 """Largest ``n_rows * n_columns`` of a training table that is put into a model (32 MB)."""

@@ -12,7 +12,6 @@ from itertools import combinations, combinations_with_replacement
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from onnx import TensorProto
 from sklearn.decomposition import PCA
 from sklearn.feature_selection import (
@@ -44,8 +43,8 @@ from orris.compile.converters.levels import numbers
 from orris.compile.graph import Feature, Frame, Graph
 from orris.compile.registry import transformer
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
-FloatArray = npt.NDArray[np.float64]
 Inverse = Callable[[FloatArray], FloatArray]
 
 

@@ -19,9 +19,10 @@ from onnx import TensorProto, helper
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 
 from orris.compile.converters import arithmetic
-from orris.compile.graph import FloatArray, Frame, Graph, Prediction
+from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 _SMALLEST_PROBABILITY = 1e-7
 _MIN_ITERATIONS = 100

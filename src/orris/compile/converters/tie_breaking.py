@@ -16,8 +16,9 @@ import numpy.typing as npt
 from onnx import GraphProto, TensorProto, helper
 
 from orris.compile.converters import arithmetic
-from orris.compile.graph import FloatArray, Graph
+from orris.compile.graph import Graph
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 _MAX_LEAVES = 1024
 

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, numpy_helper
 
-from orris.compile.graph import ML_DOMAIN, FloatArray, Frame, Graph
+from orris.compile.graph import ML_DOMAIN, Frame, Graph
+from orris.schema.arrays import FloatArray, IntArray
 
-IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 LEAF = -1

@@ -10,14 +10,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.errors import CompileError, ParityError
 from orris.runtime import Answers, Runtime, SklearnRuntime
 from orris.schema import Schema
+from orris.schema.arrays import FloatArray
 from orris.verdict import Attempt, Strategy, Verdict
 
-FloatArray = npt.NDArray[np.float64]
 Family = Literal["forest", "tree", "linear", "other"]
 
 TOLERANCES: dict[Family, float] = {"forest": 0.0, "tree": 1e-12, "linear": 1e-12, "other": 1e-9}

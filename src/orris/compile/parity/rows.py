@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.schema import MAX_INTEGER, UNSEEN, Column, Kind, Schema
-
-FloatArray = npt.NDArray[np.float64]
+from orris.schema.arrays import FloatArray
 
 MAX_TRAINING_ROWS = 100_000
 MAX_THRESHOLD_ROWS = 30_000

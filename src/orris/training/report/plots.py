@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from orris.schema import Schema
+from orris.schema.arrays import FloatArray
 from orris.training.evaluation import Evaluation
 from orris.training.scores import Curve, curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-FloatArray = npt.NDArray[np.float64]
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), "-", (0, (6, 2)), (0, (2, 1.5)))
