@@ -238,7 +238,7 @@ def test_regression() -> None:
         ).mean(),
     }
     assert {name: result.metrics[name] for name in expected} == pytest.approx(expected, rel=1e-9)
-    assert summary_lines(result).startswith(f"Model R2: {expected['r2']:.4f}\nRoot mean squared error: ")
+    assert summary_lines(result).startswith(f"Model R2: {expected['r2']:.4f}\nRoot mean squared error (RMSE): ")
 
 
 def test_mape_needs_no_zero() -> None:

@@ -62,7 +62,9 @@ def list_models(
 
 def _headline(metrics: dict[str, float]) -> str:
     """The one metric that a list has room for."""
-    return next((f"{name} {metrics[name]:.4f}" for name in ("accuracy", "r2", "rmse") if name in metrics), "")
+    from orris.metrics import headline  # noqa: PLC0415
+
+    return next((f"{metric.name} {metrics[metric.name]:.4f}" for metric in headline(metrics)), "")
 
 
 @app.command(epilog="Example:  orris models show iris:prod")

@@ -1,15 +1,15 @@
-"""Is a version's score worse than the live one's? Each metric has a direction.
+"""Is a version's score worse than the live one's? ``orris.metrics`` says of each metric whether higher is better.
 
-Read by ``gates`` and shown in the report.
+Read by ``gates``, shown in a promotion's report and by ``orris models compare``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orris.errors import SettingsError
+from orris.metrics import direction
 
 DEFAULT_TOLERANCE = 0.02
 """Relative to the live value.
@@ -17,11 +17,6 @@ DEFAULT_TOLERANCE = 0.02
 Two models of the same quality differ by about as much by chance on a few hundred rows.
 """
 
-_HIGHER = re.compile(
-    r"(balanced_)?accuracy|(precision|recall|f1)(_macro|_weighted|_micro)?|roc_auc|average_precision|r2|explained_variance"
-)
-_LOWER = re.compile(r"log_loss|brier|rmse|mse|mae|median_absolute_error|max_error|mape")
-_FOLDS = re.compile(r"cv_(.+)_mean")
 _ROUNDING = 1e-12
 
 
@@ -42,16 +37,6 @@ class Score:
     candidate: float | None
     direction: int
     worse: bool
-
-
-def direction(metric: str) -> int:
-    """1 if a higher value is better, -1 if a lower one is, 0 if that is not known.
-
-    The mean over folds goes as its metric does.
-    """
-    folds = _FOLDS.fullmatch(metric)
-    name = folds.group(1) if folds else metric
-    return 1 if _HIGHER.fullmatch(name) else -1 if _LOWER.fullmatch(name) else 0
 
 
 def compare(

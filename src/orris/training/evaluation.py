@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from orris.errors import TrainingError
+from orris.metrics import METRICS
 from orris.schema import Label, Schema
 from orris.schema.arrays import FloatArray, IntArray
 from orris.training import scores
@@ -139,16 +140,9 @@ def summary_lines(evaluation: Evaluation) -> str:
     if evaluation.task == "classification":
         return f"Model accuracy: {metrics['accuracy']:.4f}\nClassification report:\n{evaluation.report}"
     lines = [f"Model R2: {metrics['r2']:.4f}"] if "r2" in metrics else []
-    lines += [f"{title}: {metrics[name]:.6g}" for name, title in REGRESSION_TITLES.items() if name in metrics]
+    errors = [metric for metric in METRICS.values() if metric.direction < 0 and metric.name in metrics]
+    lines += [f"{metric.title[0].upper()}{metric.title[1:]}: {metrics[metric.name]:.6g}" for metric in errors]
     return "\n".join([*lines, ""])
-
-
-REGRESSION_TITLES = {
-    "rmse": "Root mean squared error",
-    "mae": "Mean absolute error",
-    "median_absolute_error": "Median absolute error",
-    "max_error": "Largest error",
-}
 
 
 class _Model:

@@ -2,8 +2,9 @@
 
 Called by ``evaluation``, gated by ``gates``.
 
-Classes are codes (positions in ``Schema.labels``). A metric that is undefined on the rows given (a ROC curve of one
-class, R² of one row) is left out rather than reported as NaN, so every value can be written as JSON.
+Classes are codes (positions in ``Schema.labels``). What each metric is called and means stands in ``orris.metrics``. One
+that is undefined on the rows given (a ROC curve of one class, R² of one row) is left out rather than reported as NaN, so
+every value can be written as JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from orris.metrics import reported
 from orris.schema.arrays import FloatArray, IntArray
 
 
@@ -80,12 +82,12 @@ def classification_metrics(truth: IntArray, predictions: Predictions, n_classes:
         metrics |= _probability_metrics(truth, predictions.probabilities)
     if predictions.scores is not None:
         metrics |= _ranking_metrics(truth, predictions.scores)
-    return finite(metrics)
+    return reported(metrics)
 
 
 def regression_metrics(truth: FloatArray, predicted: FloatArray) -> dict[str, float]:
     """Metrics of a regressor over float64 ``(n_rows,)`` arrays; ``mape`` only where no true value is zero."""
-    with np.errstate(over="ignore", invalid="ignore"):  # What overflows is left out by ``finite``.
+    with np.errstate(over="ignore", invalid="ignore"):  # What overflows is left out by ``reported``.
         error = np.abs(predicted - truth)
         metrics = {
             "rmse": float(np.sqrt(np.mean(error**2))),
@@ -95,10 +97,10 @@ def regression_metrics(truth: FloatArray, predicted: FloatArray) -> dict[str, fl
         }
         spread = float(np.sum((truth - truth.mean()) ** 2))
         if spread > 0:
-            metrics = {"r2": 1.0 - float(np.sum(error**2)) / spread} | metrics
+            metrics["r2"] = 1.0 - float(np.sum(error**2)) / spread
         if (truth != 0).all():
             metrics["mape"] = float(np.mean(error / np.abs(truth)))
-    return finite(metrics)
+    return reported(metrics)
 
 
 def class_metrics(truth: IntArray, predictions: Predictions, labels: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
@@ -141,12 +143,7 @@ def summarize(folds: list[dict[str, float]]) -> dict[str, float]:
     for name in shared:
         values = np.array([fold[name] for fold in folds])
         summary |= {f"cv_{name}_mean": float(values.mean()), f"cv_{name}_std": float(values.std())}
-    return finite(summary)
-
-
-def finite(metrics: dict[str, float]) -> dict[str, float]:
-    """Only the metrics that JSON can hold: no NaN, no infinity."""
-    return {name: value for name, value in metrics.items() if np.isfinite(value)}
+    return {name: value for name, value in summary.items() if np.isfinite(value)}
 
 
 def _probability_metrics(truth: IntArray, probabilities: FloatArray) -> dict[str, float]:

@@ -17,11 +17,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from orris import metrics
 from orris.schema import Bounds, Column, Kind, Schema
 from orris.training.evaluation import Evaluation
 from orris.training.gates import GateResult
-from orris.training.report.glossary import GLOSSARY, PLOTS
 from orris.training.report.parity_words import parity_words
+from orris.training.report.plot_words import PLOTS
 from orris.verdict import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -135,11 +136,9 @@ def _summary(schema: Schema, evaluation: Evaluation) -> str:
 
 
 def _headline(evaluation: Evaluation) -> list[dict[str, str]]:
-    wanted = ("accuracy", "f1_macro", "roc_auc", "log_loss", "r2", "rmse", "mae", "max_error")
     return [
-        {"title": GLOSSARY[key].title, "value": _number(evaluation.metrics[key])}
-        for key in wanted
-        if key in evaluation.metrics
+        {"title": metric.title, "value": _number(evaluation.metrics[metric.name])}
+        for metric in metrics.headline(evaluation.metrics)
     ]
 
 
@@ -150,8 +149,7 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
             continue
         mean, spread = evaluation.metrics.get(f"cv_{key}_mean"), evaluation.metrics.get(f"cv_{key}_std")
         folds = "–" if mean is None or spread is None else f"{_number(mean)} ± {_number(spread, like=mean)}"
-        known = GLOSSARY.get(key)
-        rows.append((key, _number(value), folds, known.meaning if known else ""))
+        rows.append((key, _number(value), folds, metrics.meaning(key)))
     judged = "rows held out" if evaluation.n_train else "rows given"
     return {
         "caption": (
