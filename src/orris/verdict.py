@@ -48,6 +48,12 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     attempts: tuple[Attempt, ...] = ()
 
     @property
+    def holds(self) -> bool:
+        """Whether rows were compared, and the served model answered all of them as the fitted pipeline does."""
+        # Written so that a difference that is no number does not hold.
+        return self.n_rows > 0 and self.n_label_differences == 0 and self.largest_difference <= self.tolerance
+
+    @property
     def compiled(self) -> bool:
         """Whether the model is served from ONNX rather than by scikit-learn."""
         return self.strategy != "scikit-learn"

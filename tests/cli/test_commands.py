@@ -137,8 +137,12 @@ def test_a_version_is_shown_and_compared(home: Path) -> None:
     compared = json.loads(orris("models", "compare", "iris@1.0.0", "iris:stage", "--json", cwd=home))
     assert compared["same_digest"] is False
     assert compared["schema"] == []
-    assert "accuracy" in compared["metrics"]
-    assert "different models" in orris("models", "compare", "iris@1.0.0", "iris:stage", cwd=home)
+    assert compared["compatible"] is True
+    loss = compared["metrics"]["log_loss"]
+    assert loss["better"] == ("first" if loss["first"] < loss["second"] else "second")
+    text = orris("models", "compare", "iris@1.0.0", "iris:stage", cwd=home)
+    assert "different models" in text
+    assert "cross-validation" in text
 
 
 def test_an_alias_is_promoted_and_rolled_back(home: Path) -> None:

@@ -4,32 +4,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import pytest
 
-from orris.delivery.contract import Contract
 from orris.delivery.environment import Pins
-from orris.delivery.gates import Parity, Policy, Version, image_gate, succession_gates, version_gates
+from orris.delivery.gates import Policy, Version, image_gate, succession_gates, version_gates
+from orris.schema import Schema
+from orris.verdict import Verdict
 from tests.delivery.gitops import IMAGE
 
-PARITY = Parity("exact", n_rows=10_000, n_label_differences=0, largest_difference=1e-16, tolerance=1e-12)
-VERSION = Version("iris", "1.0.0", "d1", Contract((), "classification"), PARITY, metrics={"accuracy": 0.9}, n_files=3)
+VERDICT = Verdict("exact", "linear", 10_000, {}, 0, 1e-16, 1e-12, 5.0, 500.0)
+SCHEMA = Schema((), "species", "classification")
+VERSION = Version("iris", "1.0.0", "d1", SCHEMA, VERDICT, metrics={"accuracy": 0.9}, n_files=3)
 
 
 @pytest.mark.parametrize(
-    ("parity", "words"),
+    ("found", "words"),
     [
-        (replace(PARITY, n_rows=0), "no row was compared"),
-        (replace(PARITY, n_label_differences=1), "1 labels differ"),
-        (replace(PARITY, largest_difference=1e-6), "largest difference 1e-06 (allowed 1e-12)"),
-        (replace(PARITY, largest_difference=math.nan), "largest difference nan"),
+        ({"n_rows": 0}, "no row was compared"),
+        ({"n_label_differences": 1}, "1 labels differ"),
+        ({"largest_difference": 1e-6}, "largest difference 1e-06 (allowed 1e-12)"),
+        ({"largest_difference": math.nan}, "largest difference nan"),
     ],
     ids=["nothing-compared", "label", "difference", "nan"],
 )
-def test_without_a_parity_verdict_no_version_passes(parity: Parity, words: str) -> None:
+def test_without_a_parity_verdict_no_version_passes(found: dict[str, Any], words: str) -> None:
     """Nothing compared is no verdict, and neither is one that is no number."""
     assert version_gates(VERSION)[-1].passed
-    gate = version_gates(replace(VERSION, parity=parity))[-1]
+    gate = version_gates(replace(VERSION, verdict=msgspec.structs.replace(VERDICT, **found)))[-1]
     assert (gate.name, gate.passed) == ("parity", False)
     assert words in gate.found
 

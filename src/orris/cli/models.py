@@ -97,54 +97,59 @@ def compare(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two versions: answers, schema and metrics."""
+    """Compare two versions: answers, schema and metrics.
+
+    A schema difference that breaks callers is marked; each metric says which of the two is better.
+    """
     source = _open(store)
     first, second = source.manifest(a), source.manifest(b)
-    difference = _difference(first, second)
+    comparison = _comparison(first, second)
     if as_json:
-        print_json(difference)
+        print_json(comparison)
         return
-    say("the same answers: equal digests" if difference["same_digest"] else "different models: digests differ")
-    for line in difference["schema"] or ["no difference"]:
-        say(f"schema: {line}")
-    rows = [
-        (name, _number(left), _number(right), "" if left is None or right is None else f"{right - left:+.6g}")
-        for name, (left, right) in difference["metrics"].items()
-    ]
-    print_table(("metric", f"{first.name}@{first.version}", f"{second.name}@{second.version}", "difference"), rows)
+    say("the same answers: equal digests" if comparison["same_digest"] else "different models: digests differ")
+    for difference in comparison["schema"]:
+        say(f"schema: {difference}{' (breaks callers)' if difference.breaks else ''}")
+    if not comparison["schema"]:
+        say("schema: no difference")
+    titles = {"first": f"{first.name}@{first.version}", "second": f"{second.name}@{second.version}"}
+    for title, folds in (("on the judged rows", False), ("cross-validation", True)):
+        rows = [
+            _metric_row(name, row, titles)
+            for name, row in comparison["metrics"].items()
+            if name.startswith("cv_") == folds
+        ]
+        if rows:
+            print_table(("metric", titles["first"], titles["second"], "difference", "better"), rows, title=title)
+
+
+def _comparison(first: Manifest, second: Manifest) -> dict[str, Any]:
+    from orris.metrics import direction  # noqa: PLC0415
+    from orris.schema.compatibility import differences  # noqa: PLC0415
+
+    metrics = {}
+    for name in dict.fromkeys([*first.metrics, *second.metrics]):
+        left, right = first.metrics.get(name), second.metrics.get(name)
+        gain = 0.0 if left is None or right is None else (right - left) * direction(name)
+        better = "first" if gain < 0 else "second" if gain > 0 else None
+        metrics[name] = {"first": left, "second": right, "better": better}
+    schema = differences(first.schema, second.schema)
+    return {
+        "same_digest": first.digest == second.digest,
+        "compatible": not any(difference.breaks for difference in schema),
+        "schema": schema,
+        "metrics": metrics,
+    }
+
+
+def _metric_row(name: str, row: dict[str, Any], titles: dict[str, str]) -> tuple[str, str, str, str, str]:
+    left, right = row["first"], row["second"]
+    difference = "" if left is None or right is None else f"{right - left:+.6g}"
+    return name, _number(left), _number(right), difference, titles.get(row["better"], "equal" if left == right else "")
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-def _difference(first: Manifest, second: Manifest) -> dict[str, Any]:
-    names = list(dict.fromkeys([*first.metrics, *second.metrics]))
-    return {
-        "same_digest": first.digest == second.digest,
-        "schema": _schema_difference(first, second),
-        "metrics": {name: (first.metrics.get(name), second.metrics.get(name)) for name in names},
-    }
-
-
-def _schema_difference(first: Manifest, second: Manifest) -> list[str]:
-    """What a caller of the first would have to change for the second, in sentences."""
-    before = {column.name: column for column in first.schema.columns}
-    after = {column.name: column for column in second.schema.columns}
-    lines = [f"column '{name}' is gone" for name in before if name not in after]
-    lines += [f"column '{name}' is new" for name in after if name not in before]
-    for name, old in before.items():
-        new = after.get(name)
-        if new is not None:
-            lines += [f"column '{name}': {old.kind.value} became {new.kind.value}"] * (old.kind is not new.kind)
-            lines += [f"column '{name}': levels changed"] * (set(old.levels) != set(new.levels))
-            lines += [f"column '{name}': missing values {'are' if new.missing else 'are no longer'} taken"] * (
-                old.missing != new.missing
-            )
-            lines += [f"column '{name}': hard bounds changed"] * (old.bounds != new.bounds)
-    if first.schema.labels != second.schema.labels:
-        lines.append("the classes changed")
-    return lines
 
 
 @app.command(epilog="Example:  orris models promote iris@1.0.20261121031500 prod")

@@ -198,29 +198,17 @@ def _checked(models: Store, name: str, version: str, verify_key: str) -> Version
 
 
 def _described(manifest: Manifest) -> Version:
-    """What the gates need of a manifest, as plain values."""
-    import msgspec  # noqa: PLC0415
+    """What the gates need of a manifest."""
+    from orris.delivery.gates import Version  # noqa: PLC0415
 
-    from orris.delivery.contract import ColumnFacts, Contract  # noqa: PLC0415
-    from orris.delivery.gates import Parity, Version  # noqa: PLC0415
-
-    schema, verdict = manifest.schema, manifest.verdict
-    columns = []
-    for column in schema.columns:
-        bounds = (
-            {}
-            if column.bounds is None
-            else {key: value for key, value in msgspec.to_builtins(column.bounds).items() if value is not None}
-        )
-        columns.append(
-            ColumnFacts(column.name, column.kind.value, tuple(column.levels), column.missing, column.unseen, bounds)
-        )
-    parity = Parity(
-        verdict.strategy, verdict.n_rows, verdict.n_label_differences, verdict.largest_difference, verdict.tolerance
-    )
-    contract = Contract(tuple(columns), schema.task, tuple(schema.labels))
     return Version(
-        manifest.name, manifest.version, manifest.digest, contract, parity, manifest.metrics, len(manifest.files)
+        manifest.name,
+        manifest.version,
+        manifest.digest,
+        manifest.schema,
+        manifest.verdict,
+        manifest.metrics,
+        len(manifest.files),
     )
 
 

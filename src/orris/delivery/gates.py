@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orris.delivery.contract import Contract, Difference, differences
 from orris.delivery.environment import Environment, Pins
 from orris.delivery.scoring import DEFAULT_TOLERANCE, Score, compare
+from orris.schema import Schema
+from orris.schema.compatibility import Difference, differences
+from orris.verdict import Verdict
 
 _MOST_NAMED = 3
 
@@ -25,17 +27,6 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Parity:
-    """The parity verdict of a version, as plain values (``orris.verdict.Verdict`` has them)."""
-
-    strategy: str
-    n_rows: int
-    n_label_differences: int
-    largest_difference: float
-    tolerance: float
-
-
-@dataclass(frozen=True, slots=True)
 class Version:
     """A published version, as the command line found it in the store.
 
@@ -43,8 +34,8 @@ class Version:
         name: The model's name.
         version: Its version.
         digest: The manifest's digest: equal for models that answer equally.
-        contract: What callers rely on.
-        parity: What the parity gate found when it was trained.
+        schema: What callers rely on.
+        verdict: What the parity gate found when it was trained.
         metrics: What was measured when it was trained.
         n_files: Files that were checked against the manifest.
         problem: Why it is not sound; empty: every file is what the manifest says.
@@ -55,8 +46,8 @@ class Version:
     name: str
     version: str
     digest: str
-    contract: Contract
-    parity: Parity
+    schema: Schema
+    verdict: Verdict
     metrics: Mapping[str, float] = field(default_factory=dict)
     n_files: int = 0
     problem: str = ""
@@ -128,21 +119,19 @@ def version_gates(version: Version) -> list[Gate]:
                 "signature", passed=not version.signature_problem, found=version.signature_problem or version.signature
             )
         )
-    return [*gates, _parity_gate(version.parity)]
+    return [*gates, _parity_gate(version.verdict)]
 
 
-def _parity_gate(parity: Parity) -> Gate:
-    if parity.n_rows <= 0:
+def _parity_gate(verdict: Verdict) -> Gate:
+    if verdict.n_rows <= 0:
         return Gate(
             "parity", passed=False, found="no row was compared with the fitted pipeline; publish the model again"
         )
-    # Written so that a difference that is no number does not pass.
-    same = parity.n_label_differences == 0 and parity.largest_difference <= parity.tolerance
     found = (
-        f"{parity.strategy}, {parity.n_rows:,} rows compared, {parity.n_label_differences} labels differ, "
-        f"largest difference {parity.largest_difference:.3g} (allowed {parity.tolerance:.3g})"
+        f"{verdict.strategy}, {verdict.n_rows:,} rows compared, {verdict.n_label_differences} labels differ, "
+        f"largest difference {verdict.largest_difference:.3g} (allowed {verdict.tolerance:.3g})"
     )
-    return Gate("parity", passed=same, found=found)
+    return Gate("parity", passed=verdict.holds, found=found)
 
 
 def succession_gates(candidate: Version, live: Version | None, policy: Policy) -> Findings:
@@ -153,7 +142,7 @@ def succession_gates(candidate: Version, live: Version | None, policy: Policy) -
     if live is None:
         found = "nothing is live, so there is nothing to compare with"
         return Findings((Gate("schema", passed=True, found=found), Gate("metrics", passed=True, found=found)))
-    changed = tuple(differences(live.contract, candidate.contract))
+    changed = tuple(differences(live.schema, candidate.schema))
     scores = tuple(compare(live.metrics, candidate.metrics, policy.tolerance, policy.judged))
     return Findings((_schema_gate(changed, live, policy), _metrics_gate(scores, live, policy)), changed, scores)
 

@@ -35,7 +35,7 @@ def parity_words(verdict: Verdict | None, task: Literal["classification", "regre
             "⚠️",
             ["The parity gate was not run, so nothing shows that the served model answers as the trained one."],
         )
-    held = verdict.n_label_differences == 0 and verdict.largest_difference <= verdict.tolerance
+    held = verdict.holds
     badge, tone, icon = ("proven", "good", "✅") if held else ("not the same", "bad", "❌")
     if held and not verdict.compiled:
         badge, tone = "proven, not compiled", "warn"
