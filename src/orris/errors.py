@@ -134,6 +134,10 @@ class OverloadedError(ServingError):
     """More is asked than can be answered in time (HTTP 503); trying again later helps."""
 
 
+class RequestTimeoutError(ServingError):
+    """A request did not arrive within the time that it may take (HTTP 408)."""
+
+
 class TooLargeError(ServingError):
     """A request is over a size limit (HTTP 413)."""
 

@@ -86,6 +86,15 @@ def test_a_client_that_trickles_bytes_is_cut_off(strict: Server, start: bytes) -
         assert ended
 
 
+def test_a_body_that_does_not_arrive_in_time_is_answered_with_408(strict: Server) -> None:
+    """The client learns that it was too slow, which is not the fault of what it sent."""
+    with connect(strict) as slow:
+        slow.sendall(request()[:-5])
+        answer = everything(slow)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in answer
+
+
 def test_a_client_that_vanishes_in_the_middle_of_a_body_leaves_nothing(strict: Server) -> None:
     """A hundred of them."""
     for _ in range(100):

@@ -33,7 +33,7 @@ from orris.serving.http.asgi import Awaited
 from orris.settings import Settings
 from orris.telemetry.exporting import Export
 from orris.telemetry.sampling import Ids, read_rule
-from orris.telemetry.tracecontext import Arrival, Asked, Call, Request
+from orris.telemetry.tracecontext import Arrival, Call, ModelPrediction, Request
 from orris.telemetry.tracing import Tracing, read_resource
 from tests.conftest import TABLE
 from tests.receivers import Received, Receiver, grpc_receiver, http_receiver
@@ -492,7 +492,7 @@ def test_cloud_trace_gets_the_trace_by_the_exporter_for_google_cloud() -> None:
                 Arrival("/predict"),
                 {b"host": b"iris"},
             )
-            asked = Asked("iris", "1.0.0", Call(time.perf_counter(), 0.0, 1), 1, "setosa")
+            asked = ModelPrediction("iris", "1.0.0", Call(time.perf_counter(), 0.0, 1), 1, "setosa")
             tracing.answered(place, told, asked)
             tracing.shadowed(place, asked, True)
             assert tracing.close()

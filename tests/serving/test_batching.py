@@ -14,8 +14,9 @@ from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
 from orris.serving.batching import MAX_REQUESTS, MAX_ROWS, Batcher
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked
+from orris.serving.exchange import Query
 from orris.telemetry.metrics import ModelCounts
+from orris.telemetry.tracecontext import Call
 
 SECONDS = 10.0
 """After so long a test has hung."""
@@ -44,7 +45,7 @@ class Doubler:
         return Answers(values=rows[:, 0] * 2)
 
 
-class RequestContext:
+class Caller:
     """A batcher, and the futures of what was asked of it."""
 
     def __init__(self, engine: Doubler) -> None:
@@ -54,15 +55,15 @@ class RequestContext:
         """Ask for some rows of one column."""
         future: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
 
-        def done(answers: Answers | Exception, usual: bool) -> None:
-            del usual
+        def done(answers: Answers | Exception, usual: bool, call: Call) -> None:
+            del usual, call
             if isinstance(answers, Exception):
                 future.set_exception(answers)
             else:
                 assert answers.values is not None
                 future.set_result(answers.values.tolist())
 
-        self.batcher.add(Asked(np.array(values, dtype=np.float64).reshape(-1, 1)), done)
+        self.batcher.add(Query(np.array(values, dtype=np.float64).reshape(-1, 1)), done)
         return future
 
 
@@ -76,8 +77,8 @@ def test_requests_of_one_tick_are_one_call() -> None:
     engine = Doubler(1)
 
     async def work() -> list[list[float]]:
-        context = RequestContext(engine)
-        return list(await asyncio.gather(context.ask(1), context.ask(2, 3), context.ask(4)))
+        caller = Caller(engine)
+        return list(await asyncio.gather(caller.ask(1), caller.ask(2, 3), caller.ask(4)))
 
     assert within(work()) == [[2], [4, 6], [8]]
     assert engine.sizes == [4]
@@ -88,11 +89,9 @@ def test_a_batch_is_bounded_in_requests_and_rows() -> None:
     engine = Doubler(0.001)
 
     async def work() -> None:
-        context = RequestContext(engine)
-        await asyncio.gather(*(context.ask(1) for _ in range(MAX_REQUESTS + 1)))
-        await asyncio.gather(
-            context.ask(*[1.0] * (MAX_ROWS - 1)), context.ask(1, 1), context.ask(*[1.0] * (2 * MAX_ROWS))
-        )
+        caller = Caller(engine)
+        await asyncio.gather(*(caller.ask(1) for _ in range(MAX_REQUESTS + 1)))
+        await asyncio.gather(caller.ask(*[1.0] * (MAX_ROWS - 1)), caller.ask(1, 1), caller.ask(*[1.0] * (2 * MAX_ROWS)))
 
     within(work())
     assert engine.sizes == [MAX_REQUESTS, 1, MAX_ROWS - 1, 2, 2 * MAX_ROWS]
@@ -104,8 +103,8 @@ def test_a_bad_row_does_not_fail_its_neighbours(microseconds: float) -> None:
     engine = Doubler(microseconds)
 
     async def work() -> list[Any]:
-        context = RequestContext(engine)
-        return list(await asyncio.gather(context.ask(1), context.ask(-1), context.ask(2), return_exceptions=True))
+        caller = Caller(engine)
+        return list(await asyncio.gather(caller.ask(1), caller.ask(-1), caller.ask(2), return_exceptions=True))
 
     first, second, third = within(work())
     assert (first, third) == ([2], [4])
@@ -120,16 +119,15 @@ def test_a_slow_model_does_not_hold_up_the_loop() -> None:
     engine.gate.clear()
 
     async def work() -> None:
-        context = RequestContext(engine)
-        first = context.ask(1)
+        caller = Caller(engine)
+        first = caller.ask(1)
         await asyncio.get_running_loop().run_in_executor(None, engine.called.wait, SECONDS)
-        others = [context.ask(2), context.ask(3)]
+        others = [caller.ask(2), caller.ask(3)]
         await asyncio.sleep(0)
         assert not first.done()
-        assert len(context.batcher) == 2
+        assert len(caller.batcher) == 2
         engine.gate.set()
         assert await asyncio.gather(first, *others) == [[2], [4], [6]]
-        context.batcher.close()
 
     within(work())
     assert engine.sizes == [1, 2]
@@ -141,12 +139,11 @@ def test_many_rows_of_a_quick_model_run_off_the_loop() -> None:
     engine = Doubler(1)
 
     async def work() -> None:
-        context = RequestContext(engine)
-        await context.ask(1)
+        caller = Caller(engine)
+        await caller.ask(1)
         assert engine.threads == {"MainThread"}
         engine.threads.clear()
-        await context.ask(*[1.0] * 1_000_000)
-        context.batcher.close()
+        await caller.ask(*[1.0] * 1_000_000)
 
     within(work())
     assert "MainThread" not in engine.threads

@@ -36,7 +36,7 @@ from orris.telemetry.exporting import HTTP_PORT, Export, protocol, read_export
 from orris.telemetry.request_log import LogStyle, RequestLog
 from orris.telemetry.sampling import Ids, read_ids, read_rule, span_context
 from orris.telemetry.semantics import Attributes, failed, of_request, title
-from orris.telemetry.tracecontext import Arrival, Asked, Call, Request, parse
+from orris.telemetry.tracecontext import Arrival, Call, ModelPrediction, Request, parse
 from orris.telemetry.tracing import Propagation, Tracing, read_propagation, read_resource, read_skips, start_tracing
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -434,7 +434,7 @@ def test_spans_have_the_times_that_were_measured() -> None:
     assert place is not None
     before, start = time.time_ns(), perf_counter()
     told = request()._replace(started=start)
-    under.answered(place, told, Asked("iris", "1.0.0", Call(perf_counter(), 0.0, 3), 3))
+    under.answered(place, told, ModelPrediction("iris", "1.0.0", Call(perf_counter(), 0.0, 3), 3))
     assert under.close()
     model, server = exporter.get_finished_spans()
     assert (model.name, server.kind, model.kind) == ("model_prediction", SpanKind.SERVER, SpanKind.INTERNAL)
@@ -457,7 +457,7 @@ def test_a_model_that_fails_is_the_error_of_both_spans() -> None:
     under.answered(
         place,
         request(500, error="out of memory"),
-        Asked("iris", "1", Call(perf_counter(), 0.0, 1), 1, failure="ServingError"),
+        ModelPrediction("iris", "1", Call(perf_counter(), 0.0, 1), 1, failure="ServingError"),
     )
     assert under.close()
     model, server = exporter.get_finished_spans()

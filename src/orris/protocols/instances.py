@@ -23,7 +23,7 @@ from orris.runtime import Answers
 from orris.schema import Schema
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
-from orris.serving.exchange import JSON, TEXT, Asked, Headers, Reply, require_json
+from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply, require_json
 from orris.serving.http.probes import Probe
 from orris.serving.routing import ModelRoute, Mount, Protocol
 
@@ -110,7 +110,7 @@ def vertex_health(catalog: Catalog) -> Probe:
 class InstanceRows:
     """The dialect."""
 
-    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
         """Rows under ``instances``, or under ``inputs``."""
         require_json(headers)
         event = ""
@@ -121,11 +121,11 @@ class InstanceRows:
         opened = open_envelope(engine.reader, body, (INSTANCES, INPUTS))
         if opened is None:
             raise BodyError('a JSON object with a list of rows is needed: {"instances": [[…], …]}')
-        return Asked(opened.rows, False, Wanted(wants_probabilities(engine, opened.parameters), event))
+        return Query(opened.rows, False, Wanted(wants_probabilities(engine, opened.parameters), event))
 
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
+    def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
         """One prediction per row; there is no place for warnings, which are counted."""
-        wanted: Wanted = asked.context
+        wanted: Wanted = query.context
         answer = Predictions(predictions(engine, answers, probabilities=wanted.probabilities))
         if not wanted.event:
             return Reply(200, _encode(answer))

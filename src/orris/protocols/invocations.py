@@ -21,7 +21,7 @@ from orris.runtime import Answers
 from orris.schema import Schema
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
-from orris.serving.exchange import JSON, TEXT, Asked, Headers, Reply
+from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply
 from orris.serving.http.probes import Probe
 from orris.serving.routing import ModelRoute, Mount
 from orris.tables.csv_rows import read_csv
@@ -74,19 +74,19 @@ def server_probes(catalog: Catalog) -> dict[str, Probe]:
 class Invocations:
     """The dialect."""
 
-    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
         """A table in one of four JSON forms, or CSV."""
         content_type = headers.get(b"content-type", b"")
         if content_type not in _PLAIN_TYPES and _kind(content_type) == "text/csv":
-            return Asked(read_csv(engine.reader, body), False, False)
+            return Query(read_csv(engine.reader, body), False, False)
         opened = open_envelope(engine.reader, body, FORMS, only_one=True, nan_is_missing=True)
         if opened is None:
             raise BodyError(_FORMS_TOLD)
-        return Asked(opened.rows, False, wants_probabilities(engine, opened.parameters))
+        return Query(opened.rows, False, wants_probabilities(engine, opened.parameters))
 
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
+    def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
         """One prediction per row; there is no place for warnings, which are counted."""
-        return Reply(200, _encode(Predictions(predictions(engine, answers, probabilities=asked.context))))
+        return Reply(200, _encode(Predictions(predictions(engine, answers, probabilities=query.context))))
 
     def describe(self, schema: Schema) -> JsonObject:
         """The route in OpenAPI."""

@@ -25,7 +25,7 @@ from orris.runtime import Answers
 from orris.schema import Schema, strict
 from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked, Headers, Reply, require_json
+from orris.serving.exchange import Headers, Query, Reply, require_json
 from orris.serving.routing import ModelRoute, Mount
 
 WITH_CLASS = "/predict/"
@@ -92,21 +92,21 @@ class NamedRows:
 
     with_class: bool = False
 
-    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
         """Rows by name."""
         require_json(headers)
         read = engine.reader.attempt(body)
-        return Asked(*read) if read is not None else _read_otherwise(engine, body)
+        return Query(*read) if read is not None else _read_otherwise(engine, body)
 
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
+    def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """One answer, or a list of them."""
         version = engine.manifest.version
         told = [{"row": w.row, "column": w.column, "problem": w.problem} for w in warnings] or None
-        if asked.single:
+        if query.single:
             answer = self._answer(engine, answers)
             answer.request_id, answer.model_version, answer.warnings = request_id, version, told
             return Reply(200, _encode(answer))
-        if asked.context is INSTANCES:
+        if query.context is INSTANCES:
             probabilities = answers.probabilities.tolist() if answers.probabilities is not None else None
             return Reply(
                 200, _encode(PredictionList(predictions(engine, answers), probabilities, request_id, version, told))
@@ -147,13 +147,13 @@ class NamedRows:
         return [Answer(numbers[i], texts[i], None, p) for i, p in zip(labels, probabilities, strict=True)]
 
 
-def _read_otherwise(engine: Engine, body: bytes) -> Asked:
+def _read_otherwise(engine: Engine, body: bytes) -> Query:
     """A body that is no plain named row: another form, or a row that needs a precise answer."""
     names = engine.schema.names
     forms = tuple(form for form in (FEATURES, INSTANCES) if form not in names and b'"%b"' % form.encode() in body)
     opened = open_envelope(engine.reader, body, forms) if forms else None
     if opened is not None:
-        return Asked(opened.rows, opened.key == FEATURES, opened.key)
+        return Query(opened.rows, opened.key == FEATURES, opened.key)
     document = strict.parse(body)
     members = strict.members(document)
     if members is not None and members.keys().isdisjoint(names):
@@ -161,4 +161,4 @@ def _read_otherwise(engine: Engine, body: bytes) -> Asked:
             "the body is in none of the forms that are read here: an object with one value per column, a list of such"
             ' objects, {"features": […]} or {"instances": […]}; see /docs for the columns'
         )
-    return Asked(*strict.read_document(engine.schema, document, engine.reader.max_rows))
+    return Query(*strict.read_document(engine.schema, document, engine.reader.max_rows))

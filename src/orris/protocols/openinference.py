@@ -40,7 +40,7 @@ from orris.runtime import Answers
 from orris.schema import Schema
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked, Headers, Reply, media_type, require_json
+from orris.serving.exchange import Headers, Query, Reply, media_type, require_json
 from orris.serving.http.probes import Probe
 from orris.serving.routing import ModelRoute, Mount
 from orris.version import __version__
@@ -276,7 +276,7 @@ class OpenInference:
     def __init__(self) -> None:
         self._plans = {}
 
-    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
         """Rows of tensors."""
         plan = self._plan(engine)
         raw: memoryview | None = None
@@ -293,13 +293,13 @@ class OpenInference:
         if rows is None:
             rows = plan.reader.read(_tensors(request.inputs, raw))
         if request.id is None and request.outputs is None and request.parameters is None:
-            return Asked(rows)
-        return Asked(rows, False, plan.wanted(request))
+            return Query(rows)
+        return Query(rows, False, plan.wanted(request))
 
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
+    def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """An inference response."""
         plan = self._plan(engine)
-        wanted: Wanted = asked.context or plan.everything
+        wanted: Wanted = query.context or plan.everything
         head = plan.head + _encode(wanted.id or request_id)
         if warnings:
             told_more = _encode([{"row": w.row, "column": w.column, "problem": w.problem} for w in warnings]).decode()

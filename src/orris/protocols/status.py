@@ -16,6 +16,7 @@ from orris.errors import (
     OrrisError,
     OverloadedError,
     RateLimitError,
+    RequestTimeoutError,
     RowError,
     TooLargeError,
     UnauthorizedError,
@@ -27,6 +28,7 @@ STATUS: dict[type[OrrisError], tuple[int, str]] = {
     UnauthorizedError: (401, "UNAUTHENTICATED"),
     ForbiddenError: (403, "PERMISSION_DENIED"),
     NotFoundError: (404, "NOT_FOUND"),
+    RequestTimeoutError: (408, "DEADLINE_EXCEEDED"),
     TooLargeError: (413, "RESOURCE_EXHAUSTED"),
     MediaTypeError: (415, "INVALID_ARGUMENT"),
     RowError: (422, "INVALID_ARGUMENT"),
@@ -44,6 +46,7 @@ The pairs are those of ``google.rpc.Code``; a message that is too long is what g
 
 _HEADERS: dict[int, tuple[tuple[bytes, bytes], ...]] = {
     401: ((b"www-authenticate", b'Bearer realm="orris"'),),
+    408: ((b"connection", b"close"),),
     413: ((b"connection", b"close"),),
     503: ((b"retry-after", b"1"),),
 }

@@ -24,8 +24,8 @@ from orris.serving.http.probes import Probes
 from orris.serving.pages.card import Cards
 from orris.serving.pages.drift import DriftRoutes
 from orris.serving.pages.playground import Playground
-from orris.serving.predict_route import RequestContext
 from orris.serving.processes.board import Board, LocalBoard
+from orris.serving.request_context import RequestContext
 from orris.serving.routing import Router
 from orris.telemetry.drift import Drift
 from orris.telemetry.metrics import Metrics

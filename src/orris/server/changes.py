@@ -16,8 +16,8 @@ from orris.serving.traffic import Shadow, Split
 if TYPE_CHECKING:
     from orris.serving.catalog import Catalog, Slot
     from orris.serving.engine import Engine
-    from orris.serving.predict_route import RequestContext
     from orris.serving.processes.board import Board, LocalBoard
+    from orris.serving.request_context import RequestContext
     from orris.serving.routing import Router
     from orris.settings import Settings
 

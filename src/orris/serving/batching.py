@@ -17,9 +17,10 @@ import numpy as np
 from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked
+from orris.serving.exchange import Query
 from orris.telemetry.drift import Sketch
 from orris.telemetry.metrics import ModelCounts
+from orris.telemetry.tracecontext import Call
 
 MAX_REQUESTS = 64
 """Requests in one call.
@@ -33,29 +34,20 @@ MAX_ROWS = 1_024
 ON_LOOP_SECONDS = 0.002
 """A call that is expected to take longer runs on a thread."""
 
-Done = Callable[[Answers | Exception, bool], None]
-"""Told a request's answers (or what failed), and whether none of the rows of its batch is unusual."""
+Done = Callable[[Answers | Exception, bool, Call], None]
+"""Receives a request's answers (or the failure), whether no row of its batch is unusual, and the call of the model."""
 
-CallOfModel = tuple[float, float, int, int]
-"""``perf_counter()`` at its beginning, seconds, rows and requests.
-
-``telemetry.tracecontext.Call`` has names for them.
-"""
-
-Waiting = tuple[Asked, Done]
+Waiting = tuple[Query, Done]
 """A request in the queue."""
 
 _Outcome = tuple[Answers | Exception, float, float, bool]
-"""What a call of the model answered or failed with, its beginning, its seconds, and whether no row is unusual."""
+"""The answers or the failure of a call of the model, its beginning, its seconds, and whether no row is unusual."""
 
 
 class Batcher:
     """The queue in front of one engine. All methods belong to the loop's thread.
 
     What is answered is counted, for drift in ``sketch``.
-
-    Attributes:
-        call: The latest call of the model; while ``done`` is called, the one that is told of.
     """
 
     def __init__(self, engine: Engine, counts: ModelCounts, sketch: Sketch | None = None) -> None:
@@ -66,7 +58,6 @@ class Batcher:
         self._suspects: deque[Waiting] = deque()
         self._scheduled = False
         self._busy = False
-        self.call: CallOfModel = (0.0, 0.0, 0, 0)
         self._thread: ThreadPoolExecutor | None = None
         self._seconds_per_row = engine.manifest.verdict.one_row_microseconds / 1e6
 
@@ -74,9 +65,9 @@ class Batcher:
         """Requests that wait."""
         return len(self._queue) + len(self._suspects)
 
-    def add(self, asked: Asked, done: Done) -> None:
+    def add(self, query: Query, done: Done) -> None:
         """Queue a request; ``done`` is called before the loop's next tick ends, or when the model is through with it."""
-        self._queue.append((asked, done))
+        self._queue.append((query, done))
         if not self._scheduled and not self._busy:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._flush)
@@ -87,7 +78,7 @@ class Batcher:
         batch = self._take()
         if not batch:
             return
-        rows = batch[0][0].rows if len(batch) == 1 else np.concatenate([asked.rows for asked, _ in batch])
+        rows = batch[0][0].rows if len(batch) == 1 else np.concatenate([query.rows for query, _ in batch])
         if len(rows) * self._seconds_per_row > ON_LOOP_SECONDS:
             self._busy = True
             loop = asyncio.get_running_loop()
@@ -117,7 +108,7 @@ class Batcher:
         start = perf_counter()
         try:
             answers: Answers | Exception = self._engine.run(rows)
-        except Exception as error:  # noqa: BLE001 (told to each request of the batch)
+        except Exception as error:  # noqa: BLE001 (each request of the batch gets it)
             answers = error
         seconds = perf_counter() - start
         # A moving average: slow to forget, so that one pause of the machine does not send quick models to the thread.
@@ -136,14 +127,14 @@ class Batcher:
 
     def _deliver(self, batch: list[Waiting], rows: FloatArray, outcome: _Outcome) -> None:
         answers, began, seconds, usual = outcome
-        self.call = began, seconds, len(rows), len(batch)
+        call = Call(began, seconds, len(rows), len(batch))
         if not isinstance(answers, Exception):
             labels = answers.labels
             self._counts.called(seconds, len(rows) if labels is None else labels.tolist())
             if self._sketch is not None:
                 self._sketch.add(rows, answers.found)
         if len(batch) == 1:
-            batch[0][1](answers, usual)
+            batch[0][1](answers, usual, call)
             return
         if isinstance(answers, Exception):
             # One request's rows may be to blame: each is asked on its own, so that it fails alone.
@@ -151,17 +142,12 @@ class Batcher:
             return
         labels, probabilities, values = answers
         start = 0
-        for asked, done in batch:
-            stop = start + len(asked.rows)
+        for query, done in batch:
+            stop = start + len(query.rows)
             part = Answers(
                 None if labels is None else labels[start:stop],
                 None if probabilities is None else probabilities[start:stop],
                 None if values is None else values[start:stop],
             )
-            done(part, usual)
+            done(part, usual, call)
             start = stop
-
-    def close(self) -> None:
-        """Let go of the thread; what it is doing is finished first."""
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)

@@ -126,7 +126,7 @@ class Control:
             live = slot.roll_back()
             self._renew(slot)
             self._metrics.swaps[slot.name, "rolled_back"] += 1
-            logger.warning(
+            logger.info(
                 "%s: rolled back to %s (before: %s)", slot.name, live.version, before.version if before else "none"
             )
             return await self._tell(slot, before)
@@ -196,7 +196,7 @@ class Control:
                 return Changed(slot.name, before.version, before.version, changed=False)
             self._take_over(slot, live)
             self._metrics.swaps[slot.name, "swapped"] += 1
-            logger.warning(
+            logger.info(
                 "%s: %s answers now (before: %s)", slot.name, live.version, before.version if before else "none"
             )
             return await self._tell(slot, before)

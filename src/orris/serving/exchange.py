@@ -27,8 +27,8 @@ TEXT = b"text/plain; charset=utf-8"
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
-class Asked(NamedTuple):
-    """What a body asks for.
+class Query(NamedTuple):
+    """The rows of a request, and how its answer is to be written.
 
     Attributes:
         rows: Encoded rows, float64 ``(n_rows, n_columns)``.
@@ -58,10 +58,10 @@ class Reply(NamedTuple):
 class Dialect(Protocol):
     """A protocol that is served. It translates, and does nothing else; it may be called from several threads."""
 
-    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:
-        """The rows that a body asks about; raises ``BodyError``, ``MediaTypeError`` or ``RowError``."""
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
+        """The rows of a body; raises ``BodyError``, ``MediaTypeError`` or ``RowError``."""
 
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
+    def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """The answer."""
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
@@ -85,7 +85,7 @@ class Exchange:
         raise NotImplementedError
 
     def arrival(self) -> Arrival:
-        """How the request came; asked of those alone that are traced."""
+        """How the request came; needed for traced requests alone."""
         return Arrival()
 
 

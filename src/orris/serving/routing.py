@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from orris.serving.catalog import Slot
 from orris.serving.exchange import Dialect, Headers, ProblemDocument, Reply
 from orris.serving.http.probes import Probe
-from orris.serving.predict_route import PredictRoute, RequestContext
+from orris.serving.predict_route import PredictRoute
+from orris.serving.request_context import RequestContext
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,9 @@ import numpy as np
 from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
 from orris.serving.catalog import Live, Slot
-from orris.serving.exchange import Asked, Headers
+from orris.serving.exchange import Headers, Query
 from orris.telemetry.metrics import ShadowCounts
-from orris.telemetry.tracecontext import Asked as AskedOfModel
-from orris.telemetry.tracecontext import Call, TraceContext
+from orris.telemetry.tracecontext import Call, ModelPrediction, TraceContext
 
 if TYPE_CHECKING:
     from orris.telemetry.tracing import Tracing
@@ -68,10 +67,10 @@ class _Copy(NamedTuple):
 
 
 class _Finding(NamedTuple):
-    """What a recorded request's shadow answered, for its span."""
+    """The shadow's answer to a recorded request, for its span."""
 
     trace: TraceContext
-    asked: AskedOfModel
+    prediction: ModelPrediction
     agreed: bool | None
 
 
@@ -99,15 +98,15 @@ class Shadow:
         default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="orris-shadow")
     )
 
-    def observe(self, live: Live, asked: Asked, answers: Answers, trace: TraceContext | None = None) -> None:
+    def observe(self, live: Live, query: Query, answers: Answers, trace: TraceContext | None = None) -> None:
         """Copy an answered request, perhaps. Called on the loop for every one."""
         if live is not self.slot.live or live is self.live or random.random() >= self.share:  # noqa: S311
             return
-        if self._n_rows + len(asked.rows) > MAX_SHADOWED_ROWS:
-            self.counts.dropped += len(asked.rows)
+        if self._n_rows + len(query.rows) > MAX_SHADOWED_ROWS:
+            self.counts.dropped += len(query.rows)
             return
-        self._waiting.append(_Copy(live, asked.rows, answers, trace))
-        self._n_rows += len(asked.rows)
+        self._waiting.append(_Copy(live, query.rows, answers, trace))
+        self._n_rows += len(query.rows)
         if not self._busy:
             self._next()
 
@@ -142,28 +141,26 @@ class Shadow:
             except Exception as error:  # noqa: BLE001 (a shadow that fails is a finding, not an error)
                 found.failed += len(rows)
                 if trace is not None:
-                    findings.append(_Finding(trace, self._asked(start, rows, None, type(error).__name__), None))
+                    findings.append(_Finding(trace, self._prediction(start, rows, None, type(error).__name__), None))
                 continue
-            asked = self._asked(start, rows, other) if trace is not None else None
+            prediction = self._prediction(start, rows, other) if trace is not None else None
             agreeing = _agreeing(live, answers, self.live, other)
             found.agreed += int(agreeing.sum())
             found.differed += int(len(rows) - agreeing.sum())
             found.largest_difference = max(found.largest_difference, _difference(live, answers, self.live, other))
-            if trace is not None and asked is not None:
-                findings.append(_Finding(trace, asked, bool(agreeing.all())))
+            if trace is not None and prediction is not None:
+                findings.append(_Finding(trace, prediction, bool(agreeing.all())))
         return found, findings
 
-    def _asked(self, start: float, rows: FloatArray, answers: Answers | None, failure: str = "") -> AskedOfModel:
-        """What the shadow was asked just now."""
+    def _prediction(
+        self, start: float, rows: FloatArray, answers: Answers | None, failure: str = ""
+    ) -> ModelPrediction:
+        """The shadow's answer just now, for its span."""
         manifest, label = self.live.engine.manifest, ""
         if len(rows) == 1 and answers is not None and answers.labels is not None:
             label = self.live.engine.text_labels[answers.labels[0]]
         call = Call(start, perf_counter() - start, len(rows))
-        return AskedOfModel(manifest.name, manifest.version, call, len(rows), label, failure)
-
-    def close(self) -> None:
-        """Let go of the thread."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        return ModelPrediction(manifest.name, manifest.version, call, len(rows), label, failure)
 
 
 def _agreeing(live: Live, answers: Answers, other: Live, others: Answers) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from opentelemetry.util.types import AttributeValue
 
-from orris.telemetry.tracecontext import Asked, Request
+from orris.telemetry.tracecontext import ModelPrediction, Request
 
 Attributes = dict[str, AttributeValue]
 
@@ -30,7 +30,7 @@ def failed(request: Request) -> bool:
 
 
 def title(request: Request) -> str:
-    """The server span's name: bounded, whatever paths and methods are asked for."""
+    """The server span's name: bounded, whatever paths and methods are requested."""
     if request.code:
         return request.arrival.path or request.route
     method = request.method if request.method in METHODS else "HTTP"
@@ -73,29 +73,29 @@ def of_request(request: Request) -> Attributes:
 
 
 def _server(host: bytes, scheme: str) -> Attributes:
-    """Address and port that the client asked for."""
+    """Address and port that the client requested."""
     name, colon, port = host.decode("latin-1").rpartition(":")
     if not colon or not port.isdecimal():
         name, port = host.decode("latin-1"), "443" if scheme == "https" else "80"
     return {"server.address": name.strip("[]")[:LONGEST], "server.port": int(port[:5])}
 
 
-def of_model(asked: Asked) -> Attributes:
+def of_model(prediction: ModelPrediction) -> Attributes:
     """What the span around a model says.
 
     Only of a batch that several requests share, how many rows and requests that was.
     """
-    call = asked.call
+    call = prediction.call
     attributes: Attributes = {
-        "orris.model.name": asked.name,
-        "orris.model.version": asked.version,
-        "orris.rows": asked.n_rows,
+        "orris.model.name": prediction.name,
+        "orris.model.version": prediction.version,
+        "orris.rows": prediction.n_rows,
     }
-    if asked.label:
-        attributes["orris.predicted_class"] = asked.label
+    if prediction.label:
+        attributes["orris.predicted_class"] = prediction.label
     if call.n_requests > 1:
         attributes["orris.batch.requests"] = call.n_requests
         attributes["orris.batch.rows"] = call.n_rows
-    if asked.failure:
-        attributes["error.type"] = asked.failure
+    if prediction.failure:
+        attributes["error.type"] = prediction.failure
     return attributes

@@ -122,8 +122,8 @@ class Call(NamedTuple):
     n_requests: int = 1
 
 
-class Asked(NamedTuple):
-    """What a request asked of a model, for the span around the model.
+class ModelPrediction(NamedTuple):
+    """The part of a request that the model answered, for the span around the model.
 
     Attributes:
         call: The call that answered it, perhaps with other requests.

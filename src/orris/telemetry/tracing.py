@@ -34,7 +34,7 @@ from orris.errors import SettingsError
 from orris.telemetry.exporting import Export, read_export
 from orris.telemetry.sampling import LOW, Ids, Rule, read_ids, read_rule, span_context
 from orris.telemetry.semantics import Attributes, failed, of_model, of_request, title
-from orris.telemetry.tracecontext import RANDOM, SAMPLED, Asked, Call, Request, TraceContext, parse
+from orris.telemetry.tracecontext import RANDOM, SAMPLED, Call, ModelPrediction, Request, TraceContext, parse
 from orris.version import __version__
 
 Headers = Mapping[bytes, bytes]
@@ -61,10 +61,10 @@ logger = logging.getLogger(__name__)
 class _Batch:
     """A call of a model that several requests share, while their spans are made."""
 
-    __slots__ = ("asked", "context", "links")
+    __slots__ = ("context", "links", "prediction")
 
-    def __init__(self, asked: Asked, context: SpanContext) -> None:
-        self.asked = asked
+    def __init__(self, prediction: ModelPrediction, context: SpanContext) -> None:
+        self.prediction = prediction
         self.context = context
         self.links: list[Link] = []
 
@@ -226,7 +226,7 @@ class Tracing:
 
     # after the answer
 
-    def answered(self, context: TraceContext, request: Request, asked: Asked | None = None) -> None:
+    def answered(self, context: TraceContext, request: Request, prediction: ModelPrediction | None = None) -> None:
         """Record the spans of a request that has been answered just now, and is to be recorded."""
         try:
             if not self._export.open():
@@ -239,8 +239,8 @@ class Tracing:
                 if context.parent_id
                 else None
             )
-            if asked is not None:
-                self._asked(context, own, asked)
+            if prediction is not None:
+                self._predicted(context, own, prediction)
             status = Status(StatusCode.ERROR, request.error[:500] or None) if failed(request) else _OK
             self._emit(
                 title(request),
@@ -255,22 +255,24 @@ class Tracing:
         except Exception:
             logger.exception("the spans of request %s could not be made", request.request_id)
 
-    def _asked(self, context: TraceContext, own: SpanContext, asked: Asked) -> None:
+    def _predicted(self, context: TraceContext, own: SpanContext, prediction: ModelPrediction) -> None:
         """Record the span around the model, and link it with the batch's."""
-        call = asked.call
+        call = prediction.call
         place = span_context(context.trace_id, self._ids.span(), context.flags, state=own.trace_state)
         links: tuple[Link, ...] = ()
         if call.n_requests > 1:
             batch = self._batch
-            if batch is None or batch.asked.call != call:
+            if batch is None or batch.prediction.call != call:
                 begun = self._new()
-                batch = self._batch = _Batch(asked, begun)
+                batch = self._batch = _Batch(prediction, begun)
                 # The predict routes of one call are told in one go: what comes soon comes after the last of them.
                 asyncio.get_running_loop().call_soon(self._together, batch)
             batch.links.append(Link(own))
             links = (Link(batch.context),)
-        status = Status(StatusCode.ERROR) if asked.failure else _OK
-        self._emit(SPAN_OF_MODEL, place, own, of_model(asked), *self._clock.during(call), links=links, status=status)
+        status = Status(StatusCode.ERROR) if prediction.failure else _OK
+        self._emit(
+            SPAN_OF_MODEL, place, own, of_model(prediction), *self._clock.during(call), links=links, status=status
+        )
 
     def _together(self, batch: _Batch) -> None:
         """Record the call that several requests shared.
@@ -278,15 +280,15 @@ class Tracing:
         A trace of its own, linked to the requests that are recorded.
         """
         self._batch = None
-        call = batch.asked.call
+        call = batch.prediction.call
         try:
-            told = of_model(batch.asked._replace(n_rows=call.n_rows, label=""))
+            told = of_model(batch.prediction._replace(n_rows=call.n_rows, label=""))
             self._emit(SPAN_OF_BATCH, batch.context, None, told, *self._clock.during(call), links=tuple(batch.links))
         except Exception:
             logger.exception("the span of a batch could not be made")
 
-    def shadowed(self, context: TraceContext, asked: Asked, agreed: bool | None) -> None:
-        """Record what a shadow was asked, just now, after a recorded request.
+    def shadowed(self, context: TraceContext, prediction: ModelPrediction, agreed: bool | None) -> None:
+        """Record what a shadow answered just now, after a recorded request.
 
         A trace of its own, linked to the request's server span.
         """
@@ -296,11 +298,13 @@ class Tracing:
             self._clock.look()
             place = self._new()
             link = Link(span_context(context.trace_id, context.span_id, context.flags, state=_state(context.state)))
-            told = of_model(asked)
+            told = of_model(prediction)
             if agreed is not None:
                 told["orris.shadow.agreed"] = agreed
-            status = Status(StatusCode.ERROR) if asked.failure else _OK
-            self._emit(SPAN_OF_SHADOW, place, None, told, *self._clock.during(asked.call), links=(link,), status=status)
+            status = Status(StatusCode.ERROR) if prediction.failure else _OK
+            self._emit(
+                SPAN_OF_SHADOW, place, None, told, *self._clock.during(prediction.call), links=(link,), status=status
+            )
         except Exception:
             logger.exception("the span of a shadow could not be made")
 

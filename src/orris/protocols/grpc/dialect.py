@@ -30,7 +30,7 @@ from orris.protocols.tensors import (
 from orris.runtime import Answers
 from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
-from orris.serving.exchange import Asked, Headers, Reply
+from orris.serving.exchange import Headers, Query, Reply
 from orris.serving.routing import ModelRoute, Mount
 
 ROUTE = "ModelInfer"
@@ -97,7 +97,7 @@ class Tensors:
     def __init__(self) -> None:
         self._plans = {}
 
-    def read(self, engine: Engine, body: bytes, headers: Headers) -> Asked:  # noqa: ARG002 (the message says it all)
+    def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:  # noqa: ARG002 (the message says it all)
         """Rows of tensors."""
         plan = self._plan(engine)
         try:
@@ -112,11 +112,11 @@ class Tensors:
                     " here"
                 )
         outputs = wanted_outputs(plan.outputs, [output.name for output in request.outputs])
-        return Asked(rows, False, Wanted(request.id, outputs, bool(request.raw_input_contents)))
+        return Query(rows, False, Wanted(request.id, outputs, bool(request.raw_input_contents)))
 
-    def write(self, engine: Engine, asked: Asked, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
+    def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """A ``ModelInferResponse``."""
-        manifest, wanted = engine.manifest, asked.context
+        manifest, wanted = engine.manifest, query.context
         response = ModelInferResponse(
             model_name=manifest.name, model_version=manifest.version, id=wanted.id or request_id
         )

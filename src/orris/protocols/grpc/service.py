@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -28,9 +27,9 @@ from orris.serving.control import Control
 from orris.serving.exchange import Reply, request_id_of
 from orris.serving.http.asgi import Awaited
 from orris.serving.predict_route import PredictRoute
+from orris.serving.request_context import Record
 from orris.serving.routing import Router
-from orris.telemetry.request_log import Line, level_of, milliseconds
-from orris.telemetry.tracecontext import Arrival, Request, TraceContext
+from orris.telemetry.tracecontext import Arrival, TraceContext
 from orris.version import __version__
 
 SERVICE = "inference.GRPCInferenceService"
@@ -118,7 +117,6 @@ class InferenceService:
                 raise NotReadyError("the server is stopping; try another")
             predict_route = self._predict_route(exchange.body)
         except OrrisError as error:
-            self._context.metrics.in_flight += 1
             self._nowhere.refuse(exchange, error)
         else:
             predict_route.enter(exchange)
@@ -181,27 +179,23 @@ class InferenceService:
                 self.in_flight -= 1
             path = f"{SERVICE}/{name}"
             trace = self._context.placed(headers, f"/{path}")
-            request = Request(
-                "POST", name, reply.status, reply.code, problem, request_id, started, Arrival(path), headers
+            self._context.finished(
+                Record(
+                    "POST",
+                    name,
+                    reply.status,
+                    request_id,
+                    started,
+                    headers,
+                    trace,
+                    lambda: Arrival(path),
+                    reply.code,
+                    problem,
+                )
             )
-            self._count(request, perf_counter() - started, trace)
             return await _finish(context, reply, request_id, trace)
 
         return call
-
-    def _count(self, request: Request, seconds: float, trace: TraceContext | None) -> None:
-        """Count, trace and log a call that asked no model."""
-        context = self._context
-        context.metrics.called(request.route, request.code, seconds)
-        if trace is not None and trace.recorded and context.tracing is not None:
-            context.tracing.answered(trace, request)
-        if context.log.wants(request.status, request.request_id, trace.trace_id if trace is not None else ""):
-            who = request.request_id, "gRPC", request.route, request.status, milliseconds(seconds)
-            line = Line(datetime.now(UTC), level_of(request.status), *who)
-            line.error, line.code = request.error, request.code
-            if trace is not None:
-                line.trace_id, line.span_id, line.sampled = trace.logged_id, trace.span_id, trace.recorded
-            context.log.add(line)
 
     async def _server_live(self, _request: Any) -> Any:
         return pb.ServerLiveResponse(live=True)

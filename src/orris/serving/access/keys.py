@@ -124,7 +124,7 @@ class KeyFile:
         except SettingsError as error:
             logger.error("the API keys that were read before stay in force: %s", error)
         else:
-            logger.warning("file of API keys %s was read again: %d keys", self._file.path, len(self.ring))
+            logger.info("file of API keys %s was read again: %d keys", self._file.path, len(self.ring))
 
 
 def read_keys(content: bytes, where: str) -> KeyRing:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
@@ -17,12 +16,10 @@ from orris.serving.http.asgi import Scope, arrival_of, pass_through, read_body
 from orris.serving.http.cors import Cors
 from orris.serving.http.probes import Probe
 from orris.serving.http.security_headers import harden
+from orris.serving.request_context import Record
 from orris.serving.routing import Router
 from orris.telemetry.metrics import Metrics
-from orris.telemetry.request_log import Line, RequestLog, level_of, milliseconds
-from orris.telemetry.tracecontext import Request
-
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+from orris.telemetry.request_log import RequestLog
 
 Guard = Callable[[str, Headers, str], Reply | None]
 """``(path, request headers, request id)`` -> the refusal of a request that may not pass, or ``None``."""
@@ -87,7 +84,7 @@ class App:
                 return
 
     async def _observed(self, scope: Scope, receive: Any, send: Any) -> None:
-        """Answer, and count, trace and log it as the fast lane does."""
+        """Answer, and record the request as a predict route does."""
         start = perf_counter()
         headers = dict(scope["headers"])
         request_id = request_id_of(headers.get(b"x-request-id"))
@@ -116,18 +113,9 @@ class App:
                 await send_reply(observing, self._problem(500, request_id, ""))
         finally:
             self._metrics.in_flight -= 1
-        method = scope["method"] if scope["method"] in METHODS else "(other)"
-        seconds = perf_counter() - start
-        recorded = trace is not None and trace.recorded
-        self._metrics.finished(method, route, status, seconds, trace.trace_id if recorded and trace is not None else "")
-        tracing = self._routes.context.tracing
-        if recorded and trace is not None and tracing is not None:
-            who = scope["method"], route, status, "", "", request_id, start
-            tracing.answered(trace, Request(*who, arrival_of(scope), headers))
-        if self._log.wants(status, request_id, trace.trace_id if trace is not None else ""):
-            line = Line(datetime.now(UTC), level_of(status), request_id, method, route, status, milliseconds(seconds))
-            line.place(trace)
-            self._log.add(line)
+        self._routes.context.finished(
+            Record(scope["method"], route, status, request_id, start, headers, trace, lambda: arrival_of(scope))
+        )
 
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
         """Answer a request that is not for the fast lane; returns its route template."""

@@ -61,7 +61,6 @@ async def pass_through(
         return
     except TooLargeError as error:
         exchange = Awaited(b"", headers, arrival_of(scope))
-        predict_route.context.metrics.in_flight += 1
         predict_route.refuse(exchange, error)
     else:
         exchange = Awaited(body, headers, arrival_of(scope))

@@ -17,7 +17,7 @@ from httptools import HttpParserError, HttpParserUpgrade
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from orris.errors import BodyError, OrrisError
+from orris.errors import OrrisError, RequestTimeoutError
 from orris.serving.exchange import Exchange, Reply
 from orris.serving.http.asgi import announced, too_large
 from orris.serving.http.cors import Cors
@@ -389,7 +389,9 @@ class Connection(HttpToolsProtocol):
     def _too_slow(self) -> None:
         self._deadline = None
         if self._predict_route is not None:
-            self._refuse_and_close(BodyError(f"the request did not arrive within {self._request_seconds:g} s"))
+            self._refuse_and_close(
+                RequestTimeoutError(f"the request did not arrive within {self._request_seconds:g} s")
+            )
         elif not self.transport.is_closing():
             self.transport.close()
 
@@ -400,7 +402,6 @@ class Connection(HttpToolsProtocol):
         self._predict_route = None
         self._refused = True
         exchange.keep_alive = False
-        predict_route.context.metrics.in_flight += 1
         predict_route.refuse(exchange, error)
 
     def _close_with(self, status: int, text: bytes) -> None:

@@ -1,0 +1,159 @@
+"""What the routes of a process share: counts, the log, spans, limits; ``finished`` records a request at its end.
+
+HTTP's predict routes, all other routes of HTTP, and calls over gRPC end here, so that a request is counted, traced and
+logged in one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orris.telemetry.log_formats import Line
+from orris.telemetry.metrics import Metrics
+from orris.telemetry.request_log import RequestLog, level_of, milliseconds
+from orris.telemetry.tracecontext import Arrival, ModelPrediction, Request, TraceContext, parse
+
+if TYPE_CHECKING:
+    from orris.runtime import Answers
+    from orris.serving.catalog import Live
+    from orris.serving.exchange import Headers, Query
+    from orris.telemetry.tracing import Tracing
+
+    Observe = Callable[[Live, Query, Answers, TraceContext | None], None]
+    """Receives an answered request: version, rows, answers, and its place in a trace if that is recorded."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that metrics and the log name; any other is ``(other)``, so that no request can create a series."""
+
+
+class Record(NamedTuple):
+    """A finished request.
+
+    Attributes:
+        method: HTTP's, as it came.
+        route: The route's template; one in brackets is none.
+        started: ``perf_counter()`` at its beginning.
+        headers: Its headers.
+        trace: Its place in a trace.
+        arrival: How it came; for its span.
+        code: The gRPC status' name, of a call over gRPC; otherwise empty.
+        error: Why it was refused or failed.
+        version: The model's version that answered it.
+        n_rows: Rows that were answered.
+        label: For a single row of a classifier: the predicted class.
+        warnings: Unusual input values, as ``column:kind``, each once.
+        values: Gives the input values for the log; called only if they are wanted.
+        prediction: The model's part of it, for a span.
+    """
+
+    method: str
+    route: str
+    status: int
+    request_id: str
+    started: float
+    headers: Headers
+    trace: TraceContext | None
+    arrival: Callable[[], Arrival]
+    code: str = ""
+    error: str = ""
+    version: str = ""
+    n_rows: int = 0
+    label: str = ""
+    warnings: tuple[str, ...] = ()
+    values: Callable[[], tuple[dict[str, Any], ...]] = tuple
+    prediction: ModelPrediction | None = None
+
+
+class RequestContext:
+    """Counts, the log, spans and limits.
+
+    Args:
+        metrics: Where requests are counted.
+        log: Where a line per request goes.
+        max_body_bytes: Longest body.
+        max_in_flight: Requests being answered at once; more are refused at once rather than queued.
+        deadline_seconds: Longest time from a request's first byte to its answer.
+        admit: Checks a request's credentials; raises to refuse it.
+        tracing: What records spans; ``None``: nothing is recorded.
+
+    Attributes:
+        observers: Called with every answered request; a shadow listens here.
+    """
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        log: RequestLog,
+        *,
+        max_body_bytes: int,
+        max_in_flight: int,
+        deadline_seconds: float = 30.0,
+        admit: Callable[[Headers], None] | None = None,
+        tracing: Tracing | None = None,
+    ) -> None:
+        self.metrics = metrics
+        self.log = log
+        self.max_body_bytes = max_body_bytes
+        self.max_in_flight = max_in_flight
+        self.deadline_seconds = deadline_seconds
+        self.admit = admit
+        self.tracing = tracing
+        self.observers: list[Observe] = []
+
+    def placed(self, headers: Headers, path: str = "") -> TraceContext | None:
+        """A request's place in a trace, of which nothing is recorded for a path that tracing skips.
+
+        ``None``: it is in none.
+        """
+        if self.tracing is not None and not (path and self.tracing.skips(path)):
+            return self.tracing.decide(headers)
+        given = headers.get(b"traceparent")
+        return parse(given) if given is not None else None
+
+    def finished(self, record: Record) -> None:
+        """Count, trace and log a request at its end."""
+        spent = perf_counter() - record.started
+        trace = record.trace
+        recorded = trace is not None and trace.recorded
+        method = record.method if record.method in METHODS else "(other)"
+        if record.code:
+            self.metrics.called(record.route, record.code, spent)
+        else:
+            exemplar = trace.trace_id if trace is not None and recorded else ""
+            self.metrics.finished(method, record.route, record.status, spent, exemplar)
+        if trace is not None and recorded and self.tracing is not None:
+            self.tracing.answered(trace, _request(record), record.prediction)
+        trace_id = trace.trace_id if trace is not None else ""
+        if self.log.wants(record.status, record.request_id, trace_id, usual=not record.warnings):
+            self.log.add(_line(record, "gRPC" if record.code else method, spent, values=self.log.style.values))
+
+
+def _request(record: Record) -> Request:
+    return Request(
+        record.method,
+        record.route,
+        record.status,
+        record.code,
+        record.error,
+        record.request_id,
+        record.started,
+        record.arrival(),
+        record.headers,
+    )
+
+
+def _line(record: Record, method: str, spent: float, *, values: bool) -> Line:
+    """The request's line of the log."""
+    status = record.status
+    line = Line(
+        datetime.now(UTC), level_of(status), record.request_id, method, record.route, status, milliseconds(spent)
+    )
+    line.place(record.trace)
+    line.model_version, line.rows, line.label = record.version, record.n_rows, record.label
+    line.error, line.code, line.warnings = record.error, record.code, record.warnings
+    if values:
+        line.values = record.values()
+    return line

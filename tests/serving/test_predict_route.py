@@ -1,0 +1,130 @@
+"""A predict route: every exchange gets one reply, and is counted once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+import orris
+from orris.api import Bundle
+from orris.errors import NotReadyError, UnauthorizedError
+from orris.serving.exchange import Headers
+from orris.serving.predict_route import OFF_LOOP_BYTES, PredictRoute
+from tests.serving.exchanges import BODY, ROUTE, ROW, Kept, predict_route
+
+
+def statuses(route: PredictRoute) -> dict[int, int]:
+    """The requests of the route, by status."""
+    return dict(route.context.metrics.route("POST", ROUTE).statuses)
+
+
+def test_exchanges_of_one_tick_are_answered_as_the_model_answers(iris: Bundle) -> None:
+    """Each of a hundred exchanges of one tick gets the answer to its own row."""
+    rows = [ROW | {"petal_length": 1.0 + 0.05 * number} for number in range(100)]
+
+    async def run() -> list[list[float]]:
+        route = predict_route(iris)
+        exchanges = [Kept(json.dumps(row).encode()) for row in rows]
+        for exchange in exchanges:
+            route.enter(exchange)
+        found = [(await exchange.document())["probabilities"] for exchange in exchanges]
+        assert statuses(route) == {200: 100}
+        assert route.context.metrics.in_flight == 0
+        return found
+
+    assert asyncio.run(run()) == orris.load(iris).predict_proba(rows).tolist()
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"sepal_length":1}', b"7"])
+def test_a_bad_body_among_good_ones_is_refused_alone(iris: Bundle, body: bytes) -> None:
+    """The exchanges before and behind a bad one in the same tick are answered."""
+
+    async def run() -> None:
+        route = predict_route(iris)
+        exchanges = [Kept(), Kept(body), Kept()]
+        for exchange in exchanges:
+            route.enter(exchange)
+        replies = [await exchange.reply for exchange in exchanges]
+        assert [reply.status < 400 for reply in replies] == [True, False, True]
+        assert route.context.metrics.in_flight == 0
+        assert sum(route.context.metrics.rejected.values()) == 1
+
+    asyncio.run(run())
+
+
+def test_a_long_body_is_answered_off_the_loop(iris: Bundle) -> None:
+    """A list of rows beyond the limit of bytes is answered in order, and counted once."""
+    n_rows = 2 * OFF_LOOP_BYTES // len(BODY)
+
+    async def run() -> None:
+        route = predict_route(iris)
+        exchange = Kept(json.dumps([ROW] * n_rows).encode())
+        route.enter(exchange)
+        assert not exchange.reply.done()
+        document = await exchange.document()
+        assert [answer["prediction_label"] for answer in document["predictions"]] == ["setosa"] * n_rows
+        assert statuses(route) == {200: 1}
+        assert route.context.metrics.in_flight == 0
+
+    asyncio.run(run())
+
+
+def test_a_refused_exchange_is_in_flight_only_while_it_is_refused(iris: Bundle) -> None:
+    """``refuse`` counts the request in and out again by itself."""
+
+    async def run() -> None:
+        route = predict_route(iris)
+        exchange = Kept()
+        route.refuse(exchange, NotReadyError("the server is stopping"))
+        assert (await exchange.reply).status == 503
+        assert route.context.metrics.in_flight == 0
+        assert route.context.metrics.rejected == {"not_ready": 1}
+
+    asyncio.run(run())
+
+
+def test_a_request_without_credential_is_not_read(iris: Bundle) -> None:
+    """Its status is 401 whatever its body is."""
+
+    def admit(headers: Headers) -> None:
+        if b"x-api-key" not in headers:
+            raise UnauthorizedError("no credential was sent")
+
+    async def run() -> None:
+        route = predict_route(iris, admit=admit)
+        without, with_one = Kept(b"{"), Kept(headers={b"x-api-key": b"secret"})
+        for exchange in (without, with_one):
+            route.enter(exchange)
+        assert (await without.reply).status == 401
+        assert (await with_one.reply).status == 200
+
+    asyncio.run(run())
+
+
+def test_more_than_may_be_in_flight_is_refused_at_once(iris: Bundle) -> None:
+    """The refusal does not wait for those that are being answered."""
+
+    async def run() -> None:
+        route = predict_route(iris, max_in_flight=2)
+        exchanges = [Kept() for _ in range(3)]
+        for exchange in exchanges:
+            route.enter(exchange)
+        assert exchanges[2].reply.done()
+        assert [(await exchange.reply).status for exchange in exchanges] == [200, 200, 503]
+
+    asyncio.run(run())
+
+
+def test_an_answer_after_the_deadline_is_a_refusal(iris: Bundle) -> None:
+    """The client has given up by then."""
+
+    async def run() -> None:
+        route = predict_route(iris, deadline_seconds=0.0)
+        exchange = Kept()
+        route.enter(exchange)
+        assert (await exchange.reply).status == 503
+        assert route.context.metrics.rejected == {"overloaded": 1}
+
+    asyncio.run(run())
