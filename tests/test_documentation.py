@@ -18,7 +18,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from orris.cli.app import app
 from orris.compile import registry
-from orris.compile.converters import families
 from orris.training.pipelines import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -302,11 +301,9 @@ def test_the_names_of_other_servers_have_a_counterpart() -> None:
 
 def test_the_table_of_converters_is_that_of_the_registry() -> None:
     """One row per module, every registered class in it. If this fails, paste what was expected into docs/parity.md."""
-    families.register()
     by_module: dict[str, set[str]] = {}
-    for converters in (registry._transformers, registry._predictors):
-        for estimator, converter in converters.items():
-            by_module.setdefault(converter.__module__.rpartition(".")[2], set()).add(estimator.__name__)
+    for estimator, module in registry.registered().items():
+        by_module.setdefault(module, set()).add(estimator.rpartition(".")[2])
     expected = [
         f"| `{module}` | {', '.join(f'`{name}`' for name in sorted(by_module[module]))} |"
         for module in sorted(by_module)

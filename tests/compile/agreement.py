@@ -12,8 +12,8 @@ from onnx import TensorProto
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_iris, load_wine
 from sklearn.preprocessing import StandardScaler
 
+from orris.compile.dispatch import predict
 from orris.compile.graph import INPUT, LABEL, PROBABILITIES, VALUE, Feature, Frame, Graph, Prediction
-from orris.compile.registry import convert_predictor
 from orris.runtime import open_session
 from orris.schema.arrays import FloatArray
 
@@ -94,7 +94,7 @@ def hard_rows(x: FloatArray, seed: int = 0) -> FloatArray:
 def converted(estimator: Any, n_columns: int) -> tuple[Graph, Prediction]:
     """The estimator in a graph of its own that takes ``n_columns`` numbers."""
     graph = Graph()
-    return graph, convert_predictor(graph, estimator, Frame(INPUT, (Feature(),) * n_columns))
+    return graph, predict(graph, estimator, Frame(INPUT, (Feature(),) * n_columns))
 
 
 def assert_agrees(

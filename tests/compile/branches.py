@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 from sklearn.datasets import load_breast_cancer, load_digits, load_iris, load_wine
 
+from orris.compile.dispatch import predict
 from orris.compile.graph import INPUT, Feature, Frame, Graph, Prediction
-from orris.compile.registry import convert_predictor
 from orris.schema import Level
 from orris.schema.arrays import FloatArray
 from tests.compile import agreement
@@ -36,7 +36,7 @@ def compiled(
     coded = {column: tuple(values) for column, values in (levels or {}).items()}
     graph = Graph()
     features = tuple(Feature(name=f"c{column}", levels=coded.get(column), source=column) for column in range(n_columns))
-    return graph, convert_predictor(graph, estimator, Frame(INPUT, features))
+    return graph, predict(graph, estimator, Frame(INPUT, features))
 
 
 def on_thresholds(graph: Graph, x: FloatArray, limit: int = 3000) -> FloatArray:

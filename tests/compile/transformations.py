@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from orris.compile.converters import families
-from orris.compile.converters.composition import input_frame, transform
+from orris.compile.build import input_frame
 from orris.compile.converters.levels import values
+from orris.compile.dispatch import transform
 from orris.compile.graph import Feature, Frame, Graph
 from orris.schema import UNSEEN, Column, Kind, Schema
 from orris.schema.arrays import FloatArray
@@ -84,7 +84,6 @@ def converted(step: Any, schema: Schema) -> tuple[Graph, Frame]:
 
     Integer-coded columns that it leaves as they are become numbers.
     """
-    families.register()
     graph = Graph()
     return graph, values(graph, transform(graph, step, input_frame(schema)))
 

@@ -24,7 +24,6 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits
 
-from orris.compile.converters import boosting  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
 from orris.schema import UNSEEN, Column, Kind, Schema
 from orris.schema.frames import decode

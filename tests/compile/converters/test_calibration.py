@@ -14,11 +14,9 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC, LinearSVC
 
-from orris.compile.converters import families
 from orris.errors import NotConvertibleError
 from tests.compile.agreement import CLASSIFICATION, RunGraph, assert_agrees, converted, diabetes, hard_rows
 
-families.register()
 BASES = {
     "decisions of SVC": SVC(),
     "decisions of LinearSVC": LinearSVC(random_state=0),

@@ -29,7 +29,7 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from orris.compile.converters.composition import build, input_frame
+from orris.compile.build import build, input_frame
 from orris.compile.graph import INPUT
 from orris.errors import NotConvertibleError
 from orris.schema import Schema

@@ -19,8 +19,7 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-from orris.compile.converters import families
-from orris.compile.converters.composition import predict
+from orris.compile.dispatch import predict
 from orris.compile.graph import INPUT, Feature, Frame, Graph
 from orris.errors import NotConvertibleError
 from tests.compile.agreement import assert_agrees, diabetes, hard_rows, iris, wine
@@ -35,11 +34,6 @@ REGRESSORS: list[tuple[str, Any]] = [
     ("dropped", "drop"),
     ("tree", DecisionTreeRegressor(max_depth=4)),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _registered() -> None:
-    families.register()
 
 
 @pytest.mark.parametrize("weights", [None, [0.3, 1.7, 0.9]])

@@ -13,7 +13,6 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.svm import LinearSVC, LinearSVR
 
-from orris.compile.converters import linear  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
 from tests.compile import agreement
 

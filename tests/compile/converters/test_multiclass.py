@@ -11,11 +11,9 @@ from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.svm import SVC
 
-from orris.compile.converters import families
 from orris.errors import NotConvertibleError
 from tests.compile.agreement import CLASSIFICATION, RunGraph, assert_agrees, converted, hard_rows
 
-families.register()
 BASES = {
     "LogisticRegression": LogisticRegression(),
     "RidgeClassifier": RidgeClassifier(),

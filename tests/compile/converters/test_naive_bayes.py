@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 
-from orris.compile.converters import naive_bayes  # noqa: F401 (registers its converters)
 from tests.compile import agreement
 
 

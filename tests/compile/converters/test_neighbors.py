@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-from orris.compile.converters import neighbors  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
 from tests.compile import agreement
 

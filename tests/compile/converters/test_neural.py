@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
-from orris.compile.converters import neural  # noqa: F401 (registers its converters)
 from orris.errors import NotConvertibleError
 from tests.compile import agreement
 

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 
-from orris.compile.converters import svm  # noqa: F401 (registers its converters)
+from orris.compile.dispatch import predict
 from orris.compile.graph import INPUT, Feature, Frame, Graph
-from orris.compile.registry import convert_predictor
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 from tests.compile import agreement
@@ -84,7 +83,7 @@ def test_one_column_scaled_before(run_graph: agreement.RunGraph, kernel: str) ->
     estimator = SVC(kernel=kernel, probability=True, random_state=0).fit(x * 0.7, y)
     graph = Graph()
     frame = Frame(graph.add("Mul", INPUT, graph.constant([0.7])), (Feature(),))
-    answers = run_graph(graph, convert_predictor(graph, estimator, frame), 1, x)
+    answers = run_graph(graph, predict(graph, estimator, frame), 1, x)
     np.testing.assert_allclose(answers["probabilities"], estimator.predict_proba(x * 0.7), rtol=1e-11)
 
 

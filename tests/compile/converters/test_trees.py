@@ -22,8 +22,8 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTre
 
 from orris.compile.converters.tree_ensemble import last_rounding_below
 from orris.compile.converters.trees import read_tree
+from orris.compile.dispatch import predict
 from orris.compile.graph import INPUT, Feature, Frame, Graph
-from orris.compile.registry import convert_predictor
 from orris.errors import NotConvertibleError
 from tests.compile import agreement, branches
 
@@ -208,4 +208,4 @@ def test_category_codes_are_refused() -> None:
     x, y = load_iris(return_X_y=True)
     frame = Frame(INPUT, (Feature(name="kind", levels=(1, 2)), *(Feature(),) * 3))
     with pytest.raises(NotConvertibleError, match="kind"):
-        convert_predictor(Graph(), fitted(DecisionTreeClassifier, x, y), frame)
+        predict(Graph(), fitted(DecisionTreeClassifier, x, y), frame)

@@ -21,10 +21,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, PowerTransformer, StandardScaler
 
 from orris.compile import compile_pipeline
+from orris.compile.build import build
 from orris.compile.converters import neighbors
-from orris.compile.converters.composition import build
 from orris.compile.parity import gate as parity
 from orris.compile.parity import rows as adversary
+from orris.compile.parity.reference import Reference
 from orris.errors import CompileError, ParityError
 from orris.runtime import Answers, OnnxRuntime
 from orris.schema import Column, Kind, Schema
@@ -43,7 +44,7 @@ def forest() -> Any:
 
 def gate(pipeline: Any, content: bytes) -> Any:
     """Prove a given model for a fitted pipeline on iris."""
-    reference = parity.Reference(pipeline, SCHEMA)
+    reference = Reference(pipeline, SCHEMA)
     _, graph = build(pipeline, SCHEMA)
     rows = adversary.origins(SCHEMA, X, 0) | {"threshold": adversary.on_thresholds(SCHEMA, X, graph.thresholds, 0)}
     asked = {origin: reference.ask(part) for origin, part in rows.items()}

@@ -14,15 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble import (
-    AdaBoostClassifier,
-    GradientBoostingClassifier,
-    GradientBoostingRegressor,
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-)
-from sklearn.tree import DecisionTreeClassifier
 
 from orris.compile.converters.categories import Categories, read_categories
 from orris.compile.converters.tree_ensemble import (
@@ -36,9 +27,9 @@ from orris.compile.converters.tree_ensemble import (
     constant_tree,
     note_thresholds,
 )
-from orris.compile.converters.trees import leave_to_foreign, read_tree
+from orris.compile.converters.trees import TREE_CLASSIFIERS, leave_to_foreign, read_tree
 from orris.compile.graph import Frame, Graph, Prediction
-from orris.compile.registry import predictor, require_values
+from orris.compile.registry import is_exactly, predictor, require_values
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 
@@ -52,20 +43,20 @@ _INVERSE_LINKS: dict[str, Callable[[Graph, str], str]] = {
 """Raw scores ``(n_rows, n_targets)`` -> what scikit-learn's link of that class name makes of them."""
 
 
-@predictor(GradientBoostingClassifier)
+@predictor("sklearn.ensemble.GradientBoostingClassifier")
 def gradient_boosting_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Log loss and exponential loss, two classes or more; two classes with a raw score of 0 are the second class."""
     raw = _gradient_boosting(graph, estimator, frame)
     return _classify(graph, estimator, raw, "GreaterOrEqual")
 
 
-@predictor(GradientBoostingRegressor)
+@predictor("sklearn.ensemble.GradientBoostingRegressor")
 def gradient_boosting_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """All losses; the value is the raw score."""
     return Prediction(value=_column(graph, _gradient_boosting(graph, estimator, frame)))
 
 
-@predictor(HistGradientBoostingClassifier)
+@predictor("sklearn.ensemble.HistGradientBoostingClassifier", takes_codes=True)
 def hist_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Two classes or more; two classes with a raw score of 0 are the first class."""
     if len(estimator.classes_) < 2:
@@ -73,20 +64,20 @@ def hist_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _classify(graph, estimator, _hist(graph, estimator, frame), "Greater")
 
 
-@predictor(HistGradientBoostingRegressor)
+@predictor("sklearn.ensemble.HistGradientBoostingRegressor", takes_codes=True)
 def hist_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """All losses; Poisson and gamma pass through the exponential."""
     return Prediction(value=_column(graph, _inverse_link(graph, estimator, _hist(graph, estimator, frame))))
 
 
-@predictor(AdaBoostClassifier)
+@predictor("sklearn.ensemble.AdaBoostClassifier")
 def adaboost_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """AdaBoost over decision trees (SAMME).
 
     Each tree gives its weight to the class it names and takes a share from the others.
     """
     classes = estimator.classes_
-    if len(classes) < 2 or not all(isinstance(member, DecisionTreeClassifier) for member in estimator.estimators_):
+    if len(classes) < 2 or not all(is_exactly(member, *TREE_CLASSIFIERS) for member in estimator.estimators_):
         return leave_to_foreign(graph, estimator, frame)
     require_values(frame, estimator)
     trees = []
@@ -150,7 +141,7 @@ def _gradient_boosting(graph: Graph, estimator: Any, frame: Frame) -> str:
     constant = (
         estimator.init_ == "zero"
         if isinstance(estimator.init_, str)
-        else type(estimator.init_) in {DummyClassifier, DummyRegressor}
+        else is_exactly(estimator.init_, "sklearn.dummy.DummyClassifier", "sklearn.dummy.DummyRegressor")
     )
     if not constant or getattr(estimator.init_, "strategy", None) == "stratified":
         raise NotConvertibleError(

@@ -14,12 +14,10 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.isotonic import IsotonicRegression
 
 from orris.compile.converters import arithmetic
-from orris.compile.converters.composition import predict
 from orris.compile.converters.tree_ensemble import LEAF, Tree, add_totals
+from orris.compile.dispatch import predict
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
@@ -58,7 +56,7 @@ def response(graph: Graph, estimator: Any, prediction: Prediction) -> tuple[str,
     return str(graph.add("Gather", prediction.probabilities, graph.constant([1], np.int64), axis=1)), 1
 
 
-@predictor(CalibratedClassifierCV)
+@predictor("sklearn.calibration.CalibratedClassifierCV", delegates=True)
 def calibrated(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Any method, with one calibrated classifier or the mean over several; the label is the largest probability."""
     arithmetic.require_classes(estimator.classes_, estimator)
@@ -140,7 +138,7 @@ def _tempered(graph: Graph, member: Any, scores: str, n_classes: int) -> str:
     return str(graph.add("Softmax", scaled, axis=1))
 
 
-@predictor(IsotonicRegression)
+@predictor("sklearn.isotonic.IsotonicRegression")
 def isotonic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Isotonic regression of one column, where values out of bounds are clipped."""
     require_values(frame, estimator)

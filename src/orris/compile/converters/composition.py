@@ -1,140 +1,25 @@
-"""Converters of estimators made of estimators, and the entry point that turns a whole fitted pipeline into an ONNX model.
-
-A frame's features carry their names as long as scikit-learn would still hold a DataFrame there, because a
-ColumnTransformer that was fitted on a DataFrame selects by name, and by position otherwise.
-"""
+"""Converters of estimators made of estimators: pipelines, searches, column transformers, transformed targets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import onnx
-import sklearn
-from onnx import TensorProto
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import (
-    HistGradientBoostingClassifier,
-    HistGradientBoostingRegressor,
-    StackingClassifier,
-    StackingRegressor,
-    VotingClassifier,
-    VotingRegressor,
-)
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the two halving searches importable)
-from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
-from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
 
-from orris.compile.converters import families
 from orris.compile.converters.levels import values
-from orris.compile.graph import INPUT, LABEL, PROBABILITIES, VALUE, Feature, Frame, Graph, Prediction, unnamed
-from orris.compile.registry import convert_predictor, convert_transformer, predictor, transformer
+from orris.compile.dispatch import predict, transform
+from orris.compile.graph import Frame, Graph, Prediction
+from orris.compile.registry import is_exactly, predictor, transformer
 from orris.errors import NotConvertibleError
-from orris.schema import Column, Kind, Schema
 
-SEARCHES = (GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV)
-_ENSEMBLES = (CalibratedClassifierCV, StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor)
-_HAND_ON = (Pipeline, *SEARCHES, TransformedTargetRegressor, FrozenEstimator, *_ENSEMBLES)
-"""They give their rows to other estimators as they are."""
-
-_TAKE_CODES = (HistGradientBoostingClassifier, HistGradientBoostingRegressor)
-_CAST_TO_SINGLE = ("DecisionTree", "ExtraTree", "RandomForest")
-
-
-def convert(pipeline: Any, schema: Schema, foreign: Literal["", "float64", "float32"] = "") -> tuple[Graph, Prediction]:
-    """Convert a fitted classifier, regressor or Pipeline over the encoded rows of ``schema``.
-
-    Args:
-        pipeline: The fitted estimator.
-        schema: Its contract; ``labels`` are the classes of the final estimator, in its order.
-        foreign: Element type in which skl2onnx may convert an estimator without an exact converter; empty: not at all.
-
-    Raises:
-        NotConvertibleError: Some step has no exact converter; says which.
-    """
-    families.register()
-    graph = Graph(foreign=foreign)
-    return graph, predict(graph, pipeline, input_frame(schema))
-
-
-def build(
-    pipeline: Any, schema: Schema, foreign: Literal["", "float64", "float32"] = ""
-) -> tuple[onnx.ModelProto, Graph]:
-    """``convert``, and the finished model with the outputs that ``graph`` describes.
-
-    Also the graph, for its thresholds.
-
-    Raises:
-        NotConvertibleError: As ``convert``; or the prediction is not of the schema's task.
-    """
-    graph, prediction = convert(pipeline, schema, foreign)
-    outputs: list[tuple[str, str, int, Sequence[int | str]]] = []
-    if schema.task == "classification":
-        if prediction.label is None:
-            raise NotConvertibleError(
-                f"{type(pipeline).__name__} gives no label, and the schema's task is classification"
-            )
-        outputs.append((prediction.label, LABEL, TensorProto.INT64, ["n_rows"]))
-        if prediction.probabilities is not None:
-            outputs.append(
-                (prediction.probabilities, PROBABILITIES, TensorProto.DOUBLE, ["n_rows", len(schema.labels)])
-            )
-    elif prediction.value is None:
-        raise NotConvertibleError(f"{type(pipeline).__name__} gives no value, and the schema's task is regression")
-    else:
-        outputs.append((prediction.value, VALUE, TensorProto.DOUBLE, ["n_rows"]))
-    return graph.model(schema.n_columns, outputs), graph
-
-
-def input_frame(schema: Schema) -> Frame:
-    """The encoded rows, as the pipeline's first step sees them once they are decoded."""
-    objects = schema.container == "array" and any(column.kind is Kind.CATEGORY for column in schema.columns)
-
-    def feature(position: int, column: Column) -> Feature:
-        holds_none = column.missing_as == "none" and (
-            objects if schema.container == "array" else column.dtype in {"object", "bool"}
-        )
-        return Feature(
-            name=column.name if schema.container == "frame" else "",
-            levels=tuple(column.levels) if column.kind is Kind.CATEGORY else None,
-            source=position,
-            missing_as="none" if holds_none else "nan",
-        )
-
-    return Frame(INPUT, tuple(feature(i, column) for i, column in enumerate(schema.columns)))
-
-
-def predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
-    """Append a predictor; one that takes no category codes is given integer-coded categories as numbers."""
-    if not isinstance(estimator, _HAND_ON):
-        if frame.single and not type(estimator).__name__.startswith(_CAST_TO_SINGLE):
-            raise NotConvertibleError(
-                f"{type(estimator).__name__} may compute in float32 because the step before returns float32"
-            )
-        if not isinstance(estimator, _TAKE_CODES):
-            frame = values(graph, frame)
-    return convert_predictor(graph, estimator, frame)
-
-
-def transform(graph: Graph, estimator: Any, frame: Frame) -> Frame:
-    """Append a transformer, and name its columns as ``set_output`` has it: an array's columns have no names."""
-    out = convert_transformer(graph, estimator, frame)
-    if isinstance(estimator, (Pipeline, FrozenEstimator, *SEARCHES)):
-        return out
-    own = getattr(estimator, "_sklearn_output_config", {}).get("transform")
-    if (own or sklearn.get_config()["transform_output"]) == "default":
-        return out if isinstance(estimator, FunctionTransformer) and not estimator.validate else unnamed(out)
-    names = [str(name) for name in estimator.get_feature_names_out()]
-    if len(names) != out.width:
-        raise NotConvertibleError(f"{type(estimator).__name__} names {len(names)} columns and makes {out.width}")
-    return replace(
-        out, features=tuple(replace(feature, name=name) for feature, name in zip(out.features, names, strict=True))
-    )
+SEARCHES = (
+    "sklearn.model_selection.GridSearchCV",
+    "sklearn.model_selection.RandomizedSearchCV",
+    "sklearn.model_selection.HalvingGridSearchCV",
+    "sklearn.model_selection.HalvingRandomSearchCV",
+)
 
 
 def _through_steps(graph: Graph, steps: Sequence[tuple[str, Any]], frame: Frame) -> Frame:
@@ -144,13 +29,13 @@ def _through_steps(graph: Graph, steps: Sequence[tuple[str, Any]], frame: Frame)
     return frame
 
 
-@transformer(Pipeline)
+@transformer("sklearn.pipeline.Pipeline", delegates=True)
 def pipeline_transform(graph: Graph, pipeline: Any, frame: Frame) -> Frame:
     """Every step in turn."""
     return _through_steps(graph, pipeline.steps, frame)
 
 
-@predictor(Pipeline)
+@predictor("sklearn.pipeline.Pipeline", delegates=True)
 def pipeline_predict(graph: Graph, pipeline: Any, frame: Frame) -> Prediction:
     """Every step in turn, the last of which predicts."""
     final = pipeline.steps[-1][1]
@@ -159,25 +44,25 @@ def pipeline_predict(graph: Graph, pipeline: Any, frame: Frame) -> Prediction:
     return predict(graph, final, _through_steps(graph, pipeline.steps[:-1], frame))
 
 
-@transformer(*SEARCHES)
+@transformer(*SEARCHES, delegates=True)
 def search_transform(graph: Graph, search: Any, frame: Frame) -> Frame:
     """The best estimator found."""
     return transform(graph, _best(search), frame)
 
 
-@predictor(*SEARCHES)
+@predictor(*SEARCHES, delegates=True)
 def search_predict(graph: Graph, search: Any, frame: Frame) -> Prediction:
     """The best estimator found."""
     return predict(graph, _best(search), frame)
 
 
-@transformer(FrozenEstimator)
+@transformer("sklearn.frozen.FrozenEstimator", delegates=True)
 def frozen_transform(graph: Graph, frozen: Any, frame: Frame) -> Frame:
     """The estimator inside."""
     return transform(graph, frozen.estimator, frame)
 
 
-@predictor(FrozenEstimator)
+@predictor("sklearn.frozen.FrozenEstimator", delegates=True)
 def frozen_predict(graph: Graph, frozen: Any, frame: Frame) -> Prediction:
     """The estimator inside."""
     return predict(graph, frozen.estimator, frame)
@@ -201,7 +86,7 @@ def _weighted(graph: Graph, frame: Frame, weight: float | None, name: str) -> Fr
     )
 
 
-@transformer(ColumnTransformer)
+@transformer("sklearn.compose.ColumnTransformer")
 def column_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
     """Each fitted transformer over its own columns, side by side."""
     weights = step.transformer_weights or {}
@@ -244,7 +129,7 @@ def _side_by_side(graph: Graph, step: Any, parts: Sequence[Frame]) -> Frame:
     return graph.concat(parts)
 
 
-@transformer(FeatureUnion)
+@transformer("sklearn.pipeline.FeatureUnion")
 def feature_union(graph: Graph, union: Any, frame: Frame) -> Frame:
     """Each transformer over all columns, side by side."""
     weights = union.transformer_weights or {}
@@ -257,7 +142,7 @@ def feature_union(graph: Graph, union: Any, frame: Frame) -> Frame:
     return _side_by_side(graph, union, parts)
 
 
-@predictor(TransformedTargetRegressor)
+@predictor("sklearn.compose.TransformedTargetRegressor", delegates=True)
 def transformed_target_regressor(graph: Graph, step: Any, frame: Frame) -> Prediction:
     """The regressor's value, through the inverse of the target's transformer."""
     inner = predict(graph, step.regressor_, frame)
@@ -290,22 +175,22 @@ def _inverse_steps(step: Any) -> Sequence[tuple[str, float | None]]:
     def scaled(operations: Sequence[tuple[str, Any]]) -> list[tuple[str, float | None]]:
         return [(op, float(np.asarray(number)[0])) for op, number in operations if number is not None]
 
-    if type(step) is StandardScaler:
+    if is_exactly(step, "sklearn.preprocessing.StandardScaler"):
         return scaled(
             [("Mul", step.scale_ if step.with_std else None), ("Add", step.mean_ if step.with_mean else None)]
         )
-    if type(step) is RobustScaler:
+    if is_exactly(step, "sklearn.preprocessing.RobustScaler"):
         return scaled(
             [
                 ("Mul", step.scale_ if step.with_scaling else None),
                 ("Add", step.center_ if step.with_centering else None),
             ]
         )
-    if type(step) is MinMaxScaler:
+    if is_exactly(step, "sklearn.preprocessing.MinMaxScaler"):
         return scaled([("Sub", step.min_), ("Div", step.scale_)])
-    if type(step) is MaxAbsScaler:
+    if is_exactly(step, "sklearn.preprocessing.MaxAbsScaler"):
         return scaled([("Mul", step.scale_)])
-    if type(step) is FunctionTransformer:
+    if is_exactly(step, "sklearn.preprocessing.FunctionTransformer"):
         if step.inverse_func is None:
             return []
         if not step.inv_kw_args and step.inverse_func in _INVERSES:

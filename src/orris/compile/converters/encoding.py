@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, TargetEncoder
 
 from orris.compile.converters.levels import assembled, lookup, slots
 from orris.compile.graph import ML_DOMAIN, Feature, Frame, Graph
@@ -135,7 +134,7 @@ def _block(encoder: Any, i: int) -> _Block:
     )
 
 
-@transformer(OneHotEncoder)
+@transformer("sklearn.preprocessing.OneHotEncoder")
 def one_hot_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
     """A column for each category that is not dropped.
 
@@ -206,7 +205,7 @@ def _tensor_values(feature: Feature, categories: _Categories) -> list[tuple[floa
     return [(value, position) for value, position in found if position is not None]
 
 
-@transformer(OrdinalEncoder)
+@transformer("sklearn.preprocessing.OrdinalEncoder")
 def ordinal_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
     """The category's position, infrequent ones sharing the last; missing and unknown values as the encoder says."""
     unknown = np.nan if encoder.unknown_value is None else float(encoder.unknown_value)
@@ -225,7 +224,7 @@ def ordinal_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
     return Frame(tensor, tuple(Feature() for _ in frame.features), single=single)
 
 
-@transformer(TargetEncoder)
+@transformer("sklearn.preprocessing.TargetEncoder")
 def target_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
     """The target's smoothed mean for the category, for each class if there are more than two.
 

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingClassifier, VotingRegressor
 
-from orris.compile.converters.composition import predict
 from orris.compile.converters.levels import values
+from orris.compile.dispatch import predict
 from orris.compile.graph import Feature, Frame, Graph, Prediction, unnamed
 from orris.compile.registry import predictor
 from orris.errors import NotConvertibleError
@@ -39,7 +38,7 @@ def _wanted(tensor: str | None, ensemble: Any, output: str) -> str:
     return tensor
 
 
-@predictor(VotingClassifier)
+@predictor("sklearn.ensemble.VotingClassifier", delegates=True)
 def voting_classifier(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
     """The class of the largest mean probability, or of the most votes."""
     members = [predict(graph, estimator, frame) for estimator in ensemble.estimators_]
@@ -62,14 +61,14 @@ def voting_classifier(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
     return Prediction(label=graph.add("ArgMax", total, axis=1, keepdims=0))
 
 
-@predictor(VotingRegressor)
+@predictor("sklearn.ensemble.VotingRegressor", delegates=True)
 def voting_regressor(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
     """The mean value."""
     members = [_wanted(predict(graph, estimator, frame).value, ensemble, "value") for estimator in ensemble.estimators_]
     return Prediction(value=_average(graph, members, ensemble._weights_not_none))
 
 
-@predictor(StackingClassifier, StackingRegressor)
+@predictor("sklearn.ensemble.StackingClassifier", "sklearn.ensemble.StackingRegressor", delegates=True)
 def stacking(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
     """The final estimator over what the others answer, as ``stack_method_`` says, and the input if passed through."""
     passed = values(graph, frame) if ensemble.passthrough else frame

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.impute import MissingIndicator, SimpleImputer
 
 from orris.compile.converters.levels import assembled, lookup, numbers, values
 from orris.compile.graph import Feature, Frame, Graph
@@ -73,7 +72,7 @@ def _marked_codes(feature: Feature, missing_values: Any) -> float | None:
     return None
 
 
-@transformer(MissingIndicator)
+@transformer("sklearn.impute.MissingIndicator")
 def missing_indicator(graph: Graph, indicator: Any, frame: Frame) -> Frame:
     """1.0 where a value is missing, for the columns that the indicator covers."""
     frame = values(graph, frame)
@@ -90,7 +89,7 @@ def _indicated(graph: Graph, frame: Frame, missing_values: Any, *, sparse: bool)
     )
 
 
-@transformer(SimpleImputer)
+@transformer("sklearn.impute.SimpleImputer")
 def simple_imputer(graph: Graph, imputer: Any, frame: Frame) -> Frame:
     """Missing values replaced by the column's statistic; columns without one are dropped.
 

@@ -13,21 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn import linear_model as lm
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.svm import LinearSVC, LinearSVR
 
 from orris.compile.converters import arithmetic
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
-
-
-def _passive_aggressive(name: str) -> tuple[type, ...]:
-    """The class of that name, which scikit-learn deprecates in 1.8 and removes later."""
-    return (getattr(lm, name),) if hasattr(lm, name) else ()
 
 
 def _coefficients(estimator: Any) -> tuple[FloatArray, FloatArray]:
@@ -73,11 +64,11 @@ def _one_versus_rest(graph: Graph, scores: str, n_classes: int) -> str:
 
 
 @predictor(
-    *_passive_aggressive("PassiveAggressiveClassifier"),
-    lm.Perceptron,
-    lm.RidgeClassifier,
-    lm.RidgeClassifierCV,
-    LinearSVC,
+    "sklearn.linear_model.PassiveAggressiveClassifier",
+    "sklearn.linear_model.Perceptron",
+    "sklearn.linear_model.RidgeClassifier",
+    "sklearn.linear_model.RidgeClassifierCV",
+    "sklearn.svm.LinearSVC",
 )
 def label_only(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A linear classifier without ``predict_proba``."""
@@ -85,7 +76,7 @@ def label_only(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=label, decision=_decided(graph, scores, n_classes))
 
 
-@predictor(lm.LogisticRegression, lm.LogisticRegressionCV)
+@predictor("sklearn.linear_model.LogisticRegression", "sklearn.linear_model.LogisticRegressionCV")
 def logistic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Logistic regression: binary, multinomial, or (scikit-learn before 1.8) one-vs-rest."""
     label, scores, n_classes = _decision(graph, estimator, frame)
@@ -99,7 +90,7 @@ def logistic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=label, probabilities=graph.add("Softmax", scores, axis=1), decision=decision)
 
 
-@predictor(LinearDiscriminantAnalysis)
+@predictor("sklearn.discriminant_analysis.LinearDiscriminantAnalysis")
 def discriminant(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Linear discriminant analysis, any solver."""
     label, scores, n_classes = _decision(graph, estimator, frame)
@@ -109,7 +100,7 @@ def discriminant(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=label, probabilities=probabilities, decision=_decided(graph, scores, n_classes))
 
 
-@predictor(lm.SGDClassifier)
+@predictor("sklearn.linear_model.SGDClassifier")
 def stochastic_gradient(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SGDClassifier``: probabilities for ``log_loss`` and ``modified_huber``, the label alone for other losses."""
     label, scores, n_classes = _decision(graph, estimator, frame)
@@ -140,35 +131,39 @@ def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> str:
 
 
 @predictor(
-    lm.ARDRegression,
-    lm.BayesianRidge,
-    lm.ElasticNet,
-    lm.ElasticNetCV,
-    lm.HuberRegressor,
-    lm.Lars,
-    lm.LarsCV,
-    lm.Lasso,
-    lm.LassoCV,
-    lm.LassoLars,
-    lm.LassoLarsCV,
-    lm.LassoLarsIC,
-    lm.LinearRegression,
-    lm.OrthogonalMatchingPursuit,
-    lm.OrthogonalMatchingPursuitCV,
-    *_passive_aggressive("PassiveAggressiveRegressor"),
-    lm.QuantileRegressor,
-    lm.Ridge,
-    lm.RidgeCV,
-    lm.SGDRegressor,
-    lm.TheilSenRegressor,
-    LinearSVR,
+    "sklearn.linear_model.ARDRegression",
+    "sklearn.linear_model.BayesianRidge",
+    "sklearn.linear_model.ElasticNet",
+    "sklearn.linear_model.ElasticNetCV",
+    "sklearn.linear_model.HuberRegressor",
+    "sklearn.linear_model.Lars",
+    "sklearn.linear_model.LarsCV",
+    "sklearn.linear_model.Lasso",
+    "sklearn.linear_model.LassoCV",
+    "sklearn.linear_model.LassoLars",
+    "sklearn.linear_model.LassoLarsCV",
+    "sklearn.linear_model.LassoLarsIC",
+    "sklearn.linear_model.LinearRegression",
+    "sklearn.linear_model.OrthogonalMatchingPursuit",
+    "sklearn.linear_model.OrthogonalMatchingPursuitCV",
+    "sklearn.linear_model.PassiveAggressiveRegressor",
+    "sklearn.linear_model.QuantileRegressor",
+    "sklearn.linear_model.Ridge",
+    "sklearn.linear_model.RidgeCV",
+    "sklearn.linear_model.SGDRegressor",
+    "sklearn.linear_model.TheilSenRegressor",
+    "sklearn.svm.LinearSVR",
 )
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A linear regressor of one target, ``y`` of shape ``(n,)`` or ``(n, 1)``."""
     return Prediction(value=arithmetic.flat(graph, _linear_predictor(graph, estimator, frame)))
 
 
-@predictor(lm.GammaRegressor, lm.PoissonRegressor, lm.TweedieRegressor)
+@predictor(
+    "sklearn.linear_model.GammaRegressor",
+    "sklearn.linear_model.PoissonRegressor",
+    "sklearn.linear_model.TweedieRegressor",
+)
 def generalized(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A generalized linear model with the identity or the log link."""
     value = _linear_predictor(graph, estimator, frame)
@@ -182,7 +177,7 @@ def generalized(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(value=arithmetic.flat(graph, inverse[link](value)))
 
 
-@predictor(DummyClassifier)
+@predictor("sklearn.dummy.DummyClassifier")
 def constant_class(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``DummyClassifier`` where the answer is the same for every row."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
@@ -199,7 +194,7 @@ def constant_class(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=arithmetic.flat(graph, label), probabilities=arithmetic.repeated(graph, frame, row))
 
 
-@predictor(DummyRegressor)
+@predictor("sklearn.dummy.DummyRegressor")
 def constant_value(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``DummyRegressor``, any strategy."""
     value = np.asarray(estimator.constant_, dtype=np.float64).ravel()

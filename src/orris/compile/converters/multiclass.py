@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.base import is_classifier
-from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
 
 from orris.compile.converters import arithmetic
 from orris.compile.converters.calibration import response
-from orris.compile.converters.composition import predict
 from orris.compile.converters.svm import one_versus_one
+from orris.compile.dispatch import predict
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor
 from orris.errors import NotConvertibleError
 
 
 def _require_classifiers(ensemble: Any) -> None:
+    from sklearn.base import is_classifier  # noqa: PLC0415 (a converter must not need it)
+
     for member in ensemble.estimators_:
         if not is_classifier(member) or not hasattr(member, "classes_"):
             raise NotConvertibleError(f"{type(ensemble).__name__} over {type(member).__name__} has no exact converter")
@@ -29,7 +29,7 @@ def _joined(graph: Graph, columns: list[str]) -> str:
     return columns[0] if len(columns) == 1 else str(graph.add("Concat", *columns, axis=1))
 
 
-@predictor(OneVsRestClassifier)
+@predictor("sklearn.multiclass.OneVsRestClassifier")
 def one_versus_rest(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
     """One classifier a class, or a single one for two classes; one label a row."""
     _require_classifiers(ensemble)
@@ -59,7 +59,7 @@ def _positive(graph: Graph, ensemble: Any, member: Prediction) -> str:
     return str(graph.add("Gather", member.probabilities, graph.constant([1], np.int64), axis=1))
 
 
-@predictor(OneVsOneClassifier)
+@predictor("sklearn.multiclass.OneVsOneClassifier")
 def one_versus_one_classifier(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
     """One classifier a pair of classes: votes, and confidence among equals."""
     _require_classifiers(ensemble)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.naive_bayes import BernoulliNB, ComplementNB, GaussianNB, MultinomialNB
 
 from orris.compile.converters import arithmetic
 from orris.compile.graph import Frame, Graph, Prediction
@@ -28,7 +27,7 @@ def _posterior(graph: Graph, joint: str) -> Prediction:
     return Prediction(label=arithmetic.largest(graph, joint), probabilities=probabilities)
 
 
-@predictor(GaussianNB)
+@predictor("sklearn.naive_bayes.GaussianNB")
 def gaussian(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``GaussianNB``, whose likelihood is added up column by column.
 
@@ -51,7 +50,7 @@ def gaussian(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _posterior(graph, str(graph.add("Add", likelihood, graph.constant(np.log(estimator.class_prior_)))))
 
 
-@predictor(MultinomialNB)
+@predictor("sklearn.naive_bayes.MultinomialNB")
 def multinomial(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``MultinomialNB``."""
     require_values(frame, estimator)
@@ -61,7 +60,7 @@ def multinomial(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     )
 
 
-@predictor(ComplementNB)
+@predictor("sklearn.naive_bayes.ComplementNB")
 def complement(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``ComplementNB``."""
     require_values(frame, estimator)
@@ -70,7 +69,7 @@ def complement(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _posterior(graph, arithmetic.affine(graph, frame.tensor, estimator.feature_log_prob_.T, prior))
 
 
-@predictor(BernoulliNB)
+@predictor("sklearn.naive_bayes.BernoulliNB")
 def bernoulli(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``BernoulliNB``, with or without binarisation."""
     require_values(frame, estimator)

@@ -24,7 +24,6 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from orris.compile.converters import arithmetic
 from orris.compile.converters.tie_breaking import Tree, nearest
@@ -104,7 +103,7 @@ def _weights(body: Graph, tree: Tree, reduced: str) -> str:
     return str(body.add("Where", any_infinite, infinite, inverse))
 
 
-@predictor(KNeighborsClassifier)
+@predictor("sklearn.neighbors.KNeighborsClassifier")
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``KNeighborsClassifier`` with uniform or distance weights; the first class wins an equal vote."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
@@ -116,7 +115,7 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=arithmetic.largest(graph, scores), probabilities=graph.add("Div", scores, total))
 
 
-@predictor(KNeighborsRegressor)
+@predictor("sklearn.neighbors.KNeighborsRegressor")
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``KNeighborsRegressor`` of one target with uniform or distance weights."""
     targets = np.asarray(estimator._y, dtype=np.float64)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from orris.compile.converters import arithmetic
 from orris.compile.graph import Frame, Graph, Prediction
@@ -42,7 +41,7 @@ def _forward(graph: Graph, estimator: Any, frame: Frame) -> str:
     return tensor
 
 
-@predictor(MLPClassifier)
+@predictor("sklearn.neural_network.MLPClassifier")
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``MLPClassifier`` of two or more exclusive classes.
 
@@ -59,7 +58,7 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=label, probabilities=arithmetic.complement_and(graph, output))
 
 
-@predictor(MLPRegressor)
+@predictor("sklearn.neural_network.MLPRegressor")
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``MLPRegressor`` of one target."""
     if estimator.n_outputs_ != 1:

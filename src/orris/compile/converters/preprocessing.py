@@ -13,31 +13,6 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto
-from sklearn.decomposition import PCA
-from sklearn.feature_selection import (
-    RFE,
-    RFECV,
-    GenericUnivariateSelect,
-    SelectFdr,
-    SelectFpr,
-    SelectFromModel,
-    SelectFwe,
-    SelectKBest,
-    SelectPercentile,
-    SequentialFeatureSelector,
-    VarianceThreshold,
-)
-from sklearn.preprocessing import (
-    Binarizer,
-    FunctionTransformer,
-    KBinsDiscretizer,
-    MaxAbsScaler,
-    MinMaxScaler,
-    Normalizer,
-    PolynomialFeatures,
-    RobustScaler,
-    StandardScaler,
-)
 
 from orris.compile.converters.levels import numbers
 from orris.compile.graph import Feature, Frame, Graph
@@ -83,7 +58,7 @@ def _clipped(graph: Graph, frame: Frame, low: float, high: float) -> Frame:
     return replace(frame, tensor=graph.add("Clip", frame.tensor, *bounds))
 
 
-@transformer(StandardScaler)
+@transformer("sklearn.preprocessing.StandardScaler")
 def standard_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``(x - mean) / scale``."""
     frame = numbers(graph, frame, scaler)
@@ -92,7 +67,7 @@ def standard_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     )
 
 
-@transformer(RobustScaler)
+@transformer("sklearn.preprocessing.RobustScaler")
 def robust_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``(x - center) / scale``."""
     frame = numbers(graph, frame, scaler)
@@ -100,14 +75,14 @@ def robust_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     return _shifted_and_divided(graph, frame, center, scaler.scale_ if scaler.with_scaling else None)
 
 
-@transformer(MaxAbsScaler)
+@transformer("sklearn.preprocessing.MaxAbsScaler")
 def max_abs_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``x / scale``, clipped to [-1, 1] if asked for."""
     frame = _shifted_and_divided(graph, numbers(graph, frame, scaler), None, scaler.scale_)
     return _clipped(graph, frame, -1.0, 1.0) if getattr(scaler, "clip", False) else frame
 
 
-@transformer(MinMaxScaler)
+@transformer("sklearn.preprocessing.MinMaxScaler")
 def min_max_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``x * scale + min``, clipped to the feature range if asked for."""
     frame = numbers(graph, frame, scaler)
@@ -124,7 +99,7 @@ def min_max_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     return _clipped(graph, frame, *map(float, scaler.feature_range)) if scaler.clip else frame
 
 
-@transformer(Normalizer)
+@transformer("sklearn.preprocessing.Normalizer")
 def normalizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     """Each row divided by its norm; a row of zeros stays as it is.
 
@@ -145,7 +120,7 @@ def normalizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     return replace(frame, tensor=graph.add("Div", frame.tensor, divisor), features=features)
 
 
-@transformer(Binarizer)
+@transformer("sklearn.preprocessing.Binarizer")
 def binarizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     """1.0 above the threshold, else 0.0."""
     frame = numbers(graph, frame, step)
@@ -157,7 +132,7 @@ def binarizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     )
 
 
-@transformer(PolynomialFeatures)
+@transformer("sklearn.preprocessing.PolynomialFeatures")
 def polynomial_features(graph: Graph, step: Any, frame: Frame) -> Frame:
     """Products of columns, each made from one of a degree less, in the order in which scikit-learn multiplies."""
     frame = numbers(graph, frame, step)
@@ -199,7 +174,7 @@ def _ones(graph: Graph, frame: Frame) -> str:
     return str(graph.add("Expand", graph.constant([[1.0]], np.float64), shape))
 
 
-@transformer(KBinsDiscretizer)
+@transformer("sklearn.preprocessing.KBinsDiscretizer")
 def k_bins_discretizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     """The number of inner bin edges that are not above the value, or a column for each bin."""
     if step.dtype is not None and np.dtype(step.dtype) != np.float64:
@@ -228,7 +203,7 @@ def k_bins_discretizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     return Frame(hot, (Feature(),) * len(bins), sparse=step.encode == "onehot")
 
 
-@transformer(FunctionTransformer)
+@transformer("sklearn.preprocessing.FunctionTransformer")
 def function_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
     """The identity; a function cannot be looked into."""
     if step.func is not None:
@@ -237,17 +212,17 @@ def function_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
 
 
 @transformer(
-    VarianceThreshold,
-    SelectKBest,
-    SelectPercentile,
-    SelectFpr,
-    SelectFdr,
-    SelectFwe,
-    GenericUnivariateSelect,
-    SelectFromModel,
-    SequentialFeatureSelector,
-    RFE,
-    RFECV,
+    "sklearn.feature_selection.VarianceThreshold",
+    "sklearn.feature_selection.SelectKBest",
+    "sklearn.feature_selection.SelectPercentile",
+    "sklearn.feature_selection.SelectFpr",
+    "sklearn.feature_selection.SelectFdr",
+    "sklearn.feature_selection.SelectFwe",
+    "sklearn.feature_selection.GenericUnivariateSelect",
+    "sklearn.feature_selection.SelectFromModel",
+    "sklearn.feature_selection.SequentialFeatureSelector",
+    "sklearn.feature_selection.RFE",
+    "sklearn.feature_selection.RFECV",
 )
 def selector(graph: Graph, step: Any, frame: Frame) -> Frame:
     """The columns that the fitted selector supports; they may hold codes."""
@@ -257,7 +232,7 @@ def selector(graph: Graph, step: Any, frame: Frame) -> Frame:
     return graph.take(frame, support)
 
 
-@transformer(PCA)
+@transformer("sklearn.decomposition.PCA")
 def pca(graph: Graph, step: Any, frame: Frame) -> Frame:
     """Projection, then centering, then whitening, as scikit-learn does; exact up to the order of the sums."""
     frame = numbers(graph, frame, step)

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper
-from sklearn.svm import SVC, SVR, NuSVC, NuSVR
 
 from orris.compile.converters import arithmetic
 from orris.compile.graph import Frame, Graph, Prediction
@@ -149,7 +148,7 @@ def _decided(graph: Graph, estimator: Any, decisions: str, n_classes: int) -> st
     return None if estimator.decision_function_shape == "ovo" else _confidences(graph, decisions, n_classes)
 
 
-@predictor(SVC, NuSVC)
+@predictor("sklearn.svm.SVC", "sklearn.svm.NuSVC")
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SVC`` and ``NuSVC``; the label comes from the votes, not from the probabilities."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator)
@@ -266,7 +265,7 @@ def _sweep(body: Graph, state: tuple[str, str, str], q_row: str, unit: FloatArra
     return p, qp, str(body.add("Div", body.add("Div", raised, growth), growth))
 
 
-@predictor(SVR, NuSVR)
+@predictor("sklearn.svm.SVR", "sklearn.svm.NuSVR")
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SVR`` and ``NuSVR``."""
     kernel = _kernel(graph, estimator, frame)

@@ -11,15 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import (
-    BaggingClassifier,
-    BaggingRegressor,
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
-from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 from orris.compile.converters.tree_ensemble import (
     Tree,
@@ -30,8 +21,11 @@ from orris.compile.converters.tree_ensemble import (
     note_thresholds,
 )
 from orris.compile.graph import Frame, Graph, Prediction
-from orris.compile.registry import predictor, require_values
+from orris.compile.registry import is_exactly, predictor, require_values
 from orris.errors import NotConvertibleError
+
+TREE_CLASSIFIERS = ("sklearn.tree.DecisionTreeClassifier", "sklearn.tree.ExtraTreeClassifier")
+TREE_REGRESSORS = ("sklearn.tree.DecisionTreeRegressor", "sklearn.tree.ExtraTreeRegressor")
 
 
 def read_tree(estimator: Any) -> Tree:
@@ -63,13 +57,13 @@ def refuse_outputs(estimator: Any) -> None:
         )
 
 
-@predictor(DecisionTreeClassifier, ExtraTreeClassifier)
+@predictor(*TREE_CLASSIFIERS, takes_single=True)
 def tree_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Probabilities are the leaf's class shares; the label is the largest, the first among equals."""
     return _vote(graph, estimator, frame, [estimator])
 
 
-@predictor(RandomForestClassifier, ExtraTreesClassifier)
+@predictor("sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier", takes_single=True)
 def forest_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Probabilities are the mean over trees of the leaf's class shares.
 
@@ -78,30 +72,30 @@ def forest_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _vote(graph, estimator, frame, estimator.estimators_)
 
 
-@predictor(DecisionTreeRegressor, ExtraTreeRegressor)
+@predictor(*TREE_REGRESSORS, takes_single=True)
 def tree_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """The leaf's value."""
     return _mean(graph, estimator, frame, [estimator])
 
 
-@predictor(RandomForestRegressor, ExtraTreesRegressor)
+@predictor("sklearn.ensemble.RandomForestRegressor", "sklearn.ensemble.ExtraTreesRegressor", takes_single=True)
 def forest_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """The mean over trees of the leaf's value."""
     return _mean(graph, estimator, frame, estimator.estimators_)
 
 
-@predictor(BaggingClassifier)
+@predictor("sklearn.ensemble.BaggingClassifier")
 def bagging_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Bags of trees only: the mean over trees of the leaf's class shares; a class that a tree did not see has none."""
-    if not all(isinstance(member, DecisionTreeClassifier) for member in estimator.estimators_):
+    if not all(is_exactly(member, *TREE_CLASSIFIERS) for member in estimator.estimators_):
         return leave_to_foreign(graph, estimator, frame)
     return _vote(graph, estimator, frame, estimator.estimators_)
 
 
-@predictor(BaggingRegressor)
+@predictor("sklearn.ensemble.BaggingRegressor")
 def bagging_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Bags of trees only: the mean over trees of the leaf's value."""
-    if not all(isinstance(member, DecisionTreeRegressor) for member in estimator.estimators_):
+    if not all(is_exactly(member, *TREE_REGRESSORS) for member in estimator.estimators_):
         return leave_to_foreign(graph, estimator, frame)
     return _mean(graph, estimator, frame, estimator.estimators_)
 
@@ -119,12 +113,12 @@ def leave_to_foreign(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def _read(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> list[Tree]:
     require_values(frame, estimator)
     trees = [read_tree(member) for member in members]
-    if isinstance(estimator, BaggingClassifier | BaggingRegressor):
+    if is_exactly(estimator, "sklearn.ensemble.BaggingClassifier", "sklearn.ensemble.BaggingRegressor"):
         trees = [
             replace(tree, feature=chosen[tree.feature])
             for tree, chosen in zip(trees, estimator.estimators_features_, strict=True)
         ]
-    if isinstance(estimator, BaggingClassifier):
+    if is_exactly(estimator, "sklearn.ensemble.BaggingClassifier"):
         trees = [_spread(tree, member, estimator.n_classes_) for tree, member in zip(trees, members, strict=True)]
     note_thresholds(graph, frame, trees)
     trees = [after_rounding(tree) for tree in trees]

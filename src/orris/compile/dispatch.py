@@ -1,0 +1,61 @@
+"""A fitted estimator to its converter, or to skl2onnx where that is allowed; used by converters of nested estimators.
+
+A frame's features carry their names as long as scikit-learn would still hold a DataFrame there, because a
+ColumnTransformer that was fitted on a DataFrame selects by name, and by position otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from orris.compile.converters import foreign
+from orris.compile.converters.levels import values
+from orris.compile.graph import Frame, Graph, Prediction, unnamed
+from orris.compile.registry import is_exactly, predictor_of, transformer_of
+from orris.errors import NotConvertibleError
+
+
+def predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Append a fitted classifier or regressor. Subclasses are not taken for their base: they may have changed anything.
+
+    Raises:
+        NotConvertibleError: No converter covers it, and ``graph.foreign`` does not allow skl2onnx, or skl2onnx cannot
+            either.
+    """
+    converter = predictor_of(estimator)
+    if frame.single and not (converter and converter.takes_single):
+        raise NotConvertibleError(
+            f"{type(estimator).__name__} may compute in float32 because the step before returns float32"
+        )
+    if not (converter and converter.takes_codes):
+        frame = values(graph, frame)
+    return foreign.predict(graph, estimator, frame) if converter is None else converter.convert(graph, estimator, frame)
+
+
+def transform(graph: Graph, estimator: Any, frame: Frame) -> Frame:
+    """Append a fitted transformer, and name its columns as ``set_output`` has it: an array's columns have no names.
+
+    Raises:
+        NotConvertibleError: As ``predict``.
+    """
+    converter = transformer_of(estimator)
+    if converter is None:
+        return _named(estimator, foreign.transform(graph, estimator, frame))
+    out = converter.convert(graph, estimator, frame)
+    return out if converter.delegates else _named(estimator, out)
+
+
+def _named(estimator: Any, out: Frame) -> Frame:
+    import sklearn  # noqa: PLC0415 (a converter must not need it)
+
+    own = getattr(estimator, "_sklearn_output_config", {}).get("transform")
+    if (own or sklearn.get_config()["transform_output"]) == "default":
+        keeps = is_exactly(estimator, "sklearn.preprocessing.FunctionTransformer") and not estimator.validate
+        return out if keeps else unnamed(out)
+    names = [str(name) for name in estimator.get_feature_names_out()]
+    if len(names) != out.width:
+        raise NotConvertibleError(f"{type(estimator).__name__} names {len(names)} columns and makes {out.width}")
+    return replace(
+        out, features=tuple(replace(feature, name=name) for feature, name in zip(out.features, names, strict=True))
+    )

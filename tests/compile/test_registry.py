@@ -1,0 +1,58 @@
+"""Converters are found by the public name of an estimator's class."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the two halving searches importable)
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier
+
+from orris.compile import registry
+
+
+def test_no_library_is_imported_to_support_it() -> None:
+    """Importing every converter imports neither scikit-learn nor a booster nor skl2onnx."""
+    script = (
+        "import sys; from orris.compile import registry; registry.registered();"
+        "print(sorted({'sklearn', 'skl2onnx', 'xgboost', 'lightgbm', 'catboost', 'pandas'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in registry.registered() if name.startswith("sklearn.")))
+def test_every_registered_name_is_a_class_of_scikit_learn(name: str) -> None:
+    """A misspelt name would never be met. scikit-learn removes passive-aggressive models in a later version."""
+    module, _, kind = name.rpartition(".")
+    if kind.startswith("PassiveAggressive") and not hasattr(import_module(module), kind):
+        return
+    assert isinstance(getattr(import_module(module), kind), type)
+
+
+def test_a_class_is_found_by_its_public_name() -> None:
+    """The private module in which scikit-learn defines a class may change from version to version."""
+    assert registry.is_exactly(Ridge(), "sklearn.linear_model.Ridge")
+    assert registry.is_exactly(Ridge(), "sklearn.linear_model._ridge.Ridge")
+    assert registry.predictor_of(LogisticRegression()) is not None
+
+
+def test_a_subclass_is_not_taken_for_its_base() -> None:
+    """It may have changed anything, also where it keeps its base's name."""
+    mine = type("DecisionTreeClassifier", (DecisionTreeClassifier,), {"__module__": "sklearn.tree._classes"})
+    assert not registry.is_exactly(mine(), "sklearn.tree.DecisionTreeClassifier")
+    assert registry.predictor_of(mine()) is None
+
+
+def test_a_registration_says_which_frames_the_converter_takes() -> None:
+    """A pipeline takes category codes and float32, since the estimators inside it may; a support-vector machine takes neither."""
+    delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(SVC())
+    assert delegating is not None
+    assert alone is not None
+    assert (delegating.takes_codes, delegating.takes_single) == (True, True)
+    assert (alone.takes_codes, alone.takes_single) == (False, False)
