@@ -162,7 +162,7 @@ class Home:
             yield
 
     def install(self, peer: Peer) -> None:
-        """Make the peer's environment and package its model, unless both are there and its folder has not changed since.
+        """Make the peer's environment and package its model, unless both exist and its folder is unchanged.
 
         Raises:
             PeerError: The registry does not have it, or it cannot be prepared.

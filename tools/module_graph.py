@@ -87,7 +87,7 @@ def bend(edges: Edges, rows: list[list[str]]) -> Edges:
 
 
 def positions(edges: Edges, rows: list[list[str]]) -> dict[str, float]:
-    """The horizontal middle of each node, with each row ordered by the mean position of its neighbours above or below."""
+    """The horizontal middle of each node; each row is ordered by the mean position of its neighbours."""
     above: Edges = {node: {other for other in edges if node in edges[other]} for node in edges}
     x: dict[str, float] = {}
 

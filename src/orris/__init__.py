@@ -17,7 +17,7 @@ __all__ = ["Bundle", "Model", "Store", "__version__", "load", "package", "train"
 
 
 def __getattr__(name: str) -> Any:
-    """Import the Python interface when it is first used, so that ``orris --help`` and the server's start do not pay for it."""
+    """Import the Python interface on first use, so that ``orris --help`` and the server's start stay fast."""
     if name in __all__:
         from orris import api  # noqa: PLC0415
 

@@ -1,9 +1,9 @@
-"""Evaluation metrics: one table of what each is called, what it says, and whether higher is better.
+"""Evaluation metrics: one table of their names, titles, meanings and directions.
 
-``training`` computes and explains them, gates and ``delivery`` judge by them, the command line shows them. The metrics of
-a running server are another subject: ``telemetry.metrics``.
+``training`` computes and explains them, the gates of ``training`` and ``delivery`` compare them, and the command line
+shows them. The metrics of a running server are a different subject: ``telemetry.metrics``.
 
-To add a metric: compute it in ``training.scores`` and give it a line in ``METRICS``. What has no line cannot be reported.
+To add a metric, compute it in ``training.scores`` and add a line to ``METRICS``. A metric without a line is an error.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ METRICS: Mapping[str, Metric] = _table(
 
 
 def find(name: str) -> Metric | None:
-    """The metric of a reported name: ``rmse``, or ``cv_rmse_mean`` and ``cv_rmse_std`` over folds; ``None``: unknown."""
+    """The metric of a reported name such as ``rmse``, ``cv_rmse_mean`` or ``cv_rmse_std``; ``None`` if unknown."""
     folds = _OF_FOLDS.fullmatch(name)
     return METRICS.get(folds["name"] if folds else name)
 

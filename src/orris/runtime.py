@@ -1,4 +1,4 @@
-"""What answers: a compiled model in ONNX Runtime, or a fitted pipeline in scikit-learn, both from encoded rows to arrays.
+"""Models that answer encoded rows: a compiled model in ONNX Runtime, or a fitted pipeline in scikit-learn.
 
 The parity gate and the server use these same classes, so what was proven is what is served. scikit-learn is imported
 only for a model that could not be compiled.

@@ -38,7 +38,7 @@ def in_kind() -> list[Object]:
 
 @pytest.fixture
 def programs(tmp_path: Path) -> Path:
-    """A folder with docker, kind, kubectl and helm, which write down how they are called, and with what a script needs besides."""
+    """A folder with docker, kind, kubectl and helm that record their calls, and the other programs a script needs."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("bash", "cat", "dirname", "env", "grep", "head", "make", "sed"):
@@ -73,7 +73,7 @@ def test_the_plain_manifests_are_taken_by_kubernetes(version: str) -> None:
 
 
 def test_the_plain_manifests_are_whole() -> None:
-    """The service finds the pods, nothing refers to what is not among the files, and the image is the one that ``make build`` makes."""
+    """The service finds the pods, every reference resolves, and the image is the one that ``make build`` makes."""
     found = plain()
     template = one(found, "Deployment")["spec"]["template"]
     assert selects(one(found, "Service")["spec"]["selector"], template["metadata"]["labels"])

@@ -337,6 +337,6 @@ def test_a_mesh_lets_in_who_is_named() -> None:
 
 
 def test_no_service_links_break_the_settings() -> None:
-    """A service named orris would otherwise set ``ORRIS_PORT`` to an address, in the server's pods and in those of the tests."""
+    """A service named orris does not set ``ORRIS_PORT`` to an address in the pods of the server or of the tests."""
     for case in VALUES:
         assert {spec["enableServiceLinks"] for _, _, spec in pods(rendered(case))} == {False}

@@ -60,7 +60,7 @@ def problems(found: Object, version: str) -> list[str]:
 
 
 def as_deployment(rollout: Object) -> Object:
-    """The parts of a Rollout that are Kubernetes' own, which its schema says nothing about, as a Deployment has them."""
+    """The parts of a Rollout that are Kubernetes' own, as a Deployment has them; the Rollout's schema lacks them."""
     spec = {
         key: rollout["spec"][key]
         for key in ("selector", "template", "replicas", "revisionHistoryLimit")

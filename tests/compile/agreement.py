@@ -100,7 +100,7 @@ def converted(estimator: Any, n_columns: int) -> tuple[Graph, Prediction]:
 def assert_agrees(
     run_graph: RunGraph, estimator: Any, rows: FloatArray, *, absolute: float = 0.0, relative: float = 0.0
 ) -> None:
-    """Labels equal, probabilities or values within ``absolute + relative * |expected|`` on every row, and none of them NaN."""
+    """Assert equal labels, and numbers within ``absolute + relative * |expected|`` on every row, none of them NaN."""
     graph, prediction = converted(estimator, rows.shape[1])
     answers = run_graph(graph, prediction, rows.shape[1], rows)
     with warnings.catch_warnings(), np.errstate(all="ignore"):

@@ -25,7 +25,7 @@ N_EXAMPLES = int(os.environ.get("ORRIS_TEST_EXAMPLES", "30"))
     max_examples=N_EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
 def test_no_pipeline_answers_otherwise_once_compiled(container: str, data: st.DataObject) -> None:
-    """Every label equal, every number within its family's tolerance, on rows on thresholds, missing, unseen, extreme and random."""
+    """Assert equal labels and numbers within the family's tolerance, on rows of every origin of the parity gate."""
     table = data.draw(tables(container))
     pipeline = data.draw(pipelines(table, container))
     note(f"{pipeline!r}")

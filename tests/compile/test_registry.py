@@ -50,7 +50,7 @@ def test_a_subclass_is_not_taken_for_its_base() -> None:
 
 
 def test_a_registration_says_which_frames_the_converter_takes() -> None:
-    """A pipeline takes category codes and float32, since the estimators inside it may; a support-vector machine takes neither."""
+    """A pipeline takes category codes and float32, as its steps may; a support-vector machine takes neither."""
     delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(SVC())
     assert delegating is not None
     assert alone is not None

@@ -16,7 +16,11 @@ POSITIVE = {column: bounds for column, bounds in MEASUREMENTS.items() if column 
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store: 1.0.0, 1.1.0 just as good, 1.2.0 with worse probabilities, 2.0.0 with a tighter bound, 3.0.0 without one of the columns."""
+    """A store with five versions for the gates.
+
+    1.0.0; 1.1.0, which is as good; 1.2.0 with worse probabilities; 2.0.0 with a tighter bound; 3.0.0 without one of the
+    columns.
+    """
     store = tmp_path_factory.mktemp("store")
     table = pd.read_csv(TABLE)
     orris.train(table, store=store, target="species", name="iris", version="1.0.0")

@@ -1,4 +1,4 @@
-"""A GitOps tree in a git repository of its own, with a bare repository as its remote, and `orris promote` in a process."""
+"""A GitOps tree in its own git repository, with a bare repository as its remote, and `orris promote`."""
 
 from __future__ import annotations
 

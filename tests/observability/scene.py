@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 @contextmanager
 def scene(folder: Path, wrong_every: int = 1, in_flight: int = 1) -> Iterator[Server]:
-    """Two workers with two versions of one model, a shadow, a model with categories, and gRPC, under load until the block ends.
+    """Two workers under load: two versions of one model, a shadow, a model with categories, and gRPC.
 
     Args:
         folder: Where the store and the log go.
@@ -84,7 +84,7 @@ def busy(server: Server, wrong_every: int) -> Iterator[None]:
 
 
 def _asks(server: Server, over: threading.Event, wrong_every: int) -> None:
-    """Flowers of which one column grows, customers from a new town, and requests that are refused or cannot be answered."""
+    """Send flowers with one growing column, customers from an unseen town, and requests that are refused or fail."""
     flowers = pd.read_csv(TABLE)[NAMES]
     grown: list[Row] = flowers.assign(petal_width=flowers.petal_width + 1).to_dict("records")  # type: ignore[assignment]
     customers = _customers()

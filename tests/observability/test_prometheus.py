@@ -106,7 +106,7 @@ def numbers(series: list[Any]) -> list[float]:
 
 @pytest.mark.parametrize("dashboard", sorted({asked.dashboard for asked in QUERIES}))
 def test_every_panel_has_data(prometheus: Prometheus, dashboard: str) -> None:
-    """A query that names a metric or label that does not exist is an empty panel, and nobody notices until it is needed."""
+    """Every query of the dashboards names metrics and labels that exist, so that no panel is empty."""
     asked = [each for each in QUERIES if each.dashboard == dashboard]
     empty = [each for each in asked if not numbers(prometheus.query(filled(each.expr)))]
     assert [each for each in empty if each[:2] not in WITHOUT_DATA] == []

@@ -278,11 +278,12 @@ for port, path in zip(sys.argv[1::2], sys.argv[2::2]):
     client = ScoringServerClient("127.0.0.1", int(port))
     client.wait_server_ready()
     frame = pd.read_csv(path)
+    probabilities = client.invoke(frame, params={"predict_method": "predict_proba"})
     told.append(
         {
             "version": client.get_version(),
             "frame": client.invoke(frame).get_predictions()[0].tolist(),
-            "proba": client.invoke(frame, params={"predict_method": "predict_proba"}).get_predictions("ndarray").tolist(),
+            "proba": probabilities.get_predictions("ndarray").tolist(),
             "rows": client.invoke(frame.to_numpy()).get_predictions("ndarray").tolist(),
         }
     )

@@ -50,7 +50,7 @@ def changed(**columns: Column) -> Schema:
     ],
 )
 def test_a_difference_is_named_and_judged(candidate: Schema, change: str, breaks: bool) -> None:
-    """A difference breaks callers if a request that is answered would be refused, or its answer means something else."""
+    """A difference breaks callers if a request would now be refused, or its answer would change its meaning."""
     found = differences(LIVE, candidate)
     named = [difference for difference in found if change in str(difference)]
     assert [difference.breaks for difference in named] == [breaks]

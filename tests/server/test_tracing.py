@@ -390,7 +390,7 @@ def test_a_share_of_all_traces_is_recorded_whatever_callers_say(
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_nobody_who_receives_holds_up_no_request_and_not_the_end(iris: Bundle, tmp_path: Path, protocol: str) -> None:
-    """Answers are what they are, the end waits for as long as the variable says, and standard error tells that spans are lost."""
+    """A collector that is down changes no answer; shutdown waits as configured, and the lost spans are logged."""
     environ = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,

@@ -78,7 +78,7 @@ async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, 
 
 @contextmanager
 def load(port: int, *, n_clients: int = 8, pipelined: int = 1, reconnect: bool = True) -> Iterator[Tally]:
-    """Clients that send as fast as they are answered, on a thread, while the block runs and until they have their last answers."""
+    """Run closed-loop clients on a thread while the block runs, and until they have their last answers."""
     tally, ending = Tally(), threading.Event()
 
     async def run() -> None:

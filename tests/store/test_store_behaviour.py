@@ -161,7 +161,7 @@ def test_promotion_needs_a_published_version(store: Store, make_bundle: MakeBund
 
 
 def test_repeated_rollback_walks_back(store: Store, make_bundle: MakeBundle) -> None:
-    """Each rollback goes one version further back, a promotion in between starts anew, and the first version is the end."""
+    """Each rollback goes one version further back, a promotion starts anew, and the first version is the end."""
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         store.publish(make_bundle(version), aliases=("prod",))
     assert store.rollback("iris", "prod").version == "1.1.0"

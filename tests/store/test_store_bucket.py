@@ -88,7 +88,7 @@ def test_unreadable_version_is_reported_beside_the_others(
 def test_upload_without_a_record_is_invisible(
     store: Store, files: Any, url: str, make_bundle: MakeBundle, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A broken-off upload is no version, does not stop the version from being published, and is removed once it is old."""
+    """An interrupted upload is not a version, does not block publishing, and is removed once it is old."""
     for version in ("1.0.0", "1.1.0"):
         files.pipe_file(f"{url}/iris/versions/{version}/0123456789abcdef/manifest.json", b"half")
     assert store.models() == []

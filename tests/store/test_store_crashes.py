@@ -29,7 +29,7 @@ def _crash(mode: str, tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_death_before_any_step_leaves_the_old_state_or_the_new(tmp_path: Path) -> None:
-    """Whichever file system call is the one that does not happen, the version and its alias are whole or not there, in this order."""
+    """Whichever file system call does not happen, the version and then its alias are whole or absent."""
     found = _crash("steps", tmp_path)
     states = [(tuple(seen["versions"]), seen["latest"]) for seen in found]
     old, published, moved = (("1.0.0",), "1.0.0"), (("1.0.0", "1.1.0"), "1.0.0"), (("1.0.0", "1.1.0"), "1.1.0")
@@ -43,7 +43,7 @@ def test_death_before_any_step_leaves_the_old_state_or_the_new(tmp_path: Path) -
 
 
 def test_death_at_random_instants_loses_nothing_that_was_seen(tmp_path: Path) -> None:
-    """Versions and records only ever grow, each version audits, the log has no gap and points to versions that are there."""
+    """Versions and records only grow, each version audits, and the log has no gap and points to existing versions."""
     found = _crash("random", tmp_path)
     for before, after in itertools.pairwise(found):
         assert set(before["versions"]) <= set(after["versions"])

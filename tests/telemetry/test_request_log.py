@@ -345,7 +345,7 @@ def test_a_file_gets_everything(tmp_path: Path) -> None:
 def test_the_log_goes_on_when_it_is_read_again(
     pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Every line is read or counted, in order, and the server says once that it dropped some and once when that is over."""
+    """Every line is read or counted, in order; the server logs when it begins to drop lines and when it stops."""
     monkeypatch.setattr(outlet, "MAX_WAITING_BYTES", 20_000)
     dropped: Counter[str] = Counter()
 

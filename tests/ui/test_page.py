@@ -148,7 +148,8 @@ def test_whatever_has_the_focus_shows_it(visit: Visit, server: Server) -> None:
         at: list[str] | None = page.evaluate("""() => {
             const node = document.activeElement;
             if (node === document.body) return null;
-            return [node.id || node.textContent.trim() || node.getAttribute("aria-label"), getComputedStyle(node).outlineStyle];
+            const name = node.id || node.textContent.trim() || node.getAttribute("aria-label");
+            return [name, getComputedStyle(node).outlineStyle];
         }""")
         if at is None:
             break

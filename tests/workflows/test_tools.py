@@ -159,7 +159,7 @@ def orris(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_release_publishes_the_model_that_was_evaluated(orris: Path, tmp_path: Path) -> None:
-    """The candidate is trained again under the version, has to be the same by digest, and is what is fetched for the image."""
+    """The candidate is trained again under the version, has the same digest, and is fetched for the image."""
     environ = {"ORRIS": str(orris), "CANDIDATE": str(tmp_path / "candidate"), "RELEASE": str(tmp_path / "release")}
     environ["IMAGE_MODEL"] = str(tmp_path / "image" / "model")
     store, outputs = str(tmp_path / "store"), tmp_path / "outputs"

@@ -47,7 +47,10 @@ def chart(
     exemplars: bool = False,
     empty: str = "",
 ) -> Panel:
-    """Lines over time. ``limits`` are drawn as lines, ``top`` is the end of the axis, ``empty`` is shown where there is no data."""
+    """Lines over time.
+
+    ``limits`` are drawn as lines, ``top`` is the end of the axis, ``empty`` is shown where there is no data.
+    """
     panel = (
         timeseries.Panel()
         .title(title)
@@ -136,7 +139,7 @@ class Column(NamedTuple):
 def columns(
     title: str, about: str, *wanted: Column, labels: tuple[str, ...], width: int = 24, height: int = HEIGHT
 ) -> Panel:
-    """A table with a row for each set of ``labels``, which come first and in this order, and a column for each query."""
+    """A table with a row for each set of ``labels``, which come first, and a column for each query."""
     panel = table.Panel().title(title).description(about).datasource(SOURCE).span(width).height(height)
     names: dict[str, object] = {}
     for ref, column in zip("ABCDEFGHIJKLMN", wanted, strict=False):

@@ -26,12 +26,12 @@ from tools.dashboards.promql import quantile, summed, weighed
 DRIFT: Steps = ((0.1, "yellow"), (0.25, "red"))
 SOME: Steps = ((0.01, "yellow"), (0.05, "red"))
 AGE: Steps = ((60 * 86_400, "yellow"), (90 * 86_400, "red"))
-ABOUT = """**PSI**, the population stability index, compares what is asked with the training rows, bin by bin:
-below 0.1 stable, to 0.25 moderate, above that shifted. It is told from 20 rows a bin on (200 for a number with ten bins).
+ABOUT = """**PSI**, the population stability index, compares the rows of requests with the training rows, bin by bin:
+below 0.1 stable, to 0.25 moderate, above that shifted. It needs 20 rows per bin (200 for a number with ten bins).
 
 **Missing** and **unseen** are shares of the rows in the window.
 
-None of it needs labels, and none of it says that an answer is wrong: a shift is a reason to look.
+None of this needs labels, and none of it shows that an answer is wrong: a shift is a reason to look.
 Bins then and now: `GET /api/v1/model/drift`. What to do: docs/alerts.md.
 """
 NO_SHADOW = "no shadow is asked"

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from orris.delivery.repository import Repository
     from orris.store import Store
 
-EXAMPLES = """Example:  orris promote 1.2.3 --from dev --to stage   ·   the first one:  orris promote 1.2.3 --to dev --image-digest sha256:…
+EXAMPLES = """Example:  orris promote 1.2.3 --from dev --to stage
+·   the first one:  orris promote 1.2.3 --to dev --image-digest sha256:…
 ·   the way back:  orris promote --rollback --to stage"""
 
 

@@ -129,7 +129,7 @@ def registered() -> dict[str, str]:
 
 
 def is_exactly(estimator: Any, *classes: str) -> bool:
-    """Whether the estimator's class is one of these, by public names. A subclass is not: it may have changed anything."""
+    """Whether the estimator's own class, not a base class of it, is one of these public names."""
     return not _names_of(estimator).isdisjoint(classes)
 
 
@@ -139,7 +139,7 @@ def _found(entries: Mapping[str, _C], estimator: Any) -> _C | None:
 
 
 def _names_of(estimator: Any) -> frozenset[str]:
-    """The names by which the very class of an estimator can be had: from its module, and from the packages around it."""
+    """The names under which an estimator's own class can be imported: from its module and the packages above."""
     kind = type(estimator)
     parts = kind.__module__.split(".")
     modules = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]

@@ -1,9 +1,9 @@
-"""Is one schema compatible with another? What callers of one version run into when the next one answers them.
+"""The compatibility of two schemas: the differences that callers of one version meet when the next one answers.
 
-``delivery`` asks before a promotion, ``orris models compare`` shows it.
+``delivery`` checks it before a promotion, and ``orris models compare`` shows it.
 
-A difference *breaks* callers when a request that the first version answers would be refused by the second, or its answer
-would mean something else.
+A difference *breaks* callers when the second version would refuse a request that the first version answers, or when its
+answer would mean something else.
 """
 
 from __future__ import annotations

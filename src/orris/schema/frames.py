@@ -47,9 +47,10 @@ def decode(schema: Schema, rows: FloatArray, unseen_name: str = "unseen") -> pd.
 
 
 def encode(schema: Schema, data: Any) -> FloatArray:
-    """A DataFrame (columns by name, any order) or a 2-d array (columns in schema order) -> encoded rows, float64 ``(n_rows, n_columns)``.
+    """A DataFrame or a 2-d array -> encoded rows, float64 ``(n_rows, n_columns)``.
 
-    Bounds are not checked here, nor whether a missing value is allowed.
+    A DataFrame has its columns by name, in any order; an array has them in schema order. Neither bounds nor missing
+    values are checked here.
 
     Raises:
         RowError: A column is missing, or a value is not of its column's kind; names row and column.

@@ -142,7 +142,10 @@ class _Numbers:
         self._n_slots = int(ends[-1])
 
     def count(self, rows: FloatArray) -> IntArray:
-        """Rows ``(n_rows, n_columns)``, ``CELLS`` values of these columns at most -> rows per slot, one spread behind the other."""
+        """Rows ``(n_rows, n_columns)`` -> rows per slot, one spread behind the other.
+
+        Takes at most ``CELLS`` values of these columns.
+        """
         shape = self._n, len(rows)
         columns, flat, found, above = (memory[: self._n * len(rows)].reshape(shape) for memory in _memory(self._n))
         if self._which is None:

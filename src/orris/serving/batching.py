@@ -66,7 +66,7 @@ class Batcher:
         return len(self._queue) + len(self._suspects)
 
     def add(self, query: Query, done: Done) -> None:
-        """Queue a request; ``done`` is called before the loop's next tick ends, or when the model is through with it."""
+        """Queue a request. ``done`` is called before the next tick ends, or when a slow model has answered."""
         self._queue.append((query, done))
         if not self._scheduled and not self._busy:
             self._scheduled = True

@@ -69,7 +69,7 @@ class Dialect(Protocol):
 
 
 class Exchange:
-    """One request: its body and headers, its place in a trace, and ``finish``, which hands the reply to whoever is waiting."""
+    """One request: its body and headers, its place in a trace, and ``finish``, which sends the reply."""
 
     __slots__ = ("body", "headers", "request_id", "started", "trace")
 

@@ -16,7 +16,7 @@ from orris.serving.request_context import Record, RequestContext
 from orris.telemetry.tracecontext import Call, ModelPrediction
 
 OFF_LOOP_BYTES = 64 * 1024
-"""Bodies longer than this are read and answered on a thread, so that probes and small requests do not wait behind them."""
+"""Longer bodies are read and answered on a thread, so that probes and small requests do not wait behind them."""
 
 MAX_WARNINGS = 100
 """Warnings that one answer carries; all of them are counted."""

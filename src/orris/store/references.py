@@ -45,7 +45,7 @@ class Wanted:
 
 
 def check_name(name: str) -> str:
-    """Return ``name``; raise ``StoreError`` unless it is a model name (``[a-z0-9][a-z0-9._-]*``, up to 128 characters)."""
+    """Return ``name``, or raise ``StoreError`` unless it matches ``[a-z0-9][a-z0-9._-]*`` (128 characters at most)."""
     if not _NAME.fullmatch(name):
         raise StoreError(
             f"model name {name!r}: use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"

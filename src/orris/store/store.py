@@ -376,7 +376,7 @@ def fetch_bundle(url: str, cache: Path | None = None) -> Path:
 
 
 def locate(source: str | Path, store: str | Path = DEFAULT_URL) -> Path:
-    """The folder of a bundle: a folder itself, a bundle's URL, or a reference in the store (downloaded if it is remote).
+    """The folder of a bundle, from a folder, a bundle's URL or a reference; remote bundles are downloaded.
 
     Raises:
         BundleError: There is no bundle, or it is malformed or damaged.

@@ -74,7 +74,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 
 
 def write_iris(path: str | Path) -> None:
-    """Write the iris table that scikit-learn carries (150 rows, four measurements in cm and the species), atomically."""
+    """Write scikit-learn's iris table (150 rows, four measurements in cm and the species) atomically."""
     from sklearn.datasets import load_iris  # noqa: PLC0415 (slow to import, and rarely needed)
 
     iris = load_iris()

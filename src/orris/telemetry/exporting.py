@@ -1,4 +1,4 @@
-"""Where spans go: the exporters that the ``OTEL_*`` variables name, each behind a queue with a bound and a thread of its own.
+"""The exporters of spans that the ``OTEL_*`` variables name, each with a bounded queue and a thread.
 
 What an exporter does when it fails, or when nobody listens, is its thread's matter: requests only ever put a span into
 the queue, or drop it when that is full. Built in the process that serves, after workers have been forked: neither

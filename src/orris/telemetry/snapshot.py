@@ -74,7 +74,10 @@ def decode(content: bytes) -> Snapshot:
 
 
 def merge(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """The sum: counters, gauges and histograms are added, of each fact one is kept, of maxima the largest, of exemplars the latest."""
+    """Add up snapshots: counters, gauges and histograms are summed, maxima keep the largest.
+
+    One of each fact is kept, and the latest of the exemplars.
+    """
     counters: dict[str, dict[Labels, float]] = {}
     gauges: dict[str, dict[Labels, float]] = {}
     histograms: dict[str, dict[Labels, tuple[list[int], float]]] = {}

@@ -343,7 +343,7 @@ def _reporter(progress: Progress | None, n_steps: int) -> Callable[[str], None]:
 
 @contextmanager
 def _warnings_noted(notes: list[str]) -> Iterator[None]:
-    """Libraries' warnings belong in the report, next to the numbers they may explain, not between the lines of a terminal."""
+    """Collect the libraries' warnings for the report, where they stand next to the numbers that they may explain."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -112,7 +112,7 @@ def learn_schema(
 
 
 def to_training_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """The schema's columns of ``frame`` with exactly the values and dtypes that the served model's pipeline would be given.
+    """The schema's columns of ``frame`` with the values and dtypes that the served pipeline would get.
 
     Columns of integers, integer-coded categories and nullable booleans become float64 where training saw missing
     values.

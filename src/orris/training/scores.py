@@ -2,9 +2,9 @@
 
 Called by ``evaluation``, gated by ``gates``.
 
-Classes are codes (positions in ``Schema.labels``). What each metric is called and means stands in ``orris.metrics``. One
-that is undefined on the rows given (a ROC curve of one class, R² of one row) is left out rather than reported as NaN, so
-every value can be written as JSON.
+Classes are codes (positions in ``Schema.labels``). ``orris.metrics`` has the name and meaning of each metric. A metric
+that is undefined on the given rows (a ROC curve of one class, R² of one row) is left out rather than reported as NaN,
+so every value can be written as JSON.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def test_two_classes_in_the_middle_are_labelled_as_each_library_does(run_graph: 
 
 
 def coded_table(n_levels: int, seed: int = 0, n_rows: int = 500) -> tuple[Schema, Any, Any]:
-    """A schema with two category columns between two numbers, rows encoded by it with missing cells, and a target that needs them."""
+    """A schema with two category and two number columns, encoded rows with missing cells, and a target."""
     draw = np.random.default_rng(seed)
     texts = tuple(f"level {i:03d}" for i in range(n_levels))
     rows = np.column_stack(
@@ -196,7 +196,7 @@ def strange(schema: Schema, rows: Any) -> Any:
 @pytest.mark.parametrize("n_levels", [2, 12, 31, 33, 64, 200])
 @pytest.mark.parametrize("categorical", ["from_dtype", ["town", "grade"], [3, 1], [False, True, False, True]], ids=str)
 def test_pandas_categories(run_graph: agreement.RunGraph, n_levels: int, categorical: Any) -> None:
-    """Sets of levels, missing and unseen ones go the way they go in the fitted model, however the columns were declared."""
+    """Sets of levels, missing and unseen levels take the fitted model's branch, however columns were declared."""
     schema, rows, y = coded_table(n_levels)
     model = HistGradientBoostingRegressor(**HIST, categorical_features=categorical, min_samples_leaf=5).fit(
         decode(schema, rows), y

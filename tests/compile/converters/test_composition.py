@@ -64,7 +64,7 @@ SELECTIONS: dict[str, Any] = {
 @pytest.mark.parametrize("remainder", ["drop", "passthrough", "estimator"])
 @pytest.mark.parametrize("selection", SELECTIONS)
 def test_columns_are_selected(run_graph: Any, selection: str, remainder: str) -> None:
-    """Columns are chosen by name, position, slice, mask or callable, and the remainder is dropped, passed or transformed."""
+    """Columns are chosen by name, position, slice, mask or callable; the rest is dropped, passed or transformed."""
     numbers, levels = SELECTIONS[selection]
     rest: Any = one_hot() if remainder == "estimator" else remainder
     schema = schema_of(*NAMES)
@@ -80,7 +80,7 @@ def test_positions_select_from_an_array(run_graph: Any) -> None:
 
 
 def test_names_select_from_a_table_in_another_order(run_graph: Any) -> None:
-    """A ColumnTransformer fitted on a DataFrame finds its columns by name where the schema has them in another order, among others."""
+    """A ColumnTransformer fitted on a DataFrame finds its columns by name when the schema orders them differently."""
     trained, served = schema_of("size", "word", "count"), schema_of("flag", "count", "size", "zone", "word")
     step = fitted(ColumnTransformer([("n", numeric(), [0, 2]), ("l", one_hot(), ["word"])]), trained, draw(trained, 80))
     assert_transforms(run_graph, step, served, draw(served, 100, 1))
@@ -194,7 +194,7 @@ def test_feature_union_puts_parts_side_by_side(run_graph: Any) -> None:
 def test_any_table_agrees(
     run_graph: Any, seed: int, names: list[str], threshold: float, remainder: str, last: Any
 ) -> None:
-    """A usual preprocessing of random columns equals scikit-learn on random rows, missing and unseen ones among them."""
+    """A usual preprocessing of random columns equals scikit-learn on random rows with missing and unseen values."""
     schema = schema_of(*names)
     numbers = [name for name in names if name in {"size", "weight", "holes"}]
     text = [name for name in names if name in TEXT]
@@ -279,7 +279,7 @@ def test_regressor_answers_values() -> None:
 
 
 def test_integer_categories_reach_a_model_as_numbers() -> None:
-    """Without an encoder a model computes with integer-coded categories as it does in scikit-learn, and refuses text."""
+    """A model without an encoder computes with integer-coded categories as scikit-learn does, and refuses text."""
     schema = schema_of("count", "grade", "zone")
     rows = draw(schema, 200, missing=0.0)
     model = RandomForestRegressor(10, random_state=0).fit(decode(schema, rows), rows[:, 0] - rows[:, 1])
@@ -346,7 +346,7 @@ def test_unknown_inverse_of_the_target_is_refused() -> None:
 
 
 def test_trees_take_what_an_encoder_returns_in_float32() -> None:
-    """Behind an encoder that returns float32 a forest is exact, and a model that would compute in float32 is refused."""
+    """A forest behind an encoder that returns float32 is exact; a model that would compute in float32 is refused."""
     schema = schema_of("word", "kind")
     rows = draw(schema, 100)
     encoder = OneHotEncoder(dtype=np.float32)

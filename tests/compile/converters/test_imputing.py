@@ -63,7 +63,7 @@ def test_text_is_imputed(run_graph: Any, settings: dict[str, Any], add_indicator
 
 @pytest.mark.parametrize("missing_values", [np.nan, None])
 def test_none_is_imputed_only_by_an_imputer_that_looks_for_none(run_graph: Any, missing_values: Any) -> None:
-    """Over objects that hold None, an imputer of NaN leaves them alone, and the encoder behind it sees a category None."""
+    """An imputer of NaN leaves None in object columns alone, and the encoder behind it sees a category None."""
     schema = schema_of("thing")
     imputer = SimpleImputer(strategy="constant", fill_value="z", missing_values=missing_values)
     step = make_pipeline(imputer, OneHotEncoder(handle_unknown="ignore"))

@@ -1,4 +1,4 @@
-"""Nearest-neighbour models answer from ONNX as they do from scikit-learn, above all where neighbours are at equal distance."""
+"""Nearest-neighbour models answer from ONNX as from scikit-learn, above all at equal distances."""
 
 from __future__ import annotations
 

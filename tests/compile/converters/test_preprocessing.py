@@ -47,7 +47,7 @@ SCALERS = [
 
 @pytest.mark.parametrize("scaler", SCALERS, ids=str)
 def test_scaler_is_equal_to_the_last_bit(run_graph: Any, scaler: Any) -> None:
-    """A scaler equals scikit-learn over numbers, integers, booleans and missing values, with integer-coded categories as numbers."""
+    """A scaler equals scikit-learn on numbers, integers, booleans, missing values and integer-coded categories."""
     schema = schema_of(*NUMBERS, *CODED)
     step = fitted(scaler, schema, draw(schema, 200))
     assert_transforms(run_graph, step, schema, draw(schema, 500, 1, unseen=0.1))

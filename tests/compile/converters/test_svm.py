@@ -21,7 +21,10 @@ KERNELS = ["linear", "rbf", "poly", "sigmoid"]
 
 
 def _rows(x: FloatArray, kernel: str) -> FloatArray:
-    """Hard rows; for unbounded kernels without those far out, where equal columns leave libsvm a sum of rounding errors."""
+    """Hard rows.
+
+    Rows far out are left out for unbounded kernels, where equal columns leave libsvm a sum of rounding errors.
+    """
     rows: FloatArray = agreement.hard_rows(x)
     return rows if kernel in ("rbf", "sigmoid") else rows[np.abs(rows).max(axis=1) < 1e3]
 

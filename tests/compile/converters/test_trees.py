@@ -58,7 +58,7 @@ def test_regressor_answers_to_the_last_bit(run_graph: agreement.RunGraph, model:
 
 @pytest.mark.parametrize("model", SINGLE + FORESTS + REGRESSORS)
 def test_missing_values_take_the_branch_learned_for_them(run_graph: agreement.RunGraph, model: type) -> None:
-    """Rows with missing values, or nothing else, are answered as by the fitted model, whether training saw such rows or not."""
+    """Rows with missing values are answered as by the fitted model, whether training saw such rows or not."""
     x, y = load_iris(return_X_y=True)
     for data in (branches.with_holes(x), x):
         branches.assert_same(run_graph, fitted(model, data, y, min_samples_leaf=3), data, holes=True)

@@ -111,7 +111,7 @@ def test_connections_are_spread_over_workers(pair: Server) -> None:
 
 
 def test_a_killed_worker_takes_only_its_own_requests_with_it(pair: Server) -> None:
-    """Under load: what the other answers is not touched, counts never decrease, readiness goes down until it is replaced."""
+    """A killed worker under load is replaced; the other answers on, and no count decreases."""
     victim = workers_of(pair)[0]
     restarts = metric(pair, "orris_worker_restarts_total")
     counts, unready = [predicted(pair)], False

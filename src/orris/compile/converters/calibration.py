@@ -1,4 +1,4 @@
-"""Exact converters for ``CalibratedClassifierCV`` and isotonic regression, after scikit-learn's ``calibration.py`` and ``isotonic.py``.
+"""Exact converters for ``CalibratedClassifierCV`` and isotonic regression, after scikit-learn's modules.
 
 The calibrated estimator is converted by its own family; here its scores become probabilities. Isotonic steps are found
 by a binary search tree over their thresholds, so a hundred of them cost seven comparisons.
@@ -168,7 +168,10 @@ def _interpolated(graph: Graph, estimator: Any, column: str) -> str:
 
 
 def _search(thresholds: FloatArray) -> Tree:
-    """A balanced tree whose answer to ``value`` is the position of the last of the rising ``thresholds`` that is not above it."""
+    """A balanced tree that returns the position of the last threshold that is not above ``value``.
+
+    ``thresholds`` are in rising order.
+    """
     just_below = np.nextafter(thresholds, -np.inf)
     cuts: list[float] = []
     children: list[tuple[int, int]] = []

@@ -44,7 +44,7 @@ class Categories:
     valued: npt.NDArray[np.bool_]
 
     def add_guard(self, graph: Graph, frame: Frame) -> str:
-        """Make categories that are no whole numbers missing, because ONNX Runtime truncates before it looks up a member.
+        """Make categories that are not whole numbers missing, because ONNX Runtime truncates before a lookup.
 
         Returns:
             Name of the tensor for the trees, float64 ``(n_rows, n_features)``.

@@ -1,4 +1,4 @@
-"""Decision trees as one ``TreeEnsemble`` node (``ai.onnx.ml`` opset 5, float64), shared by ``trees.py`` and ``boosting.py``.
+"""Decision trees as one ``TreeEnsemble`` node (``ai.onnx.ml`` opset 5, float64), for ``trees`` and ``boosting``.
 
 Three ways to add up the answers of many trees, tree by tree, in order, as scikit-learn does:
 
@@ -165,7 +165,7 @@ def after_rounding(tree: Tree) -> Tree:
 
 
 def last_rounding_below(threshold: FloatArray) -> FloatArray:
-    """Largest float64 ``x`` with ``float32(x) <= threshold``, for thresholds ``(n,)``, by IEEE 754's round half to even."""
+    """Largest float64 ``x`` with ``float32(x) <= threshold``, for ``(n,)`` thresholds, by IEEE 754 rounding."""
     below = threshold.astype(np.float32)
     below = np.where(below.astype(np.float64) > threshold, np.nextafter(below, np.float32(-np.inf)), below)
     with np.errstate(over="ignore"):

@@ -1,4 +1,7 @@
-"""The parity gate: a compiled model may be served only if it answers as the fitted pipeline does, on rows chosen to find a difference."""
+"""The parity gate: a compiled model may be served only if it answers as the fitted pipeline does.
+
+The two are compared on rows that are chosen to find a difference.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,9 @@ def prove(
     kind: Family,
     attempts: tuple[Attempt, ...] = (),
 ) -> Verdict:
-    """Compare a served model with the fitted pipeline on all rows of ``asked`` (origin -> rows and scikit-learn's answers).
+    """Compare a served model with the fitted pipeline on all rows of ``asked``.
+
+    ``asked`` maps each origin to its rows and scikit-learn's answers.
 
     Raises:
         ParityError: A label differs, or a difference is beyond the family's tolerance; says on which row.

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class App:
-    """Dispatches requests that did not go through a predict route, and sees to it that every one gets a request id, is counted and is logged.
+    """Dispatches the requests that no predict route took, and gives each a request id, a count and a log line.
 
     Args:
         routes: The predict routes of predict routes and what answers GET at once; changed in place as models come and

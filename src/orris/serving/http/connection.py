@@ -28,7 +28,7 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 LINGER_SECONDS = 1.0
 LINGER_BYTES = 64 * 1024**2
-"""How long, and how much, of a refused request's rest is read and thrown away, so that the client gets to read its answer."""
+"""How long, and how much, of a refused request's rest is read and dropped, so that the client can read its answer."""
 
 _ANSWER = (
     b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\nx-process-time: %.6f\r\nx-content-type-options:"

@@ -44,7 +44,8 @@ _DOCS_HTML = """<!doctype html>
 </html>
 """
 _DOCS_JS = """"use strict";
-SwaggerUIBundle({url: location.pathname.replace(/docs\\/?$/, "") + "openapi.json", dom_id: "#swagger-ui", validatorUrl: null});
+const url = location.pathname.replace(/docs\\/?$/, "") + "openapi.json";
+SwaggerUIBundle({url, dom_id: "#swagger-ui", validatorUrl: null});
 """
 _DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 

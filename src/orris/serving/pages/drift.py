@@ -1,4 +1,4 @@
-"""``GET …/drift``: what ``telemetry/drift.py`` knows of a version, for people and programs, answered without FastAPI."""
+"""``GET …/drift``: the drift of a version (``telemetry/drift.py``) as JSON, answered without FastAPI."""
 
 from __future__ import annotations
 

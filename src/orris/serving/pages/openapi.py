@@ -93,7 +93,7 @@ def _id_of(path: str) -> str:
 
 
 def _guarded(operation: JsonObject, refusals: tuple[str, ...]) -> JsonObject:
-    """An operation that needs a credential, with the refusals that come of it, in the shape of the operation's other refusals."""
+    """An operation that needs a credential, with the refusals that follow, shaped like its other refusals."""
     content = operation["responses"].get("400", {}).get("content")
     told = {
         status: {"description": _REFUSALS[status], **({"content": content} if content else {})} for status in refusals

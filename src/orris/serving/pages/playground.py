@@ -1,4 +1,4 @@
-"""The playground: a page for browsers at ``/`` and the files that it is made of, answered as probes are, without FastAPI.
+"""The playground: the page for browsers at ``/`` and its files, answered without FastAPI.
 
 The files are those of ``orris/ui``: plain HTML, CSS and ES modules, read when first asked for. The page holds no data:
 it asks for the model card, with a key if the server wants one, so that it may be given to anybody.
