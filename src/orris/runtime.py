@@ -41,13 +41,7 @@ class Answers(NamedTuple):
 
 
 class Runtime(Protocol):
-    """Anything that turns encoded rows into answers.
-
-    Attributes:
-        has_probabilities: Whether answers hold probabilities.
-    """
-
-    has_probabilities: bool
+    """Anything that turns encoded rows into answers."""
 
     def run(self, rows: FloatArray) -> Answers:
         """Answer float64 ``(n_rows, n_columns)``; raises ``ServingError`` if the model fails."""
@@ -101,7 +95,6 @@ class OnnxRuntime:
         self._session = open_session(model, threads)
         names = [output.name for output in self._session.get_outputs()]
         self._names = names
-        self.has_probabilities = "probabilities" in names
         self._order = [names.index(name) if name in names else None for name in ("label", "probabilities", "value")]
 
     def run(self, rows: FloatArray) -> Answers:
@@ -125,7 +118,7 @@ class SklearnRuntime:
         self._pipeline = pipeline
         self._schema = schema
         self._position = {label: i for i, label in enumerate(schema.labels)}
-        self.has_probabilities = schema.task == "classification" and hasattr(pipeline, "predict_proba")
+        self._has_probabilities = schema.task == "classification" and hasattr(pipeline, "predict_proba")
 
     @classmethod
     def load(cls, file: Path, schema: Schema) -> SklearnRuntime:
@@ -149,6 +142,6 @@ class SklearnRuntime:
                 return Answers(values=np.asarray(predicted, dtype=np.float64).reshape(len(rows)))
             labels = np.array([self._position[label] for label in predicted.tolist()], dtype=np.int64)
             probabilities = (
-                np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self.has_probabilities else None
+                np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self._has_probabilities else None
             )
         return Answers(labels, probabilities)

@@ -25,7 +25,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         strategy: How the model is served.
-        family: ``forest``, ``tree``, ``linear`` or ``other``: which tolerance applied.
+        family: ``forest``, ``tree``, ``linear``, ``booster``, ``single`` or ``other``: which tolerance applied.
         n_rows: Rows on which the served model and the fitted pipeline were compared.
         rows_by_origin: Of those, how many from the training table, on thresholds, with missing values, …
         n_label_differences: Rows on which the labels differed; a published model has none.
@@ -37,7 +37,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     strategy: Strategy
-    family: Literal["forest", "tree", "linear", "other"]
+    family: Literal["forest", "tree", "linear", "booster", "single", "other"]
     n_rows: int
     rows_by_origin: dict[str, int]
     n_label_differences: int

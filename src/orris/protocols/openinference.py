@@ -20,7 +20,6 @@ import numpy as np
 from orris.errors import BodyError, MediaTypeError, NotReadyError, OrrisError, Problem
 from orris.protocols import descriptions
 from orris.protocols.json_tensors import from_json
-from orris.protocols.plans import Plans
 from orris.protocols.quick_rows import QuickRows
 from orris.protocols.status import headers_of, problem_document, told
 from orris.protocols.tensors import (
@@ -219,8 +218,8 @@ def describe(engine: Engine) -> dict[str, Any]:
 
 
 def outputs_of(engine: Engine) -> tuple[TensorSpec, ...]:
-    """The output tensors of a loaded model."""
-    return output_specs(engine.schema, has_probabilities=engine.has_probabilities)
+    """What a loaded model gives: whether it has probabilities is seen in its golden rows."""
+    return output_specs(engine.schema, has_probabilities=bool(engine.manifest.golden.probabilities))
 
 
 class _Plan:
@@ -272,14 +271,14 @@ def _opening(spec: TensorSpec) -> bytes:
 class OpenInference:
     """The dialect."""
 
-    _plans: Plans[_Plan]
+    _plans: dict[int, _Plan]
 
     def __init__(self) -> None:
-        self._plans = Plans(_Plan)
+        self._plans = {}
 
     def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
         """Rows of tensors."""
-        plan = self._plans.of(engine)
+        plan = self._plan(engine)
         raw: memoryview | None = None
         given = headers.get(HEADER_LENGTH)
         if given is not None or headers.get(b"content-type") != b"application/json":
@@ -299,7 +298,7 @@ class OpenInference:
 
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """An inference response."""
-        plan = self._plans.of(engine)
+        plan = self._plan(engine)
         wanted: Wanted = query.context or plan.everything
         head = plan.head + _encode(wanted.id or request_id)
         if warnings:
@@ -317,6 +316,15 @@ class OpenInference:
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": …}``."""
         return refusal(error, request_id)
+
+    def _plan(self, engine: Engine) -> _Plan:
+        plan = self._plans.get(id(engine))
+        if plan is None:
+            if len(self._plans) >= MAX_PLANS:
+                self._plans = {}
+            # The plan keeps its engine, so that no other can come to have its id.
+            plan = self._plans[id(engine)] = _Plan(engine)
+        return plan
 
 
 def _written(plan: _Plan, name: str, answers: Answers) -> bytes:

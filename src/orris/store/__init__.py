@@ -2,9 +2,10 @@
 
 from orris.store.aliases import AliasRecord
 from orris.store.references import Reference, check_alias, check_name, check_version
-from orris.store.store import Store, VersionInfo, default_author, fetch_bundle, locate
+from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author, fetch_bundle, locate
 
 __all__ = [
+    "DEFAULT_URL",
     "AliasRecord",
     "Reference",
     "Store",

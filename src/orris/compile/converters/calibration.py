@@ -148,8 +148,12 @@ def isotonic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def _interpolated(graph: Graph, estimator: Any, column: str) -> str:
     """``IsotonicRegression.predict``, which is ``numpy.interp``: float64 ``(n_rows, 1)`` to the same shape."""
     x, y = np.asarray(estimator.X_thresholds_), np.asarray(estimator.y_thresholds_)
-    if x.dtype != np.float64 or y.dtype != np.float64:
+    if x.dtype not in (np.float64, np.float32):
         raise NotConvertibleError(f"{type(estimator).__name__} was fitted on {x.dtype} and may compute in it")
+    # Fitted on float32 (as XGBoost's probabilities are), it rounds the column to float32, and what it answers too.
+    single = x.dtype == np.float32
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    column = rounded(graph, column) if single else column
     if estimator.out_of_bounds != "clip":
         raise NotConvertibleError(
             f"{type(estimator).__name__} with out_of_bounds={estimator.out_of_bounds!r} has no exact converter"
@@ -164,7 +168,13 @@ def _interpolated(graph: Graph, estimator: Any, column: str) -> str:
     step = graph.cast(add_totals(graph, clipped, [_search(x)], [0], 1), TensorProto.INT64)
     start, height, slope = (str(graph.add("Gather", graph.constant(table), step, axis=0)) for table in (x, y, slopes))
     rise = graph.add("Mul", slope, graph.add("Sub", clipped, start))
-    return str(graph.add("Add", rise, height))
+    value = str(graph.add("Add", rise, height))
+    return rounded(graph, value) if single else value
+
+
+def rounded(graph: Graph, tensor: str) -> str:
+    """A float64 tensor rounded to float32, in float64 again."""
+    return graph.cast(graph.cast(tensor, TensorProto.FLOAT), TensorProto.DOUBLE)
 
 
 def _search(thresholds: FloatArray) -> Tree:

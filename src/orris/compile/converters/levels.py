@@ -17,7 +17,15 @@ from orris.compile.graph import Feature, Frame, Graph
 from orris.compile.registry import require_values
 from orris.errors import NotConvertibleError
 from orris.schema import Level
-from orris.schema.frames import stand_in
+
+UNSEEN_TEXT = "\ufffdunseen"
+
+
+def unseen_level(levels: Sequence[Level]) -> Level:
+    """What ``orris.schema.frames.decode`` puts where the code is -1: a level that training never saw."""
+    if not holds_integers(levels):
+        return UNSEEN_TEXT
+    return max(int(level) for level in levels) + len(UNSEEN_TEXT)
 
 
 def holds_integers(levels: Sequence[Level] | None) -> bool:
@@ -34,7 +42,7 @@ def slots(feature: Feature) -> list[Any]:
     A level never seen, each level, the missing value.
     """
     levels = feature.levels or ()
-    return [stand_in(levels), *levels, None if feature.missing_as == "none" else np.nan]
+    return [unseen_level(levels), *levels, None if feature.missing_as == "none" else np.nan]
 
 
 def lookup(graph: Graph, frame: Frame, tables: Sequence[Sequence[float]]) -> str:

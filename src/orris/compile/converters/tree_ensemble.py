@@ -77,22 +77,29 @@ def constant_tree(value: float) -> Tree:
     )
 
 
-def add_totals(graph: Graph, tensor: str, trees: Sequence[Tree], targets: Sequence[int], n_targets: int) -> str:
+def add_totals(
+    graph: Graph,
+    tensor: str,
+    trees: Sequence[Tree],
+    targets: Sequence[int],
+    n_targets: int,
+    dtype: type[np.float32 | np.float64] = np.float64,
+) -> str:
     """Sum the trees' answers per target.
 
     Args:
         graph: Where the node goes.
-        tensor: float64 ``(n_rows, n_features)``.
+        tensor: ``(n_rows, n_features)`` of ``dtype``.
         trees: Trees with ``values`` of shape ``(n_nodes,)``, in the order in which they are added.
         targets: For each tree, the target it adds to.
         n_targets: Number of targets.
+        dtype: In what the node compares and adds; thresholds and values must be exact in it.
 
     Returns:
-        Name of a float64 tensor ``(n_rows, n_targets)``.
+        Name of a tensor ``(n_rows, n_targets)`` of ``dtype``.
     """
-    return _add_node(
-        graph, tensor, list(zip(trees, targets, [tree.values[tree.is_leaf] for tree in trees], strict=True)), n_targets
-    )
+    weighted = list(zip(trees, targets, [tree.values[tree.is_leaf] for tree in trees], strict=True))
+    return _add_node(graph, tensor, weighted, n_targets, dtype)
 
 
 def add_votes(graph: Graph, tensor: str, trees: Sequence[Tree]) -> str:
@@ -182,7 +189,13 @@ def _threshold_splits(tree: Tree) -> BoolArray:
     return chosen
 
 
-def _add_node(graph: Graph, tensor: str, weighted: Sequence[tuple[Tree, int, FloatArray]], n_targets: int) -> str:
+def _add_node(
+    graph: Graph,
+    tensor: str,
+    weighted: Sequence[tuple[Tree, int, FloatArray]],
+    n_targets: int,
+    dtype: type[np.float32 | np.float64] = np.float64,
+) -> str:
     """``weighted`` holds each tree, its target, and a number for each of its leaves in the order of its nodes."""
     parts: list[dict[str, npt.NDArray[Any]]] = []
     n_splits = n_leaves = 0
@@ -196,6 +209,8 @@ def _add_node(graph: Graph, tensor: str, weighted: Sequence[tuple[Tree, int, Flo
         del joined["membership_values"]
     if not joined["nodes_missing_value_tracks_true"].any():
         del joined["nodes_missing_value_tracks_true"]  # ONNX Runtime then skips the test for NaN at every split
+    for key in {"nodes_splits", "leaf_weights", "membership_values"} & joined.keys():
+        joined[key] = joined[key].astype(dtype)
     tensors = {"nodes_splits", "nodes_modes", "leaf_weights", "membership_values"}
     attributes: dict[str, Any] = {
         key: numpy_helper.from_array(value, key) if key in tensors else value.tolist() for key, value in joined.items()

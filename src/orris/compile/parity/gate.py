@@ -18,10 +18,21 @@ from orris.runtime import Answers, Runtime
 from orris.schema.arrays import FloatArray
 from orris.verdict import Attempt, Strategy, Verdict
 
-Family = Literal["forest", "tree", "linear", "other"]
+Family = Literal["forest", "tree", "linear", "booster", "single", "other"]
 
-TOLERANCES: dict[Family, float] = {"forest": 0.0, "tree": 1e-12, "linear": 1e-12, "other": 1e-9}
-"""Largest difference allowed: of probabilities absolute, of values (and of everything in ``other``) relative."""
+TOLERANCES: dict[Family, float] = {
+    "forest": 0.0,
+    "tree": 1e-12,
+    "linear": 1e-12,
+    "booster": 1e-15,
+    "single": 1e-6,
+    "other": 1e-9,
+}
+"""Largest difference allowed: of probabilities absolute, of values (and of everything in ``other``) relative.
+
+XGBoost is a ``forest``: no bit may differ. ``booster`` is LightGBM and CatBoost, whose links are float64 exponentials.
+``single`` is what NumPy and scikit-learn compute in float32 from an XGBoost model's float32 answers.
+"""
 
 _SMALL_PROBABILITY = 1e-6
 """In ``other``, probabilities below this are compared as if they were this large."""
@@ -31,6 +42,8 @@ _TIMING_NANOSECONDS = 200_000_000
 _FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees"), "forest"),
     **dict.fromkeys(("GradientBoosting", "HistGradientBoosting", "AdaBoost", "Bagging"), "tree"),
+    **dict.fromkeys(("XGB", "XGBRF", "XGBRanker"), "forest"),
+    **dict.fromkeys(("LGBM", "LGBMRanker", "CatBoost", "CatBoostRanker"), "booster"),
 }
 
 
@@ -40,21 +53,43 @@ def family(pipeline: Any) -> Family:
     A search is as its best estimator. A forest under a transformed target is a ``tree``: the inverse may hold an
     exponential, whose last bit may differ.
     """
-    if hasattr(pipeline, "steps"):
-        return family(pipeline.steps[-1][1])
-    if hasattr(pipeline, "best_estimator_"):
-        return family(pipeline.best_estimator_)
+    pipeline = _innermost(pipeline)
     name = type(pipeline).__name__
-    if name == "FrozenEstimator":
-        return family(pipeline.estimator)
+    if _answers_in_single(pipeline):
+        return "single"
     if name == "TransformedTargetRegressor":
         inner = family(pipeline.regressor_)
-        return "tree" if inner == "forest" else inner
+        return "tree" if inner in {"forest", "booster"} else inner
     name = name.removesuffix("Classifier").removesuffix("Regressor")
     if name in _FAMILIES:
         return _FAMILIES[name]
     module = type(pipeline).__module__
     return "linear" if module.startswith(("sklearn.linear_model", "sklearn.discriminant_analysis")) else "other"
+
+
+def _innermost(pipeline: Any) -> Any:
+    """The model that answers: the last step of a pipeline, the best estimator of a search."""
+    if hasattr(pipeline, "steps"):
+        return _innermost(pipeline.steps[-1][1])
+    if hasattr(pipeline, "best_estimator_"):
+        return _innermost(pipeline.best_estimator_)
+    return _innermost(pipeline.estimator) if type(pipeline).__name__ == "FrozenEstimator" else pipeline
+
+
+def _answers_in_single(pipeline: Any) -> bool:
+    """Whether NumPy or scipy computes with margins or answers of an XGBoost model, which are float32."""
+    if getattr(pipeline, "objective", None) == "multi:softmax":
+        return True  # XGBClassifier then leaves the probabilities to scipy
+    inner = [getattr(pipeline, name, None) for name in ("regressor_", "final_estimator_")]
+    members = getattr(pipeline, "estimators_", None)
+    inner += [] if members is None or _is_ensemble_of_trees(pipeline) else [*members]
+    inner += [member.estimator for member in getattr(pipeline, "calibrated_classifiers_", ())]
+    parts = [_innermost(member) for member in inner if member is not None and not isinstance(member, str)]
+    return any(type(part).__module__.startswith("xgboost") or _answers_in_single(part) for part in parts)
+
+
+def _is_ensemble_of_trees(estimator: Any) -> bool:
+    return type(estimator).__name__.removesuffix("Classifier").removesuffix("Regressor") in _FAMILIES
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,7 @@ def _shown(engine: Engine, *, pages: bool) -> JsonObject:
         "orris": manifest.orris,
         "format": manifest.model_file.removeprefix("model."),
         "text_labels": engine.text_labels,
-        "probabilities": engine.has_probabilities,
+        "probabilities": bool(manifest.golden.probabilities),
         "examples": examples(engine),
         "golden_rows": len(manifest.golden.rows),
         "max_rows": engine.reader.max_rows,
