@@ -1,6 +1,4 @@
-"""The model bundle.
-
-A directory that holds everything a server needs, immutable once published, with nothing in it that can execute.
+"""The model bundle: an immutable directory with everything that a server needs, and nothing that can execute.
 
 Writing: a stage fills a folder with files (``model.onnx``, ``report.html``, …); ``seal`` then writes ``manifest.json``
 as the last file. Reading is three visible steps: ``read_manifest`` (inspect), ``audit`` (digests, format number;

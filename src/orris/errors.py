@@ -145,7 +145,7 @@ class TooLargeError(ServingError):
 class UnauthorizedError(ServingError):
     """A request without a valid credential (HTTP 401).
 
-    Whoever sent it is told the same words whatever is wrong, so that guesses learn nothing.
+    The answer is the same whatever is wrong, so that guesses reveal nothing.
 
     Attributes:
         reason: What is wrong, in fixed words, for the log.

@@ -17,7 +17,7 @@ from typing import Literal
 Task = Literal["classification", "regression"]
 
 Needs = Literal["predictions", "two classes", "probabilities", "every class", "varying target", "target without zeros"]
-"""What a metric is undefined without: it is then left out rather than reported as NaN.
+"""The condition without which a metric is undefined; it is then left out rather than reported as NaN.
 
 ``every class`` means scores to rank rows by, and rows of every class.
 """
@@ -183,7 +183,7 @@ def direction(name: str) -> int:
 
 
 def meaning(name: str) -> str:
-    """What a metric says, with ``lower is better`` where it is; empty for an unknown name."""
+    """A metric's meaning, with ``lower is better`` where that holds; empty for an unknown name."""
     metric = METRICS.get(name)
     if metric is None:
         return ""

@@ -122,7 +122,7 @@ class SklearnRuntime:
 
     @classmethod
     def load(cls, file: Path, schema: Schema) -> SklearnRuntime:
-        """Read ``model.skops``: only what ``trust.py`` allows is constructed, whatever the file asks for."""
+        """Read ``model.skops``. Only the types that ``trust.py`` allows are constructed, whatever the file names."""
         try:
             return cls(trust.read(file.read_bytes()), schema)
         except ImportError:

@@ -1,9 +1,7 @@
-"""skops files: written by ``compile``, read by ``runtime``, with one list of what a server constructs.
+"""skops files: written by ``compile``, read by ``runtime``, with one list of types that a server constructs.
 
-Scikit-learn is imported only here.
-
-A skops file names the types that it wants to have constructed. What is allowed is the server's policy, never the file's
-word: skops's own list, and ``TRUSTED``.
+A skops file names the types that it needs. The server's policy decides which are allowed, never the file: skops's own
+list, and ``TRUSTED``. scikit-learn and skops are imported when a file is read.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the gate compared and what it found.
+    """The parity gate's comparison and its result.
 
     Attributes:
         strategy: How the model is served.

@@ -1,6 +1,6 @@
 """The command line: one module per command, imported when it runs.
 
-With ``api`` the only place where the stages are joined.
+A command parses its arguments, calls the layers below and prints.
 """
 
 from __future__ import annotations

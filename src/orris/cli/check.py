@@ -35,7 +35,7 @@ def check(
 ) -> None:
     """Check Python, extras, store, models, DVC, cluster, Helm, registry, OTLP endpoint and Prometheus.
 
-    Exit code 1 if one is red.
+    The exit code is 1 if a check fails.
     """
     from orris.delivery.check import CHECKS, Environment  # noqa: PLC0415
     from orris.delivery.check import check as run  # noqa: PLC0415

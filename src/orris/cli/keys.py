@@ -40,7 +40,7 @@ def new(
 ) -> None:
     """Make a key, print it once, and write its hash.
 
-    A name that is there gets the new key, and keeps its rate and expiry.
+    A name that exists gets the new key and keeps its rate and expiry.
     """
     from orris.serving.access.keys import NAME, digest_of, new_key, read_keys  # noqa: PLC0415
 
@@ -80,7 +80,7 @@ def _text(file: Path) -> str:
 
 
 def _changed(text: str, name: str, digest: str, *, admin: bool, overlap: bool, where: str) -> tuple[str, str]:
-    """The text with the new hash, and what was done; everything else of the file stays as it is."""
+    """The file's text with the new hash, and a phrase that says what changed; the rest of the text is unchanged."""
     import tomllib  # noqa: PLC0415
 
     if name not in tomllib.loads(text):
@@ -103,9 +103,9 @@ def _changed(text: str, name: str, digest: str, *, admin: bool, overlap: bool, w
 
 
 def _replace(file: Path, text: str) -> None:
-    """Write the file whole or not at all: a server may be reading it.
+    """Replace the file atomically, because a server may be reading it.
 
-    Its permissions stay; a new one is its owner's alone.
+    Permissions are kept; a new file is readable by its owner only.
     """
     target = file.resolve()
     try:

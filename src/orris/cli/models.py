@@ -1,4 +1,4 @@
-"""``orris models``: what is in the store, and which version an alias points to."""
+"""``orris models``: the versions in the store, and the aliases that point to them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _headline(metrics: dict[str, float]) -> str:
 
 @app.command(epilog="Example:  orris models show iris:prod")
 def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Show what a version is: its schema, metrics, parity verdict and origin."""
+    """Show a version's schema, metrics, parity verdict and origin."""
     manifest = _open(store).manifest(reference)
     if as_json:
         print_json(manifest)
@@ -247,7 +247,7 @@ def export(
 ) -> None:
     """Write a version's bundle to a folder, after every check of verify.
 
-    Such a folder can be served, and put into an image.
+    The folder can be served, or copied into an image.
     """
     from orris.serving.engine import Engine  # noqa: PLC0415
 

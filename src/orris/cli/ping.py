@@ -1,6 +1,6 @@
-"""``orris ping``: asks a running server whether it is ready.
+"""``orris ping``: checks whether a running server is ready.
 
-It is what an image's health check runs, so it imports little.
+An image's health check runs it, so it imports little.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""``orris promote``: a published version goes to an environment of the GitOps tree.
+"""``orris promote``: moves a published version to an environment of the GitOps tree.
 
-``delivery`` decides, this reads the store.
+This module reads the store; ``delivery`` decides.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def promote(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Promote a version to an environment: ask the gates, show the diff, commit it on a branch.
+    """Promote a version to an environment: check the gates, show the diff, commit it on a branch.
 
     The commit changes two values of one file, the image's digest and the model's version; working tree and index stay
     as they are.
@@ -144,7 +144,7 @@ def _planned(
     strictness: tuple[bool, float, tuple[str, ...]],
     options: tuple[str | None, str | None],
 ) -> Promotion:
-    """Read the versions from the store, and ask the gates."""
+    """Read the versions from the store, and check the gates."""
     from orris.delivery.gates import Policy  # noqa: PLC0415
     from orris.delivery.promotion import plan  # noqa: PLC0415
     from orris.settings import read_settings  # noqa: PLC0415
@@ -199,7 +199,7 @@ def _checked(models: Store, name: str, version: str, verify_key: str) -> Version
 
 
 def _described(manifest: Manifest) -> Version:
-    """What the gates need of a manifest."""
+    """The facts of a manifest that the gates need."""
     from orris.delivery.gates import Version  # noqa: PLC0415
 
     return Version(

@@ -1,6 +1,6 @@
-"""Asks a server for one page, with nothing but the standard library, or for its health over gRPC.
+"""Checks a server's readiness over HTTP or gRPC health, for ``orris ping``.
 
-What ``orris ping`` does.
+The HTTP check needs the standard library only.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def own_server(settings: Settings, timeout_seconds: float) -> tuple[HTTPConnecti
 
 
 def connect(url: str, timeout_seconds: float) -> tuple[HTTPConnection, str]:
-    """A connection to the server of a URL, and the path to ask for: ``/ready``, if it has none."""
+    """A connection to the server of a URL, and the path to request: ``/ready`` if the URL has none."""
     parts = urlsplit(url)
     kinds = {"http": HTTPConnection, "https": HTTPSConnection}
     port = _port(parts)
@@ -60,7 +60,7 @@ def connect(url: str, timeout_seconds: float) -> tuple[HTTPConnection, str]:
 
 
 def _port(parts: SplitResult) -> int | None:
-    """The port of a URL; ``None`` if it names none, -1 if what it names is no port."""
+    """The port of a URL; ``None`` if it has none, -1 if it is not a valid port."""
     try:
         return parts.port
     except ValueError:
@@ -89,11 +89,9 @@ def status(connection: HTTPConnection, path: str, where: str) -> str:
 
 
 def grpc_status(url: str, timeout_seconds: float) -> str:
-    """What ``grpc.health.v1`` says at ``grpc://HOST:PORT``, of the model that the path names, otherwise of the server.
+    """The answer of ``grpc.health.v1`` at ``grpc://HOST:PORT``, for the model in the path or for the server.
 
-    Raises:
-        SettingsError: Not such a URL.
-        UnansweredError: No answer in time, or another than ``SERVING``.
+    Raises: SettingsError: The URL is malformed. UnansweredError: There is no answer in time, or it is not ``SERVING``.
     """
     import grpc  # noqa: PLC0415 (over gRPC only)
 

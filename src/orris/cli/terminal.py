@@ -1,6 +1,6 @@
-"""What every command prints with: results on standard output, everything else on standard error.
+"""Output of every command: results on standard output, everything else on standard error.
 
-Rich is imported when it is needed.
+Rich is imported on first use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def say(text: str = "") -> None:
 
 
 def tell(text: str = "") -> None:
-    """A line for the person who watches."""
+    """Print a line on standard error."""
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -52,9 +52,9 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 @contextmanager
 def working(first: str) -> Iterator[Callable[[str], None]]:
-    """A progress bar on standard error while a person watches.
+    """A progress bar on standard error, if that is a terminal.
 
-    Yields what is told each step, ``3/20`` in it moves the bar.
+    Yields a function that takes each step's text; ``3/20`` in the text moves the bar.
     """
     if not sys.stderr.isatty():
         yield lambda _: None

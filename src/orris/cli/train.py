@@ -54,7 +54,7 @@ def train(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train a model on a table, prove that what is served answers the same, and publish it.
+    """Train a model on a table, prove that the served model answers the same, and publish it.
 
     Without arguments: the settings of params.yaml, or the bundled iris table.
     """

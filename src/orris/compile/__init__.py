@@ -1,6 +1,6 @@
-"""Fitted pipeline -> served model, proven.
+"""Turns a fitted pipeline into a served model, and proves that the two answer alike.
 
-Converters by family, the parity gate, and the order in which ways of serving are tried.
+The package holds the converters by family, the parity gate, and the strategies in the order in which they are tried.
 """
 
 from orris.compile.strategies import Compiled, compile_pipeline

@@ -198,9 +198,9 @@ class Graph:
 
 
 def _needed(nodes: Sequence[onnx.NodeProto], outputs: Sequence[str]) -> tuple[list[onnx.NodeProto], set[str]]:
-    """The nodes that the outputs depend on, in their order, and the names they use.
+    """The nodes that the outputs depend on, in order, and the names that they use.
 
-    ONNX Runtime would run the others too.
+    ONNX Runtime would run the other nodes too.
     """
     used = set(outputs)
     kept = []

@@ -1,4 +1,4 @@
-"""What only the fitted pipeline knows of its columns: whether it takes unseen levels, and how large numbers may be."""
+"""Facts about columns that only the fitted pipeline knows: unseen levels, and the largest magnitude."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAGNITUDES = (1e30, 1e25, 1e20, 1e15, 1e12, 1e9, 1e6, 1e5, 1e4, 1e3, 1e2, 1e1)
 
 
 def complete(pipeline: Any, schema: Schema, training: FloatArray) -> Schema:
-    """The schema with what the fitted pipeline was found to take.
+    """The schema with the limits that the fitted pipeline was found to have.
 
     Args:
         pipeline: The fitted estimator.
@@ -42,7 +42,7 @@ def complete(pipeline: Any, schema: Schema, training: FloatArray) -> Schema:
 
 
 def _indifferent(reference: Reference, rows: FloatArray) -> bool:
-    """Whether the pipeline answers unseen levels, and the same whatever they are called."""
+    """Whether the pipeline answers unseen levels, with the same answer whatever their names."""
     if not reference.takes(rows):
         return False
     with quiet():

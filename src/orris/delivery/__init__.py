@@ -1,4 +1,4 @@
-"""From a published version to an environment that runs it.
+"""Moves a published version to an environment that runs it.
 
-``cli`` hands in what it needs of the store, as plain values.
+``cli`` reads the store, and passes plain values in.
 """

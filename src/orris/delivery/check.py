@@ -1,9 +1,7 @@
-"""Is this environment ready? One finding for each thing that training, publishing and deploying depend on.
+"""``orris check``: one finding for each thing that training, publishing and deploying depend on.
 
-What ``orris check`` prints.
-
-A thing that nothing here is configured for (no ``.dvc`` folder, no kubectl context) is not missed, unless it was asked
-for by name.
+A check that nothing here is configured for (no ``.dvc`` folder, no kubectl context) is unused, unless it is requested
+by name.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ EXTRAS = {
     "dvc": "dvc",
     "loadtest": "locust",
 }
-"""The module that tells whether an extra is installed."""
+"""The module whose presence shows that an extra is installed."""
 
 State = Literal["ok", "failed", "unused"]
 
@@ -248,7 +246,7 @@ CHECKS: dict[str, Callable[[Environment], str]] = {
     "otlp": check_otlp,
     "prometheus": check_prometheus,
 }
-"""The checks, by the name that they are asked for with."""
+"""The checks, by their names on the command line."""
 
 
 def _installed(module: str) -> bool:
@@ -259,7 +257,10 @@ def _installed(module: str) -> bool:
 
 
 def _run(environment: Environment, *command: str, remedy: str, unused: bool = False) -> str:
-    """A command's output; what it says when it fails, with what to do."""
+    """A command's output.
+
+    A command that fails is an error with its message and a remedy.
+    """
     try:
         done = subprocess.run(  # noqa: S603 (fixed programs, arguments as a list)
             command,

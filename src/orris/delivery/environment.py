@@ -1,6 +1,4 @@
-"""An environment's file in the GitOps tree: which image and which model it pins.
-
-Where ``promote`` reads, and the one thing that it edits.
+"""An environment's file in the GitOps tree: the image and the model that it pins.
 
 ``TREE/apps/NAME/release.yaml`` is the patch that makes the environment: a HelmRelease with ``spec.values.image.digest``
 and ``spec.values.model.version``. What all environments share is in ``TREE/apps/base/values.yaml``. An edit replaces
@@ -31,7 +29,7 @@ _NO_DIGEST = "sha256:" + "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Pins:
-    """What an environment runs: ``image_digest`` (``sha256:…``) and ``model_version``."""
+    """The versions that an environment runs: ``image_digest`` (``sha256:…``) and ``model_version``."""
 
     image_digest: str
     model_version: str

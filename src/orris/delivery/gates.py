@@ -1,7 +1,4 @@
-"""The gates of a promotion: what has to be true of a version before an environment may run it.
-
-``promotion`` asks, ``report`` shows.
-"""
+"""The gates of a promotion: the conditions that a version must meet before an environment may run it."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """What a gate found: whether it lets the version pass, and why, in a sentence."""
+    """A gate's finding: whether it lets the version pass, and the reason in a sentence."""
 
     name: str
     passed: bool
@@ -85,7 +82,7 @@ class Findings:
 
 
 def source_gate(source: Environment, target: Environment, wanted: Pins) -> Gate:
-    """The environment before must run this very version: what was tried there is what goes on."""
+    """The source environment must run this very version, so that the version that was tried is promoted."""
     runs = source.pins.model_version
     if source.model != target.model:
         return Gate(
@@ -107,10 +104,7 @@ def image_gate(wanted: Pins, repository: str) -> Gate:
 
 
 def version_gates(version: Version) -> list[Gate]:
-    """What has to be true of a version whatever runs now.
-
-    Sound, signed if a key is configured, and with a parity verdict.
-    """
+    """The conditions on any version: it is intact, signed if a key is configured, and has a parity verdict."""
     sound = version.problem or f"{version.n_files} files are what the manifest says"
     gates = [Gate("bundle", passed=not version.problem, found=sound)]
     if version.signature or version.signature_problem:
@@ -135,10 +129,7 @@ def _parity_gate(verdict: Verdict) -> Gate:
 
 
 def succession_gates(candidate: Version, live: Version | None, policy: Policy) -> Findings:
-    """What has to be true of a version that replaces ``live`` (``None``: nothing runs yet).
-
-    The contract, and the metrics.
-    """
+    """The conditions on a version that replaces ``live`` (``None``: none runs yet): schema and metrics."""
     if live is None:
         found = "nothing is live, so there is nothing to compare with"
         return Findings((Gate("schema", passed=True, found=found), Gate("metrics", passed=True, found=found)))

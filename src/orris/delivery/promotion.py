@@ -1,6 +1,4 @@
-"""One promotion: from what was asked to the plan, from the plan to the commit.
-
-``cli/promote.py`` reads the store and prints.
+"""One promotion: from the request to the plan, from the plan to the commit.
 
 ::
 
@@ -57,7 +55,7 @@ class Promotion:
 
     @property
     def title(self) -> str:
-        """One line that says what it does."""
+        """A line that summarises the promotion."""
         version = f"{self.candidate.name} {self.wanted.model_version}"
         return (
             f"Roll {self.target.name} back to {version}"
@@ -73,7 +71,7 @@ class Promotion:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was done: the commit, where it was pushed to, and the pull request's address; empty: not done."""
+    """The result: the commit, where it was pushed, and the pull request's address; empty where not done."""
 
     commit: str = ""
     pushed: bool = False
@@ -81,7 +79,7 @@ class Outcome:
 
 
 def wanted_pins(version: str, source: Environment | None, target: Environment, image_digest: str) -> Pins:
-    """What the target will run: the version with the image that is named, else the source's, else its own.
+    """The target's new pins: the version with the image that is named, else the source's, else its own.
 
     Raises:
         PromotionError: The digest is malformed.
@@ -92,10 +90,9 @@ def wanted_pins(version: str, source: Environment | None, target: Environment, i
 
 
 def earlier_pins(target: Environment, repository: Repository) -> Pins:
-    """What the target ran before: the newest pins in the history of its file that are not those of now.
+    """The target's previous pins: the newest in the history of its file that differ from the current ones.
 
-    Raises:
-        PromotionError: There is nothing before.
+    Raises: PromotionError: The history has no other pins.
     """
     for commit, text in repository.earlier(target.file):
         try:
@@ -120,9 +117,9 @@ def plan(
     policy: Policy,
     rollback: bool = False,
 ) -> Promotion:
-    """Ask every gate. A way back asks only whether the version is sound and the image real.
+    """Check every gate.
 
-    It was live before, and haste is allowed.
+    A rollback checks only that the version is intact and that the image exists: it was live before, and may be urgent.
     """
     gates = [] if source is None or rollback else [source_gate(source, target, wanted)]
     gates += [image_gate(wanted, target.repository), *version_gates(candidate)]

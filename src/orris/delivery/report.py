@@ -1,7 +1,4 @@
-"""A promotion as Markdown.
-
-The body of its pull request, its commit message, and the summary of the job that made it.
-"""
+"""A promotion as Markdown: the pull request's body, the commit message and the summary of the job."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from orris.delivery.scoring import Score
 
 
 def commit_message(promotion: Promotion) -> str:
-    """Title, what changes, and what the gates found."""
+    """The title, the changes and the findings of the gates."""
     old, new = promotion.target.pins, promotion.wanted
     lines = [
         promotion.title,
@@ -71,7 +68,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text of others (column names, levels) inside a table.
+    """Escape foreign text (column names, levels) for a table cell.
 
     It must neither end the cell nor become markup or a mention.
     """

@@ -1,6 +1,6 @@
 """The git repository around a GitOps tree.
 
-One file, committed on a branch of its own, without touching the working tree or the index.
+One file is committed on a branch of its own, without touching the working tree or the index.
 
 The commit is made of objects (``hash-object``, ``write-tree``, ``commit-tree``), so nothing is checked out and no other
 change of the working tree can slip in. git is called with argument lists, never through a shell.

@@ -1,6 +1,6 @@
-"""Is a version's score worse than the live one's? ``orris.metrics`` says of each metric whether higher is better.
+"""Compares a version's metrics with the live version's, in the direction that ``orris.metrics`` gives.
 
-Read by ``gates``, shown in a promotion's report and by ``orris models compare``.
+The gates use it, and so do ``orris models compare`` and a promotion's report.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from orris.errors import SettingsError
 from orris.metrics import direction
 
 DEFAULT_TOLERANCE = 0.02
-"""Relative to the live value.
+"""Tolerance relative to the live value.
 
 Two models of the same quality differ by about as much by chance on a few hundred rows.
 """

@@ -148,7 +148,7 @@ class InstanceRows:
 
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:
-    """An error as V1 tells it."""
+    """An error in the shape of V1."""
     return Reply(status, _encode({"error": detail or f"see the server's log for request id {request_id}"}))
 
 

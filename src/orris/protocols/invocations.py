@@ -104,7 +104,7 @@ class Invocations:
 
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:
-    """An error as MLflow tells it."""
+    """An error in the shape of MLflow."""
     code = _CODES.get(status, _CODES[400 if status < 500 else 500])
     return Reply(
         status,

@@ -75,9 +75,9 @@ def _require(name: str, datatype: str, kinds: set[type], wanted: set[type], need
 
 
 def _integers(datatype: str, flat: list[Any], kinds: set[type]) -> Values:
-    """Integers, with missing ones as an array of floats.
+    """Integers, as an array of floats if some are missing.
 
-    Raises ``ValueError`` or ``OverflowError`` for what does not fit.
+    Raises ``ValueError`` or ``OverflowError`` for values that do not fit.
     """
     present = [value for value in flat if value is not None]
     if float in kinds:

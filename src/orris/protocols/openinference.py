@@ -58,7 +58,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class InputParameters(msgspec.Struct, gc=False):
-    """What an input may say beside its data."""
+    """Optional facts about an input, beside its data."""
 
     binary_data_size: int | None = None
     shared_memory_region: Any = None
@@ -83,7 +83,7 @@ class OutputParameters(msgspec.Struct, gc=False):
 
 
 class Output(msgspec.Struct, gc=False):
-    """An output that is asked for."""
+    """An output that the request selects."""
 
     name: str
     parameters: OutputParameters | None = None
@@ -105,7 +105,7 @@ class Request(msgspec.Struct, gc=False):
 
 
 class Wanted(NamedTuple):
-    """What a request wants of its answer.
+    """The wishes of a request for its answer.
 
     Attributes:
         id: The request's id; ``None`` if it has none.
@@ -163,7 +163,7 @@ def server_probes(catalog: Catalog) -> dict[str, Probe]:
 
 
 def refusal(error: OrrisError, request_id: str) -> Reply:
-    """An error in the shape of V2; what is the server's own fault is not told. Rows that do not fit are 400 here."""
+    """An error in the shape of V2; an internal error's text is not sent. Invalid rows are status 400 here."""
     status, text = told(error, request_id)
     return Reply(status, _encode({"error": text}), headers=headers_of(error))
 
@@ -223,7 +223,7 @@ def outputs_of(engine: Engine) -> tuple[TensorSpec, ...]:
 
 
 class _Plan:
-    """What a route computes once of a version: how rows are read, and the parts of answers that never change."""
+    """The values that a route computes once per version: how rows are read, and the constant parts of answers."""
 
     def __init__(self, engine: Engine) -> None:
         schema, manifest = engine.schema, engine.manifest
@@ -238,7 +238,7 @@ class _Plan:
         self.labels = [_encode(label) for tensor in tensors for label in tensor.values.tolist()]
 
     def wanted(self, request: Request) -> Wanted:
-        """What a request wants of its answer."""
+        """The wishes of a request for its answer."""
         outputs, parameters = request.outputs or [], request.parameters
         if not outputs and parameters is None:
             return Wanted(request.id, self.everything.outputs, self.everything.binary)

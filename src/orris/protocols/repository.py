@@ -137,9 +137,9 @@ class Repository:
 
 
 def _refusal(error: OrrisError, request_id: str) -> Reply:
-    """A change that was refused is told to the admin in full.
+    """A refused change is explained to the administrator in full.
 
-    It is a store, a bundle or a model that is wrong, not a secret.
+    The cause is a store, a bundle or a model, not a secret.
     """
     if status_of(error) != 500:
         return problem(error, request_id)

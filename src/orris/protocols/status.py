@@ -36,9 +36,9 @@ STATUS: dict[type[OrrisError], tuple[int, str]] = {
     NotReadyError: (503, "UNAVAILABLE"),
     OverloadedError: (503, "UNAVAILABLE"),
 }
-"""Every error that a client may be told about, as HTTP and gRPC call it.
+"""Every error that a client may see, with its HTTP status and its gRPC code.
 
-Others are 500 and INTERNAL, with a request id and nothing else.
+Other errors are 500 and INTERNAL, with a request id and nothing else.
 
 The pairs are those of ``google.rpc.Code``; a message that is too long is what gRPC's own limit calls it.
 """
@@ -53,7 +53,7 @@ _HEADERS: dict[int, tuple[tuple[bytes, bytes], ...]] = {
 
 
 MAX_TOLD = 10
-"""Problems that an error without a list of them tells in its text."""
+"""The largest number of problems that the text of an error lists."""
 
 
 def status_of(error: Exception) -> int:
@@ -74,9 +74,9 @@ def headers_of(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def told(error: Exception, request_id: str) -> tuple[int, str]:
-    """Status and text of an error for protocols that answer with a text alone.
+    """Status and text of an error, for protocols that answer with a text alone.
 
-    They know no 422, and say 400 of rows that do not fit.
+    They know no 422; invalid rows are 400.
     """
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:

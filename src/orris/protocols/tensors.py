@@ -28,7 +28,7 @@ Values = npt.NDArray[Any]
 SERVER_NAME = "orris"
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
-"""Extensions of the protocol that are spoken, as server metadata tells them."""
+"""Extensions of the protocol that are supported, as server metadata lists them."""
 
 PREDICT, PREDICT_PROBA = "predict", "predict_proba"
 """Names of the outputs."""
@@ -84,10 +84,7 @@ class Tensor(NamedTuple):
 
 
 def input_specs(schema: Schema) -> tuple[TensorSpec, ...]:
-    """One tensor per column, ``[-1, 1]``.
-
-    Numbers FP64, integers and integer categories INT64, booleans BOOL, text BYTES.
-    """
+    """One tensor per column, ``[-1, 1]``: FP64, INT64 for integers and their categories, BOOL, or BYTES."""
     return tuple(TensorSpec(column.name, column_datatype(column), (-1, 1)) for column in schema.columns)
 
 
@@ -113,10 +110,9 @@ def label_datatype(schema: Schema) -> str:
 
 
 def wanted_outputs(specs: Sequence[TensorSpec], names: Sequence[str]) -> tuple[str, ...]:
-    """The outputs that a request asks for, in its order; all if it names none.
+    """The outputs that a request selects, in its order; all if it names none.
 
-    Raises:
-        BodyError: The model has no such output, or it is asked for twice.
+    Raises: BodyError: The model has no such output, or an output is named twice.
     """
     known = [spec.name for spec in specs]
     for name in names:
@@ -308,7 +304,7 @@ class TensorReader:
         return self._encoded(values, n_rows)
 
     def _wrong(self, tensor: Tensor, before: dict[str, Values], n_rows: int) -> str:
-        """What is wrong with a tensor of one column; empty if nothing is."""
+        """A phrase that says why a tensor of one column is invalid; empty if it is valid."""
         if tensor.name not in self._names:
             return f"the model has no such input; {self._wanted}"
         if tensor.name in before:

@@ -58,7 +58,7 @@ def build_access(settings: Settings, *, n_workers: int = 1) -> Access:
 
 
 def build_guard(access: Access, routes: Router, settings: Settings) -> Guard | None:
-    """What refuses requests of the pages and probes, in the error shape of the path's protocol.
+    """A guard that refuses requests to the pages and probes in the error shape of the path's protocol.
 
     ``None``: nothing is ever refused.
     """
@@ -81,7 +81,7 @@ def build_guard(access: Access, routes: Router, settings: Settings) -> Guard | N
 
 
 def build_cors(settings: Settings) -> Cors | None:
-    """What answers say about origins; raises ``SettingsError`` for something that is no origin."""
+    """The CORS headers of answers; raises ``SettingsError`` for a value that is not an origin."""
     origins = _listed(settings.cors_origins)
     return Cors(origins) if origins else None
 

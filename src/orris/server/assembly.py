@@ -78,9 +78,9 @@ def assemble(
     board: Board | LocalBoard | None = None,
     grpc_port: int | None = None,
 ) -> Served:
-    """Put a server together for loaded models, each with the reference that it was asked for by.
+    """Put a server together for loaded models, each with its reference.
 
-    The first is the default.
+    The first model is the default.
     """
     board = board or LocalBoard()
     metrics, catalog = Metrics(Drift(settings.drift_window_seconds)), Catalog()

@@ -1,7 +1,4 @@
-"""Puts together what changes a server while it runs.
-
-Reloads, an alias that is followed, a second version beside the first.
-"""
+"""Wires the parts that change a running server: reloads, followed aliases, a second version."""
 
 from __future__ import annotations
 
@@ -22,11 +19,11 @@ if TYPE_CHECKING:
     from orris.settings import Settings
 
 LoadedModels = list[tuple["Engine", str]]
-"""Engines, each with the reference that it was asked for by."""
+"""Engines, each with the reference that it was loaded by."""
 
 
 def build_control(catalog: Catalog, routes: Router, settings: Settings, board: Board | LocalBoard) -> Control:
-    """What changes the catalog, with the store of the settings behind it."""
+    """The control that changes the catalog, with the store of the settings behind it."""
 
     def fetch(reference: str) -> Path:
         from orris.server.loading import fetch_bundle  # noqa: PLC0415
@@ -50,9 +47,9 @@ def build_control(catalog: Catalog, routes: Router, settings: Settings, board: B
 
 
 def as_wanted(loaded: LoadedModels, settings: Settings, board: Board | LocalBoard) -> LoadedModels:
-    """The models in the versions that the board wants.
+    """The models in the versions that all workers are to serve.
 
-    A worker that is started later must not serve what has been replaced.
+    A worker that starts later must not serve a version that has been replaced.
     """
     from orris.server.loading import load_engine  # noqa: PLC0415
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orris.settings import Settings
 
 DEFAULT_PORT = 8001
-"""What ``auto`` means, if it is free."""
+"""The port that ``auto`` means, if it is free."""
 
 
 def reserve_grpc_port(settings: Settings) -> socket.socket | None:

@@ -1,4 +1,4 @@
-"""Starts what ``orris serve`` was asked for: one process, or a supervisor and its workers."""
+"""Starts a server: one process, or a supervisor and its workers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from orris.settings import Settings
 
 Load = Callable[["Settings"], list[tuple["Engine", str]]]
-"""Loads the models that are asked for, each with its reference."""
+"""Loads the configured models, each with its reference."""
 
 
 def launch(load: Load, settings: Settings) -> int:
-    """Serve until told to stop; returns the exit code.
+    """Serve until a signal stops the process; returns the exit code.
 
     With one worker everything happens in this process. With more this one supervises, and what is large (NumPy, ONNX
     Runtime, uvicorn) is imported in the workers only.
@@ -70,9 +70,9 @@ def launch(load: Load, settings: Settings) -> int:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Let no socket become standard input, output or error because whoever started this process had closed it.
+    """Keep sockets off the descriptors of standard input, output and error when the parent closed them.
 
-    Libuv aborts over one.
+    libuv aborts over a socket on one of them.
     """
     for descriptor in range(3):
         try:

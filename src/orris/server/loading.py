@@ -1,6 +1,6 @@
-"""Loads the models that a server is asked for.
+"""Loads the models of a server.
 
-Resolve the reference, verify the signature, audit, construct, reproduce the golden rows.
+The steps are: resolve the reference, verify the signature, audit, construct, reproduce the golden rows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Puts the log together: of requests, and of what a server tells of itself."""
+"""Puts together the request log and the server log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def start_server_log(settings: Settings, dropped: Counter[str] | None = None) -> ServerLog:
-    """What the server tells of itself, in the form that was asked for; in each process anew."""
+    """Open the server log in the configured form; called in each process."""
     return open_server_log(settings.log_format, settings.log_level, project_of(settings), dropped)
 
 

@@ -1,6 +1,4 @@
-"""What the platform that runs the container says, in the words of our settings.
-
-Vertex AI's ``AIP_*`` and SageMaker's conventions.
+"""Translates a platform's environment (Vertex AI's ``AIP_*``, SageMaker's conventions) into settings.
 
 Source: Google's "Custom container requirements for inference", and SageMaker's "Use your own inference code with
 hosting services".

@@ -27,13 +27,12 @@ UNTRACED = (
 
 
 def build_tracing(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
-    """What records spans in this process; ``None``: nothing does.
+    """The recorder of spans of this process; ``None``: tracing is off.
 
     Call it in the process that serves: threads do not survive a fork.
 
-    Raises:
-        MissingExtraError: Tracing was asked for, and OpenTelemetry is not installed.
-        SettingsError: A variable of OpenTelemetry names what nobody knows.
+    Raises: MissingExtraError: Tracing is on, and OpenTelemetry is not installed. SettingsError: A variable of
+    OpenTelemetry has an unknown value.
     """
     wanted = wants_tracing(settings, environ)
     if not wanted:

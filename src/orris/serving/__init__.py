@@ -1,1 +1,1 @@
-"""The server: one loaded model, the fast lane, probes, pages."""
+"""The request path: engine, batches, catalog, predict routes, and the HTTP server around them."""

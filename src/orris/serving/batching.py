@@ -1,4 +1,4 @@
-"""Requests that have arrived in one tick of the loop become one call of the model; nobody waits for more to arrive.
+"""Joins the requests of one tick of the loop into one call of the model; no request waits for more to arrive.
 
 A model that is quick runs on the loop. One that would hold the loop up runs on a thread of its own, and what arrives
 meanwhile is the next batch.
@@ -47,7 +47,7 @@ _Outcome = tuple[Answers | Exception, float, float, bool]
 class Batcher:
     """The queue in front of one engine. All methods belong to the loop's thread.
 
-    What is answered is counted, for drift in ``sketch``.
+    ``sketch`` counts the answered rows for drift.
     """
 
     def __init__(self, engine: Engine, counts: ModelCounts, sketch: Sketch | None = None) -> None:

@@ -23,10 +23,7 @@ MAX_HISTORY = 2
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A loaded version.
-
-    What answers, what queues in front of it, and where its answers are counted, for drift in ``sketch``.
-    """
+    """A loaded version: its engine, its queue, its counts, and the sketch that counts its rows for drift."""
 
     engine: Engine
     counts: ModelCounts
@@ -112,7 +109,7 @@ class Slot:
         return before
 
     def unload(self) -> Live | None:
-        """Let nothing answer; returns what did."""
+        """Unload the version that answers, and return it."""
         before, self.live = self.live, None
         self.split = None
         self.pinned.clear()
@@ -171,7 +168,7 @@ class Catalog:
         return next(iter(self._slots.values()))
 
     def __iter__(self) -> Iterator[Slot]:
-        """All models, in the order in which they were asked for."""
+        """All models, in the order of the command line."""
         return iter(self._slots.values())
 
     @property

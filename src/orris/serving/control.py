@@ -1,10 +1,10 @@
-"""Changes of what is served, while it is served: reload, load, unload, roll back, follow an alias.
+"""Changes a running server: reload, load, unload, roll back, follow an alias.
 
 A new version is fetched, audited, loaded and made to reproduce its golden rows on a thread, and only then takes over
-between two ticks of the loop. If any of that fails the old version stays, and the reason is told and kept.
+between two ticks of the loop. If any of that fails the old version stays, and the reason is logged and kept.
 
-With several workers the one that was asked prepares the version first; what it then wants is put on the board, and the
-others follow.
+With several workers, the one that received the request prepares the version first; the change is then put on the board,
+and the other workers follow.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from orris.serving.routing import Router
 from orris.telemetry.metrics import Metrics
 
 POLL_SECONDS = 0.05
-"""How often a worker that was asked looks whether the others have followed."""
+"""Seconds between two looks at whether the other workers have followed."""
 
 CONVERGE_SECONDS = 30.0
-"""How long a worker that was asked waits for the others."""
+"""Seconds that the worker with the request waits for the other workers."""
 
 logger = logging.getLogger(__name__)
 
 
 class Changed(msgspec.Struct, frozen=True):
-    """What a change did.
+    """The result of a change.
 
     Attributes:
         model: The model's name.
@@ -132,7 +132,7 @@ class Control:
             return await self._tell(slot, before)
 
     def on_beat(self) -> None:
-        """Look at the board, do as it says, and follow references when it is time.
+        """Follow the board's document, and follow references when it is time.
 
         Called at every heartbeat of the worker.
         """
@@ -145,7 +145,7 @@ class Control:
             self._task = loop.create_task(self._watch())
 
     async def _watch(self) -> None:
-        """Follow the references of all models; what fails is told once, and tried again."""
+        """Follow the references of all models; a failure is logged once, and tried again."""
         for slot in list(self._catalog):
             if slot.live is None:
                 continue
@@ -207,7 +207,7 @@ class Control:
         self._renew(slot)
 
     def _renew(self, slot: Slot) -> None:
-        """Let routes and metrics follow what is loaded now."""
+        """Renew routes and metrics for the loaded versions."""
         for name, version in list(self._metrics.models):
             if name == slot.name and version not in slot.kept():
                 self._metrics.forget(name, version)

@@ -32,7 +32,7 @@ class ModelRoute:
 
 @dataclass(frozen=True)
 class Mount:
-    """What one protocol answers for one model.
+    """The routes of one protocol for one model.
 
     Attributes:
         predict: POST routes that ask the model.
@@ -46,9 +46,9 @@ class Mount:
 
 
 Protocol = Callable[[Slot, bool], Mount]
-"""``(slot, whether it is the default model)`` -> what the protocol answers for it.
+"""``(slot, whether it is the default model)`` -> the protocol's routes for it.
 
-Asked again when the slot's versions change.
+Called again when the slot's versions change.
 """
 
 

@@ -1,7 +1,4 @@
-"""Two versions at once.
-
-A share of the requests to another version (split), or a copy of them, off the request path (shadow).
-"""
+"""Two versions at once: a share of the requests to another version (split), or a copy of them (shadow)."""
 
 from __future__ import annotations
 
@@ -55,10 +52,7 @@ class Split:
 
 
 class _Copy(NamedTuple):
-    """A request that waits for the shadow.
-
-    The version that answered, its rows and answers, and its trace if that is recorded.
-    """
+    """A request that waits for the shadow: the version that answered, its rows and answers, and its trace."""
 
     live: Live
     rows: FloatArray
@@ -76,7 +70,7 @@ class _Finding(NamedTuple):
 
 @dataclass
 class Shadow:
-    """Asks a second version what the first has answered, compares, and counts.
+    """Runs a second version on copies of requests, compares the answers, and counts.
 
     Attributes:
         slot: The model.

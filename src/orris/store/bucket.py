@@ -97,8 +97,8 @@ class Bucket:
     def create(self, path: str, content: bytes) -> bool:
         """Put the object unless it exists.
 
-        What the store holds afterwards decides, not the put's own answer: when that answer gets lost, the client
-        library tries again and is told that the object exists, although it is the caller's.
+        The store's content afterwards decides, not the answer to the put: when that answer gets lost, the client
+        library tries again and learns that the object exists, although it is the caller's.
         """
         for attempt in range(_CREATE_TRIES):
             if self.read(path) is not None:
@@ -156,9 +156,7 @@ class Bucket:
         return target
 
     def fetch_bundle(self, cache: Path) -> Path:
-        """Download the bundle that lies at ``url`` itself, outside any store: the copy that a platform made.
-
-        As ``fetch``.
+        """Download the bundle at ``url`` outside any store, such as a platform's copy, as ``fetch`` does.
 
         Raises:
             BundleError: There is no bundle, or it is malformed or damaged.
@@ -207,7 +205,7 @@ class Bucket:
         return f"{self._root}/{path}".rstrip("/")
 
     def _inventory(self, name: str) -> dict[str, set[str]]:
-        """What lies directly in each folder under ``versions``, from one recursive listing."""
+        """The files directly in each folder under ``versions``, from one recursive listing."""
         folder = self._full(f"{name}/versions")
         with self._reported("listed", folder):
             self._files.invalidate_cache()
@@ -234,7 +232,7 @@ class Bucket:
         return f"{name}/versions/{version}/{record.upload}"
 
     def _put_new(self, path: str, content: bytes) -> Exception | None:
-        """A conditional put; what it raised, if anything, since services tell "it exists" in many ways."""
+        """A conditional put; returns the exception, if any, since services report an existing object in many ways."""
         try:
             self._files.pipe_file(self._full(path), content, mode="create")
         except Exception as error:  # noqa: BLE001 - each client library has its own tree of errors
@@ -250,7 +248,7 @@ class Bucket:
     def _fill(self, target: Path, manifest: Manifest, home: str) -> None:
         """Download a bundle from ``home``, empty or ending with ``/``, into the cache.
 
-        A hidden sibling first, audited, then renamed.
+        It is written to a hidden sibling, audited, then renamed.
         """
         temporary = target.with_name(f".tmp-{token()}")
         try:

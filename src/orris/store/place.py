@@ -1,6 +1,4 @@
-"""Where a store lives.
-
-What ``Store`` and the alias log need of a directory (``directory.py``) or a bucket (``bucket.py``).
+"""The place of a store: what ``Store`` and the alias log need of a directory or a bucket.
 
 Paths are relative to the store, with ``/`` between their parts, and made only of names that ``references.py`` has
 checked.
@@ -15,7 +13,7 @@ from typing import Protocol
 from orris.bundle import Manifest
 
 LEFTOVER_SECONDS = 24 * 3600
-"""What a crashed publisher left behind is removed once it is older than this; no upload takes as long."""
+"""The age after which the remains of a crashed publisher are removed; no upload takes as long."""
 
 
 class Place(Protocol):
@@ -32,7 +30,7 @@ class Place(Protocol):
         """The file's content, or ``None`` when there is no such file."""
 
     def create(self, path: str, content: bytes) -> bool:
-        """Create the file unless it exists; ``False`` means that somebody else's content is there. Never overwrites."""
+        """Create the file unless it exists; ``False`` means that it already existed. Never overwrites."""
 
     def discard(self, path: str) -> None:
         """Remove a file that nothing refers to."""
@@ -60,5 +58,5 @@ class Place(Protocol):
 
 
 def token() -> str:
-    """A name that nobody else draws: 16 hexadecimal digits."""
+    """A random name: 16 hexadecimal digits."""
     return os.urandom(8).hex()

@@ -98,9 +98,9 @@ def version_key(version: str) -> VersionKey:
 
 
 def newest(versions: Iterable[str]) -> str:
-    """The highest release among ``versions``, or the highest pre-release where there is no release.
+    """The highest release among ``versions``, or the highest pre-release if there is no release.
 
-    At least one is needed.
+    At least one version is needed.
     """
     return max(versions, key=lambda version: (version_key(version)[3], version_key(version)))
 

@@ -120,10 +120,9 @@ class Store:
     def versions(self, name: str) -> list[VersionInfo]:
         """Every version of a model in SemVer order, oldest first.
 
-        Those that cannot be read are listed with their ``problem``.
+        Unreadable versions are listed with their ``problem``.
 
-        Raises:
-            NotFoundError: There is no such model; says which there are.
+        Raises: NotFoundError: There is no such model; the message lists the models.
         """
         found = self._published(name)
         pointing: dict[str, list[str]] = {}

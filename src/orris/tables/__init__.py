@@ -1,1 +1,1 @@
-"""Tables: files and DataFrames read into plain columns, and what a column of text is."""
+"""Tables: files and DataFrames read into plain columns, and the kinds of text columns."""

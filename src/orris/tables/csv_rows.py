@@ -20,7 +20,7 @@ from orris.schema.rows import RowReader
 Converter = Callable[[str], Any]
 
 MISSING = frozenset({"", "NA", "N/A", "null", "NULL", "NaN", "nan"})
-"""What stands for a missing value, as in a training table, unless it is one of the column's levels."""
+"""Texts that stand for a missing value, as in a training table, unless one is a level of the column."""
 
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -88,7 +88,7 @@ def _row(i: int, line: list[str], width: int, kept: list[tuple[int, str, Convert
 
 
 def _converter(column: Column) -> Converter:
-    """Makes of a value's text what it would be in JSON.
+    """Convert a value's text to its JSON value.
 
     Text of another kind stays text, which ``strict`` then refuses.
     """

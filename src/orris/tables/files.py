@@ -89,10 +89,9 @@ def write_iris(path: str | Path) -> None:
 def from_frame(frame: pd.DataFrame, origin: str = "the DataFrame") -> pd.DataFrame:
     """A DataFrame from memory or Parquet as a plain table.
 
-    Names checked, rows renumbered from 0, object and nullable columns made plain.
+    Names are checked, rows are numbered from 0, object and nullable columns become plain.
 
-    Raises:
-        TableError: Names that are not text, empty or given twice; no row or no column.
+    Raises: TableError: Names are not text, empty or repeated; there is no row or no column.
     """
     if not isinstance(frame, pd.DataFrame):
         raise TableError(f"a pandas DataFrame is needed, not {type(frame).__name__}")
@@ -279,7 +278,7 @@ def _irregularity(text: str, delimiter: str, width: int) -> str | None:
 def _decimal_comma(path: Path, table: pa.Table) -> bool:
     """Whether numbers are written with a decimal comma.
 
-    Some column is made of such numbers, and none of numbers with a point.
+    That is so if a column consists of such numbers, and none of numbers with a point.
     """
     found, certain = "", False
     for name, column in zip(table.column_names, table.columns, strict=True):
@@ -340,7 +339,7 @@ def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _holds(series: pd.Series[Any]) -> Literal["boolean", "integer", "float64", "str", ""]:
-    """What is in the column, by its dtype or, where that is object, by its values; empty: none of these."""
+    """The kind of the column, by its dtype or, for object, by its values; empty: none of the known kinds."""
     dtype = series.dtype
     present: set[type] = set()
     if pd.api.types.is_object_dtype(dtype):

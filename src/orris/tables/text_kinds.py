@@ -1,4 +1,4 @@
-"""What a text column is: categories, or dates and free text, which no preset can learn from. Used by ``learning``."""
+"""Distinguishes categories from dates and free text, which no preset can learn from. Used by ``learning``."""
 
 from __future__ import annotations
 

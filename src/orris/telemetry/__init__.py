@@ -1,1 +1,1 @@
-"""What a server tells of itself: metrics, logs."""
+"""Telemetry: metrics, logs, traces and drift of a running server."""

@@ -58,7 +58,7 @@ _Z_95 = 1.6448536269514722
 
 
 class Reading(NamedTuple):
-    """What is known of a column, or of the answers.
+    """The drift of a column, or of the answers.
 
     Attributes:
         name: The column; empty for the answers.
@@ -86,7 +86,7 @@ class Reading(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What is known of a version's drift.
+    """The drift of a version.
 
     Attributes:
         n_rows: Rows in the window.
@@ -108,7 +108,7 @@ def stability(reference: FloatArray, current: FloatArray) -> float:
 
 
 def by_chance(n_bins: int, n_reference: int, n_rows: int) -> float:
-    """What the index of two samples of one distribution exceeds in one of 20 windows.
+    """The index that two samples of one distribution exceed in one of 20 windows.
 
     Chi-square, by Wilson and Hilferty.
     """
@@ -120,7 +120,7 @@ def by_chance(n_bins: int, n_reference: int, n_rows: int) -> float:
 
 
 class Sketch:
-    """What one worker has counted of one version. ``add`` and ``fold`` belong to the loop's thread, ``count`` to any.
+    """One worker's counts of one version. ``add`` and ``fold`` belong to the loop's thread, ``count`` to any.
 
     Args:
         schema: The version's contract.
@@ -201,7 +201,7 @@ class Sketch:
         return [(name, version, self.layout, number, counts) for number, counts in self._encoded.items()]
 
     def report(self, panes: Iterable[Pane]) -> Report:
-        """What the panes of all workers say of this version; other versions' and older ones are passed over."""
+        """The sum of all workers' panes of this version; other versions and older panes are ignored."""
         now = self._now()
         total, oldest = np.zeros(self._tally.n_slots, dtype=np.int64), now + 1
         for _, _, layout, number, counts in panes:

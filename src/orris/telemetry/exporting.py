@@ -63,10 +63,10 @@ class _Counted(SpanExporter):
 
 
 class Queue:
-    """What waits for one exporter, and the thread that sends it.
+    """The queue of one exporter, and the thread that sends it.
 
-    The SDK's queue has the same bound, but logs each span that it drops, at several times the price of making it. So
-    what finds no room is not even made: a receiver that is not there costs less than one that is.
+    The SDK's queue has the same bound, but logs each span that it drops, which costs several times as much as making
+    it. So a span that finds no room is not made at all: a missing receiver costs less than a present one.
     """
 
     def __init__(self, exporter: SpanExporter) -> None:
@@ -124,7 +124,7 @@ class Export:
             )
 
     def close(self) -> bool:
-        """Send what waits; returns whether all exporters were done in time. What nobody takes is given up."""
+        """Send the queued spans; returns whether all exporters finished in time. The rest is dropped."""
         threads = [threading.Thread(target=queue.processor.shutdown, daemon=True) for queue in self.queues]
         for thread in threads:
             thread.start()
@@ -146,12 +146,11 @@ class Export:
 def read_export(environ: Mapping[str, str]) -> Export:
     """The exporters of ``OTEL_TRACES_EXPORTER``; by default OTLP.
 
-    One that cannot be started here and now, say for want of credentials, is told as an error, and no spans go there:
-    the server serves.
+    One that cannot start, for instance for lack of credentials, is logged as an error and gets no spans; the server
+    serves.
 
-    Raises:
-        SettingsError: An exporter or a protocol that nobody knows.
-        MissingExtraError: An exporter whose extra is not installed.
+    Raises: SettingsError: An exporter or a protocol is unknown. MissingExtraError: An exporter's extra is not
+    installed.
     """
     names = [name.strip() for name in (environ.get("OTEL_TRACES_EXPORTER", "").strip() or "otlp").split(",")]
     exporters = []
@@ -169,7 +168,7 @@ def read_export(environ: Mapping[str, str]) -> Export:
 
 
 def _factory(name: str, environ: Mapping[str, str]) -> Callable[[], SpanExporter]:
-    """What makes an exporter."""
+    """The factory of an exporter."""
     if name == "console":
         # Standard output belongs to the log of requests; there and here a line is a document.
         return lambda: ConsoleSpanExporter(out=sys.stderr, formatter=lambda span: span.to_json(indent=None) + "\n")
@@ -194,12 +193,11 @@ def _factory(name: str, environ: Mapping[str, str]) -> Callable[[], SpanExporter
 
 
 def protocol(environ: Mapping[str, str]) -> str:
-    """The exporter that speaks the protocol of OTLP that is asked for.
+    """The exporter for the configured OTLP protocol.
 
-    Without one HTTP for port 4318, and gRPC for all others.
+    The default is HTTP for port 4318, and gRPC for all others.
 
-    Raises:
-        SettingsError: A protocol that is not spoken.
+    Raises: SettingsError: The protocol is not supported.
     """
     key = next(
         (

@@ -83,7 +83,7 @@ INFOS = (Family("orris_model", "The versions that are loaded.", MODEL),)
 
 
 def build() -> Iterator[Metric]:
-    """What is running."""
+    """Build information."""
     facts = {"version": __version__, "onnxruntime": getattr(sys.modules.get("onnxruntime"), "__version__", "")}
     yield InfoMetricFamily("orris_build", "What is running: the versions of Orris and of what computes.", value=facts)
 
@@ -98,7 +98,7 @@ def workers(n_expected: int, n_ready: int, n_restarts: int) -> Iterator[Metric]:
 
 
 def families(snapshot: Snapshot) -> Iterator[Metric]:
-    """The families of what was counted; an exemplar appears in OpenMetrics only."""
+    """The families of the counts; exemplars appear in OpenMetrics only."""
     for family in COUNTERS:
         counter = CounterMetricFamily(family.name, family.documentation, labels=family.labels)
         for labels, value in snapshot.counters.get(family.name, []):
@@ -155,7 +155,7 @@ def processes(pids: list[int], cpu_seconds_before: float) -> Iterator[Metric]:
 
 
 def threads(pids: Sequence[int]) -> Iterator[Metric]:
-    """Threads of the server's processes; a number that keeps rising is a leak. Linux tells it."""
+    """Threads of the server's processes; a number that keeps rising is a leak. Linux only."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):

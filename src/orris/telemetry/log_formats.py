@@ -1,8 +1,8 @@
-"""What a line of the log holds, and how it is written: for machines, for Google Cloud, and for people.
+"""The fields of a log line, and its forms: for machines, for Google Cloud, and for people.
 
-Requests become a ``Line``, what the server tells of itself becomes a ``Message``; a *writer* turns either into bytes.
-No line is longer than ``LONGEST_LINE``, so that a pipe takes it in one piece from each of several processes. Standard
-library and msgspec only: the supervisor of several workers writes messages too, and stays small.
+Requests become a ``Line``, events of the server become a ``Message``; a *writer* turns either into bytes. No line is
+longer than ``LONGEST_LINE``, so that a pipe takes it in one piece from each of several processes. Standard library and
+msgspec only: the supervisor of several workers writes messages too, and stays small.
 
 Fields: OpenTelemetry's names for JSON logs (``trace_id``, ``span_id``, ``trace_flags``), and beside them those that
 Google Cloud's agents take out of structured lines (cloud.google.com/logging/docs/structured-logging).
@@ -74,7 +74,7 @@ class Line(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Message(msgspec.Struct, omit_defaults=True, gc=False):
-    """What the server tells of itself.
+    """An event of the server.
 
     Attributes:
         logger: The part of the program that tells.
@@ -95,7 +95,7 @@ Writer = Callable[[Sequence["Line | Message"]], bytes]
 
 
 def writer(form: Format, *, project: str = "", colour: bool = False) -> Writer:
-    """What writes lines in this form.
+    """The writer of lines in this form.
 
     Args:
         form: ``json``, ``gcp`` or ``console``.
@@ -158,7 +158,7 @@ def _shortened(line: Line | Message, length: int) -> Line | Message:
 
 
 def cut(text: str, length: int) -> str:
-    """The beginning and the end of a text: of a traceback, where it began and what was raised."""
+    """Shorten a text in the middle: of a traceback, the beginning and the exception stay."""
     if len(text) <= length:
         return text
     head = length // 3
@@ -169,9 +169,9 @@ def cut(text: str, length: int) -> str:
 
 
 def google(line: Line | Message, project: str = "") -> dict[str, Any]:
-    """The line with the fields that Cloud Logging gives a meaning to.
+    """The line with the fields that Cloud Logging interprets.
 
-    What they do not hold stays under its own name.
+    All other fields keep their names.
     """
     document: dict[str, Any] = {"severity": line.level.upper(), "time": line.time}
     if isinstance(line, Message):
@@ -226,11 +226,11 @@ def google(line: Line | Message, project: str = "") -> dict[str, Any]:
 
 _COLOURS = {"debug": "2", "info": "32", "warning": "33", "error": "31"}
 _CONTROLS = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
-"""Control characters, as they are shown: what a caller sends must not steer a terminal, nor begin a line of its own."""
+"""Visible forms of control characters: input must not steer a terminal, nor begin a line of its own."""
 
 
 def console(line: Line | Message, *, colour: bool = False) -> str:
-    """The line for a person who watches; a message's traceback follows on lines of its own."""
+    """The line for a terminal; a message's traceback follows on lines of its own."""
     level = f"{line.level.upper():7}"
     if colour:
         level = f"\x1b[{_COLOURS.get(line.level, '0')}m{level}\x1b[0m"

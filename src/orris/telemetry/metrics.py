@@ -1,4 +1,4 @@
-"""What a process counts; ``exposition`` turns it into Prometheus' families.
+"""The counts of a process; ``exposition`` turns them into Prometheus' families.
 
 The request path runs on one thread, so a count is an addition to a plain integer; ``prometheus_client`` meets the
 numbers only when they are scraped. Label values are route templates, schema labels and fixed words: no request can
@@ -60,7 +60,7 @@ class Histogram:
 
 
 class ModelCounts:
-    """What is counted of one loaded version."""
+    """The counts of one loaded version."""
 
     __slots__ = ("labels", "name", "predictions", "rows", "seconds", "version", "warnings")
 
@@ -74,9 +74,9 @@ class ModelCounts:
         self.warnings: Counter[tuple[str, str]] = Counter()
 
     def called(self, seconds: float, answers: Sequence[int] | int) -> None:
-        """Count a call of the model: its time, its rows, and, of a classifier, the predicted classes.
+        """Count a call of the model: its time, its rows, and the predicted classes of a classifier.
 
-        Of a regressor their number.
+        Of a regressor, the number of predictions.
         """
         self.seconds.observe(seconds)
         if isinstance(answers, int):
@@ -90,9 +90,9 @@ class ModelCounts:
 
 
 class RouteCounts:
-    """What is counted of one route: requests by status, and how long they took.
+    """The counts of one route: requests by status, and their durations.
 
-    A predict route keeps its own, and looks nothing up.
+    A predict route keeps its own, and needs no lookup.
     """
 
     __slots__ = ("durations", "statuses")
@@ -103,7 +103,7 @@ class RouteCounts:
 
 
 class ShadowCounts:
-    """What a shadow found: rows by outcome, and the largest difference of a probability or a value."""
+    """The counts of a shadow: rows by outcome, and the largest difference of a probability or a value."""
 
     __slots__ = ("agreed", "differed", "dropped", "failed", "largest_difference")
 
@@ -234,12 +234,12 @@ class Metrics(Collector):
     # several workers
 
     def share(self, peers: Peers) -> None:
-        """From now on, tell the other workers what is counted here, and answer for all of them."""
+        """Publish this process' counts to the other workers from now on, and answer scrapes for all of them."""
         self._peers = peers
         self._changed = self._arm
 
     def publish(self) -> None:
-        """Tell the other workers now, if there are any.
+        """Publish the counts now, if there are other workers.
 
         The server does so at each heartbeat, as not every count ends a request.
         """
@@ -269,7 +269,7 @@ class Metrics(Collector):
         asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self.publish)
 
     def snapshot(self) -> Snapshot:
-        """What this process has counted."""
+        """The counts of this process."""
         models = self.models.items()
         routes = [(key, counts) for key, counts in self.routes.items() if counts.statuses]
         collections = [(str(generation), counts) for generation, counts in enumerate(gc.get_stats())]
@@ -334,7 +334,7 @@ class Metrics(Collector):
         )
 
     def panes(self) -> list[Pane]:
-        """What all workers have counted for drift until now."""
+        """The drift counts of all workers."""
         self.drift.fold()
         others = self._peers.gathered()[0] if self._peers is not None else []
         return [*self.drift.panes(), *(pane for each in others for pane in decode(each).panes)]

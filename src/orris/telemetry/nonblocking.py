@@ -1,9 +1,9 @@
-"""Where lines leave the process: a descriptor that is written to without ever waiting for its reader.
+"""Writes lines to a descriptor without ever waiting for its reader.
 
-Whoever reads standard output (a container's runtime, a pager, nobody) may be slow, or gone. Lines wait in memory for a
+The reader of standard output (a container's runtime, a pager, or none) may be slow or gone. Lines wait in memory for a
 while, then they are dropped and counted; an answer never waits for them. Each write is one or more whole lines of
 ``LONGEST_LINE`` bytes at most, which a pipe takes in one piece or not at all: lines of several processes do not mix,
-and one that is killed leaves no half of a line behind.
+and a killed process leaves no half line.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class NonBlockingWriter:
         self.push()
 
     def push(self) -> bool:
-        """Write as much of what waits as goes out now; returns whether anything did.
+        """Write as much of the queue as goes out now; returns whether anything did.
 
-        A signal's handler may call it amid itself.
+        A signal handler may interrupt it and call it again.
         """
         if self._busy:
             return False
@@ -86,13 +86,13 @@ class NonBlockingWriter:
         return moved
 
     def close(self) -> None:
-        """Give back what was opened; lines that are put from now on are dropped."""
+        """Close the descriptors that were opened; lines that are put from now on are dropped."""
         self._closed = True
         self._release()
         self._release = lambda: None
 
     def drain(self, seconds: float = CLOSING_SECONDS) -> None:
-        """Write what waits; what the reader does not take within this time is dropped."""
+        """Write the queue; lines that the reader does not take within this time are dropped."""
         end = time.monotonic() + seconds
         while self._waiting and time.monotonic() < end:
             if not self.push():
@@ -102,7 +102,7 @@ class NonBlockingWriter:
         self._waiting_bytes = 0
 
     def _without_waiting(self, descriptor: int) -> Callable[[bytes], int]:
-        """What writes to the descriptor without waiting.
+        """A function that writes to the descriptor without waiting.
 
         It may write less, and raises ``BlockingIOError`` if nothing goes.
 
@@ -153,8 +153,8 @@ def pieces(lines: bytes) -> Iterator[bytes]:
 
 
 def _was_closed(descriptor: int) -> bool:
-    """Whether the descriptor is one of the standard ones and was closed when Python started.
+    """Whether the descriptor is a standard one that was closed when Python started.
 
-    Its number may be another file's now.
+    Its number may belong to another file now.
     """
     return (descriptor == 1 and sys.__stdout__ is None) or (descriptor == 2 and sys.__stderr__ is None)

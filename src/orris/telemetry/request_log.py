@@ -1,7 +1,8 @@
 """One line per request, encoded and written in batches off the request path.
 
-``wants`` decides what is logged, ``add`` queues it, ``flush`` writes it in the form that is asked for (``lines``),
-without waiting for a reader (``outlet``). A process that is killed loses the lines of its last ``FLUSH_SECONDS``.
+``wants`` decides whether a request is logged, ``add`` queues its line, and ``flush`` writes the queue in the configured
+form (``log_formats``) without waiting for a reader (``nonblocking``). A process that is killed loses the lines of its
+last ``FLUSH_SECONDS``.
 """
 
 from __future__ import annotations
@@ -133,11 +134,11 @@ class RequestLog:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
     def values(self, schema: Schema, rows: npt.NDArray[np.float64]) -> tuple[dict[str, Any], ...]:
-        """Input values for a line; none, unless they are asked for."""
+        """Input values for a line; empty unless they are configured."""
         return input_values(schema, rows[:LOGGED_ROWS], self.style.redact) if self.style.values else ()
 
     def flush(self) -> None:
-        """Write what is queued, as far as the reader takes it; try again soon if it does not."""
+        """Write the queue as far as the reader takes it, and try again soon if it does not."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -147,14 +148,14 @@ class RequestLog:
             self._timer = asyncio.get_running_loop().call_later(self._retry_seconds, self.flush)
 
     def close(self) -> None:
-        """Write all that is queued; what nobody reads within ``CLOSING_SECONDS`` is dropped."""
+        """Write the whole queue; lines that are not read within ``CLOSING_SECONDS`` are dropped."""
         outlet, _ = self._put()
         outlet.drain()
         outlet.close()
         self._outlet = None
 
     def _put(self) -> tuple[NonBlockingWriter, bool]:
-        """Hand what is queued to the outlet; returns it, and whether the reader takes anything."""
+        """Pass the queue to the writer; returns it, and whether the reader takes anything."""
         outlet = self._outlet
         if outlet is None:
             outlet = self._outlet = NonBlockingWriter(self._descriptor, self._lost)

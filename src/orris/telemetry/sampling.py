@@ -1,4 +1,4 @@
-"""Which requests are traced: decided from what a request brings with it, before any span is made.
+"""Decides which requests are traced, from the request's headers, before any span is made.
 
 The samplers that OpenTelemetry's specification names become two facts, whether the caller's decision is followed and a
 bound for trace ids: a request that is not recorded costs a random number and a comparison. Trace ids are compared as
@@ -58,10 +58,9 @@ class Rule(NamedTuple):
 def read_rule(environ: Mapping[str, str]) -> Rule:
     """The rule of ``OTEL_TRACES_SAMPLER`` and ``OTEL_TRACES_SAMPLER_ARG``.
 
-    What these do not know is told as a warning, and the default is taken, as OpenTelemetry's specification has it.
+    An unknown value is logged as a warning, and the default is used, as OpenTelemetry's specification demands.
 
-    Raises:
-        SettingsError: A sampler of another package that does not start.
+    Raises: SettingsError: Another package's sampler does not start.
     """
     name = environ.get("OTEL_TRACES_SAMPLER", "").strip().lower() or DEFAULT
     argument = environ.get("OTEL_TRACES_SAMPLER_ARG", "").strip()
@@ -90,9 +89,9 @@ def _ratio(argument: str) -> float:
 
 
 def _custom(factory: Callable[[str], Sampler], name: str, argument: str) -> Callable[[str, SpanContext | None], bool]:
-    """What a package's sampler decides.
+    """The decision of another package's sampler.
 
-    It is asked with the name of our spans' kind alone, as the route is not known yet.
+    It gets the kind of our spans only, as the route is not known yet.
     """
     try:
         sampler = factory(argument)

@@ -1,9 +1,9 @@
-"""What spans say, in the names of OpenTelemetry's semantic conventions.
+"""Names and attributes of spans, from OpenTelemetry's semantic conventions.
 
-HTTP (stable), RPC and gRPC (release candidate).
+They follow HTTP (stable) and RPC and gRPC (release candidate).
 
-Not said: the query and the body of a request, header values other than ``Host`` and ``User-Agent``, and the client's
-address: they may be secrets, or personal.
+Spans never hold the query and the body of a request, header values other than ``Host`` and ``User-Agent``, or the
+client's address: these may be secrets, or personal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def failed(request: Request) -> bool:
 
 
 def title(request: Request) -> str:
-    """The server span's name: bounded, whatever paths and methods are requested."""
+    """The server span's name, from a bounded set whatever paths and methods are requested."""
     if request.code:
         return request.arrival.path or request.route
     method = request.method if request.method in METHODS else "HTTP"
@@ -38,7 +38,7 @@ def title(request: Request) -> str:
 
 
 def of_request(request: Request) -> Attributes:
-    """What the server span says."""
+    """The attributes of the server span."""
     arrival, headers = request.arrival, request.headers
     if request.code:
         attributes: Attributes = {
@@ -81,9 +81,9 @@ def _server(host: bytes, scheme: str) -> Attributes:
 
 
 def of_model(prediction: ModelPrediction) -> Attributes:
-    """What the span around a model says.
+    """The attributes of the span around a model.
 
-    Only of a batch that several requests share, how many rows and requests that was.
+    The batch's rows and requests are there only if several requests share it.
     """
     call = prediction.call
     attributes: Attributes = {

@@ -1,9 +1,8 @@
-"""What a server tells of its own life, on standard error: one line per step, with its reason; and what went wrong.
+"""The server log on standard error: one line per step with its reason, and errors.
 
-Lines have the form of the request log; on a terminal, where a person reads them, and in the announcement they are plain
-text. They are written without waiting for a reader, each in one piece, so that lines of several processes do not mix;
-nobody listening is no reason to fail. Until ``open_server_log`` is called, lines are plain text, and the ``logging``
-module is left alone.
+Lines have the form of the request log; on a terminal, and in the announcement, they are plain text. They are written
+without waiting for a reader, each in one piece, so that lines of several processes do not mix; a missing reader is no
+failure. Until ``open_server_log`` is called, lines are plain text, and the ``logging`` module is left alone.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class ServerLog(logging.Handler):
             self._outlet.drain()
 
     def close(self) -> None:
-        """Write what waits, and give back what was opened."""
+        """Write the queue, and close the descriptors that were opened."""
         self.end()
         self._outlet.close()
         super().close()
@@ -88,9 +87,9 @@ _open: list[ServerLog] = []
 def open_server_log(
     form: Format, level: Level = "info", project: str = "", dropped: Counter[str] | None = None
 ) -> ServerLog:
-    """From now on, write what is told and logged in this form; in each worker anew.
+    """Write messages and log records in this form from now on; called in each worker.
 
-    Libraries tell warnings and errors only, whatever the level.
+    Libraries log warnings and errors only, whatever the level.
     """
     server_log = ServerLog("console" if os.isatty(2) else form, level, project, dropped)
     root = logging.getLogger()
@@ -114,9 +113,9 @@ def tell(text: str, level: Level = "info") -> None:
 
 
 def announce(text: str) -> None:
-    """Tell what whoever started the server waits for, whatever level and form.
+    """Print the announcement that the server is ready, whatever level and form.
 
-    Plain text, with a command that can be copied.
+    It is plain text, with a command that can be copied.
     """
     with contextlib.suppress(OSError):
         os.write(2, f"{text}\n".encode())

@@ -1,4 +1,4 @@
-"""What a process has counted, as one document that can be sent, added to others, and kept when the process is gone.
+"""A process' counts as one document that can be sent, added to others, and kept when the process is gone.
 
 Standard library and msgspec only: the supervisor of several workers reads it too, and stays small.
 """

@@ -1,7 +1,7 @@
-"""Which trace a request belongs to: W3C Trace Context, read strictly (w3.org/TR/trace-context).
+"""W3C Trace Context (w3.org/TR/trace-context): the trace that a request belongs to, read strictly.
 
-The leaf of tracing: what predict routes, exchanges and connections know of it, whether tracing is on or not. What is
-recorded is in ``tracing``.
+This module is all that predict routes, exchanges and connections know of tracing, whether it is on or not. ``tracing``
+records spans.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TraceContext(NamedTuple):
 
     @property
     def logged_id(self) -> str:
-        """The trace id, if anybody knows it: the caller, or whoever looks at what is recorded."""
+        """The trace id, if the caller sent one or the trace is recorded."""
         return self.trace_id if self.recorded or self.parent_id else ""
 
 

@@ -72,7 +72,7 @@ class _Batch:
 class _Steady(Resource):
     """A resource that computes its hash once.
 
-    The encoder asks for it with each span, and it is JSON of all that is said.
+    The encoder needs it with each span, and it is JSON of all attributes.
     """
 
     def __init__(self, resource: Resource) -> None:
@@ -84,10 +84,10 @@ class _Steady(Resource):
 
 
 class _Clock:
-    """Moments of ``perf_counter`` in nanoseconds since 1970.
+    """Converts ``perf_counter`` to nanoseconds since 1970.
 
-    The two are compared again now and then, as clocks are set, but not for every
-    span: those of one request are made in one go, and keep their order.
+    The two clocks are compared again now and then, as clocks are set, but not for every span: those of one request are
+    made together, and keep their order.
     """
 
     __slots__ = ("_compared", "_offset")
@@ -140,7 +140,7 @@ class Propagation:
 
 
 class Tracing:
-    """What records spans in one process. ``decide`` and ``answered`` belong to the loop's thread.
+    """The recorder of spans of one process. ``decide`` and ``answered`` belong to the loop's thread.
 
     Args:
         rule: Which requests are recorded.
@@ -183,7 +183,7 @@ class Tracing:
     def decide(self, headers: Headers) -> TraceContext | None:
         """The place of a request in a trace, and whether it is recorded.
 
-        ``None``: it belongs to no trace that anybody knows.
+        ``None``: it belongs to no known trace.
         """
         given = headers.get(self._traceparent)
         if given is None and self._plain:
@@ -275,9 +275,9 @@ class Tracing:
         )
 
     def _together(self, batch: _Batch) -> None:
-        """Record the call that several requests shared.
+        """Record the call that several requests shared, as a trace of its own.
 
-        A trace of its own, linked to the requests that are recorded.
+        It is linked to the requests that are recorded.
         """
         self._batch = None
         call = batch.prediction.call
@@ -288,9 +288,9 @@ class Tracing:
             logger.exception("the span of a batch could not be made")
 
     def shadowed(self, context: TraceContext, prediction: ModelPrediction, agreed: bool | None) -> None:
-        """Record what a shadow answered just now, after a recorded request.
+        """Record a shadow's answer to a recorded request, as a trace of its own.
 
-        A trace of its own, linked to the request's server span.
+        It is linked to the request's server span.
         """
         try:
             if not self._export.open():
@@ -362,7 +362,7 @@ def _header(trace_id: str, span_id: str, flags: int) -> bytes:
 def _state(tracestate: bytes) -> TraceState | None:
     """The caller's ``tracestate``.
 
-    One that is not valid, or longer than 512 bytes, is dropped, and the trace goes on without.
+    An invalid one, or one over 512 bytes, is dropped, and the trace goes on without.
     """
     if not 0 < len(tracestate) <= LONGEST_STATE or _TRACESTATE.fullmatch(tracestate) is None:
         return None
@@ -397,7 +397,7 @@ def start_tracing(
 
 
 def read_resource() -> Resource:
-    """What is said of this process: ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, and what neither says."""
+    """The attributes of this process: ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``, and defaults."""
     found = Resource.create()
     given = found.attributes
     own: dict[str, str | int] = {"process.pid": os.getpid()}
@@ -430,12 +430,11 @@ def read_propagation(environ: Mapping[str, str]) -> Propagation:
 
 
 def read_skips(environ: Mapping[str, str], skipped: frozenset[str]) -> Callable[[str], bool]:
-    """Whether nothing is recorded of a path.
+    """Whether a path is left out of traces.
 
     It is one of these, or a pattern of ``OTEL_PYTHON_EXCLUDED_URLS`` is found in it.
 
-    Raises:
-        SettingsError: A pattern that is none.
+    Raises: SettingsError: A pattern is not a valid regular expression.
     """
     text = environ.get("OTEL_PYTHON_EXCLUDED_URLS")
     if text is None:

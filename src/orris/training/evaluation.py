@@ -1,9 +1,7 @@
-"""How good is the model? Between fitting and compiling.
+"""Evaluates a pipeline, between fitting and compiling.
 
-``run`` and ``orris.package`` call it, ``gates``, ``plots`` and ``report`` read it.
-
-A pipeline that is yet to be fitted is judged by ``evaluate`` on rows it never saw; one that the user fitted elsewhere
-by ``evaluate_fitted``, on whatever rows the user gives, which the notes then say.
+``evaluate`` fits a pipeline and evaluates it on rows that were held out; ``evaluate_fitted`` evaluates a pipeline that
+the user fitted, on the rows that the user gives, and the notes say so.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ from orris.training.scores import ClassMetrics, Predictions
 from orris.training.split import Split, Target, check_settings, cross_validation, holdout
 
 Progress = Callable[[str, int, int], None]
-"""Told ``(what is being done, steps done, steps in all)`` after every step."""
+"""Called with ``(step's description, steps done, steps in all)`` after every step."""
 
 TRAINING_ROWS_NOTE = "Measured on the rows given, which may be training rows: on new rows the model may do worse."
 
@@ -118,7 +116,7 @@ def evaluate(
 def evaluate_fitted(
     pipeline: Any, X: Any, y: Any, schema: Schema, *, folds: int = 0, seed: int = 0, progress: Progress | None = None
 ) -> Evaluation:
-    """Judge a pipeline that the user fitted, on the rows given, which the notes say.
+    """Evaluate a pipeline that the user fitted, on the given rows; the notes say which.
 
     Arguments and errors as for ``evaluate``.
 
@@ -135,7 +133,7 @@ def evaluate_fitted(
 
 
 def summary_lines(evaluation: Evaluation) -> str:
-    """What training prints: the accuracy and scikit-learn's classification report, or the errors of a regression."""
+    """The summary that training prints: accuracy and the classification report, or a regression's errors."""
     metrics = evaluation.metrics
     if evaluation.task == "classification":
         return f"Model accuracy: {metrics['accuracy']:.4f}\nClassification report:\n{evaluation.report}"
@@ -181,7 +179,7 @@ class _Model:
     def _by_label(self, columns: Any) -> FloatArray | None:
         """Columns in the order of ``classes_`` -> columns in the order of the schema's labels.
 
-        A class never fitted has 0.
+        A class that was never fitted has 0.
         """
         columns = np.asarray(columns, dtype=np.float64)
         classes = list(getattr(self.pipeline, "classes_", self.schema.labels))
@@ -329,7 +327,7 @@ def _r2(predicted: Any, truth: Any) -> float:
 
 
 def _reporter(progress: Progress | None, n_steps: int) -> Callable[[str], None]:
-    """Counts the steps done and tells ``progress``."""
+    """Counts the steps done and reports them to ``progress``."""
     done = 0
 
     def report(what: str) -> None:

@@ -44,7 +44,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What a gate found."""
+    """A gate's finding."""
 
     gate: Gate
     value: float
@@ -54,8 +54,7 @@ class GateResult:
 def parse_gate(text: str) -> Gate:
     """``"accuracy >= 0.9"`` -> a gate; the comparisons are ``>=``, ``>``, ``<=``, ``<`` and ``==``.
 
-    Raises:
-        SettingsError: The text is no such condition; says what was found and gives an example.
+    Raises: SettingsError: The text is not such a condition; the message gives an example.
     """
     match = _SYNTAX.fullmatch(text)
     if match is None:

@@ -30,7 +30,7 @@ Score = Callable[[Any, npt.NDArray[Any]], float]
 
 @dataclass(frozen=True)
 class Importance:
-    """Mean and standard deviation, over the shuffles of ``column``, of what they cost the score."""
+    """Mean and standard deviation, over the shuffles of ``column``, of the loss of score."""
 
     column: str
     mean: float

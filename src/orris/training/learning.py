@@ -1,4 +1,4 @@
-"""Table -> schema: what every column holds, learned from all training rows. After ``table``, before ``pipelines``.
+"""Table -> schema: the contents of every column, learned from all training rows.
 
 The same code learns from tables that ``orris train`` has read and from the frames and arrays that a notebook's pipeline
 was fitted on, so it takes any dtype and describes what is there, without changing it.

@@ -1,4 +1,4 @@
-"""What a training run is asked to do: ``params.yaml`` and flags -> ``TrainParams``. Before ``table``.
+"""Settings of a training run: ``params.yaml`` and flags -> ``TrainParams``.
 
 The defaults describe the bundled iris table, so that ``orris train`` needs no argument.
 """
@@ -33,7 +33,7 @@ _OF_THE_TARGET: dict[str, Any] = {
     "gates": (),
     "model_parameters": {},
 }
-"""Settings that belong to a prediction problem, and what they are before anyone has said anything about it."""
+"""Settings that belong to a prediction problem, with their defaults."""
 
 
 class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

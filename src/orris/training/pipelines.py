@@ -111,7 +111,7 @@ def build(preset: str, schema: Schema, *, seed: int, parameters: Mapping[str, ob
 
 
 def parameter_prefix(preset: str, task: Task) -> str:
-    """What stands before a model parameter's name in ``Pipeline.set_params``."""
+    """The prefix of a model parameter's name in ``Pipeline.set_params``."""
     return f"{MODEL}__estimator__" if preset == "svm" and task == "classification" else f"{MODEL}__"
 
 

@@ -1,7 +1,4 @@
-"""Learns the profile that travels in the bundle.
-
-How the training rows, and the served model's answers to them, are spread.
-"""
+"""Learns the profile of a bundle: the distribution of training rows and of the served model's answers."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ N_LEVELS = 20
 """Levels with a bin of their own, the most frequent; the others share one, or a wide category would be all noise."""
 
 MAX_ASKED_ROWS = 50_000
-"""Training rows that the model is asked for its answers: spread evenly over all."""
+"""The number of training rows, spread evenly over all, on which the answers' distribution is learned."""
 
 _CHUNK = 1_024
 
@@ -64,7 +61,7 @@ def spread_of(name: str, values: FloatArray, levels: int) -> Spread:
 def _edges(present: FloatArray) -> tuple[float, ...]:
     """Upper bounds of bins: deciles that are values themselves, each once.
 
-    Where the lowest bin is a single value, what is below it has a bin of its own; so a constant column has three bins.
+    If the lowest bin is a single value, lower values have a bin of their own, so a constant column has three bins.
     """
     if not len(present):
         return ()

@@ -50,7 +50,7 @@ _LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onn
 
 @dataclass(frozen=True)
 class Trained:
-    """A sealed bundle folder, and what a person wants to read about it.
+    """A sealed bundle folder, and its facts for a person.
 
     Attributes:
         folder: The bundle.
@@ -248,7 +248,7 @@ def _pipeline(params: TrainParams, schema: Schema) -> Any:
 
 
 def _checked_gates(params: TrainParams, evaluation: Evaluation) -> tuple[gates_of.GateResult, ...]:
-    """What was asked for and what was measured; raises ``GateError`` if it is not good enough."""
+    """The gates with the measured values; raises ``GateError`` if one fails."""
     gates = [gates_of.parse_gate(gate) for gate in params.gates]
     gates_of.check_gates(gates, evaluation.metrics)
     return gates_of.measure_gates(gates, evaluation.metrics)

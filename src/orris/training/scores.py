@@ -1,6 +1,4 @@
-"""The numbers a model is judged by: truth and predictions in, named finite metrics out.
-
-Called by ``evaluation``, gated by ``gates``.
+"""Computes evaluation metrics: truth and predictions in, named finite metrics out.
 
 Classes are codes (positions in ``Schema.labels``). ``orris.metrics`` has the name and meaning of each metric. A metric
 that is undefined on the given rows (a ROC curve of one class, R² of one row) is left out rather than reported as NaN,
@@ -20,7 +18,7 @@ from orris.schema.arrays import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a classifier answered.
+    """A classifier's answers.
 
     Attributes:
         codes: Class codes, int64 ``(n_rows,)``.

@@ -21,7 +21,7 @@ MIN_REGRESSION_ROWS = 4
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be predicted.
+    """The prediction target.
 
     Attributes:
         values: ``(n_rows,)``: class codes, int64, or numbers, float64.

@@ -29,7 +29,7 @@ _DRAWS_PER_CANDIDATE = 50
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """What cross-validation said of one set of parameters.
+    """The cross-validation result of one set of parameters.
 
     Attributes:
         parameters: By scikit-learn's names; empty for the pipeline as it came.

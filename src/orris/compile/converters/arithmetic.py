@@ -1,6 +1,6 @@
-"""Steps that several families of converters end in.
+"""Formulas that several families of converters share.
 
-An affine map, the logistic function, normalisation, the winning class.
+They are an affine map, the logistic function, normalisation and the winning class.
 
 Each is the graph of one formula of scikit-learn (or scipy), in float64. Stands between ``registry.py`` and the
 families' modules.
@@ -90,10 +90,7 @@ def repeated(graph: Graph, frame: Frame, row: FloatArray | npt.NDArray[np.int64]
 
 @contextmanager
 def nested(graph: Graph) -> Iterator[Graph]:
-    """A graph for the body of a ``Loop``, ``Scan`` or ``If``.
-
-    Its names are new, and its constants are kept by ``graph``.
-    """
+    """A graph for the body of a ``Loop``, ``Scan`` or ``If``, with new names; ``graph`` keeps its constants."""
     body = Graph(initializers=graph.initializers, _counter=graph._counter)
     yield body
     graph._counter = body._counter

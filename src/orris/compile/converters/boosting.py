@@ -74,7 +74,7 @@ def hist_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def adaboost_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """AdaBoost over decision trees (SAMME).
 
-    Each tree gives its weight to the class it names and takes a share from the others.
+    Each tree adds its weight to the class that it predicts and subtracts a share from the others.
     """
     classes = estimator.classes_
     if len(classes) < 2 or not all(is_exactly(member, *TREE_CLASSIFIERS) for member in estimator.estimators_):
@@ -129,7 +129,7 @@ def _column(graph: Graph, tensor: str) -> str:
 def _add_stages(graph: Graph, tensor: str, baseline: FloatArray, stages: Sequence[Sequence[Tree]]) -> str:
     """Raw scores: the baseline ``(n_targets,)`` first, then stage by stage.
 
-    The baseline is a tree so that it is added first.
+    The baseline is a tree of its own, so that it is added first.
     """
     n_targets = len(baseline)
     trees = [*map(constant_tree, baseline), *(tree for stage in stages for tree in stage)]

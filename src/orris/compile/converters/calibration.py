@@ -24,7 +24,7 @@ from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 
 _SMALLEST = 1e-12
-"""What scikit-learn adds to probabilities before it takes their logarithm."""
+"""The number that scikit-learn adds to probabilities before it takes their logarithm."""
 
 
 def response(graph: Graph, estimator: Any, prediction: Prediction) -> tuple[str, int]:
@@ -109,9 +109,9 @@ def _each_calibrated(graph: Graph, member: Any, scores: str, n_scores: int, n_us
 
 
 def _spread(graph: Graph, columns: str, positions: list[int], n_classes: int) -> str:
-    """The columns put at their classes' ``positions``.
+    """The columns at their classes' ``positions``, ``(n_rows, n_classes)``.
 
-    A class that the estimator never saw has 0: ``(n_rows, n_classes)``.
+    A class that the estimator never saw has 0.
     """
     if positions == list(range(n_classes)):
         return columns
@@ -123,7 +123,7 @@ def _spread(graph: Graph, columns: str, positions: list[int], n_classes: int) ->
 def _tempered(graph: Graph, member: Any, scores: str, n_classes: int) -> str:
     """``_TemperatureScaling.predict``.
 
-    Probabilities become logarithms first, the decision of two classes counts for both.
+    Probabilities become logarithms first; the decision of two classes counts for both classes.
     """
     if len(member.estimator.classes_) != n_classes:
         raise NotConvertibleError(

@@ -31,7 +31,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Categories:
-    """What an estimator does to its columns before the trees see them.
+    """The changes that an estimator makes to its columns before the trees see them.
 
     Attributes:
         order: int64 ``(n_features,)``; the trees' feature ``i`` is the frame's column ``order[i]``.

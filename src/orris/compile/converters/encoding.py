@@ -20,7 +20,7 @@ from orris.compile.registry import transformer
 from orris.errors import NotConvertibleError
 
 Meaning = Callable[[int, int | None], float]
-"""``(column, position in its categories_, or None for unknown) -> what the encoder makes of it``."""
+"""``(column, position in its categories_, or None if unknown) -> the encoder's output``."""
 
 
 def _is_nan(value: Any) -> bool:
@@ -29,10 +29,7 @@ def _is_nan(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class _Categories:
-    """One column's ``categories_``, searchable as scikit-learn searches them.
-
-    NaN equals NaN, None is a category of its own.
-    """
+    """One column's ``categories_``, searchable as in scikit-learn: NaN equals NaN, None is its own category."""
 
     positions: dict[Any, int]
     nan: int | None
@@ -136,9 +133,9 @@ def _block(encoder: Any, i: int) -> _Block:
 
 @transformer("sklearn.preprocessing.OneHotEncoder")
 def one_hot_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
-    """A column for each category that is not dropped.
+    """One column for each category that is not dropped.
 
-    Infrequent ones share a column, unknown ones have theirs or none.
+    Infrequent categories share a column; unknown ones have a column of their own or none.
     """
     blocks = [_block(encoder, i) for i in range(frame.width)]
     categories = [_Categories.of(column) for column in encoder.categories_]
@@ -195,7 +192,7 @@ def _hot_by_value(graph: Graph, frame: Frame, categories: list[_Categories], blo
 
 
 def _tensor_values(feature: Feature, categories: _Categories) -> list[tuple[float, int]]:
-    """What of the tensor's values is which category: ``(value, position)``."""
+    """The category of each of the tensor's values, as ``(value, position)``."""
     if feature.levels is None:
         found: list[tuple[float, int | None]] = list(categories.numbers().items())
         found.append((np.nan, categories.missing(feature)))
@@ -226,9 +223,9 @@ def ordinal_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
 
 @transformer("sklearn.preprocessing.TargetEncoder")
 def target_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
-    """The target's smoothed mean for the category, for each class if there are more than two.
+    """The target's smoothed mean for the category, per class if there are more than two.
 
-    Its overall mean if unknown.
+    An unknown category gets the overall mean.
     """
     categories = [_Categories.of(column) for column in encoder.categories_]
     n_classes = len(encoder.classes_) if encoder.target_type_ == "multiclass" else 1

@@ -70,7 +70,7 @@ def voting_regressor(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
 
 @predictor("sklearn.ensemble.StackingClassifier", "sklearn.ensemble.StackingRegressor", delegates=True)
 def stacking(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
-    """The final estimator over what the others answer, as ``stack_method_`` says, and the input if passed through."""
+    """The final estimator over the others' outputs, as ``stack_method_`` says, and the input if it is passed on."""
     passed = values(graph, frame) if ensemble.passthrough else frame
     if ensemble.passthrough and (passed.sparse or passed.coded):
         raise NotConvertibleError(f"{type(ensemble).__name__} passes through columns that are no plain numbers")
@@ -81,7 +81,7 @@ def stacking(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
 
 
 def _stacked(graph: Graph, ensemble: Any, estimator: Any, method: str, frame: Frame) -> Frame:
-    """What one estimator gives the final one: two classes count once, by the second's score or probability."""
+    """One estimator's input to the final one; two classes count once, by the second's score or probability."""
     member = predict(graph, estimator, frame)
     n_classes = len(getattr(ensemble, "classes_", ()))
     if method == "predict_proba":

@@ -19,7 +19,7 @@ from orris.errors import MissingExtraError, NotConvertibleError
 
 _INPUT = "X"
 _TARGET_OPSET = {"": 21, ML_DOMAIN: 3}
-"""What skl2onnx is asked for.
+"""Options for skl2onnx.
 
 Its converters stop at version 3 of the machine-learning operators, which version 5 still reads.
 """

@@ -26,7 +26,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def _takes_for_missing(feature: Feature, missing_values: Any) -> bool:
-    """Whether the step takes the tensor's NaN for missing.
+    """Whether the step treats the tensor's NaN as missing.
 
     ``missing_values`` may be NaN, None, pandas' NA or an ordinary value.
     """
@@ -64,7 +64,7 @@ def _mask(graph: Graph, frame: Frame, missing_values: Any) -> str:
 
 
 def _marked_codes(feature: Feature, missing_values: Any) -> float | None:
-    """What an ordinary value that stands for missing is in the tensor, if the column can hold it."""
+    """The tensor's form of an ordinary value that stands for missing, if the column can hold it."""
     if feature.levels is not None:
         return next((float(code) for code, level in enumerate(feature.levels) if _same(level, missing_values)), None)
     if isinstance(missing_values, int | float | np.number) and not _is_nan(missing_values):
@@ -91,9 +91,9 @@ def _indicated(graph: Graph, frame: Frame, missing_values: Any, *, sparse: bool)
 
 @transformer("sklearn.impute.SimpleImputer")
 def simple_imputer(graph: Graph, imputer: Any, frame: Frame) -> Frame:
-    """Missing values replaced by the column's statistic; columns without one are dropped.
+    """Missing values are replaced by the column's statistic; columns without one are dropped.
 
-    Indicators appended if asked for.
+    Indicators are appended if configured.
     """
     frame = values(graph, frame)
     if imputer.strategy not in {"most_frequent", "constant"}:

@@ -29,18 +29,15 @@ def unseen_level(levels: Sequence[Level]) -> Level:
 
 
 def holds_integers(levels: Sequence[Level] | None) -> bool:
-    """Whether the column is an integer-coded category (an imputer may have added an integer to levels of text.
+    """Whether the column is an integer-coded category.
 
-    That is none).
+    Text levels to which an imputer has added an integer are not.
     """
     return bool(levels) and not any(isinstance(level, str) for level in levels or ())
 
 
 def slots(feature: Feature) -> list[Any]:
-    """What a coded column can hold, in the order of ``lookup``'s tables.
-
-    A level never seen, each level, the missing value.
-    """
+    """The values of a coded column in the order of ``lookup``'s tables: the unseen level, each level, missing."""
     levels = feature.levels or ()
     return [unseen_level(levels), *levels, None if feature.missing_as == "none" else np.nan]
 
@@ -92,9 +89,7 @@ def assembled(graph: Graph, parts: Sequence[tuple[Sequence[int], Frame]]) -> Fra
 
 
 def numbers(graph: Graph, frame: Frame, estimator: Any) -> Frame:
-    """What a step is given that computes with numbers in float64.
-
-    Integer-coded categories decoded, missing values as NaN.
+    """The input of a step that computes in float64: integer categories decoded, missing values as NaN.
 
     Raises:
         NotConvertibleError: A column holds text, or scikit-learn would compute in float32.

@@ -1,7 +1,5 @@
 """Exact converters for linear classifiers and regressors.
 
-Imported by the registry's callers, follows preprocessing in the graph.
-
 The label comes from the decision function and the probabilities from the formula of each class's ``predict_proba``, as
 in scikit-learn's ``linear_model/_base.py``, ``_logistic.py``, ``_stochastic_gradient.py`` and
 ``discriminant_analysis.py``.
@@ -33,7 +31,7 @@ def _coefficients(estimator: Any) -> tuple[FloatArray, FloatArray]:
 def _decision(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, str, int]:
     """Label, scores ``(n_rows, n_classes)`` and number of classes.
 
-    For two classes the scores are negated, ``(n_rows, 1)``.
+    For two classes the scores are the negated ones, ``(n_rows, 1)``.
     """
     require_values(frame, estimator)
     n_classes = arithmetic.require_classes(estimator.classes_, estimator)

@@ -94,7 +94,7 @@ def _each_row(graph: Graph, estimator: Any, frame: Frame, tree: Tree, votes: Flo
 def _weights(body: Graph, tree: Tree, reduced: str) -> str:
     """``_get_weights``: one over the distance, float64 ``(k,)``.
 
-    If any distance is zero, 1 for those and 0 for the rest.
+    If a distance is zero, zero distances weigh 1 and all others 0.
     """
     distances = body.add("Sqrt", reduced) if tree.squared else reduced
     inverse = body.add("Reciprocal", distances)

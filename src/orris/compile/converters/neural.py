@@ -43,10 +43,7 @@ def _forward(graph: Graph, estimator: Any, frame: Frame) -> str:
 
 @predictor("sklearn.neural_network.MLPClassifier")
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
-    """``MLPClassifier`` of two or more exclusive classes.
-
-    The label is read from the probabilities, as scikit-learn does.
-    """
+    """``MLPClassifier`` of two or more exclusive classes; the label is read from the probabilities."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator)
     binary = n_classes == 2 and estimator.n_outputs_ == 1
     if not binary and estimator.out_activation_ != "softmax":

@@ -30,7 +30,7 @@ def _through(feature: Feature, undo: Inverse) -> Feature:
 
 
 def _shifted_and_divided(graph: Graph, frame: Frame, shift: Any, scale: Any) -> Frame:
-    """``(x - shift) / scale``, either of them ``None`` for not at all.
+    """``(x - shift) / scale``; ``None`` leaves that operation out.
 
     A sparse matrix is multiplied by the reciprocal.
     """
@@ -77,14 +77,14 @@ def robust_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
 
 @transformer("sklearn.preprocessing.MaxAbsScaler")
 def max_abs_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
-    """``x / scale``, clipped to [-1, 1] if asked for."""
+    """``x / scale``, clipped to [-1, 1] if the scaler clips."""
     frame = _shifted_and_divided(graph, numbers(graph, frame, scaler), None, scaler.scale_)
     return _clipped(graph, frame, -1.0, 1.0) if getattr(scaler, "clip", False) else frame
 
 
 @transformer("sklearn.preprocessing.MinMaxScaler")
 def min_max_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
-    """``x * scale + min``, clipped to the feature range if asked for."""
+    """``x * scale + min``, clipped to the feature range if the scaler clips."""
     frame = numbers(graph, frame, scaler)
     scales, minima = np.asarray(scaler.scale_, dtype=np.float64), np.asarray(scaler.min_, dtype=np.float64)
 
@@ -101,7 +101,7 @@ def min_max_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
 
 @transformer("sklearn.preprocessing.Normalizer")
 def normalizer(graph: Graph, step: Any, frame: Frame) -> Frame:
-    """Each row divided by its norm; a row of zeros stays as it is.
+    """Each row divided by its norm; a row of zeros is unchanged.
 
     ``l1`` and ``l2`` are exact up to the order of the sum.
     """

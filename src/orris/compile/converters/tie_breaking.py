@@ -1,8 +1,6 @@
-"""The k nearest points of a fitted k-d tree, the same ones scikit-learn keeps when several are at equal distance.
+"""The k nearest points of a fitted k-d tree, with scikit-learn's choice at equal distances.
 
-Under ``neighbors.py``.
-
-Away from ties, the k nearest are who they are. At a tie for the last place, scikit-learn's heap keeps the one that its
+Without ties, the k nearest points are unique. At a tie for the last place, scikit-learn's heap keeps the point that its
 order of visits and of swaps leaves in, and this module carries out the same visits and swaps (``utils/_heap.pyx``).
 """
 
@@ -112,16 +110,13 @@ def _either(body: Graph, condition: str, then: _Branch, otherwise: _Branch, k: i
 
 
 def _graph(body: Graph, name: str, inputs: list[_Value], outputs: list[_Value]) -> GraphProto:
-    """The subgraph of what ``body`` has collected."""
+    """The subgraph of the nodes that ``body`` has collected."""
     taken, given = ([helper.make_tensor_value_info(*value) for value in values] for values in (inputs, outputs))
     return helper.make_graph(body.nodes, name, taken, given)
 
 
 def _targets_differ(body: Graph, tree: Tree, distances: str, kth: str) -> str:
-    """Whether the points at the last place's distance have different targets.
-
-    Only then does it matter which are kept.
-    """
+    """Whether the points at the last place's distance have different targets, so that the choice matters."""
     targets = body.constant(tree.targets)
     level = body.add("Equal", distances, kth)
     lowest = body.add("ReduceMin", body.add("Where", level, targets, body.constant(np.inf)), keepdims=0)
@@ -165,9 +160,9 @@ def _visits(body: Graph, tree: Tree, column: str) -> str | None:
 
 
 def _ranks(n_leaves: int) -> tuple[FloatArray, FloatArray]:
-    """What each inner node adds to each leaf's rank if its left child goes first, or its right.
+    """What each inner node adds to each leaf's rank if its left, or its right, child is visited first.
 
-    Two ``(n_leaves, n_leaves - 1)``.
+    Returns two arrays ``(n_leaves, n_leaves - 1)``.
     """
     if_left_first, if_right_first = np.zeros((2, n_leaves, n_leaves - 1))
     for leaf in range(n_leaves):

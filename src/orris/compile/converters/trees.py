@@ -67,7 +67,7 @@ def tree_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def forest_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Probabilities are the mean over trees of the leaf's class shares.
 
-    The label is the largest, the first among equals.
+    The label is the class with the largest, the first among equals.
     """
     return _vote(graph, estimator, frame, estimator.estimators_)
 
@@ -101,9 +101,9 @@ def bagging_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 
 
 def leave_to_foreign(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
-    """What happens to an estimator without a converter.
+    """Convert an estimator that has no converter.
 
-    Skl2onnx where the strategy allows it, else ``NotConvertibleError``.
+    Uses skl2onnx where the strategy allows it, and raises ``NotConvertibleError`` otherwise.
     """
     from orris.compile.converters import foreign  # noqa: PLC0415 (skl2onnx is slow to import and rarely needed)
 
@@ -127,7 +127,7 @@ def _read(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> lis
 
 
 def _spread(tree: Tree, member: Any, n_classes: int) -> Tree:
-    """The tree's columns of class shares put where those classes are among all.
+    """The tree's class shares, each in the column of its class among all.
 
     A bagged tree's ``classes_`` are their positions.
     """

@@ -1,1 +1,1 @@
-"""The parity gate: the rows it asks, and how answers are compared."""
+"""The parity gate: the rows on which models are compared, and the comparison."""

@@ -94,7 +94,7 @@ def _is_ensemble_of_trees(estimator: Any) -> bool:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing answers found: rows whose labels differ, and the largest difference."""
+    """The result of a comparison: the number of rows whose labels differ, and the largest difference."""
 
     n_rows: int
     n_label_differences: int

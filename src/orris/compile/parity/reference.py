@@ -1,4 +1,4 @@
-"""The fitted pipeline's own answers to rows: what every way of serving is compared with."""
+"""The reference: the fitted pipeline's own answers, with which every way of serving is compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orris.schema.arrays import FloatArray
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No warnings: the gate asks for rows far from all training rows, of which numpy and scikit-learn complain."""
+    """Suppress warnings: the gate uses rows far from all training rows, of which numpy and scikit-learn complain."""
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         yield
@@ -26,9 +26,9 @@ def quiet() -> Iterator[None]:
 
 @dataclass
 class Reference:
-    """The fitted pipeline's answers to rows, each kind of row asked once.
+    """The fitted pipeline's answers, computed once for each origin of rows.
 
-    A row that scikit-learn itself refuses is left out; ``ask`` returns the rows that were answered.
+    Rows that scikit-learn itself refuses are left out; ``ask`` returns the rows that were answered.
     """
 
     pipeline: Any

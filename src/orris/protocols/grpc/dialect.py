@@ -69,9 +69,9 @@ def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (a call that name
 
 
 class Wanted(NamedTuple):
-    """What a request wants of its answer.
+    """The wishes of a request for its answer.
 
-    The id that is echoed, names of outputs in their order, and whether they leave raw.
+    They are the id that is echoed, the names of the outputs in order, and whether they leave raw.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Wanted(NamedTuple):
 
 
 class _Plan:
-    """What a route computes once of a version."""
+    """The values that a route computes once per version."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -146,14 +146,14 @@ class Tensors:
 
 
 def refusal(error: Exception, request_id: str) -> Reply:
-    """An error as a call's status; what is the server's own fault is not told."""
+    """An error as a call's status; the text of an internal error is not sent."""
     status, text = told(error, request_id)
     headers = tuple(header for header in headers_of(error) if header[0] == b"retry-after")
     return Reply(status, text[:MAX_TEXT].encode(), PROTOBUF, headers, code_of(error))
 
 
 def _tensors(request: ModelInferRequest) -> Iterator[Tensor]:
-    """The inputs' tensors; raises ``BodyError`` for one that is not what it says."""
+    """The inputs' tensors; raises ``BodyError`` for a malformed one."""
     raws = request.raw_input_contents
     inputs = request.inputs
     if raws and len(raws) != len(inputs):

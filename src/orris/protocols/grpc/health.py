@@ -1,4 +1,4 @@
-"""``grpc.health.v1.Health``: what kubelets, load balancers and clients ask before they send calls.
+"""``grpc.health.v1.Health``, which kubelets, load balancers and clients call before they send requests.
 
 The server's own name is empty; ``inference.GRPCInferenceService`` and the names of models are services, too.
 """
@@ -25,7 +25,7 @@ _SERVING, _NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SE
 
 
 class Health:
-    """The service; a change of the catalog is seen without being told."""
+    """The service; it reads the catalog, so that changes need no notification."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
@@ -59,9 +59,9 @@ class Health:
         return HealthCheckResponse(status=status)
 
     async def _watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:
-        """The status, and again when it changes.
+        """The status, and again whenever it changes.
 
-        Ends when the server drains, for it would keep the server from stopping.
+        The stream ends when the server drains, as it would keep the server from stopping.
         """
         last = None
         while True:

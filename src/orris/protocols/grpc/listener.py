@@ -29,10 +29,11 @@ systems give all connections to one.
 """
 
 QUIET_SECONDS, REFUSING_SECONDS = 0.1, 1.0
-"""A server that stops drops, without a word, calls that have arrived and are not taken up yet.
+"""Seconds without calls, and the longest wait, before the listener is stopped.
 
-So before, calls are told that it is
-unavailable: until none has come for the first time, but no longer than the second."""
+A stopping server drops calls that have arrived and are not taken up yet. So calls are answered as unavailable until
+none has come for the first time, and no longer than the second.
+"""
 
 LAST_CALLS_SECONDS = 0.2
 """How long calls are waited for that had not arrived whole when the last one in flight was answered."""

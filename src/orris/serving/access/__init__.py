@@ -1,4 +1,4 @@
-"""Who may ask what: API keys, tokens, rates, and the operations of the administrator.
+"""Access: API keys, tokens, rates, and the operations of the administrator.
 
 All of it is off until it is configured.
 """

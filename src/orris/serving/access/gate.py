@@ -1,7 +1,4 @@
-"""What is asked of a request before it is answered.
-
-A credential, a rate that is not used up, and for some operations the right to them.
-"""
+"""Checks a request before it is answered: its credential, its rate, and its right to the operation."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ _OPEN = re.compile(
     r" | /v2/health/(live|ready) | /v2/models/[^/]+(/versions/[^/]+)?/ready",
     re.VERBOSE,
 )
-"""Probes: who asks them has no credential, and learns nothing but whether the server is well."""
+"""Probes need no credential, and reveal only whether the server is healthy."""
 
 _METRICS = frozenset({"/metrics", "/api/v1/metrics"})
 _DOCS = re.compile(r"/(docs|openapi\.json|playground|ui)(/.*)?")
@@ -141,9 +138,9 @@ class Access:
             self._rates.take(caller.name, rate, caller.burst if caller.rate or caller.burst else self._burst, now)
 
     def admit_path(self, path: str, headers: Headers) -> None:
-        """Let a request of the pages and probes pass; raises as ``admit`` does.
+        """Let a request to the pages and probes pass; raises as ``admit`` does.
 
-        What is not known to be open is guarded.
+        A path that is not known to be open is guarded.
         """
         if self.guards_path(path):
             self._identify(headers, monotonic())

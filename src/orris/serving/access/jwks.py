@@ -49,7 +49,7 @@ _ALGORITHMS = {
     "Ed448": {"EdDSA"},
 }
 ASYMMETRIC = frozenset[str]().union(*_ALGORITHMS.values())
-"""What may be allowed at all.
+"""The algorithms that may be configured.
 
 With public keys, ``HS*`` would let anyone who can read them sign; ``none`` is no signature.
 """
@@ -132,9 +132,9 @@ class JwksUrl:
         self._asked_at = monotonic()
 
     def refresh(self, now: float) -> None:
-        """See to it that the fetching thread runs, in this process.
+        """Ensure that the fetching thread runs in this process.
 
-        Workers may have been forked from the one that began.
+        Workers may have been forked from the process that started it.
         """
         if self._process != os.getpid():
             self._process = os.getpid()
@@ -189,7 +189,7 @@ def _keep_fresh(owner: weakref.ref[JwksUrl], wanted: threading.Event) -> None:
 def read_jwks(content: bytes, where: str) -> tuple[PublicKey, ...]:
     """The keys of a JWKS that can verify a signature.
 
-    Others (symmetric, for encryption, too short, of unknown kinds) are left out.
+    Symmetric, encryption, short and unknown keys are left out.
 
     Raises:
         SettingsError: It is malformed, or has no such key.
@@ -232,7 +232,7 @@ def _public_key(entry: dict[str, Any]) -> PublicKey | None:
 
 
 def _told_apart(keys: tuple[PublicKey, ...]) -> list[Any]:
-    """What makes a set of keys another one."""
+    """The identity of a set of keys, for comparisons."""
     return [(key.kid, key.algorithms, key.key) for key in keys]
 
 

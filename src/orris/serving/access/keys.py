@@ -32,7 +32,7 @@ from orris.serving.access.caller import Caller
 from orris.serving.access.watched import WatchedFile
 
 PREFIX = "orris_"
-"""What every key begins with: scanners of repositories find a leaked one by it."""
+"""The prefix of every key, by which scanners of repositories find a leaked one."""
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Names of keys: what TOML takes without quotes."""
@@ -51,7 +51,7 @@ Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """What the file says of a key."""
+    """A key's entry in the file."""
 
     sha256: Digest | Annotated[list[Digest], msgspec.Meta(min_length=1, max_length=8)]
     rate: Annotated[float, msgspec.Meta(gt=0, le=1e9)] | None = None

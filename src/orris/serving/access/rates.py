@@ -1,4 +1,4 @@
-"""How many requests a caller may send: a token bucket for each, of one number.
+"""Limits how many requests a caller may send: a token bucket per caller, stored as one number.
 
 The generic cell rate algorithm: what is kept is the time at which the bucket will be full again. It is the token bucket
 of ``burst`` tokens filled at ``rate`` a second, without a counter that has to be topped up; a bucket that is full need

@@ -65,14 +65,13 @@ class Tokens:
         self._known_by = jwks.keys
 
     def find(self, token: bytes, now: float) -> Caller:
-        """Who a token speaks for.
+        """The caller of a token.
 
         Args:
             token: The token as it was sent.
             now: Seconds of the monotonic clock.
 
-        Raises:
-            UnauthorizedError: The token is not valid, for whatever reason.
+        Raises: UnauthorizedError: The token is not valid, for any reason.
         """
         self._jwks.refresh(now)
         if self._known_by is not self._jwks.keys:  # a key that was withdrawn takes its tokens with it

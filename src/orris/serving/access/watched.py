@@ -48,7 +48,7 @@ class WatchedFile:
             ) from None
 
     def changed(self, now: float) -> bytes | None:
-        """The content if it is another than the last that was read, at most once in ``CHECK_SECONDS``.
+        """The content if it differs from the last that was read, checked at most once in ``CHECK_SECONDS``.
 
         A file that is gone counts as unchanged, and is logged once.
 

@@ -1,1 +1,1 @@
-"""What people and tools read: playground, model card, OpenAPI, drift."""
+"""Pages for people and tools: the playground, the model card, OpenAPI, drift."""

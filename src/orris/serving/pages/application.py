@@ -1,6 +1,6 @@
-"""Every route that is not hot, in FastAPI: what is loaded, and the documentation.
+"""The pages in FastAPI: model information and documentation.
 
-Imported when the first of them is asked for.
+Imported with the first request for one of them.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _add_errors(app: FastAPI, problem: ProblemDocument) -> None:
 def _add_model(app: FastAPI, catalog: Catalog, routes: Router) -> None:
     @app.get("/api/v1/model/info")
     async def model_info() -> Response:
-        """What is loaded: the schema, the metrics, the parity verdict, and where the model came from."""
+        """The loaded model: schema, metrics, parity verdict and provenance."""
         return Response(msgspec.json.encode(describe(catalog.default.current())), media_type="application/json")
 
     @app.get("/api/v1/")

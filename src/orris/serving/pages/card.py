@@ -37,9 +37,10 @@ REPORT_POLICY = (
     b"default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none';"
     b" frame-ancestors 'none'; sandbox"
 )
-"""A report may have been written by others: it runs nothing, loads nothing, has no origin.
+"""The Content-Security-Policy of a report.
 
-Its own policy narrows its styles further.
+A report may have been written by others, so it runs nothing, loads nothing and has no origin. Its own policy narrows
+its styles further.
 """
 
 _HTML, _PNG = b"text/html; charset=utf-8", b"image/png"
@@ -76,7 +77,7 @@ class Cards:
         def card(_headers: Headers, request_id: str) -> Reply:
             """The model card of the version that answers.
 
-            Schema with ranges, examples, evaluation, parity verdict, what else is loaded.
+            It has the schema with ranges, examples, evaluation, the parity verdict, and the other loaded versions.
             """
             if slot.live is None:
                 return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, request_id, f"model '{slot.name}' is not loaded")
@@ -99,7 +100,7 @@ class Cards:
 
 
 def describe(live: Live) -> JsonObject:
-    """The loaded version as ``/api/v1/model/info`` tells it."""
+    """The loaded version, as ``/api/v1/model/info`` returns it."""
     manifest = live.engine.manifest
     return {
         "name": manifest.name,
@@ -170,7 +171,7 @@ def _value(column: Column, code: float) -> Any:
 
 
 def _shown(engine: Engine, *, pages: bool) -> JsonObject:
-    """What a page shows beyond ``describe``."""
+    """The fields that a page shows beyond ``describe``."""
     manifest = engine.manifest
     under = f"/api/v1/models/{manifest.name}/versions/{manifest.version}"
     files = _files(engine) if pages else {}
@@ -224,7 +225,7 @@ def _files(engine: Engine) -> dict[str, str]:
 
 
 def _content(engine: Engine, file: str) -> bytes | None:
-    """A file of the bundle; ``None`` if it is gone or changed since the bundle was sealed."""
+    """A file of the bundle; ``None`` if it is missing or has changed since the bundle was sealed."""
     if engine.folder is None:
         return None
     try:
@@ -235,7 +236,7 @@ def _content(engine: Engine, file: str) -> bytes | None:
 
 
 class _Sealed:
-    """A file of a bundle, read when it is first asked for and kept: it cannot change."""
+    """A file of a bundle, read on first use and kept, as it cannot change."""
 
     def __init__(self, engine: Engine, file: str, problem: ProblemDocument) -> None:
         self._engine = engine

@@ -48,7 +48,7 @@ class DriftRoutes:
 
     def _probe(self, pick: Callable[[], Live]) -> Probe:
         def drift(_headers: Headers, request_id: str) -> Reply:
-            """How far the rows of the last hour, and the answers to them, are from what training saw: PSI by column."""
+            """The drift of the last hour's rows and answers from the training data: PSI by column."""
             try:
                 live = pick()
             except OrrisError as error:
@@ -65,7 +65,7 @@ class DriftRoutes:
 
 
 def describe(live: Live, metrics: Metrics) -> JsonObject:
-    """The drift of a version that has a sketch, over all workers, as the routes tell it."""
+    """The drift of a version that has a sketch, over all workers, as the routes return it."""
     sketch, schema = live.sketch, live.engine.schema
     assert sketch is not None  # noqa: S101
     report = sketch.report(metrics.panes())
@@ -110,7 +110,7 @@ def _shares(reading: Reading, slot: int) -> JsonObject:
 
 
 def _bins(spread: Spread, levels: tuple[str, ...]) -> Iterator[JsonObject]:
-    """What each bin holds: a level, all other levels, or the values ``above`` one bound and ``up_to`` another."""
+    """The content of each bin: a level, all other levels, or the values ``above`` one bound and ``up_to`` another."""
     if levels:
         yield from ({"level": levels[code]} for code in spread.codes)
         if len(spread.codes) < len(levels):

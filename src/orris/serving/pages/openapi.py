@@ -1,6 +1,6 @@
 """The OpenAPI document.
 
-FastAPI's own routes, and the fast lane's, with the model's columns, kinds, bounds and an example row in it.
+It has FastAPI's own routes and the fast path's, with the model's columns, kinds, bounds and an example row.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def _guarded(operation: JsonObject, refusals: tuple[str, ...]) -> JsonObject:
 
 
 def _action(action: ActionRoute) -> JsonObject:
-    """A route that changes or lists what is served; its body may be empty."""
+    """A route that changes or lists the served models; its body may be empty."""
     named = (
         [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
         if "{model}" in action.route

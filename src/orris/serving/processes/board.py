@@ -54,9 +54,9 @@ LOCK_SECONDS = 2.0
 """Longest wait for another worker that is changing what is wanted."""
 
 LATE_SECONDS = 3.0
-"""A worker whose heart has not beaten for so long is not ready.
+"""Seconds without a heartbeat after which a worker is not ready.
 
-After half of it the others accept connections in its place.
+After half of it the other workers accept connections in its place.
 """
 
 # Native structs of aligned fields: each field is stored at once.
@@ -68,7 +68,7 @@ _SUPERVISOR, _RESTARTS, _ANNOUNCED = range(_N_COUNTS)
 
 
 class Status(NamedTuple):
-    """What is known of a worker.
+    """The state of a worker.
 
     Attributes:
         seat: Its number, from 0.
@@ -106,11 +106,11 @@ class LocalBoard:
         self._state = STARTING
 
     def want(self, document: Document) -> int:
-        """Replace what is wanted; returns its sequence number."""
+        """Replace the wanted document; returns its sequence number."""
         return self.amend(lambda _: document)
 
     def amend(self, change: Callable[[Document], Document]) -> int:
-        """Change what is wanted; returns the new sequence number."""
+        """Change the wanted document; returns the new sequence number."""
         sequence, document = self._wanted
         self._wanted = sequence + 1, change(document)
         return sequence + 1
@@ -124,7 +124,7 @@ class LocalBoard:
         self._status = status
 
     def statuses(self) -> list[Status]:
-        """What is known of each expected worker."""
+        """The state of each expected worker."""
         return [Status(0, os.getpid(), self._state == READY, self._status)]
 
     def enter(self, state: int) -> None:
@@ -146,7 +146,7 @@ class LocalBoard:
 
     @property
     def orphaned(self) -> bool:
-        """Whether the supervisor is gone; there is none."""
+        """Whether the supervisor is gone; a server of one process has none."""
         return False
 
     def lost(self) -> set[int]:
@@ -154,7 +154,7 @@ class LocalBoard:
         return set()
 
     def announces(self) -> bool:
-        """Whether this worker is the one to tell the user that the server is ready."""
+        """Whether this worker is the one that announces that the server is ready."""
         return True
 
 
@@ -185,7 +185,7 @@ class Board:
     # what is wanted, and how far each worker is
 
     def want(self, document: Document) -> int:
-        """Replace what is wanted.
+        """Replace the wanted document.
 
         Returns:
             Its sequence number.
@@ -197,7 +197,7 @@ class Board:
         return self.amend(lambda _: document)
 
     def amend(self, change: Callable[[Document], Document]) -> int:
-        """Change what is wanted, as one step; returns the new sequence number, and raises as ``want`` does."""
+        """Change the wanted document in one step; returns the new sequence number, and raises as ``want`` does."""
         with self._locked():
             sequence = self._wanted.write(msgspec.msgpack.encode(change(self.wanted()[1])))
         if not sequence:
@@ -217,7 +217,7 @@ class Board:
             raise ServingError(f"a worker's status is longer than {DOCUMENT_BYTES} bytes")
 
     def statuses(self) -> list[Status]:
-        """What is known of each expected worker, whether it lives or not."""
+        """The state of each expected worker, whether it lives or not."""
         found = []
         for seat, cell in enumerate(self._statuses):
             content = cell.read()[1]
@@ -227,9 +227,9 @@ class Board:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """The lock of what is wanted: a record lock, which the kernel takes back from a process that dies.
+        """The lock of the wanted document: a record lock, which the kernel releases when its process dies.
 
-        It knows nothing of threads.
+        It does not exclude threads of one process.
         """
         with self._thread_lock, self._locked_file():
             yield
@@ -295,9 +295,9 @@ class Board:
         return state == READY and time.monotonic() - heartbeat < late_seconds
 
     def announces(self) -> bool:
-        """Whether this worker is the one to tell the user that the server is ready.
+        """Whether this worker is the one that announces that the server is ready.
 
-        ``True`` once, when all workers are.
+        ``True`` once, when all workers are ready.
         """
         if not self.all_ready:
             return False
@@ -343,9 +343,9 @@ class Board:
         self._counts[_RESTARTS] += 1
 
     def publish(self, snapshot: bytes) -> bool:
-        """Put up this worker's snapshot of metrics.
+        """Publish this worker's snapshot of metrics.
 
-        ``False`` if it is longer than ``SNAPSHOT_BYTES``, and the last one stays.
+        Returns ``False`` if it is longer than ``SNAPSHOT_BYTES``; then the last one stays.
         """
         generation = self.occupant(self.seat)[1]
         return bool(self._snapshots[self.seat].write(_GENERATION.pack(generation) + snapshot))
@@ -403,7 +403,7 @@ class Board:
 
 
 def _unlinked_file() -> int:
-    """A descriptor to lock: of a file that nobody else can open."""
+    """A descriptor to lock, of a file that no other process can open."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("orris-board")
     with tempfile.TemporaryFile() as file:

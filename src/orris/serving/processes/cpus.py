@@ -1,4 +1,4 @@
-"""How many processors this process may use: in a container its quota, not what the node has."""
+"""The number of processors that this process may use; in a container its quota, not the node's count."""
 
 from __future__ import annotations
 

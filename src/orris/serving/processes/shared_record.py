@@ -1,7 +1,4 @@
-"""Bytes in shared memory that are seen whole or not at all, even if their writer is killed half-way.
-
-What the board is made of.
-"""
+"""Bytes in shared memory that are seen whole or not at all, even if their writer is killed half-way."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ BEYOND_SECONDS = 5.0
 """Workers end themselves in time; one that is still there so long after is killed."""
 
 REFUSED, MISUSED = 3, 4
-"""Exit codes of a worker that cannot serve what is asked for, and of one that was told nonsense.
+"""Exit codes of a worker that cannot serve its models, and of one with invalid settings.
 
-Trying again would not help.
+A restart would not help.
 """
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
@@ -52,7 +52,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 @dataclass
 class _Seat:
-    """What the supervisor knows of a worker.
+    """The supervisor's record of a worker.
 
     Attributes:
         pid: Its process; 0: none.

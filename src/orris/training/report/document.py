@@ -1,9 +1,7 @@
 """The report of a version: ``report.html``, ``report.md`` and ``metrics.json``, all from one evaluation.
 
-The last step before the bundle.
-
-``report.html`` is one file that asks nothing of the network and runs no script: its Content-Security-Policy admits its
-own style by digest, and pictures as data. Everything that comes from the data is escaped: in HTML by Jinja's
+``report.html`` is one file that loads nothing from the network and runs no script: its Content-Security-Policy admits
+its own style by digest, and pictures as data. Everything that comes from the data is escaped: in HTML by Jinja's
 autoescape, in Markdown by ``_markdown``. The same arguments give the same bytes.
 """
 
@@ -243,7 +241,7 @@ def _value(value: object) -> str:
 
 
 def _numbers(name: str, version: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> dict[str, Any]:
-    """What ``metrics.json`` holds; metrics first, for tools that read nothing else."""
+    """The content of ``metrics.json``; metrics come first, for tools that read nothing else."""
     numbers: dict[str, Any] = {
         "metrics": evaluation.metrics,
         "name": name,

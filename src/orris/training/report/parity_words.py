@@ -24,10 +24,7 @@ _SERVED = {
 
 
 def parity_words(verdict: Verdict | None, task: Literal["classification", "regression"]) -> dict[str, Any]:
-    """What the templates show of the verdict.
-
-    A badge, paragraphs, a table of facts, and the attempts that were refused.
-    """
+    """The verdict for the templates: a badge, paragraphs, a table of facts, and the refused attempts."""
     if verdict is None:
         return _words(
             "not proven",

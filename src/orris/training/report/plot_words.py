@@ -1,4 +1,4 @@
-"""What each plot is called and how it is read, in words for a reader of the report who is no statistician."""
+"""The title and the reading of each plot, in words for a reader who is not a statistician."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _figure(width: float, height: float) -> tuple[Figure, Axes]:
 def _text(label: str, limit: int = MAX_LABEL) -> str:
     """A label of the data as matplotlib should show it.
 
-    One line, shortened in the middle (ends tell apart), never a formula.
+    It is one line, shortened in the middle (the ends distinguish it), and never a formula.
     """
     line = " ".join("".join(c if c.isprintable() else " " for c in label).split())
     tail = limit // 2
@@ -246,10 +246,7 @@ def _unit_square(axes: Axes) -> None:
 
 
 def _calibration(evaluation: Evaluation, schema: Schema) -> Figure | None:
-    """For two classes the positive one's probability; for more, that of the class predicted (Guo et al.
-
-    2017: confidence).
-    """
+    """The positive class's probability for two classes; for more, the predicted class's (Guo et al., 2017)."""
     if evaluation.probabilities is None:
         return None
     if len(evaluation.labels) == 2:
