@@ -5,12 +5,15 @@ import decimal
 import gzip
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pandas as pd
 import pytest
 
 from orris.errors import TableError
+from orris.tables import files
 from orris.tables.files import from_frame, read_table, write_iris
+from orris.tables.rules import ReadOptions, Rules
 
 REPO = Path(__file__).parents[2]
 
@@ -66,14 +69,15 @@ def test_decimal_comma_is_understood(tmp_path: Path) -> None:
     assert table.to_dict("list") == {"a": [1.5, -2.25], "b": ["x,y", "z"], "c": [3, 4]}
 
 
-def test_comma_stays_text_beside_decimal_points(tmp_path: Path) -> None:
-    """Where other numbers have a point, a comma is no decimal comma."""
-    assert read(tmp_path, b"a;b\n1,5;2.5\n").to_dict("list") == {"a": ["1,5"], "b": [2.5]}
+def test_a_decimal_comma_beside_decimal_points_is_refused(tmp_path: Path) -> None:
+    """Numbers of one table that are written in two ways are named, with the option that reads one of them."""
+    with pytest.raises(TableError, match=r"column 'a' .*'1,5' \(row 0\): a decimal comma.*--decimal"):
+        read(tmp_path, b"a;b\n1,5;2.5\n")
 
 
 def test_thousands_are_not_guessed(tmp_path: Path) -> None:
     """Numbers such as 1,500 are refused, because they have two readings."""
-    with pytest.raises(TableError, match=r"column 'price'.*thousands"):
+    with pytest.raises(TableError, match=r"column 'price'.*--thousands ','  or  --decimal ','"):
         read(tmp_path, b"price;n\n1,500;2\n12,000;3\n")
 
 
@@ -206,3 +210,76 @@ def test_frames_that_are_no_tables_are_refused(frame: pd.DataFrame, message: str
     """Names and shape of a frame are checked."""
     with pytest.raises(TableError, match=message):
         from_frame(frame)
+
+
+def table_of(folder: Path, content: bytes, options: ReadOptions | None = None) -> files.Table:
+    """The table of a CSV file of this content, with rules and notices."""
+    path = folder / "table.csv"
+    path.write_bytes(content)
+    return files.read(path, options)
+
+
+def test_the_rules_by_which_text_became_values_are_returned(tmp_path: Path) -> None:
+    """Every way in applies them again: trimming, missing texts, the decimal mark, separators."""
+    numbers = "".join(f"{i},5;x\n" for i in range(20))
+    table = table_of(tmp_path, f"a;b\n{numbers}?;y\n".encode())
+    tokens = ("", "N/A", "NA", "NULL", "NaN", "nan", "null")
+    assert table.rules == Rules(True, tokens, ("?",), ",", "", ";")
+
+
+def test_a_quoted_na_is_text(tmp_path: Path) -> None:
+    """Quotation marks around NA make it a level, Namibia's for instance; without them the value is missing."""
+    table = table_of(tmp_path, b'country,n\n"NA",1\nNA,2\n NA ,3\n"",4\nDE,5\n')
+    assert table.frame["country"].tolist()[0] == "NA"
+    assert table.frame["country"].isna().tolist() == [False, True, True, True, False]
+
+
+def test_all_bad_lines_are_named_up_to_ten(tmp_path: Path) -> None:
+    """One run says which lines to mend, and the option that leaves them out."""
+    content = b"a,b\n" + b"1\n1,2\n" * 12
+    with pytest.raises(TableError, match=r"line 2 has 1 value.*line 20 .*--skip-bad-lines") as caught:
+        table_of(tmp_path, content)
+    assert str(caught.value).count("has 1 value") == 10
+
+
+def test_bad_lines_are_left_out_and_counted(tmp_path: Path) -> None:
+    """With skip_bad_lines the other lines are read, and a notice names those that were not."""
+    table = table_of(tmp_path, b"a,b\n1,2\n3\n4,5,6\n7,8\n", ReadOptions(skip_bad_lines=True))
+    assert table.frame.to_dict("list") == {"a": [1, 7], "b": [2, 8]}
+    assert [str(notice) for notice in table.notices] == [
+        "2 lines are left out, with too few or too many values: line 3 has 1 value, but the header has 2 columns;"
+        " line 4 has 3 values"
+    ]
+
+
+def test_all_bad_columns_are_named_at_once(tmp_path: Path) -> None:
+    """A second run does not find a second column."""
+    rows = "".join(f'"$1,{i}00.00","{i}.5 %"\n' for i in range(1, 9))
+    with pytest.raises(TableError, match=r"column 'price' .*currency sign.*--thousands ','(?s:.*)'rate' .*per cent"):
+        table_of(tmp_path, b"price,rate\n" + rows.encode())
+
+
+def test_nothing_is_said_about_dropped_columns(tmp_path: Path) -> None:
+    """A column that is left out may hold anything; several names may be given in one text."""
+    table = table_of(tmp_path, b"a,b,c\n$1,2 %,3\n", ReadOptions(drop=("a,b",)))
+    assert table.frame["c"].tolist() == [3]
+
+
+def test_a_dropped_column_that_is_not_there_is_named_with_the_nearest(tmp_path: Path) -> None:
+    """A misspelt name is refused, with the name that is probably meant."""
+    with pytest.raises(TableError, match="--drop: the table has no column 'custmer'; is 'Customer' meant"):
+        table_of(tmp_path, b"Customer,n\n1,2\n", ReadOptions(drop=("custmer",)))
+
+
+def test_a_url_is_read_through_fsspec() -> None:
+    """A table may lie in any file system that fsspec reads."""
+    fsspec.filesystem("memory").pipe("/orris/table.csv", b"a,b\n1,2\n")
+    assert read_table("memory://orris/table.csv").to_dict("list") == {"a": [1], "b": [2]}
+    with pytest.raises(TableError, match=r"memory://orris/none\.csv: there is no such file"):
+        read_table("memory://orris/none.csv")
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    """A URL that nothing here reads is refused by its scheme, not as a missing file."""
+    with pytest.raises(TableError, match="not read from gopher://"):
+        read_table("gopher://host/table.csv")

@@ -14,28 +14,27 @@ import io
 import re
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
 from orris.atomic import write_atomically
 from orris.errors import TableError
 from orris.tables.csv_rows import MISSING
+from orris.tables.inference import decimal_mark, infer, trimmed
+from orris.tables.rules import Notice, ReadOptions, Rules, resolve_names
 
 _DELIMITERS = (",", ";", "\t", "|")
 _SNIFFED_LINES = 200
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 _PARQUET_SUFFIXES = (".parquet", ".pq")
-_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _NUMBER = r"^[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?$"
-_DECIMAL_COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d+)?$"
-_WHOLE_OR_DECIMAL_COMMA = r"^[+-]?(\d+|\d*,\d+)([eE][+-]?\d+)?$"
-_THOUSANDS = r"^[+-]?[1-9]\d{0,2}(,\d{3})+$"
+_MAX_LINES_NAMED = 10
 _OTHER_FORMATS = {
     b"PK\x03\x04": "an Excel or zip file; export it as CSV",
     b"PAR1": "a Parquet file; rename it to .parquet",
@@ -46,31 +45,53 @@ _OTHER_FORMATS = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Table:
+    """A table that was read.
+
+    Attributes:
+        frame: A plain table, see above, with at least one row.
+        rules: How text became values.
+        notices: What is to be said about the values.
+    """
+
+    frame: pd.DataFrame
+    rules: Rules = field(default_factory=Rules)
+    notices: tuple[Notice, ...] = ()
+
+
 def read_table(path: str | Path) -> pd.DataFrame:
+    """``read`` without options, and without the rules and the notices."""
+    return read(path).frame
+
+
+def read(path: str | Path, options: ReadOptions | None = None) -> Table:
     """Read a CSV file (``.csv``, ``.tsv``, ``.txt``, each also ``.gz``) or a Parquet file.
 
     The delimiter (comma, semicolon, tab or bar) is found out; so is a decimal comma where the delimiter is another. A
-    first line of column names is required. Space around names and text values is cut off. ``schema.texts.MISSING``
-    values become NaN.
+    first line of column names is required. Space around names and text values is cut off. An empty value and an
+    unquoted one of ``csv_rows.MISSING`` are missing; among numbers, other texts may be, with a notice (``inference``).
 
-    Returns:
-        A plain table, see above, with at least one row.
+    Args:
+        path: A file, or a URL that fsspec reads, such as ``s3://bucket/table.csv``.
+        options: What the user declared.
 
     Raises:
-        TableError: Names the file and, where there is one, the line and the column.
+        TableError: Names the file and, where there is one, the line and the column; all columns that cannot be used, or
+            the first ten lines.
     """
-    path = Path(path)
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
+    options = options or ReadOptions()
+    suffixes = [suffix.lower() for suffix in PurePosixPath(str(path)).suffixes[-2:]]
     kind = suffixes[-2] if len(suffixes) == 2 and suffixes[-1] == ".gz" else (suffixes or [""])[-1]
     if kind not in (*_TEXT_SUFFIXES, *_PARQUET_SUFFIXES):
         raise TableError(
-            f"{path}: '{kind or path.name}' is no table that Orris reads; give a CSV (.csv, .tsv, .txt, also .gz) or a"
-            " .parquet file"
+            f"{path}: '{kind or Path(path).name}' is no table that Orris reads; give a CSV (.csv, .tsv, .txt, also .gz)"
+            " or a .parquet file"
         )
-    content = _content(path, compressed=suffixes[-1] == ".gz")
+    content = _content(str(path), compressed=suffixes[-1] == ".gz")
     if kind in _PARQUET_SUFFIXES:
-        return from_frame(_read_parquet(path, content), str(path))
-    return _read_text(path, content)
+        return Table(from_frame(_read_parquet(path, content), str(path)))
+    return _read_text(path, content, options)
 
 
 def write_iris(path: str | Path) -> None:
@@ -109,13 +130,8 @@ def from_frame(frame: pd.DataFrame, origin: str = "the DataFrame") -> pd.DataFra
     return pd.DataFrame({name: _plain(frame[name].reset_index(drop=True)) for name in frame.columns})
 
 
-def _content(path: Path, *, compressed: bool) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise TableError(f"{path}: there is no such file") from None
-    except OSError as error:
-        raise TableError(f"{path}: it cannot be read ({error.strerror})") from None
+def _content(path: str, *, compressed: bool) -> bytes:
+    content = _fetched(path) if "://" in path else _local(path)
     if compressed:
         try:
             content = gzip.decompress(content)
@@ -128,7 +144,37 @@ def _content(path: Path, *, compressed: bool) -> bytes:
     return content
 
 
-def _read_parquet(path: Path, content: bytes) -> pd.DataFrame:
+def _local(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise TableError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise TableError(f"{path}: it cannot be read ({error.strerror})") from None
+
+
+def _fetched(url: str) -> bytes:
+    """The content of a URL, through fsspec."""
+    import fsspec  # noqa: PLC0415 (0.1 s that local tables need not spend)
+
+    scheme = url.partition("://")[0]
+    if scheme not in fsspec.available_protocols():
+        raise TableError(
+            f"{url}: tables are not read from {scheme}://; give a file, or a URL such as s3://bucket/t.csv"
+        )
+    try:
+        with fsspec.open(url, "rb") as file:
+            content: bytes = file.read()
+            return content
+    except ImportError as error:
+        raise TableError(f"{url}: {scheme}:// needs a library that is not installed ({error})") from None
+    except FileNotFoundError:
+        raise TableError(f"{url}: there is no such file") from None
+    except Exception as error:  # noqa: BLE001 (each file system has errors of its own)
+        raise TableError(f"{url}: it cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _read_parquet(path: str | Path, content: bytes) -> pd.DataFrame:
     try:
         # Not through pandas: an index that pandas stored is a column like any other, or only numbers the rows.
         frame: pd.DataFrame = pyarrow.parquet.read_table(io.BytesIO(content)).to_pandas(ignore_metadata=True)
@@ -137,24 +183,45 @@ def _read_parquet(path: Path, content: bytes) -> pd.DataFrame:
     return frame.loc[:, [not str(name).startswith("__index_level_") for name in frame.columns]]
 
 
-def _read_text(path: Path, content: bytes) -> pd.DataFrame:
+def _read_text(path: str | Path, content: bytes, options: ReadOptions) -> Table:
     content = content.removeprefix(b"\xef\xbb\xbf")
     text = _text(path, content)
     delimiter, names = _header(path, text)
-    table = _parse(path, content, delimiter, names)
+    categorical = resolve_names(options.categorical, names, "--categorical")
+    dropped = resolve_names(options.drop, names, "--drop")
+    table, n_skipped = _parse(path, content, delimiter, names, skip_bad_lines=options.skip_bad_lines)
     # Arrow closes an open quotation at the end of the file; all rows since would silently be one value.
-    open_quote = _irregularity(text, delimiter, len(names)) if content.count(b'"') % 2 else None
-    if open_quote:
-        raise TableError(f"{path}: {open_quote}")
+    irregular = _irregularities(text, delimiter, len(names)) if n_skipped or content.count(b'"') % 2 else []
+    if irregular and not n_skipped:
+        raise TableError(f"{path}: {'; '.join(irregular)}")
     if not table.num_rows:
         raise TableError(f"{path}: there is a line of column names, but no row below it")
-    if delimiter != "," and _decimal_comma(path, table):
-        table = _parse(path, content, delimiter, names, decimal_point=",")
-    columns = {name: _series(table.column(i)) for i, name in enumerate(names)}
-    return pd.DataFrame(columns)
+    texts = [trimmed(table.column(i).combine_chunks()) for i in range(len(names))]
+    decimal = options.decimal or ("." if delimiter == "," else decimal_mark(texts))
+    notices = [Notice("", _skipped(n_skipped, irregular))] if n_skipped else []
+    columns, problems = {}, []
+    missing: set[str] = set()
+    for name, column in zip(names, texts, strict=True):
+        if name in dropped:
+            columns[name] = _series(column)
+            continue
+        found = infer(name, column, decimal, options, declared=name in categorical)
+        columns[name] = _series(found.values)
+        notices += found.notices
+        missing |= found.missing
+        problems += [f"column '{name}' {found.problem}"] if found.problem else []
+    if problems:
+        raise TableError(f"{path}: " + "\n".join(problems))
+    rules = Rules(True, tuple(sorted(MISSING)), tuple(sorted(missing)), decimal, options.thousands, delimiter)
+    return Table(pd.DataFrame(columns), rules, tuple(notices))
 
 
-def _text(path: Path, content: bytes) -> str:
+def _skipped(n_skipped: int, irregular: Sequence[str]) -> str:
+    lines = "1 line is" if n_skipped == 1 else f"{n_skipped:,} lines are"
+    return f"{lines} left out, with too few or too many values: {'; '.join(irregular)}"
+
+
+def _text(path: str | Path, content: bytes) -> str:
     for magic, what in _OTHER_FORMATS.items():
         if content.startswith(magic):
             raise TableError(f"{path}: this is {what}")
@@ -164,7 +231,7 @@ def _text(path: Path, content: bytes) -> str:
         line = content.count(b"\n", 0, error.start) + 1
         raise TableError(
             f"{path}: line {line} is not UTF-8; if the file comes from Windows or Excel, convert it with  "
-            f"iconv -f WINDOWS-1252 -t UTF-8 {path.name}"
+            f"iconv -f WINDOWS-1252 -t UTF-8 {PurePosixPath(str(path)).name}"
         ) from None
     if "\0" in text:
         raise TableError(
@@ -174,7 +241,7 @@ def _text(path: Path, content: bytes) -> str:
     return text
 
 
-def _header(path: Path, text: str) -> tuple[str, list[str]]:
+def _header(path: str | Path, text: str) -> tuple[str, list[str]]:
     """The delimiter and the column names."""
     lines = [line for line in text[:1_000_000].splitlines(keepends=True) if line.strip()][:_SNIFFED_LINES]
     best: tuple[float, int, str, list[str]] = (0.0, 1, ",", [lines[0].strip().strip('"')])
@@ -224,107 +291,78 @@ def _check_names(names: Sequence[str], origin: str) -> None:
         seen.add(name)
 
 
-def _parse(path: Path, content: bytes, delimiter: str, names: list[str], decimal_point: str = ".") -> pa.Table:
-    """The columns with the types that Arrow infers from all rows; dates and times stay text."""
-    as_text: dict[str, Any] = {}
-    while True:
-        try:
-            table = pyarrow.csv.read_csv(
-                io.BytesIO(content),
-                # One block: a type is then inferred from the whole column, and a long quoted value never crosses a
-                # border.
-                read_options=pyarrow.csv.ReadOptions(
-                    use_threads=False,
-                    column_names=names,
-                    skip_rows_after_names=1,
-                    block_size=min(len(content) + 1024, 2**31 - 1),
-                ),
-                parse_options=pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    null_values=sorted(MISSING),
-                    strings_can_be_null=True,
-                    true_values=_TRUE,
-                    false_values=_FALSE,
-                    decimal_point=decimal_point,
-                    column_types=as_text,
-                ),
-            )
-        except pa.ArrowException as error:
-            raise TableError(f"{path}: {_irregularity(content.decode(), delimiter, len(names)) or error}") from None
-        temporal = {field.name: pa.string() for field in table.schema if pa.types.is_temporal(field.type)}
-        if not temporal:
-            return table
-        as_text |= temporal
+def _parse(
+    path: str | Path, content: bytes, delimiter: str, names: list[str], *, skip_bad_lines: bool
+) -> tuple[pa.Table, int]:
+    """The columns as text, null where a value is missing and was not quoted; and how many lines were left out."""
+    n_skipped = 0
+
+    def skip(_: Any) -> str:
+        nonlocal n_skipped
+        n_skipped += 1
+        return "skip"
+
+    try:
+        table = pyarrow.csv.read_csv(
+            io.BytesIO(content),
+            # One block: a long quoted value never crosses a border.
+            read_options=pyarrow.csv.ReadOptions(
+                use_threads=False,
+                column_names=names,
+                skip_rows_after_names=1,
+                block_size=min(len(content) + 1024, 2**31 - 1),
+            ),
+            parse_options=pyarrow.csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=skip if skip_bad_lines else None
+            ),
+            convert_options=pyarrow.csv.ConvertOptions(
+                null_values=sorted(MISSING),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                column_types=dict.fromkeys(names, pa.string()),
+            ),
+        )
+    except pa.ArrowException as error:
+        found = _irregularities(content.decode(), delimiter, len(names))
+        raise TableError(f"{path}: {'; '.join(found) or error}" + _advice(found)) from None
+    return table, n_skipped
 
 
-def _irregularity(text: str, delimiter: str, width: int) -> str | None:
-    """Which line is not like the header, read slowly because Arrow counts rows and not lines."""
+def _advice(irregular: Sequence[str]) -> str:
+    if not any("value" in line for line in irregular):
+        return ""
+    return "; complete or quote their values, or leave such lines out with  --skip-bad-lines"
+
+
+def _irregularities(text: str, delimiter: str, width: int) -> list[str]:
+    """The first lines that are not like the header, read slowly because Arrow counts rows and not lines."""
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
+    found: list[str] = []
     try:
         for record in lines:
             if record and len(record) != width:
                 values = f"{len(record)} value{'s' * (len(record) != 1)}"
-                return f"line {line} has {values}, but the header has {width} columns; complete or quote its values"
+                found.append(
+                    f"line {line} has {values}, but the header has {width} columns"
+                    if not found
+                    else f"line {line} has {values}"
+                )
+            if len(found) == _MAX_LINES_NAMED:
+                break
             line = lines.line_num + 1
     except csv.Error as error:
-        return (
+        found.append(
             f"line {line} has a quotation mark that is not closed or misplaced ({error}); quote whole values, and"
             " double the marks in them"
         )
-    return None
+    return found
 
 
-def _decimal_comma(path: Path, table: pa.Table) -> bool:
-    """Whether numbers are written with a decimal comma.
-
-    That is so if a column consists of such numbers, and none of numbers with a point.
-    """
-    found, certain = "", False
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if pa.types.is_floating(column.type):
-            return False
-        if not pa.types.is_string(column.type):
-            continue
-        values = pa.compute.utf8_trim_whitespace(column.drop_null()).unique()
-        matches = pa.compute.match_substring_regex(values, _WHOLE_OR_DECIMAL_COMMA)
-        if (
-            len(values)
-            and pa.compute.all(matches).as_py()
-            and pa.compute.any(pa.compute.match_substring_regex(values, _DECIMAL_COMMA)).as_py()
-        ):
-            found = found or name
-            commas = values.filter(pa.compute.match_substring(values, ","))
-            certain = certain or not pa.compute.all(pa.compute.match_substring_regex(commas, _THOUSANDS)).as_py()
-    if found and not certain:
-        raise TableError(
-            f"{path}: column '{found}': a comma may part thousands or be the decimal comma here; write the numbers with"
-            " a decimal point"
-        )
-    return bool(found)
-
-
-def _series(column: pa.ChunkedArray) -> pd.Series[Any]:
-    if pa.types.is_string(column.type):
-        column = pa.compute.utf8_trim_whitespace(column)
-        gone = pa.compute.is_in(column, value_set=pa.array(sorted(MISSING)))
-        column = pa.compute.if_else(gone, pa.scalar(None, pa.string()), column)
-        tokens = {value.as_py() for value in column.unique()[:10]} - {None}
-        if tokens and tokens <= {*_TRUE, *_FALSE}:
-            column = (
-                pa.compute.is_in(column, value_set=pa.array(_TRUE), skip_nulls=True)
-                if not column.null_count
-                else _nullable_flags(column)
-            )
-    if pa.types.is_null(column.type):
-        column = column.cast(pa.float64())
+def _series(column: pa.Array) -> pd.Series[Any]:
+    if pa.types.is_null(column.type) or column.null_count == len(column):
+        column = pa.nulls(len(column), pa.float64())
     return _plain(column.to_pandas(integer_object_nulls=True))
-
-
-def _nullable_flags(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pa.compute.if_else(
-        pa.compute.is_valid(column), pa.compute.is_in(column, value_set=pa.array(_TRUE)), pa.scalar(None, pa.bool_())
-    )
 
 
 def _plain(series: pd.Series[Any]) -> pd.Series[Any]:
