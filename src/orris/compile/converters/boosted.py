@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from orris.compile.converters.tree_ensemble import Tree, add_totals, after_rounding, constant_tree, note_thresholds
 from orris.compile.graph import Frame, Graph
@@ -65,6 +66,6 @@ def note(graph: Graph, frame: Frame, boosted: Boosted) -> None:
         note_thresholds(graph, frame, [after_rounding(tree) for tree in boosted.trees])
 
 
-def below(thresholds: FloatArray) -> FloatArray:
+def below(thresholds: npt.NDArray[np.float32]) -> FloatArray:
     """float32 thresholds of ``value < threshold`` as those of ``value <= threshold``, held in float64."""
-    return np.nextafter(thresholds.astype(np.float32), np.float32(-np.inf)).astype(np.float64)
+    return np.nextafter(thresholds, np.float32(-np.inf)).astype(np.float64)

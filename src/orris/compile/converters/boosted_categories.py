@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from orris.compile.converters.levels import values
+from orris.compile.converters.levels import assembled, lookup, values
 from orris.compile.graph import Frame, Graph
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
@@ -105,3 +105,25 @@ def with_numbers(graph: Graph, frame: Frame, categories: Categories) -> Frame:
     decoded = values(graph, replace(frame, features=tuple(hidden)))
     shown = [frame.features[i] if i in categories.standing else feature for i, feature in enumerate(decoded.features)]
     return replace(decoded, features=tuple(shown))
+
+
+def as_codes(graph: Graph, frame: Frame, ordered: Mapping[int, Sequence[Any]]) -> Frame:
+    """The frame with the columns of ``ordered`` as the library's codes, which are numbers to it.
+
+    Args:
+        graph: Where the nodes go.
+        frame: What the model is given.
+        ordered: For each of these columns, its categories by code; a level that is none of them is missing.
+    """
+    if not ordered:
+        return frame
+    columns = sorted(ordered)
+    part = graph.take(frame, columns)
+    tables = []
+    for column, feature in zip(columns, part.features, strict=True):
+        position = {category: float(code) for code, category in enumerate(ordered[column])}
+        tables.append([np.nan, *(position.get(level, np.nan) for level in feature.levels or ()), np.nan])
+    features = tuple(replace(feature, levels=None, source=None, inverse=None) for feature in part.features)
+    decoded = replace(part, tensor=lookup(graph, part, tables), features=features)
+    rest = [i for i in range(frame.width) if i not in ordered]
+    return assembled(graph, [(columns, decoded), (rest, graph.take(frame, rest))])
