@@ -66,6 +66,10 @@ lint: $(VENV)/.dev ## Lint, types, import contracts
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
+.PHONY: docs
+docs: $(VENV)/.dev ## Build the documentation as a site in build/site/site, with every link checked
+	@$(BIN)/python -m tools.docs_site
+
 .PHONY: format
 format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .
