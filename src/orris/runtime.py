@@ -140,7 +140,9 @@ class SklearnRuntime:
             predicted = np.asarray(self._pipeline.predict(table))
             if self._schema.task == "regression":
                 return Answers(values=np.asarray(predicted, dtype=np.float64).reshape(len(rows)))
-            labels = np.array([self._position[label] for label in predicted.tolist()], dtype=np.int64)
+            # CatBoost answers several classes as one column.
+            named = predicted.reshape(len(rows)).tolist()
+            labels = np.array([self._position[label] for label in named], dtype=np.int64)
             probabilities = (
                 np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self._has_probabilities else None
             )

@@ -162,14 +162,14 @@ class Graph:
         unique = np.unique(thresholds)
         with np.errstate(over="ignore"):
             single = unique.astype(np.float32)
-        spread = [
-            unique,
-            np.nextafter(unique, -np.inf),
-            np.nextafter(unique, np.inf),
-            single.astype(np.float64),
-            np.nextafter(single, np.float32(-np.inf)).astype(np.float64),
-            np.nextafter(single, np.float32(np.inf)).astype(np.float64),
-        ]
+            spread = [
+                unique,
+                np.nextafter(unique, -np.inf),
+                np.nextafter(unique, np.inf),
+                single.astype(np.float64),
+                np.nextafter(single, np.float32(-np.inf)).astype(np.float64),
+                np.nextafter(single, np.float32(np.inf)).astype(np.float64),
+            ]
         raw = inverse(np.concatenate(spread))
         around = np.concatenate([raw, np.nextafter(raw, -np.inf), np.nextafter(raw, np.inf)])
         self.thresholds.setdefault(feature.source, []).append(np.unique(around[np.isfinite(around)]))

@@ -174,8 +174,8 @@ def after_rounding(tree: Tree) -> Tree:
 def last_rounding_below(threshold: FloatArray) -> FloatArray:
     """Largest float64 ``x`` with ``float32(x) <= threshold``, for ``(n,)`` thresholds, by IEEE 754 rounding."""
     below = threshold.astype(np.float32)
-    below = np.where(below.astype(np.float64) > threshold, np.nextafter(below, np.float32(-np.inf)), below)
     with np.errstate(over="ignore"):
+        below = np.where(below.astype(np.float64) > threshold, np.nextafter(below, np.float32(-np.inf)), below)
         above = np.nextafter(below, np.float32(np.inf)).astype(np.float64)
     above = np.where(np.isinf(above), 2.0**128, above)
     middle = (below.astype(np.float64) + above) / 2
