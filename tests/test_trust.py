@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +13,14 @@ import numpy as np
 import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
+from sklearn.ensemble import (
+    AdaBoostRegressor,
+    BaggingClassifier,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    IsolationForest,
+    RandomForestClassifier,
+)
 from sklearn.gaussian_process import GaussianProcessClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.model_selection import StratifiedKFold
@@ -28,6 +40,12 @@ READ = {
     "calibration": CalibratedClassifierCV(SVC(), cv=StratifiedKFold(3), ensemble=False),
     "an imputer": make_pipeline(SimpleImputer(), SVC()),
     "a Gaussian process": GaussianProcessClassifier(),
+    "a decision tree": DecisionTreeClassifier(),
+    "a forest": RandomForestClassifier(3, random_state=0),
+    "bagged trees over some of the columns": BaggingClassifier(n_estimators=3, max_features=2, random_state=0),
+    "boosted trees": GradientBoostingClassifier(n_estimators=3),
+    "adaptively boosted trees": AdaBoostRegressor(n_estimators=3, random_state=0),
+    "an isolation forest": IsolationForest(n_estimators=3, max_features=2, random_state=0),
 }
 
 
@@ -40,12 +58,108 @@ def test_what_common_estimators_hold_is_read_back(model: Any) -> None:
     assert np.array_equal(trust.read(content).predict(X), expected)
 
 
-def test_a_decision_tree_is_refused_by_name() -> None:
-    """Compiled code would follow its positions without looking."""
-    content = bytes(dumps(DecisionTreeClassifier().fit(X, Y)))
-    assert trust.untrusted(content) == ["sklearn.tree._tree.Tree"]
-    with pytest.raises(ServingError, match=r"sklearn\.tree\._tree\.Tree"):
+def test_histogram_based_boosting_is_refused_by_name() -> None:
+    """Compiled code follows the positions in its trees without looking, and nothing checks them."""
+    content = bytes(dumps(HistGradientBoostingClassifier(max_iter=1).fit(X, Y)))
+    assert trust.untrusted(content) == ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+    with pytest.raises(ServingError, match="TreePredictor"):
         trust.read(content)
+
+
+def rewritten(content: bytes, change: Callable[[Any, dict[str, bytes]], None]) -> bytes:
+    """A skops file whose schema and arrays ``change`` has edited in place."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    schema = json.loads(files["schema.json"])
+    change(schema, files)
+    files["schema.json"] = json.dumps(schema).encode()
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return written.getvalue()
+
+
+def tree_node(part: Any) -> Any:
+    """The part of a schema that describes a decision tree."""
+    children = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+    if isinstance(part, dict) and part.get("__loader__") == "TreeNode":
+        return part
+    return next((found for found in map(tree_node, children) if found), None)
+
+
+def with_array(name: str, edit: Callable[[Any], Any]) -> Callable[[Any, dict[str, bytes]], None]:
+    """A change that edits one array of the tree's state."""
+
+    def change(schema: Any, files: dict[str, bytes]) -> None:
+        file = tree_node(schema)["content"]["content"][name]["file"]
+        array = np.load(io.BytesIO(files[file]), allow_pickle=False)
+        stored = io.BytesIO()
+        np.save(stored, edit(array))
+        files[file] = stored.getvalue()
+
+    return change
+
+
+def with_field(field: str, node: int, value: int) -> Callable[[Any, dict[str, bytes]], None]:
+    """A change that sets one field of one of the tree's nodes."""
+
+    def edit(nodes: Any) -> Any:
+        nodes[field][node] = value
+        return nodes
+
+    return with_array("nodes", edit)
+
+
+def with_number(*path: Any, value: str) -> Callable[[Any, dict[str, bytes]], None]:
+    """A change that sets a whole number of the tree, with an identity of its own."""
+
+    def change(schema: Any, _: dict[str, bytes]) -> None:
+        node = tree_node(schema)
+        for key in path:
+            node = node[key]
+        node.update(content=value, __id__=1)
+
+    return change
+
+
+def with_another_identity(schema: Any, files: dict[str, bytes]) -> None:
+    """Nodes under the identity of another array: skops would construct that array in their place."""
+    state = tree_node(schema)["content"]["content"]
+    state["nodes"]["__id__"] = state["values"]["__id__"]
+    assert files
+
+
+FORGED = {
+    "a child beyond the nodes": with_field("left_child", 0, 1_000),
+    "a negative child": with_field("right_child", 0, -7),
+    "a child that is its own parent": with_field("left_child", 0, 0),
+    "a node with one child": with_field("right_child", 1, 3),
+    "a feature that rows do not have": with_field("feature", 0, 4),
+    "a negative feature": with_field("feature", 0, -1),
+    "more nodes than it has": with_number("content", "content", "node_count", value="1000000"),
+    "more outputs than it has": with_number("__reduce__", "args", "content", 2, value="1000"),
+    "fewer features than its splits": with_number("__reduce__", "args", "content", 0, value="1"),
+    "values of too few classes": with_array("values", lambda values: values[:, :, :1]),
+    "an array under another's identity": with_another_identity,
+}
+
+
+@pytest.mark.parametrize("change", FORGED.values(), ids=FORGED.keys())
+def test_a_forged_decision_tree_is_refused(change: Callable[[Any, dict[str, bytes]], None]) -> None:
+    """Before it is constructed, since its constructor already copies what the file says."""
+    content = bytes(dumps(DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, Y)))
+    assert trust.read(rewritten(content, lambda _schema, _files: None)).predict(X).tolist()
+    with pytest.raises(ServingError, match="skops does not load the model"):
+        trust.read(rewritten(content, change))
+
+
+def test_trees_that_are_given_narrower_rows_than_they_take_are_refused() -> None:
+    """A forest checks its rows once, by its own number of features, and its trees do not check them again."""
+    forest = RandomForestClassifier(2, random_state=0).fit(X, Y)
+    forest.n_features_in_ = 2
+    with pytest.raises(ServingError, match="rows of another width"):
+        trust.read(bytes(dumps(forest)))
 
 
 @pytest.mark.parametrize("algorithm", ["kd_tree", "ball_tree"])

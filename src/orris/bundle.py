@@ -14,7 +14,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,13 +24,13 @@ from orris.atomic import write_atomically
 from orris.errors import BundleError, BundleFormatError, IntegrityError
 from orris.schema import Schema
 from orris.schema.profile import Profile, Tally
-from orris.verdict import Verdict
+from orris.verdict import FrontFile, ModelFile, Verdict
 
-FORMAT = 1
+FORMAT = 2
+"""2 has ``front_file``. A bundle without one is written in format 1, which any Orris reads."""
+
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
-MODEL_ONNX = "model.onnx"
-MODEL_SKOPS = "model.skops"
 PROFILE = "profile.json"
 _CHECKSUM = re.compile(rb'("checksum": ")([0-9a-f]{64})(")')
 _NO_CHECKSUM = "0" * 64
@@ -87,7 +87,8 @@ class Manifest(msgspec.Struct, frozen=True):
         digest: sha256 over what determines the answers (schema, model file, golden rows): equal for equal data,
             settings and seed, whatever the version and the time.
         created: UTC, ISO 8601.
-        model_file: ``model.onnx``, or ``model.skops`` for a model served by scikit-learn.
+        model_file: ``model.onnx``, ``model.skops`` for a model served by scikit-learn, or a library's own model file.
+        front_file: ``front.skops`` where scikit-learn runs the first steps and ``model.onnx`` holds the rest.
         files: sha256 of every other file of the bundle, by relative POSIX path.
     """
 
@@ -98,13 +99,14 @@ class Manifest(msgspec.Struct, frozen=True):
     created: str
     orris: str
     digest: str
-    model_file: Literal["model.onnx", "model.skops"]
+    model_file: ModelFile
     schema: Schema
     verdict: Verdict
     golden: Golden
     metrics: dict[str, float]
     provenance: Provenance
     files: dict[str, str]
+    front_file: FrontFile = ""
 
 
 class _Format(msgspec.Struct):
@@ -118,7 +120,8 @@ def seal(
     version: str,
     created: str,
     orris: str,
-    model_file: Literal["model.onnx", "model.skops"],
+    model_file: ModelFile,
+    front_file: FrontFile = "",
     schema: Schema,
     verdict: Verdict,
     golden: Golden,
@@ -134,17 +137,19 @@ def seal(
     schema = msgspec.json.decode(msgspec.json.encode(schema), type=Schema)
     golden = msgspec.json.decode(msgspec.json.encode(golden), type=Golden)
     files = {path: _sha256(folder / path) for path in _listing(folder) if path not in {MANIFEST, SIGNATURE}}
-    if model_file not in files:
-        raise BundleError(f"{folder}: {model_file} is missing, so there is nothing to seal")
+    for file in filter(None, (model_file, front_file)):
+        if file not in files:
+            raise BundleError(f"{folder}: {file} is missing, so there is nothing to seal")
     manifest = Manifest(
-        format=FORMAT,
+        format=FORMAT if front_file else 1,
         checksum=_NO_CHECKSUM,
         name=name,
         version=version,
         created=created,
         orris=orris,
-        digest=_digest(schema, golden, files[model_file]),
+        digest=_digest(schema, golden, _model_digest(files, model_file, front_file)),
         model_file=model_file,
+        front_file=front_file,
         schema=schema,
         verdict=verdict,
         golden=golden,
@@ -212,7 +217,8 @@ def audit(folder: Path, manifest: Manifest) -> None:
     unknown = sorted(present - set(manifest.files))
     if unknown:
         raise IntegrityError(f"{folder / unknown[0]}: not named in the manifest")
-    if _digest(manifest.schema, manifest.golden, manifest.files[manifest.model_file]) != manifest.digest:
+    model = _model_digest(manifest.files, manifest.model_file, manifest.front_file)
+    if _digest(manifest.schema, manifest.golden, model) != manifest.digest:
         raise IntegrityError(f"{folder / MANIFEST}: its digest does not match what it describes")
 
 
@@ -246,6 +252,11 @@ def _listing(folder: Path) -> list[str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_digest(files: Mapping[str, str], model_file: str, front_file: str) -> str:
+    """Digest of the files that answer: that of the one file, or of both, the front first."""
+    return f"{files[front_file]}+{files[model_file]}" if front_file else files[model_file]
 
 
 def _digest(schema: Schema, golden: Golden, model_sha256: str) -> str:

@@ -126,6 +126,10 @@ class ServingError(OrrisError):
     """A loaded model could not answer."""
 
 
+class ExhaustedError(ServingError):
+    """Memory ran out while a model answered: says nothing about whether its answers are right."""
+
+
 class NotReadyError(ServingError):
     """The model is not ready: the golden rows have not been reproduced, or the server is draining."""
 

@@ -9,15 +9,26 @@ from typing import Literal
 
 import msgspec
 
-Strategy = Literal["exact", "skl2onnx-float64", "skl2onnx-float32", "scikit-learn"]
+Strategy = Literal["exact", "skl2onnx-float64", "skl2onnx-float32", "partly-compiled", "library-file", "scikit-learn"]
 """How the fitted pipeline is served, in the order in which the ways are tried."""
+
+ModelFile = Literal["model.onnx", "model.skops"]
+"""Names of a bundle's model file."""
+
+FrontFile = Literal["", "front.skops"]
+"""Name of the file with the steps that scikit-learn runs in front of a compiled model; empty where there are none."""
 
 
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A strategy that was tried and refused, and why."""
+    """A strategy that was tried and refused, why, and what to do about it."""
 
     strategy: Strategy
     reason: str
+    remedy: str = ""
+
+    def sentence(self) -> str:
+        """The reason, and what to do about it."""
+        return f"{self.reason}; to change that, {self.remedy}" if self.remedy else self.reason
 
 
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -30,7 +41,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         rows_by_origin: Of those, how many from the training table, on thresholds, with missing values, …
         n_label_differences: Rows on which the labels differed; a published model has none.
         largest_difference: Largest difference of a probability (absolute) or a value (relative, see ``tolerance``).
-        tolerance: What was allowed: absolute for probabilities, relative to ``max(1, |value|)`` for values.
+        tolerance: The most that was allowed for a row: absolute for probabilities, relative to ``max(1, |value|)`` for
+            values.
         one_row_microseconds: Median time of one row through the served model.
         one_row_microseconds_reference: The same through the fitted scikit-learn pipeline.
         attempts: Strategies that were tried before this one, and why each was refused.
@@ -55,8 +67,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def compiled(self) -> bool:
-        """Whether the model is served from ONNX rather than by scikit-learn."""
-        return self.strategy != "scikit-learn"
+        """Whether the model is served from ONNX alone, so that the server needs no library beside ONNX Runtime."""
+        return self.strategy in {"exact", "skl2onnx-float64", "skl2onnx-float32"}
 
     def sentence(self) -> str:
         """The verdict in one line, for people."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import onnx
 from onnx import TensorProto
 
@@ -41,22 +42,81 @@ def build(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[onnx.Mo
         NotConvertibleError: As ``convert``; or the prediction is not of the schema's task.
     """
     graph, prediction = convert(pipeline, schema, foreign)
+    return finished(graph, prediction, schema, schema.n_columns), graph
+
+
+def build_rest(rest: Any, schema: Schema, frame: Frame, refused: Sequence[float]) -> tuple[onnx.ModelProto, Graph]:
+    """The model of a pipeline's rest, over what its first steps make of the rows.
+
+    Args:
+        rest: The fitted rest.
+        schema: The contract of the whole pipeline.
+        frame: What the first steps return.
+        refused: Of NaN, infinity and 1e300 (a number beyond float32), those that the rest refuses in scikit-learn: rows
+            with such a number get no answer, which is label -1 and NaN.
+
+    Raises:
+        NotConvertibleError: As ``build``.
+    """
+    graph = Graph()
+    prediction = predict(graph, rest, frame)
+    if refused:
+        prediction = _answered(graph, prediction, _holds(graph, frame.tensor, refused))
+    return finished(graph, prediction, schema, frame.width), graph
+
+
+def _holds(graph: Graph, tensor: str, numbers: Sequence[float]) -> str:
+    """Whether a row holds one of these kinds of numbers: bool ``(n_rows,)``."""
+    tests = []
+    for number in numbers:
+        if np.isfinite(number):
+            limit = graph.constant(float(np.finfo(np.float32).max))
+            found = graph.add("Greater", graph.add("Abs", tensor), limit)
+        else:
+            found = graph.add("IsNaN" if np.isnan(number) else "IsInf", tensor)
+        tests.append(graph.cast(found, TensorProto.DOUBLE))
+    total = tests[0]
+    for test in tests[1:]:
+        total = graph.add("Add", total, test)
+    largest = graph.add("ReduceMax", total, graph.constant([1], np.int64), keepdims=0)
+    return str(graph.add("Greater", largest, graph.constant(0.0)))
+
+
+def _answered(graph: Graph, prediction: Prediction, refused: str) -> Prediction:
+    """The prediction where ``refused``, bool ``(n_rows,)``, does not hold; label -1 and NaN where it does."""
+
+    def chosen(tensor: str | None, otherwise: str, condition: str) -> str | None:
+        return None if tensor is None else str(graph.add("Where", condition, otherwise, tensor))
+
+    nothing = graph.constant(np.nan, np.float64)
+    column = graph.add("Unsqueeze", refused, graph.constant([1], np.int64))
+    return Prediction(
+        label=chosen(prediction.label, graph.constant(-1, np.int64), refused),
+        probabilities=chosen(prediction.probabilities, nothing, column),
+        value=chosen(prediction.value, nothing, refused),
+    )
+
+
+def finished(graph: Graph, prediction: Prediction, schema: Schema, n_columns: int) -> onnx.ModelProto:
+    """The model with the outputs of the schema's task.
+
+    Raises:
+        NotConvertibleError: The prediction is not of the schema's task.
+    """
     outputs: list[tuple[str, str, int, Sequence[int | str]]] = []
     if schema.task == "classification":
         if prediction.label is None:
-            raise NotConvertibleError(
-                f"{type(pipeline).__name__} gives no label, and the schema's task is classification"
-            )
+            raise NotConvertibleError("the pipeline gives no label, and the schema's task is classification")
         outputs.append((prediction.label, LABEL, TensorProto.INT64, ["n_rows"]))
         if prediction.probabilities is not None:
             outputs.append(
                 (prediction.probabilities, PROBABILITIES, TensorProto.DOUBLE, ["n_rows", len(schema.labels)])
             )
     elif prediction.value is None:
-        raise NotConvertibleError(f"{type(pipeline).__name__} gives no value, and the schema's task is regression")
+        raise NotConvertibleError("the pipeline gives no value, and the schema's task is regression")
     else:
         outputs.append((prediction.value, VALUE, TensorProto.DOUBLE, ["n_rows"]))
-    return graph.model(schema.n_columns, outputs), graph
+    return graph.model(n_columns, outputs)
 
 
 def input_frame(schema: Schema) -> Frame:

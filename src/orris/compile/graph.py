@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from orris.errors import NotConvertibleError
 from orris.schema import Level
 from orris.schema.arrays import FloatArray
 
@@ -180,6 +181,10 @@ class Graph:
         Args:
             n_columns: Width of the encoded rows.
             outputs: ``(tensor, public name, element type, shape)`` of each output; a text dimension is variable.
+
+        Raises:
+            NotConvertibleError: onnx refuses the graph, as it does where skl2onnx uses an operator that a version of
+                ours no longer has.
         """
         for tensor, public, _, _ in outputs:
             self.nodes.append(helper.make_node("Identity", [tensor], [public]))
@@ -193,7 +198,10 @@ class Graph:
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in sorted(self.opsets.items())]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="orris")
-        onnx.checker.check_model(model)
+        try:
+            onnx.checker.check_model(model)
+        except Exception as error:
+            raise NotConvertibleError(f"onnx refuses the graph: {' '.join(str(error).split())[:300]}") from error
         return model
 
 

@@ -24,21 +24,32 @@ def complete(pipeline: Any, schema: Schema, training: FloatArray) -> Schema:
         training: Encoded training rows, float64 ``(n_rows, n_columns)``.
     """
     reference = Reference(pipeline, schema)
-    columns = []
-    for j, column in enumerate(schema.columns):
-        rows = training[:20].copy()
-        rows[:, j] = UNSEEN
-        unseen = column.kind is Kind.CATEGORY and _indifferent(reference, rows)
-        columns.append(msgspec.structs.replace(column, unseen=unseen))
+    unseen = _taking_unseen(reference, schema, training)
+    columns = [msgspec.structs.replace(column, unseen=j in unseen) for j, column in enumerate(schema.columns)]
     schema = msgspec.structs.replace(schema, columns=tuple(columns))
     numbers = [j for j, column in enumerate(schema.columns) if column.kind in {Kind.NUMBER, Kind.INTEGER}]
     floor = float(np.nanmax(np.abs(training[:, numbers]), initial=1.0)) if numbers else 1.0
+    # Only what the pipeline refuses is refused: an answer that is not finite is an error of the row that has it.
     for magnitude in _MAGNITUDES:
         if magnitude <= floor:
             break
         if reference.takes(_at(schema, training, numbers, magnitude)):
             return msgspec.structs.replace(schema, max_magnitude=magnitude)
     return msgspec.structs.replace(schema, max_magnitude=floor)
+
+
+def _taking_unseen(reference: Reference, schema: Schema, training: FloatArray) -> set[int]:
+    """Positions of the category columns that take levels never seen: all of them at once, if the pipeline does."""
+
+    def taken(positions: list[int]) -> bool:
+        rows = training[:20].copy()
+        rows[:, positions] = UNSEEN
+        return _indifferent(reference, rows)
+
+    categories = [j for j, column in enumerate(schema.columns) if column.kind is Kind.CATEGORY]
+    if not categories or taken(categories):
+        return set(categories)
+    return {j for j in categories if taken([j])}
 
 
 def _indifferent(reference: Reference, rows: FloatArray) -> bool:

@@ -5,20 +5,27 @@ A way raises ``OrrisError`` with the reason where it cannot serve the pipeline; 
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, cast
 
 from orris import trust
 from orris.compile import skopsfile
-from orris.compile.build import Foreign, build
+from orris.compile.build import Foreign, build, build_rest
+from orris.compile.cutting import Cut, cuts, frame_behind, refused_numbers
+from orris.compile.parity.gate import Rounding
+from orris.compile.parity.reference import quiet
+from orris.compile.registry import library_file_of
 from orris.errors import NotConvertibleError
-from orris.runtime import OnnxRuntime, Runtime, SklearnRuntime
+from orris.runtime import FrontRuntime, OnnxRuntime, Runtime, SklearnRuntime, open_model
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
-from orris.verdict import Strategy
+from orris.schema.frames import decode
+from orris.verdict import FrontFile, ModelFile, Strategy
 
-ModelFile = Literal["model.onnx", "model.skops"]
+_SAMPLE_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -26,39 +33,92 @@ class Candidate:
     """A model that could be served, before the parity gate.
 
     Attributes:
-        content: The model file's bytes.
-        model_file: Its name in the bundle.
-        runtime: Answers as a server would that had loaded the file.
+        files: Names of its files in the bundle, and their bytes.
+        model_file: Which of them is the model.
+        runtime: Answers as a server would that had loaded the files.
+        front_file: Which of them holds the first steps, if scikit-learn runs them.
         thresholds: Per input column: values on split thresholds, where the gate places rows.
+        rounding: Bounds, for each row, what the order of additions alone may change of its answer.
     """
 
-    content: bytes
+    files: Mapping[str, bytes]
     model_file: ModelFile
     runtime: Runtime
+    front_file: FrontFile = ""
     thresholds: Mapping[int, Sequence[FloatArray]] = field(default_factory=dict)
+    rounding: Rounding | None = None
 
 
-Way = Callable[[Any, Schema], Candidate]
-"""``(fitted pipeline, its schema) -> candidate``; raises ``OrrisError`` with the reason if there is none."""
+Way = Callable[[Any, Schema, FloatArray], Candidate | None]
+"""``(fitted pipeline, its schema, encoded training rows) -> candidate``.
+
+Raises with the reason if the way cannot serve the pipeline; ``None`` where the way has nothing to do with it.
+"""
 
 
 def compiled(foreign: Foreign) -> Way:
     """ONNX: every step by an exact converter, or, where ``foreign`` names an element type, by skl2onnx."""
 
-    def build_model(pipeline: Any, schema: Schema) -> Candidate:
+    def way(pipeline: Any, schema: Schema, _: FloatArray) -> Candidate | None:
         model, graph = build(pipeline, schema, foreign)
         if foreign and not graph.used_foreign:
-            raise NotConvertibleError("no estimator needs skl2onnx")
+            return None
+        if foreign == "float32" and any(node.op_type == "TreeEnsemble" for node in model.graph.node):
+            raise NotConvertibleError(
+                f"skl2onnx computes {', '.join(graph.used_foreign)} in float32, and the trees split float64 numbers"
+            )
         content = model.SerializeToString(deterministic=True)
-        return Candidate(content, "model.onnx", OnnxRuntime(content), graph.thresholds)
+        return Candidate({"model.onnx": content}, "model.onnx", OnnxRuntime(content), thresholds=graph.thresholds)
 
-    return build_model
+    return way
 
 
-def scikit_learn(pipeline: Any, schema: Schema) -> Candidate:
+def partly_compiled(pipeline: Any, schema: Schema, sample: FloatArray) -> Candidate | None:
+    """The first steps by scikit-learn, from a skops file, and the longest rest that has exact converters by ONNX."""
+    reason = ""
+    for cut in cuts(pipeline):
+        try:
+            content, rest = _rest(cut, schema, sample)
+        except NotConvertibleError as error:
+            reason = str(error)
+            continue
+        front = skopsfile.write(cut.front)
+        runtime = FrontRuntime(trust.read(front), rest, schema)
+        return Candidate({"front.skops": front, "model.onnx": content}, "model.onnx", runtime, "front.skops")
+    if not reason:
+        return None
+    raise NotConvertibleError(f"no part of the pipeline that ends it can be compiled: {reason}")
+
+
+def _rest(cut: Cut, schema: Schema, sample: FloatArray) -> tuple[bytes, OnnxRuntime]:
+    with quiet():
+        made = cut.front.transform(decode(schema, sample[:_SAMPLE_ROWS]))
+    model, _ = build_rest(cut.rest, schema, frame_behind(made), refused_numbers(cut.rest, made))
+    content = model.SerializeToString(deterministic=True)
+    return content, OnnxRuntime(content)
+
+
+def library_file(pipeline: Any, schema: Schema, _: FloatArray) -> Candidate | None:
+    """The library's own model file, with the steps in front of the model, if there are any, run by scikit-learn."""
+    for cut in [Cut(None, pipeline), *cuts(pipeline)]:
+        writer = library_file_of(cut.rest)
+        if writer is None:
+            continue
+        name, content = writer(cut.rest)
+        files = {name: content} | ({} if cut.front is None else {"front.skops": skopsfile.write(cut.front)})
+        front_file: FrontFile = "" if cut.front is None else "front.skops"
+        with tempfile.TemporaryDirectory(prefix="orris-") as folder:
+            for file, data in files.items():
+                (Path(folder) / file).write_bytes(data)
+            runtime = open_model(Path(folder), name, schema, front_file=front_file)
+        return Candidate(files, cast(ModelFile, name), runtime, front_file)
+    return None
+
+
+def scikit_learn(pipeline: Any, schema: Schema, _: FloatArray) -> Candidate:
     """The fitted pipeline itself, read back from a skops file."""
     content = skopsfile.write(pipeline)
-    return Candidate(content, "model.skops", SklearnRuntime(trust.read(content), schema))
+    return Candidate({"model.skops": content}, "model.skops", SklearnRuntime(trust.read(content), schema))
 
 
 COMPILED: Mapping[Strategy, Way] = {
@@ -66,4 +126,11 @@ COMPILED: Mapping[Strategy, Way] = {
     "skl2onnx-float64": compiled("float64"),
     "skl2onnx-float32": compiled("float32"),
 }
-"""Ways that need no scikit-learn in the server, in the order in which they are tried."""
+"""Ways that need no library but ONNX Runtime in the server, in the order in which they are tried."""
+
+OTHERS: Mapping[Strategy, Way] = {
+    "partly-compiled": partly_compiled,
+    "library-file": library_file,
+    "scikit-learn": scikit_learn,
+}
+"""Ways that need the model's library in the server, tried after those."""

@@ -1,4 +1,4 @@
-"""The array type that every stage after the schema passes on."""
+"""The array types that every stage after the schema passes on."""
 
 from __future__ import annotations
 
@@ -10,3 +10,6 @@ FloatArray = npt.NDArray[np.float64]
 
 IntArray = npt.NDArray[np.int64]
 """int64 of any shape."""
+
+BoolArray = npt.NDArray[np.bool_]
+"""bool of any shape."""

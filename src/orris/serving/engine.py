@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from orris.bundle import MODEL_ONNX, Golden, Manifest, audit, read_manifest, read_profile
+from orris.bundle import Golden, Manifest, audit, read_manifest, read_profile
 from orris.errors import NotReadyError
-from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
+from orris.runtime import Answers, Runtime, open_model
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.profile import Profile
@@ -62,12 +62,8 @@ class Engine:
         """
         manifest = read_manifest(folder)
         audit(folder, manifest)
-        file = folder / manifest.model_file
-        runtime: Runtime
-        runtime = (
-            OnnxRuntime(file, threads)
-            if manifest.model_file == MODEL_ONNX
-            else SklearnRuntime.load(file, manifest.schema)
+        runtime = open_model(
+            folder, manifest.model_file, manifest.schema, front_file=manifest.front_file, threads=threads
         )
         reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}")
         schema = manifest.schema

@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from orris.bundle import MODEL_ONNX, Golden, Manifest, Provenance, seal, write_profile
+from orris.bundle import Golden, Manifest, Provenance, seal, write_profile
 from orris.compile import Compiled, compile_pipeline
 from orris.errors import TrainingError
-from orris.runtime import Answers, OnnxRuntime, Runtime, SklearnRuntime
+from orris.runtime import Answers
 from orris.schema import Label, Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.frames import encode
@@ -270,7 +270,8 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         job.pipeline, job.schema, job.rows, require_compiled=require_compiled, progress=progress
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / compiled.model_file).write_bytes(compiled.content)
+    for file, content in compiled.files.items():
+        (folder / file).write_bytes(content)
     provenance = Provenance(
         data_digest=_data_digest(job.rows, job.targets),
         n_rows=len(job.rows),
@@ -296,7 +297,7 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         gates=job.gates,
     )
     progress("learning what drift is measured against")
-    write_profile(folder, learn_profile(compiled.schema, job.rows, _runtime(job, compiled)))
+    write_profile(folder, learn_profile(compiled.schema, job.rows, compiled.runtime))
     manifest = seal(
         folder,
         name=name,
@@ -304,6 +305,7 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         orris=__version__,
         model_file=compiled.model_file,
+        front_file=compiled.front_file,
         schema=compiled.schema,
         verdict=compiled.verdict,
         golden=_golden(compiled),
@@ -311,15 +313,6 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         provenance=provenance,
     )
     return Trained(folder, manifest, job.evaluation)
-
-
-def _runtime(job: _Job, compiled: Compiled) -> Runtime:
-    """The model as it will be served."""
-    return (
-        OnnxRuntime(compiled.content)
-        if compiled.model_file == MODEL_ONNX
-        else SklearnRuntime(job.pipeline, compiled.schema)
-    )
 
 
 def _golden(compiled: Compiled) -> Golden:

@@ -21,6 +21,8 @@ const SERVED = {
   exact: "compiled to ONNX by exact converters",
   "skl2onnx-float64": "compiled to ONNX in double precision",
   "skl2onnx-float32": "compiled to ONNX in single precision",
+  "partly-compiled": "first steps by scikit-learn, the rest compiled to ONNX",
+  "library-file": "served by the library that trained it",
   "scikit-learn": "served by scikit-learn itself",
 };
 

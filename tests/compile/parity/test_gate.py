@@ -141,6 +141,7 @@ def test_require_compiled_turns_a_fallback_into_a_failure() -> None:
     compiled = compile_pipeline(fallback(), SCHEMA, X)
     assert compiled.model_file == "model.skops"
     assert compiled.verdict.strategy == "scikit-learn"
+    assert all(attempt.remedy for attempt in compiled.verdict.attempts)
     assert {attempt.strategy for attempt in compiled.verdict.attempts} >= {"exact"}
     with pytest.raises(ParityError, match="no compiled model passes"):
         compile_pipeline(fallback(), SCHEMA, X, require_compiled=True)

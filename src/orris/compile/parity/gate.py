@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from orris.compile.parity.reference import Reference, quiet
+from orris.compile.parity.reference import SECONDS, Reference, in_chunks, quiet
 from orris.errors import ParityError
 from orris.runtime import Answers, Runtime
 from orris.schema.arrays import FloatArray
@@ -37,6 +37,12 @@ XGBoost is a ``forest``: no bit may differ. ``booster`` is LightGBM and CatBoost
 _SMALL_PROBABILITY = 1e-6
 """In ``other``, probabilities below this are compared as if they were this large."""
 
+_SHOWN = 40
+"""Columns of a row that a message shows."""
+
+Rounding = Callable[[FloatArray], FloatArray]
+"""Encoded rows, float64 ``(n_rows, n_columns)``, to a bound of each row's rounding error, ``(n_rows,)``."""
+
 _TIMING_NANOSECONDS = 200_000_000
 
 _FAMILIES: dict[str, Family] = {
@@ -47,11 +53,19 @@ _FAMILIES: dict[str, Family] = {
 }
 
 
+_HOLDERS = {
+    "FrozenEstimator": "estimator",
+    "FixedThresholdClassifier": "estimator_",
+    "TunedThresholdClassifierCV": "estimator_",
+}
+"""Where these classes keep the model that answers."""
+
+
 def family(pipeline: Any) -> Family:
     """Which tolerance applies to a fitted pipeline, by the model that answers in the end.
 
-    A search is as its best estimator. A forest under a transformed target is a ``tree``: the inverse may hold an
-    exponential, whose last bit may differ.
+    A search is as its best estimator, a decision threshold as the classifier inside. A forest under a transformed
+    target is a ``tree``: the inverse may hold an exponential, whose last bit may differ.
     """
     pipeline = _innermost(pipeline)
     name = type(pipeline).__name__
@@ -68,12 +82,13 @@ def family(pipeline: Any) -> Family:
 
 
 def _innermost(pipeline: Any) -> Any:
-    """The model that answers: the last step of a pipeline, the best estimator of a search."""
+    """The model that answers: the last step of a pipeline, the best estimator of a search, the classifier inside."""
     if hasattr(pipeline, "steps"):
         return _innermost(pipeline.steps[-1][1])
     if hasattr(pipeline, "best_estimator_"):
         return _innermost(pipeline.best_estimator_)
-    return _innermost(pipeline.estimator) if type(pipeline).__name__ == "FrozenEstimator" else pipeline
+    holder = _HOLDERS.get(type(pipeline).__name__)
+    return pipeline if holder is None else _innermost(getattr(pipeline, holder))
 
 
 def _answers_in_single(pipeline: Any) -> bool:
@@ -94,33 +109,65 @@ def _is_ensemble_of_trees(estimator: Any) -> bool:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The result of a comparison: the number of rows whose labels differ, and the largest difference."""
+    """What comparing answers found: rows whose labels differ, the largest difference, and the row farthest beyond.
+
+    Attributes:
+        n_rows: Rows compared.
+        n_label_differences: Rows whose labels differ.
+        largest_difference: Largest difference of a number, as ``TOLERANCES`` measures it.
+        excess: Largest difference divided by what was allowed for its row; above 1 is a failure.
+        worst_row: Position of the row with that excess, or of the first whose label differs.
+        allowed: What was allowed for that row.
+    """
 
     n_rows: int
     n_label_differences: int
     largest_difference: float
+    excess: float
     worst_row: int
+    allowed: float
 
 
-def compare(expected: Answers, found: Answers, kind: Family) -> Comparison:
-    """Compare the answers to the same rows; differences as ``TOLERANCES`` says. NaN equals NaN."""
-    difference = np.zeros(0)
-    n_labels = 0
-    if expected.labels is not None:
-        if found.labels is None or found.labels.shape != expected.labels.shape:
-            raise ParityError("the compiled model gives no label per row")
-        n_labels = int((expected.labels != found.labels).sum())
-    for reference, served in ((expected.probabilities, found.probabilities), (expected.values, found.values)):
-        if reference is None:
-            continue
-        if served is None or served.shape != reference.shape:
+def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArray | None = None) -> Comparison:
+    """Compare the answers to the same rows; differences as ``TOLERANCES`` says.
+
+    Args:
+        expected: scikit-learn's answers.
+        found: The served model's.
+        kind: The family whose tolerance applies.
+        rounding: Per row, what the order of additions alone may change: float64 ``(n_rows,)``, added to the tolerance.
+
+    Raises:
+        ParityError: An output is missing, or has another shape.
+    """
+    if expected.labels is not None and (found.labels is None or found.labels.shape != expected.labels.shape):
+        raise ParityError("the compiled model gives no label per row")
+    pairs = [(expected.probabilities, found.probabilities), (expected.values, found.values)]
+    for reference, served in pairs:
+        if reference is not None and (served is None or served.shape != reference.shape):
             raise ParityError(
                 f"the compiled model's output has the wrong shape: {None if served is None else served.shape}"
             )
-        difference = _difference(reference, served, _scale(reference, kind, relative=reference is expected.values))
-    worst = int(difference.argmax()) if len(difference) else 0
-    n_rows = len(difference) if len(difference) else len(expected.labels if expected.labels is not None else ())
-    return Comparison(n_rows, n_labels, float(difference[worst]) if len(difference) else 0.0, worst)
+    n_rows = len(expected.found)
+    neither, either = expected.unanswered & found.unanswered, expected.unanswered | found.unanswered
+    difference = np.zeros(n_rows)
+    for reference, served in pairs:
+        if reference is not None and served is not None:
+            scale = _scale(reference, kind, relative=reference is expected.values)
+            difference = np.maximum(difference, _difference(reference, served, scale))
+    difference = np.where(either, np.where(neither, 0.0, np.inf), difference)
+    differing = np.zeros(n_rows, dtype=np.bool_)
+    if expected.labels is not None and found.labels is not None:
+        differing = (expected.labels != found.labels) & ~either
+    allowed = TOLERANCES[kind] + (np.zeros(n_rows) if rounding is None else np.nan_to_num(rounding, posinf=0.0))
+    with np.errstate(all="ignore"):
+        excess = np.where(difference > 0.0, difference / allowed, 0.0)
+    worst = int(differing.argmax()) if differing.any() else int(excess.argmax()) if n_rows else 0
+    if not n_rows:
+        return Comparison(0, 0, 0.0, 0.0, 0, TOLERANCES[kind])
+    return Comparison(
+        n_rows, int(differing.sum()), float(difference.max()), float(excess.max()), worst, float(allowed[worst])
+    )
 
 
 def _scale(reference: FloatArray, kind: Family, *, relative: bool) -> FloatArray | float:
@@ -133,8 +180,7 @@ def _difference(reference: FloatArray, served: FloatArray, scale: FloatArray | f
     """Largest difference per row; infinite where only one of the two is finite."""
     with np.errstate(all="ignore"):
         difference = np.abs(reference - served) / scale
-    same = (reference == served) | (np.isnan(reference) & np.isnan(served))
-    difference = np.where(same, 0.0, np.where(np.isfinite(difference), difference, np.inf))
+    difference = np.where(reference == served, 0.0, np.where(np.isfinite(difference), difference, np.inf))
     return np.asarray(difference.reshape(len(reference), -1).max(axis=1))
 
 
@@ -145,41 +191,71 @@ def prove(
     asked: dict[str, tuple[FloatArray, Answers]],
     kind: Family,
     attempts: tuple[Attempt, ...] = (),
+    *,
+    rounding: Rounding | None = None,
+    seconds: float = SECONDS,
 ) -> Verdict:
     """Compare a served model with the fitted pipeline on all rows of ``asked``.
 
-    ``asked`` maps each origin to its rows and scikit-learn's answers.
+    Args:
+        strategy: How the model is served.
+        runtime: Answers as the server would.
+        reference: The fitted pipeline.
+        asked: For each origin, rows and scikit-learn's answers to them.
+        kind: The family whose tolerance applies.
+        attempts: Ways that were tried before and refused.
+        rounding: Bounds, for each row, what the order of additions alone may change.
+        seconds: Most time for the served model's answers; rows beyond it are not compared, and not counted.
 
     Raises:
-        ParityError: A label differs, or a difference is beyond the family's tolerance; says on which row.
+        ParityError: A label differs, or a difference is beyond what is allowed; says on which row.
+        ExhaustedError: Memory ran out even for a single row.
     """
-    tolerance = TOLERANCES[kind]
-    n_labels, largest, counts = 0, 0.0, {}
+    largest, allowed, counts = 0.0, TOLERANCES[kind], dict.fromkeys(asked, 0)
+    total = sum(len(rows) for rows, _ in asked.values())
     for origin, (rows, expected) in asked.items():
-        with quiet():
-            found = compare(expected, runtime.run(rows), kind)
-        counts[origin] = len(rows)
-        n_labels += found.n_label_differences
-        largest = max(largest, found.largest_difference)
-        if found.n_label_differences or not found.largest_difference <= tolerance:
-            raise ParityError(
-                f"{found.n_label_differences} of {len(rows)} labels differ and the largest difference is"
-                f" {found.largest_difference:.3g} (allowed {tolerance:g}) on {origin} rows, for example on"
-                f" {rows[found.worst_row].tolist()}"
-            )
+        share = seconds * len(rows) / max(1, total)
+        for chunk, found in in_chunks(_quietly(runtime.run), rows, reference.widest, share):
+            start = counts[origin]
+            counts[origin] += len(chunk)
+            part = expected.at(slice(start, start + len(chunk)))
+            with quiet():
+                outcome = compare(part, found, kind, None if rounding is None else rounding(chunk))
+            largest = max(largest, outcome.largest_difference)
+            allowed = max(allowed, outcome.allowed)
+            if outcome.n_label_differences or outcome.excess > 1.0:
+                raise ParityError(
+                    f"{outcome.n_label_differences} of {len(chunk)} labels differ and the largest difference is"
+                    f" {outcome.largest_difference:.3g} (allowed {outcome.allowed:g}) on {origin} rows, for example on"
+                    f" {_shown(chunk[outcome.worst_row])}"
+                )
     sample = asked["training"][0]
     return Verdict(
         strategy=strategy,
         family=kind,
         n_rows=sum(counts.values()),
         rows_by_origin=counts,
-        n_label_differences=n_labels,
+        n_label_differences=0,
         largest_difference=largest,
-        tolerance=tolerance,
+        tolerance=allowed,
         one_row_microseconds=round(_one_row_microseconds(runtime.run, sample, 300), 1),
         one_row_microseconds_reference=round(_one_row_microseconds(reference.runtime.run, sample, 7), 1),
         attempts=attempts,
     )
+
+
+def _quietly(run: Callable[[FloatArray], Answers]) -> Callable[[FloatArray], Answers]:
+    def answer(rows: FloatArray) -> Answers:
+        with quiet():
+            return run(rows)
+
+    return answer
+
+
+def _shown(row: FloatArray) -> str:
+    """The row's first numbers; a row of thousands of columns would bury the message."""
+    shown = ", ".join(f"{number:.17g}" for number in row[:_SHOWN].tolist())
+    return f"[{shown}{f', and {len(row) - _SHOWN} more' if len(row) > _SHOWN else ''}]"
 
 
 def _one_row_microseconds(run: Callable[[FloatArray], object], sample: FloatArray, repeats: int) -> float:

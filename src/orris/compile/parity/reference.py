@@ -1,19 +1,38 @@
-"""The reference: the fitted pipeline's own answers, with which every way of serving is compared."""
+"""The fitted pipeline's own answers to rows: what every way of serving is compared with.
+
+Rows are given to it in chunks that bound the memory, within a budget of time; rows that it refuses are separated by
+halving, within a budget of calls.
+"""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from orris.errors import CompileError
+from orris.errors import CompileError, ExhaustedError
 from orris.runtime import Answers, SklearnRuntime
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
+
+CHUNK_BYTES = 64 * 2**20
+"""Largest table of float64 that a chunk of rows may become on its way through a pipeline."""
+
+MAX_CALLS = 2_000
+"""Most calls of the pipeline that separate refused rows from answered ones, for each kind of row."""
+
+SECONDS = 120.0
+"""Most time that the fitted pipeline is given for all kinds of rows together."""
+
+_FIRST_ROWS = 256
+"""Rows of the first call, from which the time of the others is estimated; they are asked whatever it takes."""
+
+_T = TypeVar("_T")
 
 
 @contextmanager
@@ -24,23 +43,64 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@dataclass
-class Reference:
-    """The fitted pipeline's answers, computed once for each origin of rows.
+def in_chunks(
+    answer: Callable[[FloatArray], _T], rows: FloatArray, widest: int, seconds: float
+) -> Iterator[tuple[FloatArray, _T]]:
+    """Chunks of ``rows`` and what ``answer`` gives for them, until the time is spent.
 
-    Rows that scikit-learn itself refuses are left out; ``ask`` returns the rows that were answered.
+    Args:
+        answer: Is given chunks, float64 ``(n, n_columns)``.
+        rows: float64 ``(n_rows, n_columns)``.
+        widest: Columns of the widest table that a row becomes on its way, which bounds the rows of a chunk.
+        seconds: Time after which no further chunk is begun; the first is answered whatever it takes.
+
+    Raises:
+        ExhaustedError: Memory ran out even for a single row.
+    """
+    largest = max(1, CHUNK_BYTES // (8 * max(1, widest)))
+    start, done, size = time.perf_counter(), 0, min(_FIRST_ROWS, largest)
+    while done < len(rows):
+        spent = time.perf_counter() - start
+        if done and spent >= seconds:
+            return
+        if done:
+            size = min(largest, max(1, int((seconds - spent) * done / max(spent, 1e-9))))
+        chunk = rows[done : done + size]
+        try:
+            found = answer(chunk)
+        except (MemoryError, ExhaustedError) as error:
+            if len(chunk) == 1:
+                raise ExhaustedError(f"memory ran out for a single row ({error})") from error
+            largest = size = max(1, len(chunk) // 4)
+            continue
+        done += len(chunk)
+        yield chunk, found
+
+
+class Reference:
+    """The fitted pipeline's answers to rows.
+
+    Args:
+        pipeline: The fitted estimator.
+        schema: Its contract.
     """
 
-    pipeline: Any
-    schema: Schema
+    def __init__(self, pipeline: Any, schema: Schema) -> None:
+        self.pipeline = pipeline
+        self.schema = schema
+        self.runtime = SklearnRuntime(pipeline, schema)
+        self.widest = max(schema.n_columns, _widest(pipeline))
 
-    def __post_init__(self) -> None:
-        self.runtime = SklearnRuntime(self.pipeline, self.schema)
+    def ask(self, rows: FloatArray, seconds: float = SECONDS) -> tuple[FloatArray, Answers]:
+        """The rows that scikit-learn answers, as far as the time reaches, and its answers.
 
-    def ask(self, rows: FloatArray) -> tuple[FloatArray, Answers]:
-        """The rows that scikit-learn answers, and its answers."""
+        Raises:
+            ExhaustedError: Memory ran out even for a single row.
+        """
+        budget = [MAX_CALLS]
         with quiet():
-            parts = self._parts(rows)
+            chunks = in_chunks(lambda chunk: self._answered(chunk, budget), rows, self.widest, seconds)
+            parts = [part for _, found in chunks for part in found]
         if not parts:
             return rows[:0], Answers()
         answered = np.concatenate([part for part, _ in parts])
@@ -50,30 +110,56 @@ class Reference:
         ]
         return answered, Answers(*columns)
 
-    def _parts(self, rows: FloatArray) -> list[tuple[FloatArray, Answers]]:
-        if not len(rows):
-            return []
-        try:
-            return [(rows, self.runtime.run(rows))]
-        except Exception:  # noqa: BLE001 (whatever a user's transformer raises on a row means that it refuses the row)
-            if len(rows) == 1:
-                return []
-            half = len(rows) // 2
-            return [*self._parts(rows[:half]), *self._parts(rows[half:])]
+    def _answered(self, rows: FloatArray, budget: list[int]) -> list[tuple[FloatArray, Answers]]:
+        """The parts of ``rows`` that are answered; what the budget of calls leaves undecided is left out."""
+        found, left = [], deque([rows])
+        while left and budget[0] > 0:
+            part = left.popleft()
+            try:
+                found.append((part, self.runtime.run(part)))
+            except (MemoryError, ExhaustedError):
+                raise
+            except Exception:  # noqa: BLE001 (whatever a user's step raises on a row means that it refuses the row)
+                budget[0] -= 1
+                if len(part) > 1:
+                    left.extend((part[: len(part) // 2], part[len(part) // 2 :]))
+        return found
 
     def takes(self, rows: FloatArray) -> bool:
-        """Whether scikit-learn answers every one of ``rows``, with finite numbers."""
-        answered, answers = self.ask(rows)
-        finite = [np.isfinite(part).all() for part in (answers.probabilities, answers.values) if part is not None]
-        return len(answered) == len(rows) and all(finite)
+        """Whether scikit-learn answers every one of ``rows``."""
+        try:
+            with quiet():
+                return all(self.runtime.run(chunk) for chunk, _ in in_chunks(len, rows, self.widest, np.inf))
+        except Exception:  # noqa: BLE001 (as in ``_answered``)
+            return False
 
 
 def require_answers(reference: Reference, training: FloatArray) -> None:
-    """Raise ``CompileError`` unless the fitted pipeline answers every training row."""
-    answered, _ = reference.ask(training)
-    if len(answered) == len(training):
-        return
+    """Raise ``CompileError`` unless the fitted pipeline answers the training rows."""
     try:
-        reference.runtime.run(training)
+        with quiet():
+            for _ in in_chunks(reference.runtime.run, training, reference.widest, SECONDS):
+                pass
+    except ExhaustedError:
+        raise
     except Exception as error:
         raise CompileError(f"the fitted pipeline does not answer its own training rows: {error}") from error
+
+
+def _widest(root: Any) -> int:
+    """The largest number of columns that an estimator in ``root`` was fitted on."""
+    widest, seen, left = 0, set(), [root]
+    while left:
+        part = left.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, list | tuple):
+            left += part[:1000]
+        elif isinstance(part, dict):
+            left += part.values()
+        elif hasattr(part, "get_params") and hasattr(part, "__dict__"):
+            width = getattr(part, "n_features_in_", 0)
+            widest = max(widest, width if isinstance(width, int) else 0)
+            left += vars(part).values()
+    return widest

@@ -16,6 +16,11 @@ _SERVED = {
     "skl2onnx-float32": (
         "The served model is a compiled copy (ONNX) of the trained pipeline, made by skl2onnx in single precision."
     ),
+    "partly-compiled": (
+        "scikit-learn runs the first steps of the trained pipeline, and the rest is a compiled copy (ONNX): the server"
+        " needs the extra 'sklearn'."
+    ),
+    "library-file": "The served model is the model file of the library that trained it; the server needs that library.",
     "scikit-learn": (
         "No compiled copy of the trained pipeline answered exactly as it does, so scikit-learn serves the pipeline"
         " itself. Its answers are right; it is slower, and the server needs the extra 'sklearn'."
@@ -38,7 +43,7 @@ def parity_words(verdict: Verdict | None, task: Literal["classification", "regre
         badge, tone = "proven, not compiled", "warn"
     words = _words(badge, tone, icon, [_SERVED[verdict.strategy], _comparison(verdict, task), _meaning(verdict, held)])
     words["facts"] = _facts(verdict, task)
-    words["attempts"] = [(attempt.strategy, attempt.reason) for attempt in verdict.attempts]
+    words["attempts"] = [(attempt.strategy, attempt.sentence()) for attempt in verdict.attempts]
     return words
 
 

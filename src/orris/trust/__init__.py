@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from orris.errors import ServingError
+from orris.trust import trees
 
 _NEIGHBOUR_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
 
 TRUSTED = (
     *_NEIGHBOUR_TREES,
+    trees.TREE,
     "numpy.dtype",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
@@ -50,10 +52,11 @@ Their state is arrays and parameters, which ``__setstate__`` stores and does not
 functions compute scores while fitting and are not called after. Distances that carry arrays (Mahalanobis, weighted) or
 a Python function are not here.
 
-Trees for neighbours hold positions that compiled code follows without looking, so a forged one could read or write
-outside its arrays: ``read`` builds each of them anew from its points and refuses a file in which they differ. Decision
-trees (``sklearn.tree._tree.Tree``, ``TreePredictor``) and splines (``BSpline``) have the same hazard and no such check,
-so they are left out, as skops leaves them out; forests and boosting are compiled instead.
+Trees hold positions that compiled code follows without looking, so a forged one could read or write outside its
+arrays. ``read`` builds each tree for neighbours anew from its points and refuses a file in which they differ, and it
+checks every position of a decision tree (``trees.py``) before one is constructed. Histogram-based boosting
+(``TreePredictor``) and splines (``BSpline``) have the same hazard and no such check, so they are left out, as skops
+leaves them out; histogram-based boosting is compiled instead.
 """
 
 
@@ -75,8 +78,11 @@ def read(content: bytes) -> Any:
     from skops.io import loads  # noqa: PLC0415
 
     try:
+        trees.check_file(content)
         estimator = loads(content, trusted=list(TRUSTED))
         for part in _parts(estimator):
+            if not trees.check_owner(part):
+                raise ValueError(f"a {type(part).__name__} in it gives its trees rows of another width than they take")
             if f"{type(part).__module__}.{type(part).__qualname__}" in _NEIGHBOUR_TREES:
                 _require_built(part)
     except Exception as error:
