@@ -24,7 +24,7 @@ from orris.schema.checks import check
 from orris.schema.frames import encode
 from orris.schema.strict import encode as encode_rows
 from orris.settings import DEFAULT_STORE
-from orris.store import Reference, Store, locate
+from orris.store import Reference, Store, as_version, check_name, locate
 from orris.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -178,14 +178,30 @@ def train_params(
     version: str = "",
     aliases: Sequence[str] = ("latest",),
     progress: Progress | None = None,
+    notify: Progress | None = None,
     done: Any = None,
 ) -> Bundle:
-    """``train`` for settings that are read already; ``done`` is told the ``Trained`` before it is published."""
+    """``train`` for settings that are read already.
+
+    Args:
+        params: What to train.
+        frame: The table, if it is in memory.
+        store: Where to publish; ``None``: nowhere.
+        version: The version; by default ``1.0.<UTC timestamp>``. A leading ``v`` is dropped.
+        aliases: Aliases to move to the new version.
+        progress: Told what is being done.
+        notify: Told, before anything is fitted, what is suspicious about the table.
+        done: Told the ``Trained`` before it is published.
+    """
     _require_training()
     from orris.training import run  # noqa: PLC0415
 
+    version = _checked(params.name, version, store, aliases)
+    quiet: Progress = lambda _: None  # noqa: E731 (shorter than a function)
     with _building(keep=store is None) as folder:
-        trained = run.train(params, folder, frame=frame, version=version, progress=progress or (lambda _: None))
+        trained = run.train(
+            params, folder, frame=frame, version=version, progress=progress or quiet, notify=notify or quiet
+        )
         if done is not None:
             done(trained)
         return _published(trained, store, aliases)
@@ -236,6 +252,7 @@ def package(
         gates=tuple(gates),
         require_compiled=require_compiled,
     )
+    version = _checked(name, version, store, aliases)
     with _building(keep=store is None) as folder:
         trained = run.package(pipeline, X, y, folder, name=name, version=version, target=target, params=params)
         return _published(trained, store, aliases)
@@ -256,6 +273,15 @@ def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE,
     from orris.serving.engine import Engine  # noqa: PLC0415
 
     return Model(Engine.load(source.folder if isinstance(source, Bundle) else locate(source, store), threads=threads))
+
+
+def _checked(name: str, version: str, store: str | Path | None, aliases: Sequence[str]) -> str:
+    """The version as it will be published; names, version and store are checked before any work is done."""
+    check_name(name)
+    version = as_version(version) if version else ""
+    if store is not None:
+        Store(store).check_publishable(name, version, aliases)
+    return version
 
 
 def _published(trained: Trained, store: str | Path | None, aliases: Sequence[str]) -> Bundle:

@@ -72,9 +72,27 @@ def test_a_gate_that_fails_is_exit_code_1_and_publishes_nothing(tmp_path: Path) 
     assert not (tmp_path / "artifacts").exists()
 
 
+def test_what_is_suspicious_about_a_table_is_said_before_training(tmp_path: Path) -> None:
+    """Notices go to standard error, each with what to do; the report repeats them."""
+    rows = "".join(f"{i},{i % 7}.5,{'?' if i == 9 else i % 11},{'ab'[i % 2]}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text("row,size,age,y\n" + rows)
+    command = [sys.executable, "-m", "orris", "train", "t.csv", "--target", "y", "--version", "v1.2.0", "--folds", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "notice: column 'row' holds whole numbers that only rise" in done.stderr
+    assert "notice: column 'age' holds numbers and '?' (row 9), which are taken as missing values" in done.stderr
+    assert "note: column" not in done.stdout
+    assert "t@1.2.0" in done.stdout
+    report = (tmp_path / "artifacts" / "t" / "versions" / "1.2.0" / "report.md").read_text("utf-8")
+    assert "taken as missing values" in report
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["train", "--version", "one"], "use SemVer"),
+        (["train", "--name", "Iris"], "model name"),
+        (["train", "--gate", "rmse<=1"], "no metric 'rmse' of this classification"),
+        (["train", "--drop", "sepal_lenght"], "is 'sepal_length' meant?"),
         (["train", "--gate", "accuracy is good"], "accuracy>=0.9"),
         (["train", "nowhere.csv", "--target", "y"], "nowhere.csv"),
         (["train", "--model", "forrest"], "forest"),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orris.errors import StoreError
-from orris.store import Reference, Store, check_alias, check_name, check_version
+from orris.store import Reference, Store, as_version, check_alias, check_name, check_version
 from orris.store.references import newest, version_key
 from tests.store.sealing import seal_bundle
 
@@ -23,6 +23,7 @@ _ORDERED = [
     "1.0.0-rc.1",
     "1.0.0",
     "1.0.9",
+    "1.0.20250508_171813",
     "1.0.20261121031500",
 ]
 _NO_VERSIONS = [
@@ -95,3 +96,26 @@ def test_reference_prints_as_it_is_parsed(name: str, numbers: tuple[int, int, in
     """``NAME@VERSION`` survives the way through text."""
     reference = Reference(check_name(name), check_version(".".join(map(str, numbers))))
     assert str(reference).split("@") == [reference.name, reference.version]
+
+
+@pytest.mark.parametrize(("text", "version"), [("v1.4.0", "1.4.0"), ("V2.0.0-rc.1", "2.0.0-rc.1"), ("1.0.0", "1.0.0")])
+def test_a_leading_v_is_dropped_from_what_a_person_writes(text: str, version: str) -> None:
+    """Tags of git begin with a v, versions in a store do not."""
+    assert as_version(text) == version
+    with pytest.raises(StoreError, match="use SemVer"):
+        as_version("version")
+
+
+def test_what_can_be_checked_of_a_publication_is_checked_before_it(tmp_path: Path) -> None:
+    """Names, the version and the store are checked, and nothing is left behind."""
+    store = Store(tmp_path / "store")
+    store.check_publishable("iris", "1.0.0", ["latest"])
+    assert not (tmp_path / "store").exists()
+    store.publish(seal_bundle(tmp_path / "bundle", "iris", "1.0.0", b"x"))
+    with pytest.raises(StoreError, match=r"iris@1\.0\.0 is published already"):
+        store.check_publishable("iris", "1.0.0")
+    with pytest.raises(StoreError, match="alias 'Prod'"):
+        store.check_publishable("iris", "1.0.1", ["Prod"])
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError, match="file"):
+        Store(tmp_path / "file").check_publishable("iris", "1.0.1")

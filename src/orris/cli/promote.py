@@ -129,11 +129,11 @@ def _wanted(
     version: str, source: Environment | None, target: Environment, image_digest: str, history: Repository | None
 ) -> Pins:
     from orris.delivery.promotion import earlier_pins, wanted_pins  # noqa: PLC0415
-    from orris.store import check_version  # noqa: PLC0415
+    from orris.store import as_version  # noqa: PLC0415
 
     if history is not None:
         return earlier_pins(target, history)
-    return wanted_pins(check_version(version), source, target, image_digest)
+    return wanted_pins(as_version(version), source, target, image_digest)
 
 
 def _planned(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_json, say, store_url, working
+from orris.cli.terminal import JsonOption, StoreOption, print_json, say, store_url, tell, working
 
 if TYPE_CHECKING:
     from orris.training.params import TrainParams
@@ -33,9 +33,24 @@ def train(
         str | None, typer.Option(help="Your own: package.module:factory, which returns an unfitted pipeline.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression [default: from the target]")] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Column to leave out; may be repeated.")] = None,
+    drop: Annotated[
+        list[str] | None, typer.Option(help="Columns to leave out, separated by commas; may be repeated.")
+    ] = None,
     categorical: Annotated[
-        list[str] | None, typer.Option(help="Integer column that is a category; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Columns that are categories whatever they look like, such as codes; as for --drop."),
+    ] = None,
+    decimal: Annotated[
+        str | None, typer.Option(help="Decimal mark of the table's numbers, '.' or ',' [default: found out]")
+    ] = None,
+    thousands: Annotated[
+        str | None, typer.Option(help="What separates thousands in the table's numbers [default: nothing]")
+    ] = None,
+    strict: Annotated[
+        bool | None, typer.Option("--strict", help="Refuse stray words among numbers rather than take them as missing.")
+    ] = None,
+    skip_bad_lines: Annotated[
+        bool | None, typer.Option("--skip-bad-lines", help="Leave out and count lines with too few or too many values.")
     ] = None,
     gate: Annotated[list[str] | None, typer.Option(help="Condition such as 'accuracy>=0.9'; may be repeated.")] = None,
     tune: Annotated[int | None, typer.Option(help="Random search over this many candidates.", min=0)] = None,
@@ -70,6 +85,10 @@ def train(
         "task": task,
         "drop": drop,
         "categorical": categorical,
+        "decimal": decimal,
+        "thousands": thousands,
+        "strict": strict,
+        "skip_bad_lines": skip_bad_lines,
         "gates": gate,
         "tune": tune,
         "test_size": test_size,
@@ -78,6 +97,12 @@ def train(
         "require_compiled": require_compiled,
     }
     settings = _settings(params, asked, quiet=as_json)
+    notices: list[str] = []
+
+    def notify(text: str) -> None:
+        notices.append(text)
+        tell(f"notice: {text}")
+
     with working("training") as progress:
         bundle = api.train_params(
             settings,
@@ -85,7 +110,8 @@ def train(
             version=version,
             aliases=alias or ["latest"],
             progress=progress,
-            done=None if as_json else _print_trained,
+            notify=notify,
+            done=None if as_json else lambda trained: _print_trained(trained, notices),
         )
     if as_json:
         manifest = bundle.manifest
@@ -129,10 +155,12 @@ def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> Train
     return settings
 
 
-def _print_trained(trained: Trained) -> None:
+def _print_trained(trained: Trained, told: list[str]) -> None:
+    """The result; ``told`` are the notes that were printed already."""
     from orris.training.evaluation import summary_lines  # noqa: PLC0415
 
     say(summary_lines(trained.evaluation))
     for note in trained.evaluation.notes:
-        say(f"note: {note}")
+        if note not in told:
+            say(f"note: {note}")
     say(trained.manifest.verdict.sentence())

@@ -1,7 +1,7 @@
 """The store: versions and aliases of bundles in a directory or a bucket; see ``store.py``."""
 
 from orris.store.aliases import AliasRecord
-from orris.store.references import Reference, check_alias, check_name, check_version
+from orris.store.references import Reference, as_version, check_alias, check_name, check_version
 from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author, fetch_bundle, locate
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Reference",
     "Store",
     "VersionInfo",
+    "as_version",
     "check_alias",
     "check_name",
     "check_version",

@@ -2,7 +2,7 @@
 
 A reference is ``NAME`` (its newest version), ``NAME@VERSION``, ``NAME:ALIAS``, or nothing at all: the newest version of
 the only model. Versions follow SemVer 2.0.0 (https://semver.org) without build metadata, so that each is also a valid
-container tag.
+container tag; the third number may be a timestamp with an underscore, as in ``1.0.20250508_171813``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,127}")
 _NUMBER = r"(?:0|[1-9][0-9]*)"
 _IDENTIFIER = rf"(?:{_NUMBER}|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
-_VERSION = re.compile(rf"({_NUMBER})\.({_NUMBER})\.({_NUMBER})(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?")
+_TIMESTAMP = r"[0-9]{8}_[0-9]{6}"
+_VERSION = re.compile(rf"({_NUMBER})\.({_NUMBER})\.({_TIMESTAMP}|{_NUMBER})(?:-({_IDENTIFIER}(?:\.{_IDENTIFIER})*))?")
 _MAX_VERSION_CHARACTERS = 128
 
 VersionKey = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]
@@ -69,6 +70,11 @@ def check_version(version: str) -> str:
     return version
 
 
+def as_version(text: str) -> str:
+    """A version as a person writes it, without a leading ``v``; raises ``StoreError`` as ``check_version`` does."""
+    return check_version(text[1:] if text[:1] in {"v", "V"} and text[1:2].isdigit() else text)
+
+
 def is_name(text: str) -> bool:
     """Whether ``text`` is a model name."""
     return _NAME.fullmatch(text) is not None
@@ -94,7 +100,7 @@ def version_key(version: str) -> VersionKey:
     identifiers = tuple(
         (not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in (before or "").split(".") if part
     )
-    return int(major), int(minor), int(patch), before is None, identifiers
+    return int(major), int(minor), int(patch.replace("_", "")), before is None, identifiers
 
 
 def newest(versions: Iterable[str]) -> str:
@@ -111,7 +117,7 @@ def parse(reference: str) -> Wanted:
         return Wanted()
     if "@" in reference:
         name, version = reference.split("@", 1)
-        return Wanted(check_name(name), version=check_version(version))
+        return Wanted(check_name(name), version=as_version(version))
     if ":" in reference:
         name, alias = reference.split(":", 1)
         return Wanted(check_name(name), alias=check_alias(alias))

@@ -117,6 +117,32 @@ class Store:
             raise StoreError(f"{self.url}/{path}: what was written is not what is read")
         self._place.discard(path)
 
+    def check_publishable(self, name: str, version: str = "", aliases: Sequence[str] = ()) -> None:
+        """Check what can be checked of a publication before there is anything to publish; leaves no trace.
+
+        Args:
+            name: The model's name.
+            version: Its version; empty: one that is not there yet.
+            aliases: Aliases to move to it.
+
+        Raises:
+            VersionExistsError: The version is published already.
+            StoreError: A name does not fit, or the store cannot be written.
+        """
+        references.check_name(name)
+        for alias in aliases:
+            references.check_alias(alias)
+        if version and references.check_version(version) in self._place.published(name):
+            raise VersionExistsError(
+                f"{self.url}: {name}@{version} is published already, and versions are immutable; use another version"
+            )
+        root = Path(self.url) if isinstance(self._place, Directory) else None
+        is_new = root is not None and not root.exists()
+        self.check_writable()
+        if root is not None and is_new:
+            with contextlib.suppress(OSError):  # another publisher was faster
+                root.rmdir()
+
     def versions(self, name: str) -> list[VersionInfo]:
         """Every version of a model in SemVer order, oldest first.
 

@@ -9,9 +9,10 @@ import difflib
 import math
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from orris import metrics
 from orris.errors import GateError, SettingsError
 
 EXAMPLE = "accuracy>=0.9"
@@ -70,28 +71,53 @@ def parse_gate(text: str) -> Gate:
     return Gate(match["metric"], match["comparison"], threshold)
 
 
-def measure_gates(gates: Sequence[Gate], metrics: Mapping[str, float]) -> tuple[GateResult, ...]:
+def check_metrics(gates: Sequence[Gate], task: metrics.Task, *, n_classes: int, folds: int) -> None:
+    """Let training begin only if every gate names a metric that it will report.
+
+    Metrics of probabilities are let pass: whether there are any is known when the pipeline is fitted.
+
+    Args:
+        gates: The conditions.
+        task: What the model predicts.
+        n_classes: Classes of the target.
+        folds: Folds of the cross-validation; 0: none.
+
+    Raises:
+        SettingsError: A gate names another metric; lists those that there are, the nearest name first.
+    """
+    known = [
+        name
+        for name in metrics.names_of(task, folds=folds > 0)
+        if (metric := metrics.find(name)) is not None and (metric.needs != "two classes" or n_classes == 2)
+    ]
+    for gate in gates:
+        if gate.metric not in known:
+            listed = ", ".join(_nearest_first(gate.metric, known))
+            raise SettingsError(f"gate {gate}: there is no metric '{gate.metric}' of this {task}; there are {listed}")
+
+
+def measure_gates(gates: Sequence[Gate], measured: Mapping[str, float]) -> tuple[GateResult, ...]:
     """Hold each gate against its metric.
 
     Raises:
         GateError: A gate names a metric that was not reported; lists those that were, the nearest name first.
     """
     for gate in gates:
-        if gate.metric not in metrics:
+        if gate.metric not in measured:
             raise GateError(
                 f"gate {gate}: there is no metric '{gate.metric}'. Reported:"
-                f" {', '.join(_nearest_first(gate.metric, metrics))}"
+                f" {', '.join(_nearest_first(gate.metric, measured))}"
             )
-    return tuple(GateResult(gate, metrics[gate.metric], gate.holds(metrics[gate.metric])) for gate in gates)
+    return tuple(GateResult(gate, measured[gate.metric], gate.holds(measured[gate.metric])) for gate in gates)
 
 
-def check_gates(gates: Sequence[Gate], metrics: Mapping[str, float]) -> None:
+def check_gates(gates: Sequence[Gate], measured: Mapping[str, float]) -> None:
     """Let a model pass only if every gate holds.
 
     Raises:
         GateError: Lists every gate that does not hold with the value measured, or names a metric that was not reported.
     """
-    failed = [result for result in measure_gates(gates, metrics) if not result.passed]
+    failed = [result for result in measure_gates(gates, measured) if not result.passed]
     if failed:
         # repr, not rounded: 0.8999 must not read as 0.90 beside a gate of >=0.9.
         listed = "; ".join(f"{result.gate} (measured {result.value!r})" for result in failed)
@@ -100,8 +126,8 @@ def check_gates(gates: Sequence[Gate], metrics: Mapping[str, float]) -> None:
         )
 
 
-def _nearest_first(name: str, metrics: Mapping[str, float]) -> list[str]:
+def _nearest_first(name: str, known_names: Iterable[str]) -> list[str]:
     def likeness(known: str) -> float:
         return difflib.SequenceMatcher(None, name.lower(), known).ratio()
 
-    return sorted(metrics, key=likeness, reverse=True)
+    return sorted(known_names, key=likeness, reverse=True)

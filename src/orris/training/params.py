@@ -9,7 +9,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import yaml
@@ -56,6 +56,10 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         gates: Conditions such as ``accuracy>=0.9``, without which nothing is published.
         model_parameters: The model's parameters, by scikit-learn's names, that differ from the preset's.
         require_compiled: Fail rather than serve through scikit-learn.
+        decimal: The decimal mark of the table's numbers, ``.`` or ``,``; empty: found out.
+        thousands: What separates thousands in the table's numbers; empty: nothing does.
+        strict: What would be a notice about the table's values is an error.
+        skip_bad_lines: Lines of the table with too few or too many values are left out and counted.
     """
 
     table: str = "data/iris.csv"
@@ -74,6 +78,10 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gates: tuple[str, ...] = ()
     model_parameters: dict[str, Any] = {}
     require_compiled: bool = False
+    decimal: Literal["", ".", ","] = ""
+    thousands: Annotated[str, Meta(max_length=1)] = ""
+    strict: bool = False
+    skip_bad_lines: bool = False
 
 
 def load_params(path: str | Path) -> TrainParams:
@@ -118,6 +126,8 @@ def override(params: TrainParams, **flags: Any) -> TrainParams:
     settings = {key: getattr(params, key) for key in params.__struct_fields__}
     if given.get("target", params.target) != params.target:
         settings |= _OF_THE_TARGET
+    if given.get("table", params.table) != params.table:
+        settings |= {"decimal": "", "thousands": ""}
     if given.get("model") and given.get("pipeline"):
         raise SettingsError("'model' and 'pipeline' are both given; choose a preset or a pipeline of your own")
     if given.get("pipeline"):
@@ -143,6 +153,8 @@ def _convert(settings: Mapping[Any, Any], origin: str) -> TrainParams:
         raise SettingsError(f"{origin}: key '{key}': {what}" if key else f"{origin}: {what}") from None
     if not params.table or not params.target:
         raise SettingsError(f"{origin}: 'table' and 'target' must not be empty")
+    if params.thousands and params.thousands == (params.decimal or "."):
+        raise SettingsError(f"{origin}: 'thousands' and 'decimal' are both '{params.thousands}'; they must differ")
     if params.folds == 1:
         raise SettingsError(f"{origin}: key 'folds': one fold cannot cross-validate; use 2 or more, or 0 for none")
     return params

@@ -11,7 +11,7 @@ import platform
 import subprocess
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -29,11 +29,11 @@ from orris.runtime import Answers
 from orris.schema import Label, Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.frames import encode
-from orris.tables import files as table
 from orris.training import gates as gates_of
 from orris.training import learning, pipelines, tuning
 from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
 from orris.training.params import TrainParams
+from orris.training.preparation import prepare
 from orris.training.profiling import learn_profile
 from orris.training.report import document as report
 from orris.training.report import plots
@@ -75,6 +75,7 @@ def train(
     frame: pd.DataFrame | None = None,
     version: str = "",
     progress: Progress = lambda _: None,
+    notify: Progress = lambda _: None,
 ) -> Trained:
     """Train as ``params`` says and write a bundle into ``folder``.
 
@@ -84,19 +85,21 @@ def train(
         frame: The table, if it is in memory; otherwise ``params.table`` is read.
         version: The bundle's version; by default ``default_version()``.
         progress: Told what is being done.
+        notify: Told, before anything is fitted, what is suspicious about the table; the report says it too.
 
     Raises:
         TableError, SchemaError: The table cannot be used; names file, row or column.
         TrainingError, GateError: The model cannot be trained, or a gate refuses it.
         CompileError: No way of serving it passes the parity gate.
     """
-    progress("reading the table")
-    rows = table.read_table(params.table) if frame is None else table.from_frame(frame)
-    X, y = _split(rows, params)
-    task = learning.choose_task(y, params.task)
+    ready = prepare(params, frame, progress)
+    for notice in ready.notices:
+        notify(str(notice))
+    X, y, task = ready.X, ready.y, ready.task
+    progress("learning the columns")
     labels = _labels(y) if task == "classification" else ()
     schema = learning.learn_schema(
-        X, target=params.target, task=task, labels=labels, categorical=params.categorical, bounds=params.bounds
+        X, target=params.target, task=task, labels=labels, categorical=ready.categorical, bounds=params.bounds
     )
     X = learning.to_training_frame(X, schema)
     targets = y.to_numpy(dtype=np.float64) if task == "regression" else np.array(y.tolist())
@@ -116,6 +119,7 @@ def train(
         seed=params.seed,
         progress=lambda what, done, total: progress(f"{what} ({done}/{total})"),
     )
+    evaluation = replace(evaluation, notes=[*map(str, ready.notices), *evaluation.notes])
     gates = _checked_gates(params, evaluation)
     progress("fitting on all rows")
     _fit(pipeline, X, targets)
@@ -221,17 +225,6 @@ class _Job:
     gates: tuple[gates_of.GateResult, ...]
     table: str
     parameters: Mapping[str, Any]
-
-
-def _split(rows: pd.DataFrame, params: TrainParams) -> tuple[pd.DataFrame, pd.Series[Any]]:
-    """The table without dropped columns, and its target."""
-    for column in (params.target, *params.drop):
-        if column not in rows.columns:
-            known = ", ".join(map(str, rows.columns))
-            raise TrainingError(f"the table has no column '{column}'; it has {known}")
-    if not len(rows):
-        raise TrainingError("the table has no rows")
-    return rows.drop(columns=[params.target, *params.drop]), rows[params.target]
 
 
 def _labels(y: pd.Series[Any]) -> tuple[Label, ...]:
