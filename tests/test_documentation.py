@@ -21,7 +21,10 @@ from orris.compile import registry
 from orris.training.pipelines import PRESETS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "examples/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 RUN = [ROOT / "README.md", ROOT / "docs" / "bring-your-own-model.md", ROOT / "docs" / "training.md"]
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -136,8 +139,8 @@ def test_a_command_that_is_shown_parses(line: str) -> None:
     command.make_context(line, words)
 
 
-def test_the_readme_names_every_command() -> None:
-    """With its subcommands."""
+def test_the_table_of_commands_is_complete() -> None:
+    """docs/commands.md names every command and subcommand."""
     command: Any = typer.main.get_command(app)
     names = {f"orris {name}" for name, found in command.commands.items() if not hasattr(found, "commands")}
     names |= {
@@ -146,7 +149,7 @@ def test_the_readme_names_every_command() -> None:
         if hasattr(found, "commands")
         for inner in found.commands
     }
-    text = (ROOT / "README.md").read_text("utf-8")
+    text = (ROOT / "docs" / "commands.md").read_text("utf-8")
     assert [name for name in sorted(names) if name not in text] == []
 
 
@@ -169,9 +172,7 @@ def served(ask: httpx.Client) -> set[tuple[str, str]]:
     return {(method, path.replace("/versions/1.0.0", "/versions/{version}")) for method, path in named}
 
 
-@pytest.mark.parametrize(
-    "page", [ROOT / "README.md", ROOT / "docs" / "http.md", ROOT / "docs" / "protocols.md"], ids=name_of
-)
+@pytest.mark.parametrize("page", [ROOT / "docs" / "http.md", ROOT / "docs" / "protocols.md"], ids=name_of)
 def test_every_route_that_is_named_is_served(page: Path, ask: httpx.Client) -> None:
     """The tables of routes against a real server's own list."""
     assert sorted(routes(page) - served(ask)) == []
@@ -220,7 +221,7 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_of_the_repository_that_is_named_exists(page: Path) -> None:
     """Tests, workflows, tools, scripts and what is deployed, in backticks."""
-    folders = "tests|tools|scripts|deploy|charts|k8s|loadtests|observability|requirements|\\.github"
+    folders = "src|tests|tools|scripts|deploy|charts|k8s|loadtests|observability|requirements|examples|\\.github"
     named = re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text("utf-8"))
     made_later = {"deploy/clusters/dev/flux-system/"}  # by `flux bootstrap`, in the reader's repository
     assert [path for path in named if path not in made_later and not (ROOT / path).exists()] == []

@@ -85,7 +85,7 @@ def python_page() -> str:
 
 def described(name: str, thing: Any, level: int) -> str:
     """One name: heading, signature, docstring as Markdown."""
-    function = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
+    function: Any = thing.fget if isinstance(thing, property) else getattr(thing, "__func__", thing)
     lines = [f"{'#' * level} {name}\n"]
     if not isinstance(thing, property):
         signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(function)))

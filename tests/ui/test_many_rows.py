@@ -64,8 +64,8 @@ def test_a_whole_table_is_answered_as_the_api_answers_it(
 
 def test_rows_that_are_refused_are_told_apart(browser: Browser, server: Server, tmp_path: Path) -> None:
     """Each with its number and what is wrong; the others are answered, and the download has both."""
-    rows = ["5.1,3.5,1.4,0.2", "-5,3.5,1.4,0.2", "6.3,wide,6,2.5", "6.3,3.3,6", "6.3,3.3,6,30"]
-    text = "\n".join(["sepal_length,sepal_width,petal_length,petal_width", *rows, ""])
+    lines = ["5.1,3.5,1.4,0.2", "-5,3.5,1.4,0.2", "6.3,wide,6,2.5", "6.3,3.3,6", "6.3,3.3,6,30"]
+    text = "\n".join(["sepal_length,sepal_width,petal_length,petal_width", *lines, ""])
     with visiting(browser, refused=(422,)) as visit:
         page = visit.open(server.url)
         predict(page, text)
