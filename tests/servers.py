@@ -52,16 +52,20 @@ class Server:
 
 
 @contextmanager
-def serving(*arguments: str, folder: Path, environ: dict[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    *arguments: str, folder: Path, environ: dict[str, str] | None = None, program: Path | None = None
+) -> Iterator[Server]:
     """``orris serve`` with these arguments on a free port, from its announcement on.
 
-    Without gRPC, unless they say otherwise.
+    Without gRPC, unless they say otherwise. A ``program`` is run with the arguments instead, as it stands.
     """
     grpc = () if "--grpc-port" in arguments else ("--grpc-port", "off")
     log = folder / "requests.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "orris", "serve", *arguments, *grpc, "--port", "0"],
+            [sys.executable, program, *arguments]
+            if program is not None
+            else [sys.executable, "-m", "orris", "serve", *arguments, *grpc, "--port", "0"],
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,

@@ -168,7 +168,6 @@ def served(ask: httpx.Client) -> set[tuple[str, str]]:
         for path in paths
     }
     named = {(method, path.replace("{model}", "{name}")) for method, path in named}
-    named = {(method, re.sub(r"/plots/\w+\.png$", "/plots/{plot}.png", path)) for method, path in named}
     return {(method, path.replace("/versions/1.0.0", "/versions/{version}")) for method, path in named}
 
 

@@ -1,7 +1,7 @@
 """Orris: from a table to a proven production prediction API.
 
-``orris.train(…)``, ``orris.package(pipeline, X, y, name=…)`` and ``orris.load("NAME@VERSION")`` are the whole of it
-from Python.
+``orris.train(…)``, ``orris.package(pipeline, X, y, name=…)``, ``orris.load("NAME@VERSION")`` and ``orris.serve(…)`` are
+the whole of it from Python.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from orris.version import __version__
 
 if TYPE_CHECKING:
-    from orris.api import Bundle, Model, Store, load, package, train
+    from orris.api import Bundle, Model, Store, load, package, serve, train
 
-__all__ = ["Bundle", "Model", "Store", "__version__", "load", "package", "train"]
+__all__ = ["Bundle", "Model", "Store", "__version__", "load", "package", "serve", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,10 +1,11 @@
-"""Orris from Python: ``orris.train``, ``orris.package``, ``orris.load``.
+"""Orris from Python: ``orris.train``, ``orris.package``, ``orris.load``, ``orris.serve``.
 
 With ``cli`` the only place where the stages are joined.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from orris.serving.engine import Engine
+    from orris.serving.protocol import Protocol
     from orris.training.params import TrainParams
     from orris.training.run import Progress, Trained
 
@@ -275,6 +277,40 @@ def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE,
     return Model(Engine.load(source.folder if isinstance(source, Bundle) else locate(source, store), threads=threads))
 
 
+def serve(
+    *models: Bundle | str | Path,
+    store: str | Path | None = None,
+    protocols: Sequence[Protocol] = (),
+    **settings: Any,
+) -> int:
+    """``orris serve`` from Python: serve models until SIGTERM or Ctrl-C.
+
+    Args:
+        *models: Bundles, their folders or URLs, or references in the store; the first is the default. None: what
+            ``ORRIS_MODEL`` says, or the store's only model.
+        store: The store that references are looked up in; by default ``ORRIS_STORE``, or ``./artifacts``.
+        protocols: Protocols that are spoken beside Orris' own (``orris.serving.protocol.Protocol``).
+        **settings: Any other setting by the name of its variable, without ``ORRIS_`` and in lower case:
+            ``port=9000``, ``workers="auto"``, ``api_keys_file=…``. They win over the environment.
+
+    Returns:
+        The exit code: 0 after a regular stop.
+
+    Raises:
+        SettingsError: An unknown or malformed setting.
+        OrrisError: A model that is not found, not sound, or not reproduced.
+    """
+    from orris.server.launch import launch  # noqa: PLC0415
+    from orris.server.platforms import translate  # noqa: PLC0415
+    from orris.settings import read_settings  # noqa: PLC0415
+
+    references = [str(model.folder if isinstance(model, Bundle) else model) for model in models]
+    given = {name: str(value) if isinstance(value, Path) else value for name, value in settings.items()}
+    environ = translate(os.environ, model_named=bool(references))
+    found = read_settings(environ, store=str(store) if store is not None else None, **given)
+    return launch(references, found, protocols)
+
+
 def _checked(name: str, version: str, store: str | Path | None, aliases: Sequence[str]) -> str:
     """The version as it will be published; names, version and store are checked before any work is done."""
     check_name(name)
@@ -310,4 +346,4 @@ def _require_training() -> None:
         raise MissingExtraError("train", "training and packaging") from None
 
 
-__all__ = ["Bundle", "Model", "Reference", "Store", "load", "package", "read_manifest", "train"]
+__all__ = ["Bundle", "Model", "Reference", "Store", "load", "package", "read_manifest", "serve", "train"]

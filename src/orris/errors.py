@@ -134,6 +134,10 @@ class NotReadyError(ServingError):
     """The model is not ready: the golden rows have not been reproduced, or the server is draining."""
 
 
+class ConflictError(ServingError):
+    """A change of what is served was refused, and the old version stays (HTTP 409)."""
+
+
 class OverloadedError(ServingError):
     """More is asked than can be answered in time (HTTP 503); trying again later helps."""
 

@@ -72,6 +72,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rate_limit: Requests per second of each caller whose key says nothing else; 0: unlimited.
         rate_burst: Requests at once of each such caller; 0: one second's worth.
         metrics_auth: Whether metrics need a credential.
+        openapi_auth: Whether the OpenAPI document needs a credential where predictions do.
         docs: Whether there are documentation pages and an OpenAPI document.
         cors_origins: Origins whose pages may call this server from a browser, with commas; empty: none.
         model: What is served when no model is named: as on the command line; empty: the store's only model.
@@ -127,6 +128,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_limit: Annotated[float, msgspec.Meta(ge=0, le=1e9)] = 0.0
     rate_burst: Annotated[int, msgspec.Meta(ge=0)] = 0
     metrics_auth: bool = False
+    openapi_auth: bool = True
     docs: bool = True
     cors_origins: str = ""
     model: str = ""
@@ -159,6 +161,8 @@ def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:
             raise SettingsError(f"unknown setting {variable}{hint}")
         values[name] = _convert(variable, text, fields[name].type)
     for name, value in flags.items():
+        if name not in fields:
+            raise SettingsError(f"unknown setting {name}; known are {', '.join(fields)}")
         if value is not None:
             values[name] = _convert(f"--{name.replace('_', '-')}", value, fields[name].type)
     return Settings(**values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -273,7 +274,8 @@ def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
 )
 def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) -> None:
     """Its examples are answered as documented."""
-    operation = ask.get("/openapi.json").json()["paths"][route]["post"]
+    template = re.sub(r"/models/iris\b", "/models/{model}", route)
+    operation = ask.get("/openapi.json").json()["paths"][template]["post"]
     content = operation["requestBody"]["content"]["application/json"]
     examples = (
         [example["value"] for example in content["examples"].values()]
@@ -290,7 +292,7 @@ def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) 
 def test_openapi_has_an_example_for_every_kind_of_column(mixed_server: Server) -> None:
     """V2's holds a tensor per column, with text, booleans and integers, and is answered."""
     with client(mixed_server) as asking:
-        operation = asking.get("/openapi.json").json()["paths"]["/v2/models/churn/infer"]["post"]
+        operation = asking.get("/openapi.json").json()["paths"]["/v2/models/{model}/infer"]["post"]
         example = operation["requestBody"]["content"]["application/json"]["example"]
         assert {tensor["datatype"] for tensor in example["inputs"]} == {"FP64", "INT64", "BOOL", "BYTES"}
         assert asking.post("/v2/models/churn/infer", json=example).status_code == 200

@@ -21,12 +21,16 @@ from hypothesis import strategies as st
 import orris
 from orris.api import Bundle
 from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, RowError, ServingError
-from orris.protocols.openinference import OpenInference, mount, server_probes
+from orris.protocols.openinference import PROTOCOL, OpenInference
+from orris.protocols.status import refused
 from orris.protocols.tensors import DATATYPES, from_values, input_specs, to_raw
 from orris.serving.catalog import Catalog, Live
 from orris.serving.engine import Engine
 from orris.serving.exchange import Reply
+from orris.serving.request_context import RequestContext
+from orris.serving.routing import Router, RouteTable
 from orris.telemetry.metrics import Metrics
+from orris.telemetry.request_log import RequestLog
 from orris.version import __version__
 from tests.servers import Server, client
 
@@ -516,8 +520,11 @@ def test_tritons_client_infers_mixed_columns(mixed_server: Server, mixed: Bundle
 
 def ask_probe(catalog: Catalog, path: str) -> Reply:
     """A probe's reply."""
-    probes = {**server_probes(catalog), **mount(catalog.default, True).probes}
-    reply = probes[path]({}, "r")
+    context = RequestContext(Metrics(), RequestLog(), max_body_bytes=1, max_in_flight=1)
+    router = Router(RouteTable(PROTOCOL), context, catalog, refuse=refused, require_admin=lambda _: None)
+    probe = router.probe(path)
+    assert probe is not None
+    reply = probe({}, "r")
     assert reply is not None
     return reply
 

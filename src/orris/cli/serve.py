@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from orris.cli.terminal import StoreOption
-
-if TYPE_CHECKING:
-    from orris.serving.engine import Engine
-    from orris.settings import Settings
 
 EXAMPLES = (
     "Examples:  orris serve   ·   orris serve iris:prod --port 9000   ·   orris serve ./artifacts/iris/versions/1.0.0"
@@ -145,13 +141,6 @@ def serve(
         split_header=split_header,
         cors_origins=",".join(cors_origin) if cors_origin else None,
     )
-    references = models or [settings.model]
-
-    def load(counted: Settings) -> list[tuple[Engine, str]]:
-        from orris.server.loading import load_engine  # noqa: PLC0415
-
-        return [(load_engine(reference, counted), reference) for reference in references]
-
     from orris.server.launch import launch  # noqa: PLC0415
 
-    raise typer.Exit(launch(load, settings))
+    raise typer.Exit(launch(models or (), settings))

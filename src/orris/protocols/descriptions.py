@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from orris.protocols.tensors import DATATYPES, TensorSpec
+from orris.protocols.tensors import DATATYPES, input_specs
 from orris.schema import Schema
 from orris.schema.documents import example_row
 
 JsonObject = dict[str, Any]
+
+OPEN_INFERENCE = "Open Inference Protocol V2"
+"""The group of V2's routes."""
 
 _ROW: JsonObject = {"$ref": "#/components/schemas/Row"}
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -84,7 +87,7 @@ def invocations(schema: Schema) -> JsonObject:
     }
 
 
-def tensors(schema: Schema, inputs: tuple[TensorSpec, ...]) -> JsonObject:
+def tensors(schema: Schema) -> JsonObject:
     """The Open Inference Protocol V2: one tensor per column, or one of all rows where no column holds text."""
     dimensions = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
     text, anything = {"type": "string"}, {"type": "array"}
@@ -99,7 +102,10 @@ def tensors(schema: Schema, inputs: tuple[TensorSpec, ...]) -> JsonObject:
     }
     row = example_row(schema)
     example = {
-        "inputs": [{"name": s.name, "shape": [1, 1], "datatype": s.datatype, "data": [row[s.name]]} for s in inputs]
+        "inputs": [
+            {"name": spec.name, "shape": [1, 1], "datatype": spec.datatype, "data": [row[spec.name]]}
+            for spec in input_specs(schema)
+        ]
     }
     answer = _object(model_name=text, model_version=text, id=text, outputs={"type": "array", "items": given})
     answer["properties"]["parameters"] = {
@@ -114,10 +120,20 @@ def tensors(schema: Schema, inputs: tuple[TensorSpec, ...]) -> JsonObject:
     }
     return {
         "summary": "Infer (Open Inference Protocol V2)",
-        "tags": ["Open Inference Protocol V2"],
+        "tags": [OPEN_INFERENCE],
         "requestBody": {"required": True, "content": content},
         "responses": _answered(answer) | _refused(_object(error=text)),
     }
+
+
+def model_metadata() -> JsonObject:
+    """The content of a model's metadata in the Open Inference Protocol V2."""
+    text: JsonObject = {"type": "string"}
+    shape = {"type": "array", "items": {"type": "integer"}}
+    tensors = {"type": "array", "items": _object(name=text, datatype=text, shape=shape)}
+    versions = {"type": "array", "items": text}
+    schema = _object(name=text, platform=text, versions=versions, inputs=tensors, outputs=tensors)
+    return {"application/json": {"schema": schema}}
 
 
 def _object(**properties: JsonObject) -> JsonObject:

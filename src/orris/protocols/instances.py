@@ -16,16 +16,14 @@ import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols import descriptions
-from orris.protocols.descriptions import JsonObject
 from orris.protocols.envelopes import INPUTS, INSTANCES, open_envelope, predictions, wants_probabilities
 from orris.protocols.status import headers_of, told
 from orris.runtime import Answers
-from orris.schema import Schema
-from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply, require_json
-from orris.serving.http.probes import Probe
-from orris.serving.routing import ModelRoute, Mount, Protocol
+from orris.serving.operations import TEXT as TEXT_CONTENT
+from orris.serving.operations import json_object, reading
+from orris.serving.protocol import Credential, Get, Predict, Protocol, Route, Target
 
 CLOUD_EVENT = b"application/cloudevents+json"
 EVENT_TYPE = "io.kserve.inference.response"
@@ -65,47 +63,6 @@ class Wanted(NamedTuple):
     event: str
 
 
-def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (V1 always names the model)
-    """KServe V1 for a model."""
-    base, template, dialect = f"/v1/models/{slot.name}", "/v1/models/{model}", InstanceRows()
-    routes = [ModelRoute(f"{base}:predict", f"{template}:predict", dialect)]
-    probes: dict[str, Probe] = {base: _model_probe(slot)}
-    for live in slot.loaded():
-        path = f"{base}/versions/{live.version}"
-        routes.append(ModelRoute(f"{path}:predict", template + "/versions/{version}:predict", dialect, live.version))
-        probes[path] = _model_probe(slot)
-    return Mount(tuple(routes), probes)
-
-
-def server_probes(catalog: Catalog) -> dict[str, Probe]:
-    """KServe V1's route that names no model."""
-
-    def models(_headers: Headers, _request_id: str) -> Reply:
-        """The names of all models (KServe V1)."""
-        return Reply(200, _encode({"models": [slot.name for slot in catalog]}))
-
-    return {"/v1/models": models}
-
-
-def vertex_mount(predict_route: str) -> Protocol:
-    """Vertex AI for the default model, on the route that the platform names."""
-
-    def mount(_slot: Slot, default: bool) -> Mount:
-        return Mount((ModelRoute(predict_route, predict_route, InstanceRows()),) if default else ())
-
-    return mount
-
-
-def vertex_health(catalog: Catalog) -> Probe:
-    """Vertex AI's health check."""
-
-    def health(_headers: Headers, _request_id: str) -> Reply:
-        """Vertex AI's health check: 200 while every model answers, otherwise 503."""
-        return Reply(200, b"OK", TEXT) if catalog.ready else Reply(503, b"not ready", TEXT)
-
-    return health
-
-
 @dataclass(frozen=True, slots=True)
 class InstanceRows:
     """The dialect."""
@@ -137,10 +94,6 @@ class InstanceRows:
             200, _encode(answer), JSON, tuple((b"ce-" + name, value.encode()) for name, value in attributes.items())
         )
 
-    def describe(self, schema: Schema) -> JsonObject:
-        """The route in OpenAPI."""
-        return descriptions.instances(schema)
-
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": text}``."""
         status, text = told(error, request_id)
@@ -162,11 +115,66 @@ def _event_data(body: bytes) -> bytes:
     return bytes(event.data)
 
 
-def _model_probe(slot: Slot) -> Probe:
-    def model(_headers: Headers, request_id: str) -> Reply:
-        """Whether the model is ready: 200, or 503 (KServe V1)."""
-        if slot.live is None:
-            return error_document(503, request_id, f"model '{slot.name}' is not ready")
-        return Reply(200, _encode({"name": slot.name, "ready": True}))
+def _models(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    """The names of all models."""
+    return Reply(200, _encode({"models": [slot.name for slot in target.catalog]}))
 
-    return model
+
+def _model(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    """Whether a model is ready: 200, or 503."""
+    return Reply(200, _encode({"name": target.live().engine.manifest.name, "ready": True}))
+
+
+_OF_MODEL = "/v1/models/{model}"
+_TAG = "KServe V1"
+_ERROR = json_object(("error",), error={"type": "string"})
+
+_model_ready = reading(
+    "Whether the model is ready",
+    _TAG,
+    json_object(("name", "ready"), name={"type": "string"}, ready={"type": "boolean"}),
+    status_404=_ERROR,
+    status_503=_ERROR,
+)
+
+PROTOCOL = Protocol(
+    "KServe V1",
+    (
+        *(
+            Predict(template, operation=descriptions.instances, dialect=InstanceRows)
+            for template in (f"{_OF_MODEL}:predict", f"{_OF_MODEL}/versions/{{version}}:predict")
+        ),
+        *(
+            Get(template, Credential.NONE, operation=_model_ready, answer=_model)
+            for template in (_OF_MODEL, f"{_OF_MODEL}/versions/{{version}}")
+        ),
+        Get(
+            "/v1/models",
+            operation=reading(
+                "The names of all models",
+                _TAG,
+                json_object(("models",), models={"type": "array", "items": {"type": "string"}}),
+            ),
+            answer=_models,
+        ),
+    ),
+    prefix="/v1",
+    errors=error_document,
+)
+"""KServe V1."""
+
+
+def vertex(predict_route: str, health_route: str) -> Protocol:
+    """Vertex AI for the default model, on the routes that the platform names; an empty one is none."""
+    health = reading("Whether every model answers", "Vertex AI", TEXT_CONTENT, status_503=TEXT_CONTENT)
+    routes: tuple[Route, ...] = ()
+    if predict_route:
+        routes += (Predict(predict_route, operation=descriptions.instances, dialect=InstanceRows),)
+    if health_route:
+        routes += (Get(health_route, Credential.NONE, traced=False, operation=health, answer=_vertex_health),)
+    return Protocol("Vertex AI", routes)
+
+
+def _vertex_health(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    """200 while every model answers, otherwise 503."""
+    return Reply(200, b"OK", TEXT) if target.catalog.ready else Reply(503, b"not ready", TEXT)

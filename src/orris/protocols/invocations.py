@@ -13,17 +13,15 @@ import msgspec
 
 from orris.errors import BodyError, MediaTypeError, OrrisError, Problem
 from orris.protocols import descriptions
-from orris.protocols.descriptions import JsonObject
 from orris.protocols.envelopes import INPUTS, INSTANCES, RECORDS, SPLIT, open_envelope, predictions, wants_probabilities
 from orris.protocols.instances import Predictions
 from orris.protocols.status import headers_of, told
 from orris.runtime import Answers
-from orris.schema import Schema
-from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply
-from orris.serving.http.probes import Probe
-from orris.serving.routing import ModelRoute, Mount
+from orris.serving.operations import TEXT as TEXT_CONTENT
+from orris.serving.operations import reading
+from orris.serving.protocol import Credential, Get, Predict, Protocol, Target
 from orris.tables.csv_rows import read_csv
 from orris.version import __version__
 
@@ -45,31 +43,6 @@ _PLAIN_TYPES = frozenset({b"", b"application/json", b"application/json; charset=
 _encode = msgspec.json.Encoder().encode
 
 
-def mount(slot: Slot, default: bool) -> Mount:
-    """The routes of a model: SageMaker's with several models, and for the default model those that name none."""
-    dialect, template = Invocations(), "/models/{model}"
-    routes = [
-        ModelRoute(f"/models/{slot.name}/{call}", f"{template}/{call}", dialect) for call in ("invocations", "invoke")
-    ]
-    if default:
-        routes.append(ModelRoute("/invocations", "/invocations", dialect))
-    return Mount(tuple(routes))
-
-
-def server_probes(catalog: Catalog) -> dict[str, Probe]:
-    """``/ping`` and ``/version``."""
-
-    def ping(_headers: Headers, _request_id: str) -> Reply:
-        """The health check of MLflow and SageMaker: 200 while every model answers, otherwise 404."""
-        return Reply(200 if catalog.ready else 404, b"\n", TEXT)
-
-    def version(_headers: Headers, _request_id: str) -> Reply:
-        """The version of the server, as text."""
-        return Reply(200, __version__.encode(), TEXT)
-
-    return {"/ping": ping, "/version": version}
-
-
 @dataclass(frozen=True, slots=True)
 class Invocations:
     """The dialect."""
@@ -87,10 +60,6 @@ class Invocations:
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
         """One prediction per row; there is no place for warnings, which are counted."""
         return Reply(200, _encode(Predictions(predictions(engine, answers, probabilities=query.context))))
-
-    def describe(self, schema: Schema) -> JsonObject:
-        """The route in OpenAPI."""
-        return descriptions.invocations(schema)
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """MLflow's error document, and plain text for a content type that is not read."""
@@ -128,3 +97,36 @@ def _kind(content_type: bytes) -> str:
         if value not in {"utf-8", "utf8"}:
             raise MediaTypeError(f"charset '{value[:100]}' is not read here; send UTF-8")
     return kind
+
+
+def _ping(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    """200 while every model answers, otherwise 404."""
+    return Reply(200 if target.catalog.ready else 404, b"\n", TEXT)
+
+
+def _version(_target: Target, _headers: Headers, _request_id: str) -> Reply:
+    return Reply(200, __version__.encode(), TEXT)
+
+
+_TAG = "MLflow"
+
+PROTOCOL = Protocol(
+    "MLflow and SageMaker",
+    (
+        *(
+            Predict(template, operation=descriptions.invocations, dialect=Invocations)
+            for template in ("/invocations", "/models/{model}/invocations", "/models/{model}/invoke")
+        ),
+        Get(
+            "/ping",
+            Credential.NONE,
+            traced=False,
+            operation=reading("Whether every model answers", _TAG, TEXT_CONTENT, status_404=TEXT_CONTENT),
+            answer=_ping,
+        ),
+        Get("/version", operation=reading("The version of the server", _TAG, TEXT_CONTENT), answer=_version),
+    ),
+    prefix="/invocations",
+    errors=error_document,
+)
+"""MLflow's scoring server and SageMaker's containers, with one model and with several."""

@@ -12,21 +12,20 @@ under ``predictions``.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols import descriptions
-from orris.protocols.descriptions import JsonObject
 from orris.protocols.envelopes import FEATURES, INSTANCES, open_envelope, predictions
 from orris.protocols.status import problem
 from orris.runtime import Answers
-from orris.schema import Schema, strict
-from orris.serving.catalog import Slot
+from orris.schema import strict
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers, Query, Reply, require_json
-from orris.serving.routing import ModelRoute, Mount
+from orris.serving.protocol import Predict, Protocol
 
 WITH_CLASS = "/predict/"
 """The route whose answers also carry ``predicted_class``."""
@@ -65,27 +64,6 @@ class PredictionList(msgspec.Struct, omit_defaults=True, gc=False):
     warnings: list[dict[str, Any]] | None = None
 
 
-def mount(slot: Slot, default: bool) -> Mount:
-    """Orris' own routes for a model; the default model's also name none."""
-    name = slot.name
-    routes = [ModelRoute(f"/api/v1/models/{name}/predict", "/api/v1/models/{model}/predict", NamedRows())]
-    routes += [
-        ModelRoute(
-            f"/api/v1/models/{name}/versions/{live.version}/predict",
-            "/api/v1/models/{model}/versions/{version}/predict",
-            NamedRows(),
-            live.version,
-        )
-        for live in slot.loaded()
-    ]
-    if default:
-        routes += [
-            ModelRoute(path, path, NamedRows(with_class=path == "/predict/"))
-            for path in ("/api/v1/predict", "/predict", "/predict/")
-        ]
-    return Mount(tuple(routes))
-
-
 @dataclass(frozen=True, slots=True)
 class NamedRows:
     """The dialect; ``with_class`` adds ``predicted_class``, the label, for callers of ``/predict/``."""
@@ -112,10 +90,6 @@ class NamedRows:
                 200, _encode(PredictionList(predictions(engine, answers), probabilities, request_id, version, told))
             )
         return Reply(200, _encode(AnswerList(self._answers(engine, answers), request_id, version, told)))
-
-    def describe(self, schema: Schema) -> JsonObject:
-        """The route in OpenAPI."""
-        return descriptions.named_rows(schema)
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """A problem document."""
@@ -162,3 +136,22 @@ def _read_otherwise(engine: Engine, body: bytes) -> Query:
             ' objects, {"features": […]} or {"instances": […]}; see /docs for the columns'
         )
     return Query(*strict.read_document(engine.schema, document, engine.reader.max_rows))
+
+
+_OF_MODEL = "/api/v1/models/{model}"
+
+PROTOCOL = Protocol(
+    "named rows",
+    (
+        *(
+            Predict(template, operation=descriptions.named_rows, dialect=NamedRows)
+            for template in ("/api/v1/predict", "/predict")
+        ),
+        Predict(WITH_CLASS, operation=descriptions.named_rows, dialect=partial(NamedRows, with_class=True)),
+        *(
+            Predict(template, operation=descriptions.named_rows, dialect=NamedRows)
+            for template in (f"{_OF_MODEL}/predict", f"{_OF_MODEL}/versions/{{version}}/predict")
+        ),
+    ),
+)
+"""Orris' own routes for a model; the default model's also name none."""

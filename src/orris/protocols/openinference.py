@@ -37,12 +37,10 @@ from orris.protocols.tensors import (
     wanted_outputs,
 )
 from orris.runtime import Answers
-from orris.schema import Schema
-from orris.serving.catalog import Catalog, Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers, Query, Reply, media_type, require_json
-from orris.serving.http.probes import Probe
-from orris.serving.routing import ModelRoute, Mount
+from orris.serving.operations import json_object, reading
+from orris.serving.protocol import Credential, Get, Predict, Protocol, Target
 from orris.version import __version__
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -124,44 +122,6 @@ _STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b', re.DOTALL)
 """Triton's client writes a missing value as ``NaN`` when it sends JSON; that is no JSON, and is read as ``null``."""
 
 
-def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (V2 always names the model)
-    """A model's routes: infer, metadata and readiness, with and without a version in the path."""
-    base, template = f"/v2/models/{slot.name}", "/v2/models/{model}"
-    routes = [ModelRoute(f"{base}/infer", f"{template}/infer", OpenInference())]
-    probes: dict[str, Probe] = {base: _model_metadata(slot), f"{base}/ready": _model_ready(slot)}
-    for live in slot.loaded():
-        path = f"{base}/versions/{live.version}"
-        routes.append(
-            ModelRoute(f"{path}/infer", f"{template}/versions/{{version}}/infer", OpenInference(), live.version)
-        )
-        probes |= {path: _model_metadata(slot, live.version), f"{path}/ready": _model_ready(slot, live.version)}
-    return Mount(tuple(routes), probes)
-
-
-def server_probes(catalog: Catalog) -> dict[str, Probe]:
-    """The routes that name no model, by path."""
-
-    def live(_headers: Headers, _request_id: str) -> Reply:
-        """Open Inference Protocol: whether the server is alive."""
-        return _json({"live": True})
-
-    def ready(_headers: Headers, request_id: str) -> Reply:
-        """Open Inference Protocol: whether all models are ready."""
-        if not catalog.ready:
-            return refusal(NotReadyError("the server is not ready, or is draining"), request_id)
-        return _json({"ready": True})
-
-    def metadata(_headers: Headers, _request_id: str) -> Reply:
-        """Open Inference Protocol: the server's name, version and extensions."""
-        return _json({"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS})
-
-    def models(_headers: Headers, _request_id: str) -> Reply:
-        """The names of the models that answer."""
-        return _json({"models": [slot.name for slot in catalog if slot.live is not None]})
-
-    return {"/v2": metadata, "/v2/": metadata, "/v2/health/live": live, "/v2/health/ready": ready, "/v2/models": models}
-
-
 def refusal(error: OrrisError, request_id: str) -> Reply:
     """An error in the shape of V2; an internal error's text is not sent. Invalid rows are status 400 here."""
     status, text = told(error, request_id)
@@ -179,30 +139,6 @@ def error_document(status: int, request_id: str, detail: str) -> Reply:
 
 def _json(document: dict[str, Any]) -> Reply:
     return Reply(200, _encode(document))
-
-
-def _model_metadata(slot: Slot, version: str | None = None) -> Probe:
-    def metadata(_headers: Headers, request_id: str) -> Reply:
-        """Open Inference Protocol: a model's versions, inputs and outputs."""
-        try:
-            live = slot.current() if version is None else slot.version(version)
-        except OrrisError as error:
-            return refusal(error, request_id)
-        return _json({**describe(live.engine), "versions": [loaded.version for loaded in slot.loaded()]})
-
-    return metadata
-
-
-def _model_ready(slot: Slot, version: str | None = None) -> Probe:
-    def ready(_headers: Headers, request_id: str) -> Reply:
-        """Open Inference Protocol: whether a model is ready."""
-        try:
-            live = slot.current() if version is None else slot.version(version)
-        except OrrisError as error:
-            return refusal(error, request_id)
-        return _json({"name": live.engine.manifest.name, "ready": True})
-
-    return ready
 
 
 def describe(engine: Engine) -> dict[str, Any]:
@@ -308,10 +244,6 @@ class OpenInference:
             return _mixed(plan, head, wanted, answers)
         outputs = b"},".join([_written(plan, name, answers) for name in wanted.outputs])
         return Reply(200, b'%b,"outputs":[%b}]}' % (head, outputs))
-
-    def describe(self, schema: Schema) -> dict[str, Any]:
-        """The route in OpenAPI."""
-        return descriptions.tensors(schema, input_specs(schema))
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": …}``."""
@@ -422,3 +354,103 @@ def _each_tensor(inputs: list[Input], raw: memoryview) -> Iterator[Tensor]:
             )
         yield from_raw(given.name, given.datatype, given.shape, raw[start : start + size])
         start += size
+
+
+# The routes that ask no model
+
+
+def _live(_target: Target, _headers: Headers, _request_id: str) -> Reply:
+    return _json({"live": True})
+
+
+def _ready(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    if not target.catalog.ready:
+        raise NotReadyError("the server is not ready, or is draining")
+    return _json({"ready": True})
+
+
+def _server_metadata(_target: Target, _headers: Headers, _request_id: str) -> Reply:
+    return _json({"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS})
+
+
+def _models(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    return _json({"models": [slot.name for slot in target.catalog if slot.live is not None]})
+
+
+def _model_metadata(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    versions = [loaded.version for loaded in target.slot.loaded()]
+    return _json({**describe(target.live().engine), "versions": versions})
+
+
+def _model_ready(target: Target, _headers: Headers, _request_id: str) -> Reply:
+    return _json({"name": target.live().engine.manifest.name, "ready": True})
+
+
+_TAG = descriptions.OPEN_INFERENCE
+_OF_MODEL = "/v2/models/{model}"
+_OF_VERSION = f"{_OF_MODEL}/versions/{{version}}"
+_TEXT: dict[str, Any] = {"type": "string"}
+_TEXTS: dict[str, Any] = {"type": "array", "items": _TEXT}
+_FLAG: dict[str, Any] = {"type": "boolean"}
+_ERROR = json_object(("error",), error=_TEXT)
+
+_server = reading(
+    "The server's name, version and extensions",
+    _TAG,
+    json_object(("name", "version", "extensions"), name=_TEXT, version=_TEXT, extensions=_TEXTS),
+)
+_metadata = reading(
+    "A model's versions, inputs and outputs",
+    _TAG,
+    descriptions.model_metadata(),
+    status_404=_ERROR,
+    status_503=_ERROR,
+)
+_readiness = reading(
+    "Whether a model is ready",
+    _TAG,
+    json_object(("name", "ready"), name=_TEXT, ready=_FLAG),
+    status_404=_ERROR,
+    status_503=_ERROR,
+)
+
+PROTOCOL = Protocol(
+    "Open Inference Protocol V2",
+    (
+        *(
+            Predict(template, operation=descriptions.tensors, dialect=OpenInference)
+            for template in (f"{_OF_MODEL}/infer", f"{_OF_VERSION}/infer")
+        ),
+        *(Get(template, operation=_metadata, answer=_model_metadata) for template in (_OF_MODEL, _OF_VERSION)),
+        *(
+            Get(f"{template}/ready", Credential.NONE, traced=False, operation=_readiness, answer=_model_ready)
+            for template in (_OF_MODEL, _OF_VERSION)
+        ),
+        Get("/v2", operation=_server, answer=_server_metadata),
+        Get("/v2/", answer=_server_metadata),
+        Get(
+            "/v2/health/live",
+            Credential.NONE,
+            traced=False,
+            operation=reading("Whether the server is alive", _TAG, json_object(("live",), live=_FLAG)),
+            answer=_live,
+        ),
+        Get(
+            "/v2/health/ready",
+            Credential.NONE,
+            traced=False,
+            operation=reading(
+                "Whether all models are ready", _TAG, json_object(("ready",), ready=_FLAG), status_503=_ERROR
+            ),
+            answer=_ready,
+        ),
+        Get(
+            "/v2/models",
+            operation=reading("The names of the models that answer", _TAG, json_object(("models",), models=_TEXTS)),
+            answer=_models,
+        ),
+    ),
+    prefix="/v2",
+    errors=error_document,
+)
+"""The Open Inference Protocol over REST."""

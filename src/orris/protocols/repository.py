@@ -5,19 +5,21 @@ Every change needs the admin credential, and is refused where none is configured
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
 
-from orris.errors import BodyError, OrrisError
-from orris.protocols.openinference import refusal
-from orris.protocols.status import problem, status_of
+from orris.errors import BodyError, ConflictError, OrrisError
+from orris.protocols.descriptions import OPEN_INFERENCE
+from orris.protocols.status import status_of
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.control import Changed, Control
 from orris.serving.exchange import Headers, Reply
-from orris.serving.routing import ActionRoute
+from orris.serving.operations import PROBLEM, acting, json_object, of
+from orris.serving.protocol import Credential, Describe, JsonObject, Post, Protocol, Target
 
 
 class _Wish(msgspec.Struct):
@@ -32,53 +34,47 @@ class _Index(msgspec.Struct):
 
 
 class Repository:
-    """The routes.
+    """What the routes and the calls over gRPC do.
 
     Args:
         catalog: What is loaded.
         control: Changes it.
-        require_admin: Raises unless the request carries the admin credential.
     """
 
-    def __init__(self, catalog: Catalog, control: Control, require_admin: Callable[[Headers], None]) -> None:
+    def __init__(self, catalog: Catalog, control: Control) -> None:
         self._catalog = catalog
         self._control = control
-        self._require_admin = require_admin
 
-    def actions(self) -> list[ActionRoute]:
-        """All POST routes."""
+    def protocol(self) -> Protocol:
+        """The record of the routes."""
         own, v2 = "/api/v1/model", "/v2/repository"
-        reload, roll_back = self._named(self._reload, "reloaded"), self._named(self._roll_back, "rolled back")
-        return [
-            ActionRoute(
-                re.compile(rf"{own}/reload"),
-                f"{own}/reload",
-                reload,
-                "Follow a model's reference anew, or swap to a version",
+        change = partial(Post, credential=Credential.ADMIN)
+        return Protocol(
+            "model repository",
+            (
+                change(
+                    f"{own}/reload",
+                    operation=_changing("Follow a model's reference anew, or swap to a version", version=_TEXT),
+                    answer=partial(self._change, self._reload, "reloaded"),
+                ),
+                change(
+                    f"{own}/rollback",
+                    operation=_changing("Swap back to the version before"),
+                    answer=partial(self._change, self._roll_back, "rolled back"),
+                ),
+                Post(f"{v2}/index", operation=_index_operation(), answer=self._index),
+                change(
+                    f"{v2}/models/{{model}}/load",
+                    operation=_loading("Load a model, or renew it"),
+                    answer=partial(self._apply, control_call=self._control.load),
+                ),
+                change(
+                    f"{v2}/models/{{model}}/unload",
+                    operation=_loading("Unload a model"),
+                    answer=partial(self._apply, control_call=self._control.unload),
+                ),
             ),
-            ActionRoute(
-                re.compile(rf"{own}/rollback"), f"{own}/rollback", roll_back, "Swap back to the version before"
-            ),
-            ActionRoute(
-                re.compile(rf"{v2}/index"),
-                f"{v2}/index",
-                self._index,
-                "What is loaded (V2 model repository)",
-                admin=False,
-            ),
-            ActionRoute(
-                re.compile(rf"{v2}/models/([^/]+)/load"),
-                f"{v2}/models/{{model}}/load",
-                self._load,
-                "Load a model, or renew it",
-            ),
-            ActionRoute(
-                re.compile(rf"{v2}/models/([^/]+)/unload"),
-                f"{v2}/models/{{model}}/unload",
-                self._unload,
-                "Unload a model",
-            ),
-        ]
+        )
 
     def index(self, *, only_ready: bool = False) -> list[dict[str, str]]:
         """V2's index: every version that is loaded, and models that are not."""
@@ -89,19 +85,20 @@ class Repository:
             if entry["state"] == "READY" or not only_ready
         ]
 
-    def _named(self, change: Callable[[_Wish], Any], done: str) -> Any:
-        async def action(_match: re.Match[str], body: bytes, headers: Headers, request_id: str) -> Reply:
-            try:
-                self._require_admin(headers)
-                changed: Changed = await change(_decode(body, _Wish))
-            except OrrisError as error:
-                return _refusal(error, request_id)
-            told: dict[str, Any] = {"status": done if changed.changed else "unchanged", "model": changed.model}
-            told |= {"model_version": changed.version, "previous_version": changed.previous, "workers": changed.workers}
-            told["request_id"] = request_id
-            return Reply(200, msgspec.json.encode(told))
-
-        return action
+    async def _change(
+        self,
+        change: Callable[[_Wish], Any],
+        done: str,
+        _target: Target,
+        body: bytes,
+        _headers: Headers,
+        request_id: str,
+    ) -> Reply:
+        changed: Changed = await _explained(change(_decode(body, _Wish)))
+        told: dict[str, Any] = {"status": done if changed.changed else "unchanged", "model": changed.model}
+        told |= {"model_version": changed.version, "previous_version": changed.previous, "workers": changed.workers}
+        told["request_id"] = request_id
+        return Reply(200, msgspec.json.encode(told))
 
     async def _reload(self, wish: _Wish) -> Changed:
         return await self._control.reload(wish.name, wish.version)
@@ -109,48 +106,66 @@ class Repository:
     async def _roll_back(self, wish: _Wish) -> Changed:
         return await self._control.roll_back(wish.name)
 
-    async def _index(self, _match: re.Match[str], body: bytes, _headers: Headers, request_id: str) -> Reply:
-        try:
-            return Reply(200, msgspec.json.encode(self.index(only_ready=_decode(body, _Index).ready)))
-        except OrrisError as error:
-            return refusal(error, request_id)
+    async def _index(self, _target: Target, body: bytes, _headers: Headers, _request_id: str) -> Reply:
+        return Reply(200, msgspec.json.encode(self.index(only_ready=_decode(body, _Index).ready)))
 
-    async def _load(self, match: re.Match[str], body: bytes, headers: Headers, request_id: str) -> Reply:
-        return await self._changed(headers, body, request_id, lambda: self._control.load(match.group(1)))
-
-    async def _unload(self, match: re.Match[str], body: bytes, headers: Headers, request_id: str) -> Reply:
-        return await self._changed(headers, body, request_id, lambda: self._control.unload(match.group(1)))
-
-    async def _changed(self, headers: Headers, body: bytes, request_id: str, change: Callable[[], Any]) -> Reply:
-        try:
-            self._require_admin(headers)
-            _decode(body, dict[str, Any])
-            await change()
-        except OrrisError as error:
-            # As in ``_refusal``: the admin is told why a version does not load.
-            return (
-                refusal(error, request_id)
-                if status_of(error) != 500
-                else Reply(409, msgspec.json.encode({"error": str(error)}))
-            )
+    async def _apply(
+        self,
+        target: Target,
+        body: bytes,
+        _headers: Headers,
+        _request_id: str,
+        *,
+        control_call: Callable[[str], Awaitable[Any]],
+    ) -> Reply:
+        _decode(body, dict[str, Any])
+        await _explained(control_call(target.model))
         return Reply(200, b"")
 
 
-def _refusal(error: OrrisError, request_id: str) -> Reply:
-    """A refused change is explained to the administrator in full.
+async def _explained(change: Awaitable[Any]) -> Any:
+    """A change; an error of a store, a bundle or a model is explained to the administrator in full."""
+    try:
+        return await change
+    except OrrisError as error:
+        if status_of(error) != HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
+        raise ConflictError(str(error)) from None
 
-    The cause is a store, a bundle or a model, not a secret.
-    """
-    if status_of(error) != 500:
-        return problem(error, request_id)
-    told = {
-        "type": "about:blank",
-        "title": "The old version stays",
-        "status": 409,
-        "detail": str(error),
-        "request_id": request_id,
-    }
-    return Reply(409, msgspec.json.encode(told), b"application/problem+json")
+
+_TEXT: JsonObject = {"type": "string"}
+
+
+def _changing(summary: str, **body: JsonObject) -> Describe:
+    """The operation of a swap between versions."""
+    changed = json_object(
+        status={"type": "string", "enum": ["reloaded", "rolled back", "unchanged"]},
+        model=_TEXT,
+        model_version=_TEXT,
+        previous_version=_TEXT,
+        workers={"type": "integer"},
+        request_id=_TEXT,
+    )
+    refusals = {"status_400": PROBLEM, "status_404": PROBLEM, "status_409": PROBLEM}
+    return acting(summary, "administration", {"name": _TEXT, **body}, changed, **refusals)
+
+
+def _loading(summary: str) -> Describe:
+    """The operation of V2's load and unload."""
+    error = json_object(("error",), error=_TEXT)
+    refusals = {"status_400": error, "status_404": error, "status_409": error}
+    return acting(summary, "administration", {}, {}, **refusals)
+
+
+def _index_operation() -> Describe:
+    entry = {"type": "object", "properties": dict.fromkeys(("name", "version", "state", "reason"), _TEXT)}
+    return acting(
+        "What is loaded (V2 model repository)",
+        OPEN_INFERENCE,
+        {"ready": {"type": "boolean"}},
+        of("application/json", {"type": "array", "items": entry}),
+        status_400=json_object(("error",), error=_TEXT),
+    )
 
 
 def _decode(body: bytes, kind: Any) -> Any:

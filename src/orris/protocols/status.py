@@ -9,6 +9,7 @@ import msgspec
 
 from orris.errors import (
     BodyError,
+    ConflictError,
     ForbiddenError,
     MediaTypeError,
     NotFoundError,
@@ -21,7 +22,7 @@ from orris.errors import (
     TooLargeError,
     UnauthorizedError,
 )
-from orris.serving.exchange import PROBLEM_JSON, Reply
+from orris.serving.exchange import PROBLEM_JSON, ProblemDocument, Reply
 
 STATUS: dict[type[OrrisError], tuple[int, str]] = {
     BodyError: (400, "INVALID_ARGUMENT"),
@@ -29,6 +30,7 @@ STATUS: dict[type[OrrisError], tuple[int, str]] = {
     ForbiddenError: (403, "PERMISSION_DENIED"),
     NotFoundError: (404, "NOT_FOUND"),
     RequestTimeoutError: (408, "DEADLINE_EXCEEDED"),
+    ConflictError: (409, "FAILED_PRECONDITION"),
     TooLargeError: (413, "RESOURCE_EXHAUSTED"),
     MediaTypeError: (415, "INVALID_ARGUMENT"),
     RowError: (422, "INVALID_ARGUMENT"),
@@ -87,6 +89,14 @@ def told(error: Exception, request_id: str) -> tuple[int, str]:
     if len(error.problems) > MAX_TOLD:
         texts.append(f"and {len(error.problems) - MAX_TOLD} more")
     return int(HTTPStatus.BAD_REQUEST), "; ".join(texts)
+
+
+def refused(error: OrrisError, request_id: str, write: ProblemDocument | None = None) -> Reply:
+    """An error as the answer of a page, a probe or an action, in the shape of its path's protocol."""
+    if write is None:
+        return problem(error, request_id)
+    status, text = told(error, request_id)
+    return write(status, request_id, text)._replace(headers=headers_of(error))
 
 
 def problem(error: Exception, request_id: str) -> Reply:

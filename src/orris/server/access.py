@@ -7,22 +7,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orris.errors import OrrisError, SettingsError
-from orris.protocols.status import headers_of, problem_document, status_of
-from orris.serving.access.gate import Access, AdminToken, is_docs
+from orris.protocols.status import problem_document, refused
+from orris.serving.access.gate import Access, AdminToken
 from orris.serving.access.keys import KeyFile
 from orris.serving.access.watched import WatchedFile
 from orris.serving.exchange import Headers, Reply
 from orris.serving.http.cors import Cors
+from orris.serving.pages.record import DOCUMENTATION
 
 if TYPE_CHECKING:
     from orris.serving.access.tokens import Tokens
     from orris.serving.http.app import Guard
-    from orris.serving.routing import Router
+    from orris.serving.routing import RouteTable
     from orris.settings import Settings
 
 
-def build_access(settings: Settings, *, n_workers: int = 1) -> Access:
+def build_access(settings: Settings, table: RouteTable, *, n_workers: int = 1) -> Access:
     """The access rules; everything is open until the settings say otherwise.
+
+    Args:
+        settings: What is guarded, and by which credentials.
+        table: The records of the routes, which say what each needs.
+        n_workers: Processes that share the traffic.
 
     Raises:
         SettingsError: A file or URL that cannot be read, or settings that contradict each other.
@@ -53,11 +59,12 @@ def build_access(settings: Settings, *, n_workers: int = 1) -> Access:
         burst=settings.rate_burst or None,
         n_workers=n_workers,
         guard_metrics=settings.metrics_auth,
-        open_paths=frozenset({settings.health_route or "/health"}),
+        guard_openapi=settings.openapi_auth,
+        credential_of=table.credential,
     )
 
 
-def build_guard(access: Access, routes: Router, settings: Settings) -> Guard | None:
+def build_guard(access: Access, table: RouteTable, settings: Settings) -> Guard | None:
     """A guard that refuses requests to the pages and probes in the error shape of the path's protocol.
 
     ``None``: nothing is ever refused.
@@ -66,15 +73,14 @@ def build_guard(access: Access, routes: Router, settings: Settings) -> Guard | N
         return None
 
     def guard(path: str, headers: Headers, request_id: str) -> Reply | None:
-        if not settings.docs and is_docs(path):
+        if not settings.docs and table.template(path) in DOCUMENTATION:
             return problem_document(
                 HTTPStatus.NOT_FOUND, request_id, "there are no documentation pages here; see ORRIS_DOCS"
             )
         try:
             access.admit_path(path, headers)
         except OrrisError as error:
-            write = routes.error_of(path) or problem_document
-            return write(status_of(error), request_id, str(error))._replace(headers=headers_of(error))
+            return refused(error, request_id, table.error_of(path))
         return None
 
     return guard

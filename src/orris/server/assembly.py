@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orris.protocols import instances, invocations, named, openinference
 from orris.protocols.repository import Repository
-from orris.protocols.status import problem_document
+from orris.protocols.status import problem_document, refused
 from orris.server.access import build_access, build_cors, build_guard
 from orris.server.changes import add_second_versions, build_control
 from orris.server.grpc import build_grpc
@@ -17,16 +17,17 @@ from orris.server.logs import build_log
 from orris.server.tracing import build_tracing
 from orris.serving.catalog import Catalog, Live
 from orris.serving.control import Control
-from orris.serving.exchange import ProblemDocument
 from orris.serving.http.app import App
 from orris.serving.http.connection import Connection
-from orris.serving.http.probes import Probes
 from orris.serving.pages.card import Cards
-from orris.serving.pages.drift import DriftRoutes
+from orris.serving.pages.drift import drift_routes
 from orris.serving.pages.playground import Playground
+from orris.serving.pages.probes import probes
+from orris.serving.pages.record import PAGES
 from orris.serving.processes.board import Board, LocalBoard
+from orris.serving.protocol import Protocol
 from orris.serving.request_context import RequestContext
-from orris.serving.routing import Router
+from orris.serving.routing import Router, RouteTable
 from orris.telemetry.drift import Drift
 from orris.telemetry.metrics import Metrics
 
@@ -36,15 +37,8 @@ if TYPE_CHECKING:
     from orris.settings import Settings
     from orris.telemetry.tracing import Tracing
 
-PROTOCOLS = (named.mount, openinference.mount, instances.mount, invocations.mount)
-"""What is spoken; a later one may not take a path of an earlier one."""
-
-ERRORS: dict[str, ProblemDocument] = {
-    "/v1": instances.error_document,
-    "/v2": openinference.error_document,
-    "/invocations": invocations.error_document,
-}
-"""Who writes the errors of a path that begins like this; all others are problem documents."""
+PROTOCOLS = (named.PROTOCOL, openinference.PROTOCOL, instances.PROTOCOL, invocations.PROTOCOL)
+"""What is spoken over HTTP; a later protocol may not take a path of an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -77,51 +71,47 @@ def assemble(
     settings: Settings,
     board: Board | LocalBoard | None = None,
     grpc_port: int | None = None,
+    protocols: Sequence[Protocol] = (),
 ) -> Served:
     """Put a server together for loaded models, each with its reference.
 
-    The first model is the default.
+    The first model is the default. ``protocols`` are spoken beside Orris' own.
     """
     board = board or LocalBoard()
-    metrics, catalog = Metrics(Drift(settings.drift_window_seconds)), Catalog()
+    metrics, catalog, table = Metrics(Drift(settings.drift_window_seconds)), Catalog(), RouteTable()
     log = build_log(settings, [engine.schema for engine, _ in engines], metrics.dropped)
-    access, cors = build_access(settings, n_workers=board.n_workers), build_cors(settings)
-    admit = access.admit if access.guards else None
-    tracing = build_tracing(settings)
-    limits = {"max_body_bytes": settings.max_body_bytes, "max_in_flight": settings.max_in_flight}
-    context = RequestContext(metrics, log, **limits, admit=admit, tracing=tracing)
-    # First, so that a platform's route which is spoken anyway stays what it is.
-    protocols = (instances.vertex_mount(settings.predict_route), *PROTOCOLS) if settings.predict_route else PROTOCOLS
-    if grpc_port is not None:
-        from orris.protocols.grpc.dialect import mount as grpc_mount  # noqa: PLC0415 (protobuf, which not every server needs)
-
-        protocols = (*protocols, grpc_mount)
-    cards = Cards(catalog, problem_document, pages=settings.docs)
-    routes = Router((*protocols, cards.mount, DriftRoutes(metrics, problem_document).mount), context, errors=ERRORS)
-    playground = Playground(settings.root_path) if settings.docs else None
-    routes.probes.update(
-        Probes(catalog, metrics, problem_document, page=playground.page if playground is not None else None).routes
+    access, cors = build_access(settings, table, n_workers=board.n_workers), build_cors(settings)
+    tracing = build_tracing(settings, table.untraced)
+    context = RequestContext(
+        metrics,
+        log,
+        max_body_bytes=settings.max_body_bytes,
+        max_in_flight=settings.max_in_flight,
+        admit=access.admit if access.guards else None,
+        tracing=tracing,
     )
-    routes.probes.update(playground.routes if playground is not None else {})
-    for protocol in (openinference, instances, invocations):
-        routes.probes.update(protocol.server_probes(catalog))
-    if settings.health_route:
-        routes.probes.setdefault(settings.health_route, instances.vertex_health(catalog))
+    table.add(*PROTOCOLS, *_own_pages(settings, metrics), *protocols)
+    if grpc_port is not None:
+        from orris.protocols.grpc.dialect import PROTOCOL  # noqa: PLC0415 (protobuf, which not every server needs)
+
+        table.add(PROTOCOL)
+    routes = Router(table, context, catalog, refuse=refused, require_admin=access.require_admin)
     for engine, reference in engines:
         catalog.add(Live.of(engine, metrics), reference)
     add_second_versions(catalog, context, settings)
+    control = build_control(catalog, routes, settings, board)
+    repository = Repository(catalog, control)
+    # Last, so that a platform's route which is spoken anyway stays what it is.
+    table.add(repository.protocol(), instances.vertex(settings.predict_route, settings.health_route))
     for slot in catalog:
         routes.connect(slot, default=slot is catalog.default)
-    control = build_control(catalog, routes, settings, board)
-    repository = Repository(catalog, control, access.require_admin)
-    routes.actions += repository.actions()
 
     def pages() -> Any:
         from orris.serving.pages.application import build_pages  # noqa: PLC0415 (FastAPI and pydantic, which most servers never need)
 
-        return build_pages(catalog, routes, problem=problem_document, access=access)
+        return build_pages(catalog, table, problem=problem_document, access=access)
 
-    guard = build_guard(access, routes, settings)
+    guard = build_guard(access, table, settings)
     app = App(routes, pages, problem=problem_document, metrics=metrics, log=log, guard=guard, cors=cors)
     connection = partial(
         Connection,
@@ -140,3 +130,14 @@ def assemble(
         )
         companions = (grpc,)
     return Served(app, connection, catalog, routes, metrics, control, companions, tracing)
+
+
+def _own_pages(settings: Settings, metrics: Metrics) -> Iterator[Protocol]:
+    """The records of Orris' own probes and pages."""
+    playground = Playground(settings.root_path) if settings.docs else None
+    yield probes(metrics, page=playground.page if playground is not None else None)
+    if playground is not None:
+        yield playground.protocol
+    yield Cards(pages=settings.docs).protocol
+    yield drift_routes(metrics)
+    yield PAGES

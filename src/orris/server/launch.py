@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,28 +25,32 @@ if TYPE_CHECKING:
     import socket
 
     from orris.serving.engine import Engine
+    from orris.serving.protocol import Protocol
     from orris.settings import Settings
 
-Load = Callable[["Settings"], list[tuple["Engine", str]]]
-"""Loads the configured models, each with its reference."""
 
-
-def launch(load: Load, settings: Settings) -> int:
+def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protocol] = ()) -> int:
     """Serve until a signal stops the process; returns the exit code.
 
     With one worker everything happens in this process. With more this one supervises, and what is large (NumPy, ONNX
     Runtime, uvicorn) is imported in the workers only.
+
+    Args:
+        models: References, folders or URLs of bundles; the first is the default. Empty: what the settings name.
+        settings: The settings.
+        protocols: Protocols that are spoken beside Orris' own.
     """
+    references = list(models) or [settings.model]
     _occupy_standard_descriptors()
     start_server_log(settings)
     settings = _counted(settings)
     n_workers = int(settings.workers)
     if n_workers == 1:
-        engines = load(settings)
+        engines = _load(references, settings)
         listeners = _listeners(settings, 1)
         grpc = reserve_grpc_port(settings)
         try:
-            return _serve(engines, settings, LocalBoard(), listeners, grpc)
+            return _serve(engines, settings, LocalBoard(), listeners, grpc, protocols)
         finally:
             _tidy(settings)
     from orris.serving.processes.supervisor import Supervisor  # noqa: PLC0415
@@ -56,7 +60,7 @@ def launch(load: Load, settings: Settings) -> int:
     board = Board(n_workers)
 
     def work() -> int:
-        return _serve(load(settings), settings, board, listeners, grpc)
+        return _serve(_load(references, settings), settings, board, listeners, grpc, protocols)
 
     stop_seconds = (
         settings.drain_seconds
@@ -67,6 +71,13 @@ def launch(load: Load, settings: Settings) -> int:
         return Supervisor(board, work, listeners, hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds).run()
     finally:
         _tidy(settings)
+
+
+def _load(references: list[str], settings: Settings) -> list[tuple[Engine, str]]:
+    """The models, each with its reference."""
+    from orris.server.loading import load_engine  # noqa: PLC0415 (ONNX Runtime, which a supervisor does without)
+
+    return [(load_engine(reference, settings), reference) for reference in references]
 
 
 def _occupy_standard_descriptors() -> None:
@@ -113,6 +124,7 @@ def _serve(
     board: Board | LocalBoard,
     listeners: list[socket.socket],
     grpc: socket.socket | None,
+    protocols: Sequence[Protocol],
 ) -> int:
     """Serve from this process; ``grpc`` holds the port for gRPC."""
     from orris.server.assembly import assemble  # noqa: PLC0415
@@ -120,7 +132,7 @@ def _serve(
     from orris.serving.http.server import Access, Ending, Hooks, serve  # noqa: PLC0415
 
     grpc_port = grpc.getsockname()[1] if grpc is not None else None
-    served = assemble(as_wanted(engines, settings, board), settings, board, grpc_port)
+    served = assemble(as_wanted(engines, settings, board), settings, board, grpc_port, protocols)
     server_log = start_server_log(settings, served.metrics.dropped)
     address = _address(settings, listeners[0])
 

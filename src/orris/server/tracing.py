@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -17,17 +17,11 @@ if TYPE_CHECKING:
 NAMING = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 """Variables that say where spans go: with one of them set, ``auto`` means on."""
 
-UNTRACED = (
-    *("/health", "/ready", "/api/v1/health", "/ping", "/v2/health/live", "/v2/health/ready"),
-    *("/metrics", "/api/v1/metrics"),
-    *("/inference.GRPCInferenceService/ServerLive", "/inference.GRPCInferenceService/ServerReady"),
-    "/inference.GRPCInferenceService/ModelReady",
-)
-"""Probes and scrapes: every few seconds from every machine that watches, and of no interest."""
 
-
-def build_tracing(settings: Settings, environ: Mapping[str, str] = os.environ) -> Tracing | None:
-    """The recorder of spans of this process; ``None``: tracing is off.
+def build_tracing(
+    settings: Settings, skipped: Callable[[str], bool], environ: Mapping[str, str] = os.environ
+) -> Tracing | None:
+    """The recorder of spans of this process; ``None``: tracing is off. Paths that are ``skipped`` are not recorded.
 
     Call it in the process that serves: threads do not survive a fork.
 
@@ -44,11 +38,8 @@ def build_tracing(settings: Settings, environ: Mapping[str, str] = os.environ) -
         return None
     from orris.telemetry.tracing import start_tracing  # noqa: PLC0415 (OpenTelemetry, which most servers never need)
 
-    probe = (settings.health_route,) if settings.health_route else ()
     try:
-        return start_tracing(
-            environ, frozenset((*UNTRACED, *probe)), numbered=settings.access_log and settings.log_sample < 1
-        )
+        return start_tracing(environ, skipped, numbered=settings.access_log and settings.log_sample < 1)
     except MissingExtraError as error:
         if settings.tracing == "on":
             raise

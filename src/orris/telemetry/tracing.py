@@ -370,13 +370,13 @@ def _state(tracestate: bytes) -> TraceState | None:
 
 
 def start_tracing(
-    environ: Mapping[str, str], skipped: frozenset[str] = frozenset(), *, numbered: bool = False
+    environ: Mapping[str, str], skipped: Callable[[str], bool] = lambda _: False, *, numbered: bool = False
 ) -> Tracing:
     """Tracing as the ``OTEL_*`` variables have it; in each worker anew.
 
     Args:
         environ: Where the variables are; those that the SDK reads by itself, it reads from the process' environment.
-        skipped: Paths of which nothing is recorded, unless ``OTEL_PYTHON_EXCLUDED_URLS`` names others.
+        skipped: Whether nothing is recorded of a path, unless ``OTEL_PYTHON_EXCLUDED_URLS`` names others.
         numbered: As ``Tracing`` has it.
 
     Raises:
@@ -429,16 +429,16 @@ def read_propagation(environ: Mapping[str, str]) -> Propagation:
     )
 
 
-def read_skips(environ: Mapping[str, str], skipped: frozenset[str]) -> Callable[[str], bool]:
-    """Whether a path is left out of traces.
+def read_skips(environ: Mapping[str, str], skipped: Callable[[str], bool]) -> Callable[[str], bool]:
+    """Whether nothing is recorded of a path.
 
-    It is one of these, or a pattern of ``OTEL_PYTHON_EXCLUDED_URLS`` is found in it.
+    It is skipped, or a pattern of ``OTEL_PYTHON_EXCLUDED_URLS`` is found in it.
 
     Raises: SettingsError: A pattern is not a valid regular expression.
     """
     text = environ.get("OTEL_PYTHON_EXCLUDED_URLS")
     if text is None:
-        return skipped.__contains__
+        return skipped
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         return lambda _: False

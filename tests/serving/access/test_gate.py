@@ -11,11 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orris.errors import ForbiddenError, RateLimitError, SettingsError, UnauthorizedError
+from orris.protocols import instances
 from orris.protocols.status import headers_of, status_of
 from orris.server.access import build_access, build_cors
-from orris.serving.access.gate import Access, is_docs, is_open
+from orris.server.assembly import PROTOCOLS
+from orris.serving.access.gate import Access
 from orris.serving.access.keys import digest_of, new_key
+from orris.serving.pages.playground import Playground
+from orris.serving.pages.probes import probes
+from orris.serving.pages.record import PAGES
+from orris.serving.routing import RouteTable
 from orris.settings import read_settings
+from orris.telemetry.metrics import Metrics
 
 KEY, OPS, TOKEN = new_key(), new_key(), new_key()
 
@@ -25,12 +32,20 @@ def access(tmp_path: Path, **environ: str) -> Access:
     keys = tmp_path / "keys.toml"
     hashes = [digest_of(key.encode()).hex() for key in (KEY, OPS)]
     keys.write_text(f'ci = {{ sha256 = "{hashes[0]}" }}\nops = {{ sha256 = "{hashes[1]}", admin = true }}\n')
-    return build_access(read_settings({"ORRIS_API_KEYS_FILE": str(keys)} | environ))
+    return rules_of({"ORRIS_API_KEYS_FILE": str(keys)} | environ)
+
+
+def rules_of(environ: dict[str, str]) -> Access:
+    """The rules for these variables, over the records of a server."""
+    settings = read_settings(environ)
+    vertex = instances.vertex(settings.predict_route, settings.health_route)
+    table = RouteTable(*PROTOCOLS, probes(Metrics()), Playground().protocol, PAGES, vertex)
+    return build_access(settings, table)
 
 
 def test_nothing_is_guarded_until_it_is_configured() -> None:
     """And what only an administrator may do is off."""
-    rules = build_access(read_settings({}))
+    rules = rules_of({})
     assert not rules.guards
     rules.admit_path("/api/v1/model/info", {})
     rules.admit_path("/metrics", {})
@@ -53,7 +68,7 @@ def test_an_admin_token_alone_leaves_predictions_open(tmp_path: Path) -> None:
     """It is asked for only where it is needed; its file may be replaced."""
     path = tmp_path / "token"
     path.write_text(TOKEN + "\n")
-    rules = build_access(read_settings({"ORRIS_ADMIN_TOKEN_FILE": str(path)}))
+    rules = rules_of({"ORRIS_ADMIN_TOKEN_FILE": str(path)})
     assert not rules.guards
     rules.require_admin({b"x-api-key": TOKEN.encode()})
     path.write_text(KEY)
@@ -83,64 +98,41 @@ def test_the_limit_of_the_settings_counts_for_keys_without_their_own(tmp_path: P
 )
 def test_any_header_is_refused_with_401(headers: dict[bytes, bytes]) -> None:
     """Whatever it holds."""
-    rules = build_access(read_settings({"ORRIS_ADMIN_TOKEN_SHA256": "a" * 64}))
+    rules = rules_of({"ORRIS_ADMIN_TOKEN_SHA256": "a" * 64})
     with pytest.raises(UnauthorizedError) as told:
         rules.admit(headers)
     assert status_of(told.value) == 401
     assert headers_of(told.value)[0][0] == b"www-authenticate"
 
 
-OPEN = [
-    "/",
-    "/health",
-    "/ready",
-    "/ping",
-    "/api/v1/health",
-    "/v2/health/live",
-    "/v2/health/ready",
-    "/v2/models/iris/ready",
-]
-OPEN += [
-    "/v2/models/iris/versions/1.0.0/ready",
-    "/v1/models/iris",
-    "/v1/models/iris/versions/1.0.0",
-    "/metrics",
-    "/docs",
-    "/openapi.json",
-]
-GUARDED = [
-    "/v2",
-    "/v2/models/iris",
-    "/v1/models",
-    "/v1/models/iris:predict",
-    "/v2/models/iris/infer",
-    "/api/v1/model/info",
-    "/docs2",
-    "/healthx",
-]
-GUARDED += [
-    "/health/",
-    "/v2/models/a/b/ready",
-    "/v2/repository/index",
-    "/openapi.json2",
-    "//health",
-    "/health\n",
-    "",
-    "/invocations",
-]
+OPEN = ["/", "/health", "/ready", "/ping", "/api/v1/health", "/v2/health/live", "/v2/health/ready"]
+OPEN += ["/v2/models/iris/ready", "/v2/models/iris/versions/1.0.0/ready", "/v2/models/nobody/ready"]
+OPEN += ["/v1/models/iris", "/v1/models/iris/versions/1.0.0"]
+OPEN += ["/metrics", "/docs", "/docs/start.js", "/docs/assets/swagger-ui.css", "/ui/page.css"]
+GUARDED = ["/v2", "/v2/models/iris", "/v1/models", "/v1/models/iris:predict", "/v2/models/iris/infer"]
+GUARDED += ["/api/v1/model/info", "/docs2", "/healthx", "/health/", "/v2/models/a/b/ready", "/v2/repository/index"]
+GUARDED += ["/openapi.json", "/openapi.json2", "//health", "/health\n", "", "/invocations", "/ui/other.css"]
 
 
 @pytest.mark.parametrize("path", OPEN)
-def test_probes_and_pages_are_open(path: str) -> None:
-    """As docs/access.md says."""
-    assert is_open(path)
+def test_probes_and_pages_are_open(tmp_path: Path, path: str) -> None:
+    """A request without a credential may ask a probe, and read pages that hold no data."""
+    access(tmp_path).admit_path(path, {})
 
 
 @pytest.mark.parametrize("path", GUARDED)
-def test_all_else_is_guarded(path: str) -> None:
-    """Whatever resembles them as well."""
-    assert not is_open(path)
-    assert not is_docs(path)
+def test_all_else_is_guarded(tmp_path: Path, path: str) -> None:
+    """A request of any other path needs a credential, and so does one of a path that resembles an open one."""
+    with pytest.raises(UnauthorizedError):
+        access(tmp_path).admit_path(path, {})
+
+
+def test_the_openapi_document_can_be_opened(tmp_path: Path) -> None:
+    """``ORRIS_OPENAPI_AUTH=false`` gives the document to everybody, and nothing else."""
+    rules = access(tmp_path, ORRIS_OPENAPI_AUTH="false")
+    rules.admit_path("/openapi.json", {})
+    with pytest.raises(UnauthorizedError):
+        rules.admit_path("/api/v1/model/info", {})
 
 
 def test_a_health_route_of_the_platform_is_open(tmp_path: Path) -> None:
@@ -166,7 +158,7 @@ CONTRADICTIONS = [
 def test_settings_that_guard_nothing_stop_the_process(environ: dict[str, str], said: str) -> None:
     """Rather than leave open what somebody meant to close."""
     with pytest.raises(SettingsError, match=said):
-        build_access(read_settings(environ))
+        rules_of(environ)
 
 
 @pytest.mark.parametrize(

@@ -218,9 +218,10 @@ def test_the_root_says_ok_to_programs_and_sends_browsers_to_a_page(ask: httpx.Cl
 def test_the_list_of_routes_names_them(ask: httpx.Client) -> None:
     """All of them answer."""
     endpoints = ask.get("/api/v1/").json()["endpoints"]
-    assert set(PREDICT) <= set(endpoints["POST"])
+    assert {path.replace("/iris/", "/{model}/") for path in PREDICT} <= set(endpoints["POST"])
     for route in endpoints["GET"]:
-        assert ask.get(route, follow_redirects=True).status_code == 200, route
+        path = route.format(model="iris", version="1.0.0", plot="confusion_matrix.png")
+        assert ask.get(path, follow_redirects=True).status_code == 200, route
 
 
 def test_openapi_describes_the_model(ask: httpx.Client) -> None:
@@ -231,7 +232,7 @@ def test_openapi_describes_the_model(ask: httpx.Client) -> None:
     assert row["properties"]["sepal_length"]["type"] == "number"
     assert row["properties"]["sepal_length"]["exclusiveMinimum"] == 0
     assert row["additionalProperties"] is False
-    assert set(PREDICT) <= set(document["paths"])
+    assert {path.replace("/iris/", "/{model}/") for path in PREDICT} <= set(document["paths"])
     assert "/health" in document["paths"]
     examples = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["examples"]
     for example in examples.values():

@@ -136,8 +136,8 @@ def test_a_server_that_was_asked_nothing_says_so(running: httpx.Client) -> None:
 def test_the_route_is_documented(running: httpx.Client) -> None:
     """In OpenAPI, for the default model and by name; it answers HEAD, and refuses POST."""
     paths = running.get("/openapi.json").json()["paths"]
-    assert {DRIFT, "/api/v1/models/iris/drift", "/api/v1/models/iris/versions/1.0.0/drift"} <= paths.keys()
-    assert "PSI" in paths[DRIFT]["get"]["description"]
+    assert {DRIFT, "/api/v1/models/{model}/drift", "/api/v1/models/{model}/versions/{version}/drift"} <= paths.keys()
+    assert "PSI" in paths[DRIFT]["get"]["summary"]
     assert running.head(DRIFT).status_code == 200
     assert running.post(DRIFT).status_code == 405
 

@@ -28,13 +28,11 @@ from orris.protocols.tensors import (
     wanted_outputs,
 )
 from orris.runtime import Answers
-from orris.serving.catalog import Slot
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers, Query, Reply
-from orris.serving.routing import ModelRoute, Mount
+from orris.serving.protocol import Call, Credential, Protocol
 
-ROUTE = "ModelInfer"
-"""The label of metrics and logs."""
+SERVICE = "inference.GRPCInferenceService"
 
 PROTOBUF = b"application/grpc+proto"
 
@@ -59,13 +57,6 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 """The field that a datatype's elements travel in; FP16 and BF16 travel raw."""
-
-
-def mount(slot: Slot, default: bool) -> Mount:  # noqa: ARG001 (a call that names no model is the service's matter)
-    """A model's calls: by name, and by name and version."""
-    calls = [ModelRoute(slot.name, ROUTE, Tensors())]
-    calls += [ModelRoute(f"{slot.name}@{live.version}", ROUTE, Tensors(), live.version) for live in slot.loaded()]
-    return Mount(calls=tuple(calls))
 
 
 class Wanted(NamedTuple):
@@ -196,3 +187,20 @@ def _elements(tensor: Tensor) -> list[object]:
         if tensor.datatype == "BYTES"
         else values
     )
+
+
+_BASE = f"/{SERVICE}"
+
+PROTOCOL = Protocol(
+    "Open Inference Protocol V2 over gRPC",
+    (
+        Call(f"{_BASE}/ModelInfer", dialect=Tensors),
+        *(
+            Call(f"{_BASE}/{method}", Credential.NONE, traced=False)
+            for method in ("ServerLive", "ServerReady", "ModelReady")
+        ),
+        *(Call(f"{_BASE}/{method}") for method in ("ServerMetadata", "ModelMetadata", "RepositoryIndex")),
+        *(Call(f"{_BASE}/{method}", Credential.ADMIN) for method in ("RepositoryModelLoad", "RepositoryModelUnload")),
+    ),
+)
+"""The calls of the service."""

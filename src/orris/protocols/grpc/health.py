@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 
 from orris.errors import NotFoundError
+from orris.protocols.grpc.dialect import SERVICE
 from orris.protocols.grpc.generated.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from orris.protocols.grpc.service import SERVICE
 from orris.serving.catalog import Catalog
 
 HEALTH = "grpc.health.v1.Health"

@@ -15,9 +15,10 @@ from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
 from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from orris.errors import SettingsError
+from orris.protocols.grpc.dialect import SERVICE
 from orris.protocols.grpc.generated import POOL
 from orris.protocols.grpc.health import HEALTH, Health
-from orris.protocols.grpc.service import SERVICE, InferenceService
+from orris.protocols.grpc.service import InferenceService
 from orris.serving.catalog import Catalog
 
 LISTENERS = 8 if sys.platform == "linux" else 1

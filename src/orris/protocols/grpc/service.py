@@ -16,7 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from orris.errors import BodyError, NotFoundError, NotReadyError, OrrisError, UnauthorizedError
-from orris.protocols.grpc.dialect import ROUTE, Tensors, refusal
+from orris.protocols.grpc.dialect import SERVICE, Tensors, refusal
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.protocols.grpc.generated.envelope_pb2 import Envelope
 from orris.protocols.openinference import describe
@@ -27,12 +27,13 @@ from orris.serving.control import Control
 from orris.serving.exchange import Reply, request_id_of
 from orris.serving.http.asgi import Awaited
 from orris.serving.predict_route import PredictRoute
+from orris.serving.protocol import Credential
 from orris.serving.request_context import Record
 from orris.serving.routing import Router
 from orris.telemetry.tracecontext import Arrival, TraceContext
 from orris.version import __version__
 
-SERVICE = "inference.GRPCInferenceService"
+ROUTE = "ModelInfer"
 
 _INFER = Arrival(f"{SERVICE}/{ROUTE}")
 
@@ -61,6 +62,7 @@ class InferenceService:
     def __init__(self, catalog: Catalog, routes: Router, *, access: Access, control: Control, index: Index) -> None:
         self._catalog = catalog
         self._calls = routes.calls
+        self._table = routes.table
         self._context = routes.context
         self._access = access
         self._control = control
@@ -75,28 +77,24 @@ class InferenceService:
 
         Messages go in and out as bytes, so that a broken one is answered as any other mistake.
         """
-        calls: dict[str, Any] = {
-            "ServerLive": self._simple("ServerLive", pb.ServerLiveRequest, self._server_live),
-            "ServerReady": self._simple("ServerReady", pb.ServerReadyRequest, self._server_ready),
-            "ModelReady": self._simple("ModelReady", pb.ModelReadyRequest, self._model_ready),
-            "ServerMetadata": self._simple(
-                "ServerMetadata", pb.ServerMetadataRequest, self._server_metadata, guarded=True
-            ),
-            "ModelMetadata": self._simple("ModelMetadata", pb.ModelMetadataRequest, self._model_metadata, guarded=True),
-            "ModelInfer": self._infer,
-            "RepositoryIndex": self._simple(
-                "RepositoryIndex", pb.RepositoryIndexRequest, self._repository_index, guarded=True
-            ),
-            "RepositoryModelLoad": self._simple(
-                "RepositoryModelLoad", pb.RepositoryModelLoadRequest, self._load, admin=True
-            ),
-            "RepositoryModelUnload": self._simple(
-                "RepositoryModelUnload", pb.RepositoryModelUnloadRequest, self._unload, admin=True
-            ),
-        }
+        calls: dict[str, Any] = {"ModelInfer": self._infer}
+        calls |= {name: self._simple(name, *call) for name, call in self._calls_without_model().items()}
         return grpc.method_handlers_generic_handler(
             SERVICE, {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
         )
+
+    def _calls_without_model(self) -> dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]]:
+        """Request message and answer of each call that asks no model."""
+        return {
+            "ServerLive": (pb.ServerLiveRequest, self._server_live),
+            "ServerReady": (pb.ServerReadyRequest, self._server_ready),
+            "ModelReady": (pb.ModelReadyRequest, self._model_ready),
+            "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
+            "ModelMetadata": (pb.ModelMetadataRequest, self._model_metadata),
+            "RepositoryIndex": (pb.RepositoryIndexRequest, self._repository_index),
+            "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, self._load),
+            "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self._unload),
+        }
 
     # ModelInfer
 
@@ -139,23 +137,17 @@ class InferenceService:
     # the other calls
 
     def _simple(
-        self,
-        name: str,
-        request_type: Any,
-        answer: Callable[[Any], Awaitable[Any]],
-        *,
-        guarded: bool = False,
-        admin: bool = False,
+        self, name: str, request_type: Any, answer: Callable[[Any], Awaitable[Any]]
     ) -> Callable[[bytes, Any], Awaitable[bytes]]:
-        """A call that asks no model.
+        """A call that asks no model; what it needs of a credential is in its record.
 
         Args:
             name: Its name.
             request_type: Its message.
             answer: Request -> response; may raise.
-            guarded: It needs a credential where predictions do.
-            admin: It needs the administrator's.
         """
+        path = f"{SERVICE}/{name}"
+        admin = self._table.credential(f"/{path}") is Credential.ADMIN
 
         async def call(body: bytes, context: Any) -> bytes:
             started, headers = perf_counter(), headers_of(context)
@@ -165,8 +157,7 @@ class InferenceService:
             try:
                 if admin:
                     self._access.require_admin(headers)
-                elif guarded:
-                    self._access.admit_path(f"/{SERVICE}/{name}", headers)
+                self._access.admit_path(f"/{path}", headers)
                 response = await answer(_parsed(request_type, body))
                 reply = Reply(200, response.SerializeToString(), code="OK")
             except OrrisError as error:
@@ -177,7 +168,6 @@ class InferenceService:
                 problem, reply = str(error), refusal(error, request_id)
             finally:
                 self.in_flight -= 1
-            path = f"{SERVICE}/{name}"
             trace = self._context.placed(headers, f"/{path}")
             self._context.finished(
                 Record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from orris.serving.access.keys import KeyFile, KeyRing, digest_of
 from orris.serving.access.rates import Rates
 from orris.serving.access.watched import CHECK_SECONDS, WatchedFile, logger
 from orris.serving.exchange import Headers
+from orris.serving.protocol import Credential
 
 if TYPE_CHECKING:
     from orris.serving.access.tokens import Tokens
@@ -20,16 +22,6 @@ ADMIN = Caller("admin", admin=True)
 
 MIN_ADMIN_TOKEN_BYTES = 16
 """Shorter admin tokens are not taken."""
-
-_OPEN = re.compile(
-    r"/ | /health | /ready | /ping | /api/v1/health | /v1/models/[^/:]+(/versions/[^/:]+)?"
-    r" | /v2/health/(live|ready) | /v2/models/[^/]+(/versions/[^/]+)?/ready",
-    re.VERBOSE,
-)
-"""Probes need no credential, and reveal only whether the server is healthy."""
-
-_METRICS = frozenset({"/metrics", "/api/v1/metrics"})
-_DOCS = re.compile(r"/(docs|openapi\.json|playground|ui)(/.*)?")
 
 
 class AdminToken:
@@ -86,7 +78,8 @@ class Access:
         burst: Requests at once of the same; ``None``: one second's worth.
         n_workers: Processes that share the traffic.
         guard_metrics: Whether metrics need a credential.
-        open_paths: Further probes, which anyone may ask.
+        guard_openapi: Whether the OpenAPI document needs a credential where predictions do.
+        credential_of: What a request of a path needs, as the records of the routes say.
     """
 
     def __init__(
@@ -99,7 +92,8 @@ class Access:
         burst: int | None = None,
         n_workers: int = 1,
         guard_metrics: bool = False,
-        open_paths: frozenset[str] = frozenset(),
+        guard_openapi: bool = True,
+        credential_of: Callable[[str], Credential] = lambda _: Credential.CALLER,
     ) -> None:
         self._keys = keys
         self._tokens = tokens
@@ -108,7 +102,8 @@ class Access:
         self._burst = burst
         self._rates = Rates(n_workers)
         self._guard_metrics = guard_metrics
-        self._open_paths = open_paths
+        self._guard_openapi = guard_openapi
+        self._credential_of = credential_of
         self._next_check = 0.0
 
     @property
@@ -138,18 +133,20 @@ class Access:
             self._rates.take(caller.name, rate, caller.burst if caller.rate or caller.burst else self._burst, now)
 
     def admit_path(self, path: str, headers: Headers) -> None:
-        """Let a request to the pages and probes pass; raises as ``admit`` does.
+        """Let a request of a page, a probe or a call pass that asks no model; raises as ``admit`` does.
 
-        A path that is not known to be open is guarded.
+        A path that no record has needs a credential. Whether its owner is an administrator is ``require_admin``'s.
         """
-        if self.guards_path(path):
+        if self.asks(self._credential_of(path)):
             self._identify(headers, monotonic())
 
-    def guards_path(self, path: str) -> bool:
-        """Whether a page or probe needs a credential."""
-        if path in _METRICS:
+    def asks(self, credential: Credential) -> bool:
+        """Whether a route with this record needs a caller's credential here."""
+        if credential is Credential.METRICS:
             return self._guard_metrics
-        return self.guards and not (path in self._open_paths or is_open(path))
+        if credential is Credential.OPENAPI:
+            return self.guards and self._guard_openapi
+        return self.guards and credential is not Credential.NONE
 
     def require_admin(self, headers: Headers) -> None:
         """Let an operation of the administrator pass.
@@ -195,13 +192,3 @@ class Access:
         if caller.expires <= time():
             raise UnauthorizedError(f"{caller.name} has expired")
         return caller
-
-
-def is_open(path: str) -> bool:
-    """Whether a path is a probe, metrics or documentation."""
-    return _OPEN.fullmatch(path) is not None or path in _METRICS or is_docs(path)
-
-
-def is_docs(path: str) -> bool:
-    """Whether a path is a page of documentation, or belongs to one."""
-    return _DOCS.fullmatch(path) is not None

@@ -14,10 +14,9 @@ from typing import Any
 from orris.serving.exchange import Headers, ProblemDocument, Reply, request_id_of, send_reply
 from orris.serving.http.asgi import Scope, arrival_of, pass_through, read_body
 from orris.serving.http.cors import Cors
-from orris.serving.http.probes import Probe
 from orris.serving.http.security_headers import harden
 from orris.serving.request_context import Record
-from orris.serving.routing import Router
+from orris.serving.routing import Probe, Router
 from orris.telemetry.metrics import Metrics
 from orris.telemetry.request_log import RequestLog
 
@@ -124,36 +123,27 @@ class App:
         refusal = self._refused(path, method, headers, request_id)
         if refusal is not None:
             await send_reply(send, refusal)
-            known = path in self._routes.probes
-            return (
-                predict_route.route
-                if predict_route is not None
-                else self._routes.template(path)
-                if known
-                else "(unmatched)"
-            )
+            return predict_route.route if predict_route is not None else self._routes.template(path)
         if predict_route is not None:
             await send_reply(send, self._told(path, 405, request_id, "this route answers POST"), (b"allow", b"POST"))
             return predict_route.route
-        probe = self._routes.probes.get(path)
+        probe = self._routes.probe(path)
         if probe is not None:
             reply = self._probed(probe, path, method, headers, request_id)
             if reply is not None:
                 await send_reply(send, reply)
                 return self._routes.template(path)
-        found = self._routes.action(path)
-        if found is not None:
-            action, match = found
+        action = self._routes.action(path)
+        if action is not None:
             if method != "POST":
                 reply = self._told(path, 405, request_id, "this route answers POST")._replace(
                     headers=((b"allow", b"POST"),)
                 )
             else:
-                reply = await action.action(
-                    match, await read_body(receive, self._routes.context.max_body_bytes), headers, request_id
-                )
+                body = await read_body(receive, self._routes.context.max_body_bytes)
+                reply = await action(body, headers, request_id)
             await send_reply(send, reply)
-            return action.route
+            return self._routes.template(path)
         if self._routes.error_of(path) is not None:
             await send_reply(send, self._told(path, 404, request_id, f"there is no {path[:200]} here"))
             return "(unmatched)"

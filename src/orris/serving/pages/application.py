@@ -1,4 +1,4 @@
-"""The pages in FastAPI: model information and documentation.
+"""The pages of ``record`` in FastAPI: what is loaded, and the documentation.
 
 Imported with the first request for one of them.
 """
@@ -13,15 +13,14 @@ import msgspec
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
-from starlette.routing import Route
 
 from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.exchange import ProblemDocument, Reply
-from orris.serving.http.probes import Probe
 from orris.serving.pages.card import describe
 from orris.serving.pages.openapi import document
-from orris.serving.routing import Router
+from orris.serving.protocol import Get, Page, Post, Predict, Route
+from orris.serving.routing import RouteTable
 from orris.version import __version__
 
 _ASSETS = Path(fastapi_offline.__file__).parent / "static"
@@ -44,36 +43,35 @@ _DOCS_HTML = """<!doctype html>
 </html>
 """
 _DOCS_JS = """"use strict";
-const url = location.pathname.replace(/docs\\/?$/, "") + "openapi.json";
-SwaggerUIBundle({url, dom_id: "#swagger-ui", validatorUrl: null});
+const address = location.pathname.replace(/docs\\/?$/, "") + "openapi.json";
+async function show(key) {
+  const answer = await fetch(address, key ? {headers: {"x-api-key": key}} : {});
+  if (answer.status === 401) {
+    const given = prompt(key ? "This key is not known. API key:" : "API key:");
+    return given ? show(given) : undefined;
+  }
+  const ui = SwaggerUIBundle({spec: await answer.json(), dom_id: "#swagger-ui", validatorUrl: null});
+  if (key) ui.preauthorizeApiKey("apiKey", key);
+}
+show("");
 """
 _DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
-def build_pages(catalog: Catalog, routes: Router, *, problem: ProblemDocument, access: Access) -> FastAPI:
+def build_pages(catalog: Catalog, table: RouteTable, *, problem: ProblemDocument, access: Access) -> FastAPI:
     """The FastAPI application.
 
     Args:
         catalog: What is loaded.
-        routes: What is answered without FastAPI; described in the OpenAPI document as well.
+        table: The records of all routes, which the OpenAPI document describes.
         problem: Writes problem documents.
         access: The access rules; described in the OpenAPI document.
     """
     app = FastAPI(title="Orris", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app, problem)
-    for path, probe in routes.probes.items():
-        if path != "/" and not path.startswith("/ui/"):
-            app.add_api_route(
-                path, _probed(probe), methods=["GET"], description=probe.__doc__, name=path.strip("/").replace("/", "_")
-            )
-    _add_model(app, catalog, routes)
-    _add_documentation(app, catalog, routes, access)
+    _add_model(app, catalog, table)
+    _add_documentation(app, catalog, table, access)
     return app
-
-
-def predict_paths(routes: Router) -> list[str]:
-    """The paths of all predict routes."""
-    return [path.decode() for path in routes.predict_routes]
 
 
 def response(reply: Reply) -> Response:
@@ -85,14 +83,6 @@ def response(reply: Reply) -> Response:
 def _request_id(request: Request) -> str:
     """The id that ``App`` gave the request."""
     return str(request.scope["orris.request_id"])
-
-
-def _probed(probe: Probe) -> Any:
-    async def endpoint(request: Request) -> Response:
-        reply = probe(dict(request.scope["headers"]), _request_id(request))
-        return response(reply) if reply is not None else Response(status_code=404)
-
-    return endpoint
 
 
 def _add_errors(app: FastAPI, problem: ProblemDocument) -> None:
@@ -108,7 +98,7 @@ def _add_errors(app: FastAPI, problem: ProblemDocument) -> None:
         return answer
 
 
-def _add_model(app: FastAPI, catalog: Catalog, routes: Router) -> None:
+def _add_model(app: FastAPI, catalog: Catalog, table: RouteTable) -> None:
     @app.get("/api/v1/model/info")
     async def model_info() -> Response:
         """The loaded model: schema, metrics, parity verdict and provenance."""
@@ -118,17 +108,22 @@ def _add_model(app: FastAPI, catalog: Catalog, routes: Router) -> None:
     async def endpoints() -> dict[str, Any]:
         """The routes."""
         manifest = catalog.default.current().engine.manifest
-        pages = [route.path for route in app.routes if isinstance(route, Route)]
-        readable = ["/", *(path for path in pages if not path.startswith("/docs/"))]
-        everything = {"POST": [*predict_paths(routes), *(action.route for action in routes.actions)], "GET": readable}
+        posts = [route.template for route in table if isinstance(route, Predict | Post)]
+        gets = [route.template for route in table if isinstance(route, Get | Page) and not _is_part(route)]
+        everything = {"POST": posts, "GET": gets}
         return {"service": "orris", "model": manifest.name, "model_version": manifest.version, "endpoints": everything}
 
 
-def _add_documentation(app: FastAPI, catalog: Catalog, routes: Router, access: Access) -> None:
+def _is_part(route: Route) -> bool:
+    """Whether a route is a part of a page, which nobody asks for alone."""
+    return route.template.startswith(("/docs/", "/ui/"))
+
+
+def _add_documentation(app: FastAPI, catalog: Catalog, table: RouteTable, access: Access) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
         """The OpenAPI document."""
-        described = document(app, catalog.default.current().engine, routes, access)
+        described = document(catalog.default.current().engine, table, access)
         root = request.scope.get("root_path", "")
         return JSONResponse({**described, "servers": [{"url": root}]} if root else described)
 

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from orris.errors import NotFoundError
 from orris.schema import Column, Kind, Schema
 from orris.schema.columns import UNSEEN
 from orris.schema.documents import describe_column, example_row
 from orris.schema.warnings import MISSING
-from orris.serving.catalog import Catalog, Live, Slot
+from orris.serving.catalog import Catalog, Live
 from orris.serving.engine import Engine
-from orris.serving.exchange import Headers, ProblemDocument, Reply
-from orris.serving.http.probes import Probe
-from orris.serving.routing import Mount
-
-JsonObject = dict[str, Any]
+from orris.serving.exchange import Headers, Reply
+from orris.serving.operations import PROBLEM, json_object, of, reading
+from orris.serving.protocol import Get, JsonObject, Protocol, Target
 
 PLOTS = ("confusion_matrix", "predicted_actual", "residuals", "roc", "precision_recall", "calibration", "importance")
 """Plots that a bundle may hold, in the order in which they are shown; other files of a bundle are never served."""
@@ -46,57 +46,82 @@ its styles further.
 _HTML, _PNG = b"text/html; charset=utf-8", b"image/png"
 _NO_CACHE = (b"cache-control", b"no-cache")
 
+_TAG = "model"
+_BINARY: JsonObject = {"type": "string", "format": "binary"}
+
+MAX_KEPT = 64
+"""Reports and plots that are kept in memory."""
+
 
 class Cards:
     """Cards, reports and plots of what is loaded.
 
     Args:
-        catalog: What is loaded.
-        problem: Writes problem documents.
         pages: Whether reports and plots are served.
+
+    Attributes:
+        protocol: The record of their routes.
     """
 
-    def __init__(self, catalog: Catalog, problem: ProblemDocument, *, pages: bool = True) -> None:
-        self._catalog = catalog
-        self._problem = problem
+    def __init__(self, *, pages: bool = True) -> None:
         self._pages = pages
+        self._kept: dict[tuple[str, str], bytes] = {}
+        version = "/api/v1/models/{model}/versions/{version}"
+        card = partial(
+            Get,
+            operation=reading(
+                "The model card: schema with ranges, examples, evaluation, parity verdict, what else is loaded",
+                _TAG,
+                json_object(),
+                status_404=PROBLEM,
+                status_503=PROBLEM,
+            ),
+            answer=self._card,
+        )
+        routes = [card("/api/v1/model/card"), card("/api/v1/models/{model}/card"), card(f"{version}/card")]
+        if pages:
+            report = reading("The report of the training", _TAG, of("text/html"), status_404=PROBLEM)
+            plot = reading("A plot of the evaluation", _TAG, of("image/png", _BINARY), status_404=PROBLEM)
+            names = frozenset(f"{name}.png" for name in PLOTS)
+            routes += [
+                Get(f"{version}/report", operation=report, answer=self._report),
+                Get(f"{version}/plots/{{plot}}", operation=plot, answer=self._plot, values=names),
+            ]
+        self.protocol = Protocol("model cards", tuple(routes))
 
-    def mount(self, slot: Slot, default: bool) -> Mount:
-        """A model's routes; the default model's card also under a path that names none."""
-        routes: dict[str, Probe] = {f"/api/v1/models/{slot.name}/card": self._current(slot)}
-        if default:
-            routes["/api/v1/model/card"] = self._current(slot)
-        for live in slot.loaded():
-            under = _under(live)
-            routes[f"{under}/card"] = self._of(slot, live)
-            for name, file in _files(live.engine).items() if self._pages else ():
-                routes[f"{under}/{name}"] = _Sealed(live.engine, file, self._problem).reply
-        return Mount(probes=routes)
-
-    def _current(self, slot: Slot) -> Probe:
-        def card(_headers: Headers, request_id: str) -> Reply:
-            """The model card of the version that answers.
-
-            It has the schema with ranges, examples, evaluation, the parity verdict, and the other loaded versions.
-            """
-            if slot.live is None:
-                return self._problem(HTTPStatus.SERVICE_UNAVAILABLE, request_id, f"model '{slot.name}' is not loaded")
-            return self._reply(slot, slot.live)
-
-        return card
-
-    def _of(self, slot: Slot, live: Live) -> Probe:
-        def card(_headers: Headers, _request_id: str) -> Reply:
-            """The model card of one version."""
-            return self._reply(slot, live)
-
-        return card
-
-    def _reply(self, slot: Slot, live: Live) -> Reply:
-        document = describe(live) | _shown(live.engine, pages=self._pages) | {"models": list(_models(self._catalog))}
-        by_name = "/api/v1/predict" if slot is self._catalog.default else f"/api/v1/models/{slot.name}/predict"
+    def _card(self, target: Target, _headers: Headers, _request_id: str) -> Reply:
+        slot, live = target.slot, target.live()
+        models = {"models": list(_models(target.catalog))}
+        document = describe(live) | _shown(live.engine, pages=self._pages) | models
+        by_name = "/api/v1/predict" if slot is target.catalog.default else f"/api/v1/models/{slot.name}/predict"
         document["predict"] = by_name if live is slot.live else f"{_under(live)}/predict"
         return Reply(HTTPStatus.OK, msgspec.json.encode(document), headers=(_NO_CACHE,))
+
+    def _report(self, target: Target, headers: Headers, _request_id: str) -> Reply:
+        return self._sealed(target.live().engine, "report.html", headers)
+
+    def _plot(self, target: Target, headers: Headers, _request_id: str) -> Reply:
+        return self._sealed(target.live().engine, f"plots/{target.name}", headers)
+
+    def _sealed(self, engine: Engine, file: str, headers: Headers) -> Reply:
+        """A file of a bundle, read when it is first asked for and kept: it cannot change."""
+        digest = engine.manifest.files.get(file)
+        if digest is None:
+            raise NotFoundError(f"the bundle of {engine.manifest.name} {engine.manifest.version} holds no {file}")
+        kept = self._kept.get((file, digest))
+        if kept is None:
+            content = _content(engine, file)
+            if content is None:
+                raise NotFoundError(f"{file} is no longer in the bundle's folder as it was sealed")
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            kept = self._kept[file, digest] = content
+        etag = b'"%b"' % digest[:32].encode()
+        html = file.endswith(".html")
+        told = (_NO_CACHE, (b"etag", etag), *(((b"content-security-policy", REPORT_POLICY),) if html else ()))
+        if matches(headers, etag):
+            return Reply(HTTPStatus.NOT_MODIFIED, b"", _HTML if html else _PNG, told)
+        return Reply(HTTPStatus.OK, kept, _HTML if html else _PNG, told)
 
 
 def describe(live: Live) -> JsonObject:
@@ -233,31 +258,6 @@ def _content(engine: Engine, file: str) -> bytes | None:
     except OSError:
         return None
     return content if hashlib.sha256(content).hexdigest() == engine.manifest.files[file] else None
-
-
-class _Sealed:
-    """A file of a bundle, read on first use and kept, as it cannot change."""
-
-    def __init__(self, engine: Engine, file: str, problem: ProblemDocument) -> None:
-        self._engine = engine
-        self._file = file
-        self._problem = problem
-        self._kept: bytes | None = None
-        self._etag = b'"%b"' % engine.manifest.files[file][:32].encode()
-
-    def reply(self, headers: Headers, request_id: str) -> Reply:
-        """A file of the bundle: the report of the training, or one of its plots."""
-        if self._kept is None:
-            self._kept = _content(self._engine, self._file)
-        if self._kept is None:
-            return self._problem(
-                HTTPStatus.NOT_FOUND, request_id, f"{self._file} is no longer in the bundle's folder as it was sealed"
-            )
-        html = self._file.endswith(".html")
-        told = (_NO_CACHE, (b"etag", self._etag), *(((b"content-security-policy", REPORT_POLICY),) if html else ()))
-        if matches(headers, self._etag):
-            return Reply(HTTPStatus.NOT_MODIFIED, b"", _HTML if html else _PNG, told)
-        return Reply(HTTPStatus.OK, self._kept, _HTML if html else _PNG, told)
 
 
 def matches(headers: Headers, etag: bytes) -> bool:

@@ -2,66 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
 
 import msgspec
 
-from orris.errors import NotReadyError, OrrisError
+from orris.errors import NotFoundError
 from orris.schema import Column, Kind
 from orris.schema.profile import Spread, level_texts, n_levels
-from orris.serving.catalog import Live, Slot
-from orris.serving.exchange import Headers, ProblemDocument, Reply
-from orris.serving.http.probes import Probe
-from orris.serving.routing import Mount
+from orris.serving.catalog import Live
+from orris.serving.exchange import Headers, Reply
+from orris.serving.operations import PROBLEM, json_object, reading
+from orris.serving.protocol import Get, JsonObject, Protocol, Target
 from orris.telemetry.drift import Reading
 from orris.telemetry.metrics import Metrics
-
-JsonObject = dict[str, Any]
 
 _ORDER = ("unknown", "stable", "moderate", "shifted")
 
 
-class DriftRoutes:
-    """The routes of drift.
+def drift_routes(metrics: Metrics) -> Protocol:
+    """The record of these routes; ``metrics`` is where drift is counted."""
+    operation = reading(
+        "How far the rows of the last hour, and the answers to them, are from what training saw: PSI by column",
+        "model",
+        json_object(),
+        status_404=PROBLEM,
+        status_503=PROBLEM,
+    )
+    answer = partial(_answer, metrics)
+    base = "/api/v1/models/{model}"
+    templates = ("/api/v1/model/drift", f"{base}/drift", f"{base}/versions/{{version}}/drift")
+    return Protocol("drift", tuple(Get(template, operation=operation, answer=answer) for template in templates))
 
-    Args:
-        metrics: Where it is counted.
-        problem: Writes the answer where there is nothing to tell.
-    """
 
-    def __init__(self, metrics: Metrics, problem: ProblemDocument) -> None:
-        self._metrics = metrics
-        self._problem = problem
-
-    def mount(self, slot: Slot, default: bool) -> Mount:
-        """The routes of a model."""
-        base = f"/api/v1/models/{slot.name}"
-        probes = {f"{base}/drift": self._probe(slot.current)}
-        for live in slot.loaded():
-            probes[f"{base}/versions/{live.version}/drift"] = self._probe(partial(slot.version, live.version))
-        if default:
-            probes["/api/v1/model/drift"] = self._probe(slot.current)
-        return Mount(probes=probes)
-
-    def _probe(self, pick: Callable[[], Live]) -> Probe:
-        def drift(_headers: Headers, request_id: str) -> Reply:
-            """The drift of the last hour's rows and answers from the training data: PSI by column."""
-            try:
-                live = pick()
-            except OrrisError as error:
-                return self._problem(503 if isinstance(error, NotReadyError) else 404, request_id, str(error))
-            if not self._metrics.drift.window_seconds:
-                return self._problem(404, request_id, "drift is off: ORRIS_DRIFT_WINDOW_SECONDS is 0")
-            if live.sketch is None:
-                return self._problem(
-                    404, request_id, f"the bundle of version {live.version} has no profile; train or package it again"
-                )
-            return Reply(200, msgspec.json.encode(describe(live, self._metrics)))
-
-        return drift
+def _answer(metrics: Metrics, target: Target, _headers: Headers, _request_id: str) -> Reply:
+    live = target.live()
+    if not metrics.drift.window_seconds:
+        raise NotFoundError("drift is off: ORRIS_DRIFT_WINDOW_SECONDS is 0")
+    if live.sketch is None:
+        raise NotFoundError(f"the bundle of version {live.version} has no profile; train or package it again")
+    return Reply(200, msgspec.json.encode(describe(live, metrics)))
 
 
 def describe(live: Live, metrics: Metrics) -> JsonObject:

@@ -1,22 +1,14 @@
-"""The OpenAPI document.
-
-It has FastAPI's own routes and the fast path's, with the model's columns, kinds, bounds and an example row.
-"""
+"""The OpenAPI document, made of the records of all routes and the model's columns, kinds and bounds."""
 
 from __future__ import annotations
 
 import re
-from typing import Any
-
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from orris.schema.documents import row_schema
 from orris.serving.access.gate import Access
 from orris.serving.engine import Engine
-from orris.serving.routing import ActionRoute, Router
-
-JsonObject = dict[str, Any]
+from orris.serving.protocol import Credential, Get, JsonObject, Post, Predict, Route
+from orris.serving.routing import RouteTable
 
 _SCHEMES: JsonObject = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
@@ -31,116 +23,100 @@ _REFUSALS = {
     "403": "The credential is not an administrator's, or there is none.",
     "429": "The caller's rate is used up; Retry-After says when to try again.",
 }
+_PARAMETER = re.compile(r"\{(\w+)\}")
 _NO_WORD = re.compile(r"[^0-9A-Za-z]+")
 
 
-def document(app: FastAPI, engine: Engine, routes: Router, access: Access) -> JsonObject:
-    """The document for the loaded model. A dialect may have a method ``describe(schema)``, which gives its operation.
+def document(engine: Engine, table: RouteTable, access: Access) -> JsonObject:
+    """The document for the default model: the operation of every record that has one.
 
     Credentials and their refusals are in it where a credential is configured.
 
     Args:
-        app: The pages.
         engine: The default model's live version.
-        routes: What is answered without FastAPI.
+        table: The records.
         access: The access rules; without an administrator, the routes that change what is served are off, and left out.
     """
     manifest = engine.manifest
-    described = get_openapi(
-        title=f"Orris · {manifest.name}",
-        version=manifest.version,
-        description=(
-            f"Predicts `{manifest.schema.target}` with {manifest.name} {manifest.version}."
-            f" {manifest.verdict.sentence()}"
-        ),
-        routes=app.routes,
-    )
-    components = described.setdefault("components", {})
-    schemas = components.setdefault("schemas", {})
-    schemas |= {"Row": row_schema(manifest.schema), "Answer": _answer(engine), "Problem": _problem()}
-    schemas |= {
-        "AnswerList": _list_of({"$ref": "#/components/schemas/Answer"}),
-        "PredictionList": _prediction_list(engine),
+    components: JsonObject = {
+        "schemas": {
+            "Row": row_schema(manifest.schema),
+            "Answer": _answer(engine),
+            "Problem": _problem(),
+            "AnswerList": _list_of({"$ref": "#/components/schemas/Answer"}),
+            "PredictionList": _prediction_list(engine),
+        }
     }
     if access.guards or access.administered:
         components["securitySchemes"] = _SCHEMES
-    for path, operations in described["paths"].items():
-        if access.guards_path(path):
-            described["paths"][path] = {
-                method: _guarded(operation, ("401",)) for method, operation in operations.items()
-            }
-    for raw, predict_route in routes.predict_routes.items():
-        path = raw.decode()
-        describe = (
-            getattr(predict_route.dialect, "describe", None)
-            if _is_of(path, predict_route.route, manifest.name)
-            else None
-        )
-        operation = {"operationId": _id_of(path), **(describe(manifest.schema) if describe is not None else _unknown())}
-        described["paths"][path] = {"post": _guarded(operation, ("401", "429")) if access.guards else operation}
-    for action in routes.actions:
-        refusals = ("401", "403") if action.admin else ("401",)
-        if access.administered or not action.admin:
-            operation = _action(action)
-            described["paths"][action.route] = {
-                "post": _guarded(operation, refusals) if access.guards or action.admin else operation
-            }
-    return described
+    paths: JsonObject = {}
+    for route in sorted(table, key=_order):
+        if route.operation is None or (route.credential is Credential.ADMIN and not access.administered):
+            continue
+        method = "post" if isinstance(route, Predict | Post) else "get"
+        operation = {
+            "operationId": _id_of(method, route.template),
+            **_parameters(route, manifest.name, manifest.version),
+            **route.operation(manifest.schema),
+        }
+        refusals = _refusals(route, access)
+        paths.setdefault(route.template, {})[method] = _guarded(operation, refusals) if refusals else operation
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"Orris · {manifest.name}",
+            "version": manifest.version,
+            "description": (
+                f"Predicts `{manifest.schema.target}` with {manifest.name} {manifest.version}."
+                f" {manifest.verdict.sentence()}"
+            ),
+        },
+        "paths": paths,
+        "components": components,
+    }
 
 
-def _id_of(path: str) -> str:
-    return f"post{_NO_WORD.sub('_', path)}"
+def _order(route: Route) -> int:
+    """The default model's predict routes first, then those that name a model, then all others."""
+    return ("{model}" in route.template) if isinstance(route, Predict) else 2
+
+
+def _id_of(method: str, template: str) -> str:
+    slash = "_slash" if len(template) > 1 and template.endswith("/") else ""
+    return method + _NO_WORD.sub("_", template).rstrip("_") + slash
+
+
+def _parameters(route: Route, model: str, version: str) -> JsonObject:
+    """The parameters of a template; the model's and the version's with an example."""
+    names = _PARAMETER.findall(route.template)
+    values = sorted(route.values) if isinstance(route, Get) else []
+    schemas: JsonObject = {
+        "model": {"type": "string", "examples": [model]},
+        "version": {"type": "string", "examples": [version]},
+    }
+    other = {"type": "string", "enum": values} if values else {"type": "string"}
+    parameters = [{"name": name, "in": "path", "required": True, "schema": schemas.get(name, other)} for name in names]
+    return {"parameters": parameters} if parameters else {}
+
+
+def _refusals(route: Route, access: Access) -> tuple[str, ...]:
+    """What a request without the right credential is answered."""
+    if route.credential is Credential.ADMIN:
+        return ("401", "403")
+    if not access.asks(route.credential):
+        return ()
+    return ("401", "429") if isinstance(route, Predict) else ("401",)
 
 
 def _guarded(operation: JsonObject, refusals: tuple[str, ...]) -> JsonObject:
-    """An operation that needs a credential, with the refusals that follow, shaped like its other refusals."""
-    content = operation["responses"].get("400", {}).get("content")
+    """An operation that needs a credential, with the refusals that come of it, in the shape of its other refusals."""
+    refused = [answer for status, answer in operation["responses"].items() if status >= "400"]
+    content = refused[0].get("content") if refused else None
     told = {
         status: {"description": _REFUSALS[status], **({"content": content} if content else {})} for status in refusals
     }
     security: list[JsonObject] = [{name: []} for name in _SCHEMES]
     return {**operation, "security": security, "responses": {**operation["responses"], **told}}
-
-
-def _action(action: ActionRoute) -> JsonObject:
-    """A route that changes or lists the served models; its body may be empty."""
-    named = (
-        [{"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}]
-        if "{model}" in action.route
-        else []
-    )
-    failures = (
-        {"404": "No such model or version.", "409": "The new version is not sound; the old one stays."}
-        if action.admin
-        else {}
-    )
-    return {
-        "operationId": _id_of(action.route),
-        "summary": action.summary,
-        "tags": ["administration"] if action.admin else ["Open Inference Protocol V2"],
-        "parameters": named,
-        "requestBody": {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}},
-        "responses": {
-            status: {"description": text}
-            for status, text in {"200": "Done.", "400": "The body is not understood.", **failures}.items()
-        },
-    }
-
-
-def _is_of(path: str, template: str, name: str) -> bool:
-    """Whether a route is this model's, whose rows the document describes."""
-    before, named, _ = template.partition("{model}")
-    return not named or re.match(rf"{re.escape(name)}(?=[/:]|$)", path[len(before) :]) is not None
-
-
-def _unknown() -> JsonObject:
-    """An operation of which nothing is known but that it takes a POST."""
-    return {
-        "summary": "Predict",
-        "tags": ["predict"],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
-        "responses": {"200": {"description": "The answer."}, "default": {"description": "A refusal."}},
-    }
 
 
 def _answer(engine: Engine) -> JsonObject:

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from orris.serving.exchange import Headers, Reply
-from orris.serving.http.probes import Probe
 from orris.serving.pages.card import matches
+from orris.serving.protocol import Credential, Get, Protocol, Target
 
 FOLDER = Path(__file__).parents[2] / "ui"
 PAGE = "index.html"
@@ -38,26 +38,24 @@ class Playground:
         root_path: Path that a proxy takes off before requests come here; empty: the page's links are relative to it.
 
     Attributes:
-        routes: Who answers each file, by path.
+        protocol: The record of the files' route.
     """
 
     def __init__(self, root_path: str = "") -> None:
         self._root = escape(quote(root_path)).encode()
         self._kept: dict[str, tuple[bytes, bytes]] = {}
-        names = sorted(path.name for path in FOLDER.iterdir() if path.suffix in _TYPES and path.name != PAGE)
-        self.routes: dict[str, Probe] = {f"/ui/{name}": self._file(name) for name in names}
+        names = frozenset(path.name for path in FOLDER.iterdir() if path.suffix in _TYPES and path.name != PAGE)
+        file = Get("/ui/{file}", Credential.NONE, answer=self._file, values=names)
+        self.protocol = Protocol("playground", (file,))
 
     def page(self, headers: Headers, _request_id: str) -> Reply:
         """The page, under a policy that admits nothing but its own files and the server's answers."""
         extra = ((b"content-security-policy", POLICY), (b"vary", b"accept"))
         return self._reply(PAGE, headers, extra)
 
-    def _file(self, name: str) -> Probe:
-        def asset(headers: Headers, _request_id: str) -> Reply:
-            """A file of the playground."""
-            return self._reply(name, headers, ())
-
-        return asset
+    def _file(self, target: Target, headers: Headers, _request_id: str) -> Reply:
+        """A file of the playground."""
+        return self._reply(target.name, headers, ())
 
     def _reply(self, name: str, headers: Headers, extra: tuple[tuple[bytes, bytes], ...]) -> Reply:
         content, etag = self._kept.get(name) or self._read(name)
