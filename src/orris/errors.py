@@ -86,6 +86,10 @@ class NotConvertibleError(CompileError):
     """No exact converter covers this estimator or this setting of it; the next strategy is tried."""
 
 
+class NotProvedError(CompileError):
+    """The proof does not follow the compiled model, or finds it to differ; says where. Its answers are compared."""
+
+
 class ParityError(CompileError):
     """The compiled model does not answer as the fitted pipeline does."""
 

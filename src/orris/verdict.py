@@ -31,6 +31,42 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.reason}; to change that, {self.remedy}" if self.remedy else self.reason
 
 
+class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What was matched between the model file and the fitted pipeline, so that no row needs to be tried.
+
+    Attributes:
+        equality: ``bits``: every answer has the same bits; ``rounding``: the same formula with the same constants,
+            whose sums or exponentials round differently from library to library.
+        n_operators: Operators of the file that were matched.
+        n_constants: Numbers in its constant tensors, equal in their bits.
+        n_trees: Trees matched.
+        n_splits: Their splits; every threshold was checked on the doubles to both sides of it.
+        n_leaves: Their leaves.
+        largest_rounding: ``rounding``: largest difference that rounding can make on a thousand training rows, measured
+            as ``Verdict.largest_difference``.
+        assumes: What the proof takes for granted, and the compared rows test.
+    """
+
+    equality: Literal["bits", "rounding"]
+    n_operators: int
+    n_constants: int
+    n_trees: int = 0
+    n_splits: int = 0
+    n_leaves: int = 0
+    largest_rounding: float = 0.0
+    assumes: tuple[str, ...] = ()
+
+    def phrase(self) -> str:
+        """What was matched, for people."""
+        matched = [f"{self.n_operators} operators", f"{self.n_constants:,} constants"]
+        if self.n_trees:
+            matched = [f"{self.n_trees:,} trees", f"{self.n_splits:,} splits", f"{self.n_leaves:,} leaves", *matched]
+        reach = "the same bits for every row"
+        if self.equality == "rounding":
+            reach = f"the same formula for every row, rounding at most {self.largest_rounding:.1g} apart"
+        return f"proved ({', '.join(matched)} matched: {reach})"
+
+
 class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """The parity gate's comparison and its result.
 
@@ -46,6 +82,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         one_row_microseconds: Median time of one row through the served model.
         one_row_microseconds_reference: The same through the fitted scikit-learn pipeline.
         attempts: Strategies that were tried before this one, and why each was refused.
+        proof: What was proved of the file; ``None`` where answers were only compared.
+        unproved: Why nothing was proved.
     """
 
     strategy: Strategy
@@ -58,6 +96,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     one_row_microseconds: float
     one_row_microseconds_reference: float
     attempts: tuple[Attempt, ...] = ()
+    proof: Proof | None = None
+    unproved: str = ""
 
     @property
     def holds(self) -> bool:
@@ -74,7 +114,8 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         """The verdict in one line, for people."""
         speed = self.one_row_microseconds_reference / max(self.one_row_microseconds, 1e-9)
         return (
-            f"parity: {self.strategy}, {self.n_rows:,} rows compared, {self.n_label_differences} labels differ, largest"
+            f"parity: {self.strategy}, {self.proof.phrase() if self.proof else 'compared'}, {self.n_rows:,} rows"
+            f" compared, {self.n_label_differences} labels differ, largest"
             f" difference {self.largest_difference:.3g} (allowed {self.tolerance:.3g}); one row"
             f" {self.one_row_microseconds:.1f} µs against {self.one_row_microseconds_reference:.0f} µs ({speed:,.0f}"
             " times faster)"

@@ -16,6 +16,7 @@ from orris.compile.parity import gate
 from orris.compile.parity import rows as adversary
 from orris.compile.parity.reference import SECONDS, Reference, require_answers
 from orris.compile.probing import complete
+from orris.compile.proving import examine
 from orris.errors import CompileError, ExhaustedError, MissingExtraError, NotConvertibleError, OrrisError, ParityError
 from orris.runtime import Answers, Runtime
 from orris.schema import Schema
@@ -158,13 +159,15 @@ class _Trial:
         candidate = way(reference.pipeline, reference.schema, self._training)
         if candidate is None:
             return None
+        self._progress(f"reading the file of {strategy} back")
+        examination = examine(candidate, reference.pipeline, reference.schema)
+        rounding = candidate.rounding or examination.rounding(candidate.runtime, self._family)
         rows = adversary.on_thresholds(reference.schema, self._training, candidate.thresholds, self._seed)
         asked = self._asked | (self._ask({"threshold": rows}) if len(rows) else {})
         n_rows = sum(len(rows) for rows, _ in asked.values())
         self._progress(f"proving {strategy} on {n_rows:,} rows")
-        verdict = gate.prove(
-            strategy, candidate.runtime, reference, asked, self._family, attempts, rounding=candidate.rounding
-        )
+        verdict = gate.prove(strategy, candidate.runtime, reference, asked, self._family, attempts, rounding=rounding)
+        verdict = examination.recorded(verdict, candidate.runtime, self._training)
         return Compiled(
             candidate.files,
             candidate.model_file,

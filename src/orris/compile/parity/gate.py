@@ -153,8 +153,8 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
     difference = np.zeros(n_rows)
     for reference, served in pairs:
         if reference is not None and served is not None:
-            scale = _scale(reference, kind, relative=reference is expected.values)
-            difference = np.maximum(difference, _difference(reference, served, scale))
+            measure = scale(reference, kind, relative=reference is expected.values)
+            difference = np.maximum(difference, _difference(reference, served, measure))
     difference = np.where(either, np.where(neither, 0.0, np.inf), difference)
     differing = np.zeros(n_rows, dtype=np.bool_)
     if expected.labels is not None and found.labels is not None:
@@ -170,7 +170,8 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
     )
 
 
-def _scale(reference: FloatArray, kind: Family, *, relative: bool) -> FloatArray | float:
+def scale(reference: FloatArray, kind: Family, *, relative: bool) -> FloatArray | float:
+    """What differences of numbers are divided by, as ``TOLERANCES`` says; values are ``relative``."""
     if relative:
         return np.maximum(1.0, np.abs(reference))
     return np.maximum(_SMALL_PROBABILITY, np.abs(reference)) if kind == "other" else 1.0
