@@ -13,10 +13,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 COMMANDS = [[], ["train"], ["serve"], ["models"], ["promote"], ["check"], ["ping"]]
-COMMANDS += [
-    ["models", command]
-    for command in ("list", "show", "compare", "promote", "rollback", "verify", "sign", "push", "pull", "export")
-]
+_OF_MODELS = "list show compare promote rollback history delete prune verify sign push pull export"
+COMMANDS += [["models", command] for command in _OF_MODELS.split(" ")]
 
 
 def orris(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> str:
@@ -161,6 +159,33 @@ def test_a_version_is_shown_and_compared(home: Path) -> None:
     text = orris("models", "compare", "iris@1.0.0", "iris:stage", cwd=home)
     assert "different models" in text
     assert "cross-validation" in text
+
+
+def test_a_version_shows_what_it_comes_from(home: Path) -> None:
+    """The preset, its parameters, the table and the commit are what a colleague asks for."""
+    text = orris("models", "show", "iris@1.1.0", cwd=home)
+    for words in ("iris.csv, 150 rows", "git commit", "forest", "require_compiled", "false", "may be missing"):
+        assert words in text
+    text = orris("models", "list", cwd=home)
+    assert "kB" in text or "MB" in text
+    assert "signed" in text
+
+
+def test_old_versions_are_deleted_and_what_an_alias_points_to_is_not(home: Path, tmp_path: Path) -> None:
+    """Prune keeps the newest and whatever an alias points to; delete refuses what an alias points to."""
+    store = str(tmp_path / "store")
+    for reference in ("iris@1.0.0", "iris@1.1.0"):
+        orris("models", "push", reference, store, cwd=home)
+        assert "is now in" in orris("models", "push", reference, store, cwd=home)
+    orris("models", "promote", "iris@1.1.0", "prod", "--store", store, cwd=home)
+    assert "point to" in orris("models", "delete", "iris@1.1.0", "--store", store, cwd=home, expect=1)
+    told = orris("models", "prune", "iris", "--keep", "1", "--dry-run", "--store", store, cwd=home)
+    assert told == "would delete 1: iris@1.0.0\n"
+    assert orris("models", "prune", "iris", "--keep", "1", "--store", store, cwd=home) == "deleted 1: iris@1.0.0\n"
+    listed = json.loads(orris("models", "list", "iris", "--store", store, "--json", cwd=home))
+    assert [version["version"] for version in listed] == ["1.1.0"]
+    [move] = json.loads(orris("models", "history", "iris", "--store", store, "--json", cwd=home))
+    assert (move["alias"], move["version"], move["action"]) == ("prod", "1.1.0", "promote")
 
 
 def test_an_alias_is_promoted_and_rolled_back(home: Path) -> None:

@@ -231,3 +231,46 @@ def test_copy_carries_files_and_signature_to_another_store(
     store.copy("iris:stage", back, cache=cache)
     assert _files(back.fetch("iris")) == _files(folder)
     assert [record.alias for record in store.aliases("iris")] == ["stage"]
+
+
+def test_a_deleted_version_is_gone_and_its_number_is_free(store: Store, make_bundle: MakeBundle) -> None:
+    """Nothing of it is listed or read; the others stay."""
+    folder = make_bundle("1.0.0")
+    store.publish(folder, aliases=())
+    store.publish(make_bundle("1.1.0"))
+    assert str(store.delete("iris@1.0.0")) == "iris@1.0.0"
+    assert [info.version for info in store.versions("iris")] == ["1.1.0"]
+    with pytest.raises(NotFoundError, match="no version 1"):
+        store.manifest("iris@1.0.0")
+    assert str(store.publish(folder, aliases=())) == "iris@1.0.0"
+
+
+def test_what_an_alias_points_to_is_not_deleted(store: Store, make_bundle: MakeBundle) -> None:
+    """The message names the aliases; another version is deleted all the same."""
+    for version in ("1.0.0", "1.1.0", "1.2.0"):
+        store.publish(make_bundle(version), aliases=())
+    store.promote("iris", "1.0.0", "prod")
+    with pytest.raises(StoreError, match=r"iris@1\.0\.0 is not deleted: .*prod"):
+        store.delete("iris:prod")
+    assert list(map(str, store.superseded("iris", keep=1))) == ["iris@1.1.0"]
+    assert store.superseded("iris", keep=3) == []
+
+
+def test_a_listing_has_the_size_of_each_version(store: Store, make_bundle: MakeBundle) -> None:
+    """The size is that of all files of the bundle."""
+    folder = make_bundle("1.0.0")
+    store.publish(folder)
+    [info] = store.versions("iris")
+    assert info.n_bytes >= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_copying_what_is_there_already_is_success(store: Store, make_bundle: MakeBundle, tmp_path: Path) -> None:
+    """The same version of the same model is there afterwards, and aliases are moved; another model is refused."""
+    store.publish(make_bundle("1.0.0"))
+    other = Store(tmp_path / "other")
+    assert store.copy("iris@1.0.0", other) == store.copy("iris@1.0.0", other, aliases=["prod"])
+    assert str(other.resolve("iris:prod")) == "iris@1.0.0"
+    third = Store(tmp_path / "third")
+    third.publish(make_bundle("1.0.0", content=b"another model"))
+    with pytest.raises(VersionExistsError, match="another model"):
+        third.copy("iris@1.0.0", other)

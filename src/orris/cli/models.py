@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, store_url
+from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, shown, store_url, yes_or_no
 
 if TYPE_CHECKING:
-    from orris.bundle import Manifest
+    from orris.bundle import Manifest, Provenance
     from orris.schema import Column
     from orris.store import AliasRecord, Store
 
-app = typer.Typer(help="List, compare, promote, verify and move published models.", no_args_is_help=True)
+app = typer.Typer(help="List, compare, promote, verify, move and delete published models.", no_args_is_help=True)
+
+SHORT_DIGEST = 12
+"""Digits of a digest that lists show and that commands take for it."""
 
 ReferenceArgument = Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME:ALIAS")]
 
@@ -44,20 +47,30 @@ def list_models(
         say(f"{source.url} holds no models; publish one with  orris train")
         return
     print_table(
-        ("model", "version", "aliases", "created", "served by", "quality", "digest"),
+        ("model", "version", "aliases", "created", "size", "signed", "served by", "quality", "digest"),
         [
             (
                 v.name,
                 v.version,
                 " ".join(v.aliases),
                 v.created,
+                _size(v.n_bytes) if v.n_bytes else "",
+                "" if v.problem else yes_or_no(v.signed),
                 v.strategy,
                 v.problem or _headline(v.metrics),
-                v.digest[:12],
+                v.digest[:SHORT_DIGEST],
             )
             for v in found
         ],
     )
+
+
+def _size(n_bytes: int) -> str:
+    """Bytes for people: ``1.5 MB``."""
+    size, units = float(n_bytes), ["B", "kB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.0f} B" if units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def _headline(metrics: dict[str, float]) -> str:
@@ -77,11 +90,28 @@ def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: 
     say(f"{manifest.name}@{manifest.version}  {manifest.schema.task} of '{manifest.schema.target}'")
     say(f"created {manifest.created} by orris {manifest.orris}; digest {manifest.digest}")
     say(manifest.verdict.sentence())
-    rows = [(c.name, c.kind.value, _values(c), "yes" if c.missing else "") for c in manifest.schema.columns]
-    print_table(("column", "kind", "values", "missing"), rows, title="schema")
+    for attempt in manifest.verdict.attempts:
+        say(f"not served by {attempt.strategy}: {attempt.reason}")
+    rows = [(c.name, c.kind.value, _values(c), yes_or_no(c.missing)) for c in manifest.schema.columns]
+    print_table(("column", "kind", "values", "may be missing"), rows, title="schema")
+    where = " on its training rows" if manifest.provenance.parameters.get("packaged") else ""
     print_table(
-        ("metric", "value"), [(name, f"{value:.6g}") for name, value in manifest.metrics.items()], title="metrics"
+        ("metric", "value"),
+        [(name, f"{value:.6g}") for name, value in manifest.metrics.items()],
+        title=f"metrics{where}",
     )
+    print_table(("what", "value"), _origin(manifest.provenance), title="origin")
+
+
+def _origin(provenance: Provenance) -> list[tuple[str, str]]:
+    """The table, the commit and the parameters that a version comes from."""
+    rows = [
+        ("table", f"{provenance.table or 'in memory'}, {provenance.n_rows:,} rows"),
+        ("git commit", provenance.git_commit or "none"),
+        ("preset", str(provenance.parameters.get("model") or "none")),
+    ]
+    parameters = [(key, shown(value)) for key, value in provenance.parameters.items() if key not in {"table", "model"}]
+    return rows + [(key, value) for key, value in parameters if value]
 
 
 def _values(column: Column) -> str:
@@ -183,6 +213,58 @@ def _told(record: AliasRecord, as_json: bool) -> None:
         say(f"{record.alias} is now {record.version}" + (f" (was {record.previous})" if record.previous else ""))
 
 
+@app.command(epilog="Example:  orris models history iris prod")
+def history(
+    name: Annotated[str, typer.Argument(help="The model.")],
+    alias: Annotated[str, typer.Argument(help="Only this alias.")] = "",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show every move of a model's aliases, newest first: when, by whom, from which version to which."""
+    source = _open(store)
+    aliases = [alias] if alias else [record.alias for record in source.aliases(name)]
+    moves = sorted((move for each in aliases for move in source.history(name, each)), key=lambda move: move.time)
+    if as_json:
+        print_json(moves[::-1])
+        return
+    header = ("time", "alias", "version", "before", "by", "action")
+    print_table(header, [(m.time, m.alias, m.version, m.previous or "", m.author, m.action) for m in moves[::-1]])
+
+
+@app.command(epilog="Example:  orris models delete iris@1.0.0")
+def delete(reference: ReferenceArgument, store: StoreOption = None) -> None:
+    """Delete a version that no alias points to.
+
+    It cannot be undone. A server that has the version loaded keeps answering with it.
+    """
+    if "@" not in reference:
+        raise typer.BadParameter(
+            f"{reference}: say which version, as in  orris models delete {reference or 'iris'}@1.0.0"
+        )
+    say(f"deleted {_open(store).delete(reference)}")
+
+
+@app.command(epilog="Example:  orris models prune iris --keep 5 --dry-run")
+def prune(
+    name: Annotated[str, typer.Argument(help="The model.")],
+    keep: Annotated[int, typer.Option(help="How many of the newest versions stay.", min=1)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which versions would be deleted.")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete all but the newest versions of a model, and never one that an alias points to."""
+    source = _open(store)
+    old = source.superseded(name, keep)
+    for reference in old if not dry_run else ():
+        source.delete(reference)
+    if as_json:
+        print_json({"deleted": [] if dry_run else list(map(str, old)), "superseded": list(map(str, old))})
+    elif not old:
+        say(f"nothing to delete: {name} has no more than {keep} versions beside those that aliases point to")
+    else:
+        say(f"{'would delete' if dry_run else 'deleted'} {len(old)}: {', '.join(map(str, old))}")
+
+
 @app.command(
     epilog=(
         "Example:  orris models verify iris:prod --key public.pem   ·   orris models verify build/bundle --digest 3f2a…"
@@ -192,7 +274,7 @@ def verify(
     reference: Annotated[str, typer.Argument(help="NAME, NAME@VERSION or NAME:ALIAS, or a bundle's folder")] = "",
     key: Annotated[Path | None, typer.Option(help="Public key (PEM) that the signature must verify with.")] = None,
     digest: Annotated[
-        str | None, typer.Option(help="Digest that it must have, as  orris models show  prints it.")
+        str | None, typer.Option(help="Digest that it must have, or its first 12 digits, as  orris models list  shows.")
     ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -210,13 +292,19 @@ def verify(
     manifest = Engine.load(folder).manifest
     checked = {"files": len(manifest.files), "golden_rows": len(manifest.golden.rows), "signature": key is not None}
     wanted = f"{manifest.name}@{manifest.version}"
-    if digest is not None and digest != manifest.digest:
+    if digest is not None and not _is_digest(digest, manifest.digest):
         raise IntegrityError(f"{wanted}: its digest is {manifest.digest}, not {digest}: this is another model")
     if as_json:
         print_json({"name": manifest.name, "version": manifest.version, **checked})
     else:
         signed = ", signature verified" if key is not None else ""
         say(f"{wanted}: {checked['files']} files unchanged, {checked['golden_rows']} golden rows reproduced{signed}")
+
+
+def _is_digest(given: str, digest: str) -> bool:
+    """Whether a digest was given, whole or as its first digits, at least as many as lists show."""
+    short = given.removesuffix("…").lower()
+    return len(short) >= SHORT_DIGEST and digest.startswith(short)
 
 
 @app.command(epilog="Example:  orris models sign iris:latest --key private.pem")

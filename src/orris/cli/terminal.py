@@ -29,6 +29,22 @@ def tell(text: str = "") -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
+def yes_or_no(value: bool) -> str:
+    """A boolean in a table."""
+    return "yes" if value else "no"
+
+
+def shown(value: Any) -> str:
+    """A setting as a line of a table shows it, with ``true`` and ``false`` as in JSON; empty: it is not set."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {shown(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(shown, value))
+    return "" if value is None else str(value)
+
+
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     import msgspec  # noqa: PLC0415

@@ -187,6 +187,18 @@ class Bucket:
             return True
         return self.signature(name, version) == content
 
+    def size(self, name: str, version: str) -> int:
+        """Bytes of the objects in the version's folder."""
+        home = f"{name}/versions/{version}"
+        with self._reported("listed", home):
+            return int(self._files.du(self._full(home)))
+
+    def remove(self, name: str, version: str) -> None:
+        """Remove the publication record, without which there is no version, then the rest of the folder."""
+        home = f"{name}/versions/{version}"
+        self.discard(f"{home}/{_RECORD}")
+        self._remove(home)
+
     def sweep(self, name: str) -> None:
         """Remove uploads that no record names and that nothing was added to for a day."""
         for version, inside in self._inventory(name).items():

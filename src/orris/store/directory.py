@@ -116,6 +116,19 @@ class Directory:
         folder = self._folder(name, version)
         return self._link(folder.parent, folder / SIGNATURE, content) or self.signature(name, version) == content
 
+    def size(self, name: str, version: str) -> int:
+        """Bytes of the files in the version's folder."""
+        return sum(path.stat().st_size for path in self._folder(name, version).rglob("*") if path.is_file())
+
+    def remove(self, name: str, version: str) -> None:
+        """Rename the folder to a hidden one, which readers do not see and a sweep removes, then remove that."""
+        folder = self._folder(name, version)
+        hidden = folder.with_name(_TEMPORARY + token())
+        with self._reported(folder):
+            os.rename(folder, hidden)  # noqa: PTH104 - as in ``publish``
+            _flush_folder(folder.parent)
+            shutil.rmtree(hidden)
+
     def sweep(self, name: str) -> None:
         """Remove temporary files and folders that are more than a day old."""
         folders = [self._root / name / "versions", *_entries(self._root / name / "aliases")]

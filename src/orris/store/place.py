@@ -53,6 +53,12 @@ class Place(Protocol):
     def attach_signature(self, name: str, version: str, content: bytes) -> bool:
         """Add a signature to a published version; ``False`` when it has another one."""
 
+    def size(self, name: str, version: str) -> int:
+        """Bytes of a version's files; 0 when it is not published."""
+
+    def remove(self, name: str, version: str) -> None:
+        """Remove a published version: it is gone at once for readers, then its files are."""
+
     def sweep(self, name: str) -> None:
         """Remove what crashed publishers of this model left behind more than a day ago."""
 

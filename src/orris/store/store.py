@@ -44,6 +44,7 @@ class VersionInfo(msgspec.Struct, frozen=True):
         strategy: How the model is served (``orris.verdict.Strategy``).
         metrics: The manifest's metrics.
         signed: Whether it has a signature (which says nothing of whose).
+        n_bytes: Size of its files.
         problem: Why the version cannot be read; ``None`` for a sound manifest.
     """
 
@@ -55,6 +56,7 @@ class VersionInfo(msgspec.Struct, frozen=True):
     strategy: str = ""
     metrics: dict[str, float] = {}
     signed: bool = False
+    n_bytes: int = 0
     problem: str | None = None
 
 
@@ -269,6 +271,36 @@ class Store:
             raise NotFoundError(f"{self.url}: '{name}' has no alias '{alias}'; {self._alias_list(name)}")
         return records
 
+    def delete(self, reference: str | Reference) -> Reference:
+        """Remove a published version that no alias points to; its place in the aliases' histories stays.
+
+        Raises:
+            NotFoundError: There is no such version.
+            StoreError: An alias points to it, or it could not be removed.
+        """
+        wanted = self._resolved(reference)
+        pointing = [record.alias for record in self.aliases(wanted.name) if record.version == wanted.version]
+        if pointing:
+            raise StoreError(
+                f"{self.url}: {wanted} is not deleted: {_listed('it is what these aliases point to', pointing)}; move"
+                " them to another version first"
+            )
+        self._place.remove(wanted.name, wanted.version)
+        return wanted
+
+    def superseded(self, name: str, keep: int) -> list[Reference]:
+        """The versions that may be deleted: all but the ``keep`` newest, and never what an alias points to.
+
+        Raises:
+            NotFoundError: There is no such model.
+        """
+        pointed = {record.version for record in self.aliases(name)}
+        proper = sorted(
+            (version for version in self._published(name) if references.is_version(version)), key=references.version_key
+        )
+        old = proper[: max(0, len(proper) - keep)]
+        return [Reference(name, version) for version in old if version not in pointed]
+
     def attach_signature(self, reference: str | Reference, signature: Path) -> None:
         """Add the signature file to a published version; adding the same one again does nothing.
 
@@ -301,9 +333,16 @@ class Store:
         Raises:
             NotFoundError: There is no such version.
             IntegrityError: A file is not what the manifest says; names it.
-            VersionExistsError: The other store has this version.
+            VersionExistsError: The other store has another model under this version. Where it has this one, only the
+                aliases are moved.
         """
-        return to.publish(self.fetch(reference, cache), aliases=aliases, author=author)
+        wanted = self._resolved(reference)
+        if wanted.version in to._place.published(wanted.name):
+            with contextlib.suppress(BundleError):  # what cannot be read there is reported by ``publish``
+                if to._manifest_of(wanted).checksum == self._manifest_of(wanted).checksum:
+                    to._move(wanted, aliases, author, "publish")
+                    return wanted
+        return to.publish(self.fetch(wanted, cache), aliases=aliases, author=author)
 
     def _resolved(self, reference: str | Reference) -> Reference:
         return self.resolve(str(reference))
@@ -350,6 +389,7 @@ class Store:
         try:
             manifest = self._manifest_of(reference)
             signed = self._place.signature(reference.name, reference.version) is not None
+            n_bytes = self._place.size(reference.name, reference.version)
         except OrrisError as error:
             return VersionInfo(reference.name, reference.version, aliases, problem=str(error))
         return VersionInfo(
@@ -361,6 +401,7 @@ class Store:
             strategy=manifest.verdict.strategy,
             metrics=manifest.metrics,
             signed=signed,
+            n_bytes=n_bytes,
         )
 
     def _exists(self, reference: Reference, manifest: Manifest) -> str:
