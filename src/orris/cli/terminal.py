@@ -12,9 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
+from orris.settings import DEFAULT_STORE
+
 StoreOption = Annotated[
     str | None,
-    typer.Option("--store", help="Model store: a directory, gs://… or s3://… [default: ./artifacts, or ORRIS_STORE]"),
+    typer.Option(
+        "--store", help=f"Model store: a directory, gs://… or s3://… [default: {DEFAULT_STORE}, or ORRIS_STORE]"
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]
 

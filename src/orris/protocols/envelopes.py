@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from orris.errors import BodyError, Problem, RowError
+from orris.protocols.tensors import PREDICT, PREDICT_PROBA
 from orris.runtime import Answers
 from orris.schema import Schema, strict
 from orris.schema.arrays import FloatArray
@@ -28,7 +29,6 @@ from orris.schema.rows import RowReader
 from orris.serving.engine import Engine
 
 FEATURES, INSTANCES, INPUTS, RECORDS, SPLIT = "features", "instances", "inputs", "dataframe_records", "dataframe_split"
-PREDICT, PREDICT_PROBA = "predict", "predict_proba"
 
 _FORMS = {
     FEATURES: "a list of values in the order of the schema",
@@ -85,7 +85,7 @@ def wants_probabilities(engine: Engine, parameters: Any) -> bool:
         return False
     if method != PREDICT_PROBA:
         raise BodyError(f"'predict_method' is '{PREDICT}' or '{PREDICT_PROBA}'")
-    if not engine.manifest.golden.probabilities:  # the fitted model had no predict_proba
+    if not engine.has_probabilities:
         raise BodyError(f"'predict_method': {engine.manifest.name} has no probabilities; leave it out")
     return True
 

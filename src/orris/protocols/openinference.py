@@ -20,6 +20,7 @@ import numpy as np
 from orris.errors import BodyError, MediaTypeError, NotReadyError, OrrisError, Problem
 from orris.protocols import descriptions
 from orris.protocols.json_tensors import from_json
+from orris.protocols.plans import Plans
 from orris.protocols.quick_rows import QuickRows
 from orris.protocols.status import headers_of, problem_document, told
 from orris.protocols.tensors import (
@@ -154,8 +155,8 @@ def describe(engine: Engine) -> dict[str, Any]:
 
 
 def outputs_of(engine: Engine) -> tuple[TensorSpec, ...]:
-    """What a loaded model gives: whether it has probabilities is seen in its golden rows."""
-    return output_specs(engine.schema, has_probabilities=bool(engine.manifest.golden.probabilities))
+    """The output tensors of a loaded model."""
+    return output_specs(engine.schema, has_probabilities=engine.has_probabilities)
 
 
 class _Plan:
@@ -207,14 +208,14 @@ def _opening(spec: TensorSpec) -> bytes:
 class OpenInference:
     """The dialect."""
 
-    _plans: dict[int, _Plan]
+    _plans: Plans[_Plan]
 
     def __init__(self) -> None:
-        self._plans = {}
+        self._plans = Plans(_Plan)
 
     def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
         """Rows of tensors."""
-        plan = self._plan(engine)
+        plan = self._plans.of(engine)
         raw: memoryview | None = None
         given = headers.get(HEADER_LENGTH)
         if given is not None or headers.get(b"content-type") != b"application/json":
@@ -234,7 +235,7 @@ class OpenInference:
 
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """An inference response."""
-        plan = self._plan(engine)
+        plan = self._plans.of(engine)
         wanted: Wanted = query.context or plan.everything
         head = plan.head + _encode(wanted.id or request_id)
         if warnings:
@@ -248,15 +249,6 @@ class OpenInference:
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": …}``."""
         return refusal(error, request_id)
-
-    def _plan(self, engine: Engine) -> _Plan:
-        plan = self._plans.get(id(engine))
-        if plan is None:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans = {}
-            # The plan keeps its engine, so that no other can come to have its id.
-            plan = self._plans[id(engine)] = _Plan(engine)
-        return plan
 
 
 def _written(plan: _Plan, name: str, answers: Answers) -> bytes:

@@ -48,7 +48,13 @@ class Answers(NamedTuple):
 
 
 class Runtime(Protocol):
-    """Anything that turns encoded rows into answers."""
+    """Anything that turns encoded rows into answers.
+
+    Attributes:
+        has_probabilities: Whether answers hold probabilities.
+    """
+
+    has_probabilities: bool
 
     def run(self, rows: FloatArray) -> Answers:
         """Answer float64 ``(n_rows, n_columns)``; raises ``ServingError`` if the model fails."""

@@ -62,6 +62,7 @@ class OnnxRuntime:
         self._session = open_session(model, threads)
         names = [output.name for output in self._session.get_outputs()]
         self._names = names
+        self.has_probabilities = "probabilities" in names
         self._order = [names.index(name) if name in names else None for name in ("label", "probabilities", "value")]
 
     def run(self, rows: FloatArray) -> Answers:

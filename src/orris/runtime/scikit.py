@@ -27,7 +27,7 @@ class SklearnRuntime:
         self._pipeline = pipeline
         self._schema = schema
         self._position = {label: i for i, label in enumerate(schema.labels)}
-        self._has_probabilities = schema.task == "classification" and hasattr(pipeline, "predict_proba")
+        self.has_probabilities = schema.task == "classification" and hasattr(pipeline, "predict_proba")
 
     @classmethod
     def load(cls, file: Path, schema: Schema) -> SklearnRuntime:
@@ -51,9 +51,11 @@ class SklearnRuntime:
             predicted = np.asarray(self._pipeline.predict(table))
             if self._schema.task == "regression":
                 return Answers(values=np.asarray(predicted, dtype=np.float64).reshape(len(rows)))
-            labels = np.array([self._position[label] for label in predicted.tolist()], dtype=np.int64)
+            # CatBoost answers several classes as one column.
+            named = predicted.reshape(len(rows)).tolist()
+            labels = np.array([self._position[label] for label in named], dtype=np.int64)
             probabilities = (
-                np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self._has_probabilities else None
+                np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self.has_probabilities else None
             )
         return Answers(labels, probabilities)
 
@@ -71,6 +73,7 @@ class FrontRuntime:
     def __init__(self, front: Any, rest: Runtime, schema: Schema) -> None:
         self._front = front
         self._rest = rest
+        self.has_probabilities = rest.has_probabilities
         self._schema = schema
 
     @classmethod

@@ -9,7 +9,7 @@ from __future__ import annotations
 import decimal
 import math
 import numbers
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from orris.errors import Problem, RowError
 from orris.schema.arrays import FloatArray
-from orris.schema.columns import UNSEEN, Column, Kind, Schema
+from orris.schema.columns import UNSEEN, Column, Kind, Level, Schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -247,7 +247,7 @@ def _categorical(column: Column, codes: FloatArray, unseen_name: str) -> Any:
     if column.kind is Kind.CATEGORY and (codes == UNSEEN).any():
         # A level that training never saw is a level of its own, as it would be in a caller's frame.
         positions[codes == UNSEEN] = len(levels)
-        levels.append(_stand_in(column, unseen_name))
+        levels.append(stand_in(column.levels, unseen_name))
     return pd.Series(pd.Categorical.from_codes(positions, categories=pd.Index(levels)))
 
 
@@ -255,7 +255,7 @@ def _numbers(column: Column, codes: FloatArray, unseen_name: str) -> FloatArray:
     """The values as numbers: integer-coded categories are looked up."""
     if column.kind is not Kind.CATEGORY:
         return codes
-    lookup = np.array([*column.levels, _stand_in(column, unseen_name), np.nan], dtype=np.float64)
+    lookup = np.array([*column.levels, stand_in(column.levels, unseen_name), np.nan], dtype=np.float64)
     return lookup[_positions(column, codes)]
 
 
@@ -264,7 +264,7 @@ def _objects(column: Column, codes: FloatArray, unseen_name: str) -> npt.NDArray
     missing = np.isnan(codes)
     absent = None if column.missing_as == "none" else math.nan
     if column.kind is Kind.CATEGORY:
-        lookup = np.array([*column.levels, _stand_in(column, unseen_name), absent], dtype=object)
+        lookup = np.array([*column.levels, stand_in(column.levels, unseen_name), absent], dtype=object)
         objects: npt.NDArray[Any] = lookup[_positions(column, codes)]
         return objects
     values = np.where(missing, 0.0, codes)
@@ -284,11 +284,14 @@ def _positions(column: Column, codes: FloatArray) -> npt.NDArray[np.int64]:
     return np.where(np.isnan(codes), n_levels + 1, np.where(codes == UNSEEN, n_levels, codes)).astype(np.int64)
 
 
-def _stand_in(column: Column, unseen_name: str) -> str | int:
-    """A level that no training row has."""
-    if isinstance(column.levels[0], str):
+def stand_in(levels: Sequence[Level], unseen_name: str = "unseen") -> Level:
+    """A level that no training row has: what ``decode`` gives a pipeline where the code is ``UNSEEN``.
+
+    Text beside levels of text; an integer above all others beside levels that are integers alone.
+    """
+    if not levels or any(isinstance(level, str) for level in levels):
         return f"\ufffd{unseen_name}"
-    return max(int(level) for level in column.levels) + 1 + len(unseen_name)
+    return max(int(level) for level in levels) + 1 + len(unseen_name)
 
 
 def _is_integral(values: FloatArray) -> bool:

@@ -83,6 +83,11 @@ class Engine:
         """The model's contract."""
         return self.manifest.schema
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether the model answers with probabilities: it is a classifier with ``predict_proba``."""
+        return self.runtime.has_probabilities
+
     def run(self, rows: FloatArray) -> Answers:
         """Answer encoded rows, float64 ``(n_rows, n_columns)``; raises ``ServingError`` if the model fails."""
         return self.runtime.run(rows)

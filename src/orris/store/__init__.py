@@ -2,10 +2,9 @@
 
 from orris.store.aliases import AliasRecord
 from orris.store.references import Reference, as_version, check_alias, check_name, check_version
-from orris.store.store import DEFAULT_URL, Store, VersionInfo, default_author, fetch_bundle, locate
+from orris.store.store import Store, VersionInfo, default_author, fetch_bundle, locate
 
 __all__ = [
-    "DEFAULT_URL",
     "AliasRecord",
     "Reference",
     "Store",

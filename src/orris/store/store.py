@@ -21,6 +21,7 @@ import msgspec
 from orris import bundle
 from orris.bundle import MANIFEST, Manifest
 from orris.errors import BundleError, NotFoundError, OrrisError, StoreError, VersionExistsError
+from orris.settings import DEFAULT_STORE
 from orris.store import aliases as log
 from orris.store import references
 from orris.store.aliases import Action, AliasRecord
@@ -29,7 +30,6 @@ from orris.store.directory import Directory
 from orris.store.place import Place, token
 from orris.store.references import Reference
 
-DEFAULT_URL = "./artifacts"
 _MAX_NAMED = 10
 _PARALLEL_READS = 16
 
@@ -68,7 +68,7 @@ class Store:
         MissingExtraError: The library for this kind of URL is not installed.
     """
 
-    def __init__(self, url: str | Path = DEFAULT_URL) -> None:
+    def __init__(self, url: str | Path = DEFAULT_STORE) -> None:
         text = str(url)
         self._place: Place
         if "://" in text and not text.startswith("file://"):
@@ -441,7 +441,7 @@ def fetch_bundle(url: str, cache: Path | None = None) -> Path:
     return Bucket(url).fetch_bundle(_default_cache() if cache is None else cache)
 
 
-def locate(source: str | Path, store: str | Path = DEFAULT_URL) -> Path:
+def locate(source: str | Path, store: str | Path = DEFAULT_STORE) -> Path:
     """The folder of a bundle, from a folder, a bundle's URL or a reference; remote bundles are downloaded.
 
     Raises:

@@ -22,12 +22,13 @@ from onnx import TensorProto
 
 from orris.compile.converters import arithmetic
 from orris.compile.converters.boosted import Boosted, add_scores, note
-from orris.compile.converters.levels import lookup, slots, unseen_level, values
+from orris.compile.converters.levels import lookup, slots, values
 from orris.compile.converters.tree_ensemble import LEAF, Tree, last_rounding_below
 from orris.compile.graph import ML_DOMAIN, Feature, Frame, Graph, Prediction
 from orris.compile.registry import predictor
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
+from orris.schema.frames import stand_in
 
 _MULTIPLIER = 0x4906BA494954CB65
 _WORD = 2**64
@@ -118,7 +119,7 @@ def _pool(names: Sequence[str], categorical: Sequence[int], frame: Frame) -> Any
     import catboost  # noqa: PLC0415
     import pandas as pd  # noqa: PLC0415
 
-    held = [[unseen_level(levels), *levels] for i in categorical for levels in [frame.features[i].levels or ()]]
+    held = [[stand_in(levels), *levels] for i in categorical for levels in [frame.features[i].levels or ()]]
     n_rows = max(map(len, held))
     columns: dict[str, Any] = {name: np.zeros(n_rows) for name in names}
     for position, levels in zip(categorical, held, strict=True):

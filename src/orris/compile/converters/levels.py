@@ -17,15 +17,7 @@ from orris.compile.graph import Feature, Frame, Graph
 from orris.compile.registry import require_values
 from orris.errors import NotConvertibleError
 from orris.schema import Level
-
-UNSEEN_TEXT = "\ufffdunseen"
-
-
-def unseen_level(levels: Sequence[Level]) -> Level:
-    """What ``orris.schema.frames.decode`` puts where the code is -1: a level that training never saw."""
-    if not holds_integers(levels):
-        return UNSEEN_TEXT
-    return max(int(level) for level in levels) + len(UNSEEN_TEXT)
+from orris.schema.frames import stand_in
 
 
 def holds_integers(levels: Sequence[Level] | None) -> bool:
@@ -39,7 +31,7 @@ def holds_integers(levels: Sequence[Level] | None) -> bool:
 def slots(feature: Feature) -> list[Any]:
     """The values of a coded column in the order of ``lookup``'s tables: the unseen level, each level, missing."""
     levels = feature.levels or ()
-    return [unseen_level(levels), *levels, None if feature.missing_as == "none" else np.nan]
+    return [stand_in(levels), *levels, None if feature.missing_as == "none" else np.nan]
 
 
 def lookup(graph: Graph, frame: Frame, tables: Sequence[Sequence[float]]) -> str:

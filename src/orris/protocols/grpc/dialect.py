@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols.grpc.generated.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from orris.protocols.openinference import outputs_of
+from orris.protocols.plans import Plans
 from orris.protocols.status import code_of, headers_of, told
 from orris.protocols.tensors import (
     DATATYPES,
@@ -38,9 +39,6 @@ PROTOBUF = b"application/grpc+proto"
 
 MAX_TEXT = 2_000
 """Characters of an error's text: it travels in a header, and clients read 8 KiB of headers."""
-
-MAX_PLANS = 8
-"""Versions that one route keeps what it has computed of."""
 
 CONTENTS = {
     "BOOL": "bool_contents",
@@ -83,14 +81,14 @@ class _Plan:
 class Tensors:
     """The dialect."""
 
-    _plans: dict[int, _Plan]
+    _plans: Plans[_Plan]
 
     def __init__(self) -> None:
-        self._plans = {}
+        self._plans = Plans(_Plan)
 
     def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:  # noqa: ARG002 (the message says it all)
         """Rows of tensors."""
-        plan = self._plan(engine)
+        plan = self._plans.of(engine)
         try:
             request = ModelInferRequest.FromString(body)
         except DecodeError:
@@ -125,15 +123,6 @@ class Tensors:
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """A status and its text."""
         return refusal(error, request_id)
-
-    def _plan(self, engine: Engine) -> _Plan:
-        plan = self._plans.get(id(engine))
-        if plan is None:
-            if len(self._plans) >= MAX_PLANS:
-                self._plans = {}
-            # The plan keeps its engine, so that no other can come to have its id.
-            plan = self._plans[id(engine)] = _Plan(engine)
-        return plan
 
 
 def refusal(error: Exception, request_id: str) -> Reply:

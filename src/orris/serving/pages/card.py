@@ -205,7 +205,7 @@ def _shown(engine: Engine, *, pages: bool) -> JsonObject:
         "orris": manifest.orris,
         "format": manifest.model_file.removeprefix("model."),
         "text_labels": engine.text_labels,
-        "probabilities": bool(manifest.golden.probabilities),
+        "probabilities": engine.has_probabilities,
         "examples": examples(engine),
         "golden_rows": len(manifest.golden.rows),
         "max_rows": engine.reader.max_rows,
