@@ -10,20 +10,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from collections.abc import Generator, Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
 import orris
 from orris.api import Bundle
-from tests.example_tables import mixed_table
+from tests.buckets import emulator
+from tests.example_tables import MEASUREMENTS, TABLE, mixed_table
 from tests.servers import Server, client, serving
-
-TABLE = Path(__file__).parents[1] / "data" / "iris.csv"
-MEASUREMENTS = {
-    column: {"exclusive_minimum": 0} for column in ("sepal_length", "sepal_width", "petal_length", "petal_width")
-}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -84,3 +79,21 @@ def mixed_server(mixed: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """The mixed model, served by a process."""
     with serving(str(mixed.folder), folder=tmp_path_factory.mktemp("server")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def gs() -> Iterator[str]:
+    """The emulated Google Cloud Storage, conditional puts included: its bucket's URL."""
+    with emulator("gs") as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", url)
+        yield "gs://orris"
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The emulated S3: its bucket's URL."""
+    variables = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+    with emulator("s3") as url, pytest.MonkeyPatch.context() as patch:
+        for key, value in {**variables, "AWS_ENDPOINT_URL": url}.items():
+            patch.setenv(key, value)
+        yield "s3://orris"

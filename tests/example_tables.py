@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+
+TABLE = Path(__file__).parents[1] / "data" / "iris.csv"
+MEASUREMENTS = {
+    column: {"exclusive_minimum": 0} for column in ("sepal_length", "sepal_width", "petal_length", "petal_width")
+}
+"""Bounds of the iris table's columns."""
 
 
 def mixed_table(n_rows: int = 400, seed: int = 0) -> pd.DataFrame:

@@ -45,6 +45,16 @@ class Server:
         """The port of ``url``."""
         return int(self.url.rpartition(":")[2])
 
+    def logged_until(self, text: str) -> str:
+        """Read standard error until a line holds the text; returns all that was read."""
+        assert self.process.stderr is not None
+        lines: list[str] = []
+        for line in self.process.stderr:
+            lines.append(line)
+            if text in line:
+                return "".join(lines)
+        raise AssertionError(f"the server ended without a line that holds '{text}': {''.join(lines)}")
+
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)

@@ -74,3 +74,10 @@ def test_every_module_that_is_named_exists() -> None:
 def test_the_source_that_is_tested_is_this_one() -> None:
     """Tests import the orris package of this repository, not one that is installed elsewhere."""
     assert Path(orris.__file__).parent == SOURCE
+
+
+def test_tests_import_nothing_from_a_conftest() -> None:
+    """What several packages of tests share is in plain modules; pytest alone loads the conftest files."""
+    importing = re.compile(r"^\s*(from tests[.\w]*\.conftest import|from tests[.\w]* import conftest)", re.MULTILINE)
+    files = [path for path in (ROOT / "tests").rglob("*.py") if importing.search(path.read_text("utf-8"))]
+    assert files == []

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import orris
-from tests.conftest import MEASUREMENTS, TABLE
 from tests.delivery.gitops import Tree, plant
+from tests.example_tables import MEASUREMENTS, TABLE
 
 POSITIVE = {column: bounds for column, bounds in MEASUREMENTS.items() if column != "sepal_width"}
 

@@ -10,9 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
-from tests.deploy.conftest import DEPLOY, ENVIRONMENTS
 from tests.deploy.overlays import Object, documents, place
 from tests.deploy.test_flux import SCHEMAS, of_kind, problems
+from tests.deploy.tree import DEPLOY, ENVIRONMENTS
 
 FILES = {file.stem: documents(file)[0] for file in sorted((DEPLOY / "argocd").glob("*.yaml"))}
 _ACTION = re.compile(r"\{\{ *(.+?) *}}")

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from orris.delivery.environment import NOTHING_LIVE
-from tests.deploy.conftest import DEPLOY, ENVIRONMENTS, ROOT, cluster
 from tests.deploy.overlays import Object, documents, place
+from tests.deploy.tree import DEPLOY, ENVIRONMENTS, ROOT, cluster
 
 SCHEMAS = {
     file.stem: json.loads(file.read_text("utf-8")) for file in sorted((Path(__file__).parent / "crds").glob("*.json"))

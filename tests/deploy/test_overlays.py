@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.conftest import DEPLOY, ENVIRONMENTS, cluster
 from tests.deploy.overlays import build, identity
+from tests.deploy.tree import DEPLOY, ENVIRONMENTS, cluster
 
 BUILDS = [(environment, name) for environment in ENVIRONMENTS for name in ("infrastructure", "apps")]
 

@@ -11,9 +11,9 @@ import yaml
 
 from tests.chart.rendering import objects, of_kind, workload
 from tests.chart.validation import VERSIONS, problems
-from tests.deploy.conftest import ENVIRONMENTS, ROOT
 from tests.deploy.overlays import Object
 from tests.deploy.test_flux import orris_values
+from tests.deploy.tree import ENVIRONMENTS, ROOT
 
 CHART = ROOT / "charts" / "orris"
 

@@ -29,9 +29,6 @@ from orris.server.platforms import translate
 from orris.serving.engine import Engine
 from orris.settings import read_settings
 from tests.servers import Server, client, serving
-from tests.store.conftest import gs
-
-__all__ = ["gs"]
 
 SETOSA, VIRGINICA = [5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]
 NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")

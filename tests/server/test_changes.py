@@ -17,7 +17,7 @@ import pytest
 
 import orris
 from orris.store import Store
-from tests.conftest import MEASUREMENTS, TABLE
+from tests.example_tables import MEASUREMENTS, TABLE
 from tests.servers import Server, client, serving
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -189,8 +189,9 @@ def test_a_watched_alias_is_followed(store: Path, tmp_path: Path) -> None:
         Store(store).promote("iris", "1.0.0", "prod")
         assert eventually(lambda: 'outcome="refused"' in ask.get("/metrics").text)
         assert version_of(ask) == "2.0.0"
+        server.logged_until("model.onnx")
         store.rename(tmp_path / "away")
-        time.sleep(0.6)
+        server.logged_until(str(store))
         assert version_of(ask) == "2.0.0"
         assert ask.get("/ready").status_code == 200
 

@@ -35,7 +35,7 @@ from orris.telemetry.exporting import Export
 from orris.telemetry.sampling import Ids, read_rule
 from orris.telemetry.tracecontext import Arrival, Call, ModelPrediction, Request
 from orris.telemetry.tracing import Tracing, read_resource
-from tests.conftest import TABLE
+from tests.example_tables import TABLE
 from tests.receivers import Received, Receiver, grpc_receiver, http_receiver
 from tests.servers import Server, client, serving
 

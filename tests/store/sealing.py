@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from orris import bundle
 from orris.bundle import Golden, Provenance
 from orris.schema import Column, Kind, Schema
 from orris.verdict import Verdict
+
+MakeBundle = Callable[..., Path]
+"""``(version, name="iris", content=b"model")`` -> the folder of a small sealed bundle."""
 
 _SCHEMA = Schema((Column("length", Kind.NUMBER, low=0.0, high=1.0),), "species", "classification", ("a", "b"))
 _VERDICT = Verdict("exact", "linear", 10_000, {"training": 10_000}, 0, 0.0, 1e-12, 6.0, 200.0)

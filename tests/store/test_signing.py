@@ -13,7 +13,7 @@ from orris import bundle
 from orris.errors import BundleError, IntegrityError, MissingExtraError, SignatureError, StoreError
 from orris.signing import sign, verify
 from orris.store import Store
-from tests.store.conftest import MakeBundle
+from tests.store.sealing import MakeBundle
 
 
 def _pair(folder: Path, name: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> tuple[Path, Path]:

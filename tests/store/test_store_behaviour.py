@@ -10,7 +10,7 @@ import pytest
 from orris import bundle
 from orris.errors import IntegrityError, NotFoundError, StoreError, VersionExistsError
 from orris.store import Reference, Store
-from tests.store.conftest import MakeBundle
+from tests.store.sealing import MakeBundle
 
 
 def _files(folder: Path) -> dict[str, str]:

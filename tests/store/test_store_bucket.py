@@ -14,7 +14,7 @@ from gcsfs.core import GCSFileSystem
 
 from orris.errors import IntegrityError, MissingExtraError
 from orris.store import Store
-from tests.store.conftest import MakeBundle
+from tests.store.sealing import MakeBundle
 
 
 @pytest.fixture(params=["gs", "s3"])

@@ -9,14 +9,13 @@ from collections import Counter
 from pathlib import Path
 
 from orris.store import Store
-from tests.store.conftest import REPOSITORY, MakeBundle
-from tests.store.sealing import seal_bundle
+from tests.store.sealing import MakeBundle, seal_bundle
 
 
 def _publish_together(url: str, folders: list[Path], tmp_path: Path) -> list[str]:
     answer = tmp_path / "outcomes.json"
     command = [sys.executable, "-m", "tests.store.together", url, str(answer), *map(str, folders)]
-    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120)
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=120)
     outcomes: list[str] = json.loads(answer.read_text())
     return outcomes
 

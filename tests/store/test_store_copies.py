@@ -13,7 +13,7 @@ from orris import bundle
 from orris.bundle import MANIFEST
 from orris.errors import BundleError, IntegrityError, StoreError
 from orris.store import fetch_bundle
-from tests.store.conftest import MakeBundle
+from tests.store.sealing import MakeBundle
 
 
 def upload(folder: Path, url: str) -> None:

@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.store.conftest import REPOSITORY
-
 
 def _crash(mode: str, tmp_path: Path) -> list[dict[str, Any]]:
     answer = tmp_path / "found.json"
@@ -23,7 +21,7 @@ def _crash(mode: str, tmp_path: Path) -> list[dict[str, Any]]:
         str(answer),
         str(tmp_path / "work"),
     ]
-    subprocess.run(command, cwd=REPOSITORY, check=True, timeout=120)
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=120)
     found: list[dict[str, Any]] = json.loads(answer.read_text())
     return found
 

@@ -10,7 +10,7 @@ import pytest
 
 from orris.errors import BundleError, IntegrityError, StoreError
 from orris.store import Store
-from tests.store.conftest import MakeBundle
+from tests.store.sealing import MakeBundle
 
 
 @pytest.fixture

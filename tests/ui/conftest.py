@@ -13,10 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 import orris
 from tests.servers import Server, client, serving
 from tests.ui.browser import CHROMIUM, Visit, launched, visiting
-
-MARKUP = "<img src=x onerror=alert(1)>"
-COLUMNS = (MARKUP, "=SUM(A1)", 'a "quoted", long; name')
-LEVELS = ("<b>bold</b>", "=1+1", "@home", 'say "hi"', "two\nlines", "-plain", "'=quoted")
+from tests.ui.hostile import COLUMNS, LEVELS
 
 
 @pytest.fixture(scope="package")

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.servers import Server
 from tests.ui.browser import Visit, visiting
-from tests.ui.conftest import COLUMNS, LEVELS
+from tests.ui.hostile import COLUMNS, LEVELS
 
 TABLE = Path(__file__).parents[2] / "data" / "iris.csv"
 

@@ -26,7 +26,7 @@ from orris.api import Bundle
 from orris.serving.access.keys import digest_of, new_key
 from tests.servers import Server, serving
 from tests.ui.browser import Visit, field_of, put, visiting
-from tests.ui.conftest import COLUMNS, LEVELS, MARKUP
+from tests.ui.hostile import COLUMNS, LEVELS, MARKUP
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1280, "height": 900}

@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 
 from orris.api import Bundle
-from tests.conftest import TABLE
-from tests.example_tables import mixed_table
+from tests.example_tables import TABLE, mixed_table
 from tests.servers import Server, client, serving
 
 UNDER = "/api/v1/models/iris/versions/1.0.0"

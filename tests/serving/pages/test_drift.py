@@ -21,8 +21,7 @@ from orris.api import Bundle
 from orris.bundle import PROFILE, seal
 from orris.serving.access.keys import digest_of, new_key
 from orris.store import Store
-from tests.conftest import TABLE
-from tests.example_tables import mixed_table
+from tests.example_tables import TABLE, mixed_table
 from tests.servers import Server, client, serving
 
 with warnings.catch_warnings():
