@@ -30,7 +30,9 @@ class MissingExtraError(OrrisError):
     """A library of an optional extra is needed and not installed."""
 
     def __init__(self, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the extra '{extra}': install it with  pip install 'orris[{extra}]'")
+        from orris.installation import install_extra  # noqa: PLC0415 (a failure only)
+
+        super().__init__(f"{purpose} needs the extra '{extra}': install it with  {install_extra(extra)}")
         self.extra = extra
 
 

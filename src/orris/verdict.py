@@ -112,11 +112,22 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def sentence(self) -> str:
         """The verdict in one line, for people."""
-        speed = self.one_row_microseconds_reference / max(self.one_row_microseconds, 1e-9)
         return (
             f"parity: {self.strategy}, {self.proof.phrase() if self.proof else 'compared'}, {self.n_rows:,} rows"
             f" compared, {self.n_label_differences} labels differ, largest"
             f" difference {self.largest_difference:.3g} (allowed {self.tolerance:.3g}); one row"
-            f" {self.one_row_microseconds:.1f} µs against {self.one_row_microseconds_reference:.0f} µs ({speed:,.0f}"
-            " times faster)"
+            f" {self.one_row_microseconds:.1f} µs against {self.one_row_microseconds_reference:.0f} µs"
+            f" ({self._speed()})"
         )
+
+    def _speed(self) -> str:
+        """How the served model's time for one row compares with the fitted pipeline's."""
+        faster = self.one_row_microseconds_reference / max(self.one_row_microseconds, 1e-9)
+        factor, word = (faster, "faster") if faster >= 1 else (1 / max(faster, 1e-9), "slower")
+        return "equally fast" if factor < 1.05 else f"{factor:,.{0 if factor >= 10 else 1}f} times {word}"
+
+    def reasons(self) -> list[str]:
+        """Why the model is not compiled, one sentence per way that was refused, with what to do; empty: it is."""
+        if self.compiled:
+            return []
+        return [f"not served by {attempt.strategy}: {attempt.sentence()}" for attempt in self.attempts]

@@ -49,6 +49,19 @@ def test_help_has_an_example(command: list[str], tmp_path: Path) -> None:
     assert command in ([], ["models"]) or "Example" in text
 
 
+def test_help_cuts_no_sentence_and_lists_presets_and_defaults(tmp_path: Path) -> None:
+    """A list of commands has whole sentences, and every preset of training is named."""
+    from orris.cli.train import PRESET_NAMES
+    from orris.training.pipelines import PRESETS
+
+    for command in ([], ["models"], ["keys"]):
+        assert "..." not in orris(*command, "--help", cwd=tmp_path).partition("Commands:")[2]
+    assert set(PRESET_NAMES) == {preset for presets in PRESETS.values() for preset in presets}
+    text = " ".join(orris("train", "--help", cwd=tmp_path).split())
+    for words in ("hist-gradient-boosting", "elastic-net", "[default: 0.2]", "[default: 5]"):
+        assert words in text
+
+
 def test_without_arguments_the_bundled_table_is_written_and_trained_on(tmp_path: Path) -> None:
     """And what the reference projects print is printed: accuracy, report, version."""
     text = orris("train", cwd=tmp_path)
@@ -76,6 +89,8 @@ def test_what_is_suspicious_about_a_table_is_said_before_training(tmp_path: Path
     (tmp_path / "t.csv").write_text("row,size,age,y\n" + rows)
     command = [sys.executable, "-m", "orris", "train", "t.csv", "--target", "y", "--version", "v1.2.0", "--folds", "0"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "… reading the table" in done.stderr
+    assert "… fitting on all rows" in done.stderr
     assert "notice: column 'row' holds whole numbers that only rise" in done.stderr
     assert "notice: column 'age' holds numbers and '?' (row 9), which are taken as missing values" in done.stderr
     assert "note: column" not in done.stdout
@@ -111,7 +126,7 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], words: str, tmp_pat
         env=clean,
     )
     assert done.returncode in {1, 2}
-    assert done.stderr.startswith("error: ")
+    assert done.stderr.splitlines()[-1].startswith("error: ")
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 

@@ -219,6 +219,13 @@ def test_the_level_leaves_out_what_is_below_it(level: Any, statuses: list[int]) 
     assert not RequestLog(enabled=False).wants(500, "r")
 
 
+def test_pages_and_scrapes_are_logged_at_debug_or_when_they_fail() -> None:
+    """The playground asks for its files and for metrics every few seconds."""
+    assert not RequestLog(style=LogStyle()).wants(200, "r", routine=True)
+    assert RequestLog(style=LogStyle()).wants(404, "r", routine=True)
+    assert RequestLog(style=LogStyle(level="debug")).wants(200, "r", routine=True)
+
+
 def logged(path: Path, style: LogStyle, *lines: Line) -> list[dict[str, Any]]:
     """The lines as a log in this style writes them to a file."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Annotated
 
 import typer
@@ -13,7 +14,6 @@ app = typer.Typer(
     name="orris",
     help="From a table to a proven, served model: train, prove, package, publish, serve.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -25,6 +25,12 @@ app.command(epilog=promote.EXAMPLES)(promote.promote)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+
+
+for each in (app, models.app, keys.app):
+    for command in each.registered_commands:
+        # Typer would cut the first sentence of a command's help in a list of commands.
+        command.short_help = " ".join((inspect.getdoc(command.callback) or "").partition("\n\n")[0].split())
 
 
 def _print_version(wanted: bool) -> None:

@@ -65,7 +65,8 @@ def _print(findings: list[Finding], as_json: bool) -> None:
     else:
         for finding in findings:
             mark = {"ok": "✓", "failed": "✗", "unused": "-"}[finding.state]
-            typer.echo(typer.style(f"{mark} {finding.name:<12}", fg=_COLOURS[finding.state]) + finding.detail)
+            detail = f"not used: {finding.detail}" if finding.state == "unused" else finding.detail
+            typer.echo(typer.style(f"{mark} {finding.name:<12}", fg=_COLOURS[finding.state]) + detail)
             if finding.remedy:
                 typer.echo(f"{'':<14}→ {finding.remedy}")
     if not ready:

@@ -90,8 +90,8 @@ def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: 
     say(f"{manifest.name}@{manifest.version}  {manifest.schema.task} of '{manifest.schema.target}'")
     say(f"created {manifest.created} by orris {manifest.orris}; digest {manifest.digest}")
     say(manifest.verdict.sentence())
-    for attempt in manifest.verdict.attempts:
-        say(f"not served by {attempt.strategy}: {attempt.reason}")
+    for reason in manifest.verdict.reasons():
+        say(reason)
     rows = [(c.name, c.kind.value, _values(c), yes_or_no(c.missing)) for c in manifest.schema.columns]
     print_table(("column", "kind", "values", "may be missing"), rows, title="schema")
     where = " on its training rows" if manifest.provenance.parameters.get("packaged") else ""

@@ -72,12 +72,12 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
 
 @contextmanager
 def working(first: str) -> Iterator[Callable[[str], None]]:
-    """A progress bar on standard error, if that is a terminal.
+    """A progress display on standard error while a person watches, and a line for each new step otherwise.
 
-    Yields a function that takes each step's text; ``3/20`` in the text moves the bar.
+    Yields a function that is called with each step: ``fitting``, or ``cross-validation (3/5)``, which moves the bar.
     """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield _plain_steps()
         return
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn  # noqa: PLC0415
@@ -94,6 +94,20 @@ def working(first: str) -> Iterator[Callable[[str], None]]:
             )
 
         yield told
+
+
+def _plain_steps() -> Callable[[str], None]:
+    """Prints each step once, however often its counter moves."""
+    before = ""
+
+    def step(text: str) -> None:
+        nonlocal before
+        name = text.rpartition(" ")[0] if "/" in text.rpartition(" ")[2] else text
+        if name != before:
+            tell(f"… {text}")
+        before = name
+
+    return step
 
 
 def store_url(flag: str | None) -> str:

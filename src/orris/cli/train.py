@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orris.cli.terminal import JsonOption, StoreOption, print_json, say, store_url, tell, working
+from orris.installation import command
 
 if TYPE_CHECKING:
     from orris.training.params import TrainParams
@@ -18,16 +19,31 @@ EXAMPLES = (
     " hist-gradient-boosting --gate 'roc_auc>=0.8'"
 )
 DEFAULT_PARAMS = Path("params.yaml")
+PRESET_NAMES = (
+    "logistic",
+    "ridge",
+    "linear",
+    "elastic-net",
+    "forest",
+    "extra-trees",
+    "hist-gradient-boosting",
+    "gradient-boosting",
+    "decision-tree",
+    "knn",
+    "svm",
+    "mlp",
+)
+"""Those of ``orris.training.pipelines``, which a test compares: importing scikit-learn would make ``--help`` slow."""
 
 
 def train(
     table: Annotated[
         str | None, typer.Argument(help="CSV (any delimiter, .gz) or Parquet file [default: data/iris.csv]")
     ] = None,
-    target: Annotated[str | None, typer.Option(help="Column to predict.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    target: Annotated[str | None, typer.Option(help="Column to predict [default: species, of iris]")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model [default: that of the table, or iris]")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Preset: logistic, forest, hist-gradient-boosting, ridge, …")
+        str | None, typer.Option(help=f"Preset: {', '.join(PRESET_NAMES)} [default: logistic, or ridge for numbers]")
     ] = None,
     pipeline: Annotated[
         str | None, typer.Option(help="Your own: package.module:factory, which returns an unfitted pipeline.")
@@ -53,10 +69,12 @@ def train(
         bool | None, typer.Option("--skip-bad-lines", help="Leave out and count lines with too few or too many values.")
     ] = None,
     gate: Annotated[list[str] | None, typer.Option(help="Condition such as 'accuracy>=0.9'; may be repeated.")] = None,
-    tune: Annotated[int | None, typer.Option(help="Random search over this many candidates.", min=0)] = None,
-    test_size: Annotated[float | None, typer.Option(help="Share of the rows held out.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation; 0 for none.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of every draw.")] = None,
+    tune: Annotated[
+        int | None, typer.Option(help="Random search over this many candidates [default: 0, none]", min=0)
+    ] = None,
+    test_size: Annotated[float | None, typer.Option(help="Share of the rows held out [default: 0.2]")] = None,
+    folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation; 0 for none [default: 5]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every draw [default: 42]")] = None,
     require_compiled: Annotated[
         bool | None, typer.Option("--require-compiled", help="Fail rather than serve by scikit-learn.")
     ] = None,
@@ -133,7 +151,12 @@ def train(
             f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])}); report:"
             f" {bundle.folder}/report.html"
         )
-        say(f"Serve it:  orris serve {bundle.name}")
+        say(f"Serve it:  {command()} serve {bundle.name}{_store_flag(store)}")
+
+
+def _store_flag(store: str | None) -> str:
+    """The flag that finds the model again, where it was published to a store by a flag."""
+    return "" if store is None else f" --store {store}"
 
 
 def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> TrainParams:
@@ -164,3 +187,5 @@ def _print_trained(trained: Trained, told: list[str]) -> None:
         if note not in told:
             say(f"note: {note}")
     say(trained.manifest.verdict.sentence())
+    for reason in trained.manifest.verdict.reasons():
+        say(reason)

@@ -23,6 +23,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from orris.errors import OrrisError
+from orris.installation import install_extra
 
 TIMEOUT_SECONDS = 20
 """For a command or a connection; nothing here waits longer."""
@@ -136,7 +137,7 @@ def check_extras(_: Environment) -> str:
     """Which extras are installed; training or serving has to be."""
     there = [extra for extra, module in EXTRAS.items() if _installed(module)]
     if not {"serve", "train"} & set(there):
-        raise _FailedError("neither 'serve' nor 'train' is installed", "pip install 'orris[serve,train]'")
+        raise _FailedError("neither 'serve' nor 'train' is installed", install_extra("serve,train"))
     absent = [extra for extra in EXTRAS if extra not in there]
     return f"installed: {', '.join(there)}" + (f"; not installed: {', '.join(absent)}" if absent else "")
 
@@ -145,8 +146,10 @@ def check_dvc(environment: Environment) -> str:
     """DVC's remote answers."""
     if not (environment.folder / ".dvc").is_dir():
         raise _UnusedError("no .dvc folder here")
+    if not _installed("dvc") and shutil.which("dvc") is None:
+        raise _UnusedError(f"dvc is not installed; to use it:  {install_extra('dvc')}")
     dvc = (sys.executable, "-m", "dvc") if _installed("dvc") else ("dvc",)
-    remotes = _run(environment, *dvc, "remote", "list", remedy="pip install 'orris[dvc]'")
+    remotes = _run(environment, *dvc, "remote", "list", remedy=install_extra("dvc"))
     if not remotes:
         raise _UnusedError("no remote is configured; docs/data-versioning.md says how")
     remedy = "see the remote's URL and credentials with  dvc remote list"

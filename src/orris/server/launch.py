@@ -186,7 +186,8 @@ def _announce(engine: Engine, url: str, path: str, settings: Settings, n_workers
     announce(f"Ready after {_process_seconds():.2f} s; {len(manifest.golden.rows)} golden rows reproduced. Try it:")
     row = json.dumps(example_row(engine.schema), ensure_ascii=False).replace("'", "'\\''")
     where = f"--unix-socket {settings.uds} {url.partition('+')[0]}://localhost" if settings.uds else url
-    announce(f"\n  curl -X POST {where}{path} -H 'Content-Type: application/json' -d '{row}'\n")
+    key = ' -H "Authorization: Bearer $KEY"' if settings.api_keys_file or settings.jwt_jwks else ""
+    announce(f"\n  curl -X POST {where}{path} -H 'Content-Type: application/json'{key} -d '{row}'\n")
 
 
 def _process_seconds() -> float:

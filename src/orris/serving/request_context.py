@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that metrics and the log name; any other is ``(other)``, so that no request can create a series."""
 
+ROUTINE = frozenset({"/ui/{file}", "/metrics", "/api/v1/metrics"})
+"""Routes that pages and scrapers ask for again and again; their successes would fill the log."""
+
 
 class Record(NamedTuple):
     """A finished request.
@@ -127,7 +130,8 @@ class RequestContext:
         if trace is not None and recorded and self.tracing is not None:
             self.tracing.answered(trace, _request(record), record.prediction)
         trace_id = trace.trace_id if trace is not None else ""
-        if self.log.wants(record.status, record.request_id, trace_id, usual=not record.warnings):
+        routine = record.route in ROUTINE
+        if self.log.wants(record.status, record.request_id, trace_id, usual=not record.warnings, routine=routine):
             self.log.add(_line(record, "gRPC" if record.code else method, spent, values=self.log.style.values))
 
 

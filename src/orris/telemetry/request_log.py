@@ -98,7 +98,9 @@ class RequestLog:
         self._sampling = self.style.sample < 1
         self._all = not self._sampling and not self._from_status
 
-    def wants(self, status: int, request_id: str, trace_id: str = "", *, usual: bool = True) -> bool:
+    def wants(
+        self, status: int, request_id: str, trace_id: str = "", *, usual: bool = True, routine: bool = False
+    ) -> bool:
         """Whether a request is to be logged; call it before a line is made.
 
         Successes are chosen by the low 64 bits of the trace id, by the rule of OpenTelemetry's ``TraceIdRatioBased``:
@@ -110,8 +112,11 @@ class RequestLog:
             request_id: Its id.
             trace_id: Its trace's id, in hexadecimal; empty: none.
             usual: No input value was unusual.
+            routine: It asked for a file of the playground or for metrics: a success is logged at level ``debug`` only.
         """
         if not self.enabled:
+            return False
+        if routine and status < 400 and self.style.level != "debug":
             return False
         if self._all:
             return True

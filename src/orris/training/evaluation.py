@@ -104,9 +104,9 @@ def evaluate(
     splits = cross_validation(table.target, folds, seed, table.notes)
     report = _reporter(progress, len(splits) + 2)
     model = table.fit(pipeline, split.train)
-    report("holdout fit")
+    report("fitting on the training share")
     judged = _judge(model, *table.rows(split.test), seed)
-    report("holdout evaluation")
+    report("judging on the held-out rows, with importances")
     cv = _cross_validate(pipeline, table, splits, report)
     return replace(
         judged, metrics=judged.metrics | cv, n_train=len(split.train), n_folds=len(splits), notes=table.distinct_notes()

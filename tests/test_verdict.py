@@ -1,0 +1,35 @@
+"""The parity verdict in words."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from orris.verdict import Attempt, Verdict
+
+VERDICT = Verdict("exact", "linear", 10_000, {}, 0, 0.0, 1e-12, 10.0, 2000.0)
+
+
+@pytest.mark.parametrize(
+    ("served", "fitted", "words"),
+    [
+        (10.0, 2000.0, "(200 times faster)"),
+        (10.0, 15.0, "(1.5 times faster)"),
+        (13.0, 10.0, "(1.3 times slower)"),
+        (10.0, 10.1, "(equally fast)"),
+    ],
+)
+def test_speed_reads_well_in_both_directions(served: float, fitted: float, words: str) -> None:
+    """A served model that is slower is not called 0 times faster."""
+    verdict = replace(VERDICT, one_row_microseconds=served, one_row_microseconds_reference=fitted)
+    assert verdict.sentence().endswith(words)
+
+
+def test_a_model_that_is_not_compiled_says_why_and_what_to_do() -> None:
+    """Each way that was refused has its reason; a compiled model needs none."""
+    attempts = (Attempt("exact", "SVC has no exact converter", "use LinearSVC"),)
+    refused = replace(VERDICT, strategy="scikit-learn", attempts=attempts)
+    assert refused.reasons() == [
+        "not served by exact: SVC has no exact converter; to change that, use LinearSVC",
+    ]
+    assert replace(VERDICT, attempts=attempts).reasons() == []
