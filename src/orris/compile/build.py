@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto
 
 from orris.compile.dispatch import predict
-from orris.compile.graph import INPUT, LABEL, PROBABILITIES, VALUE, Feature, Frame, Graph, Prediction
+from orris.compile.graph import INPUT, LABEL, PROBABILITIES, ROUNDING, VALUE, Feature, Frame, Graph, Prediction
 from orris.errors import NotConvertibleError
 from orris.schema import Column, Kind, Schema
 
@@ -42,6 +42,7 @@ def build(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[onnx.Mo
         NotConvertibleError: As ``convert``; or the prediction is not of the schema's task.
     """
     graph, prediction = convert(pipeline, schema, foreign)
+    graph.rounding = prediction.rounding
     return finished(graph, prediction, schema, schema.n_columns), graph
 
 
@@ -60,6 +61,7 @@ def build_rest(rest: Any, schema: Schema, frame: Frame, refused: Sequence[float]
     """
     graph = Graph()
     prediction = predict(graph, rest, frame)
+    graph.rounding = prediction.rounding
     if refused:
         prediction = _answered(graph, prediction, _holds(graph, frame.tensor, refused))
     return finished(graph, prediction, schema, frame.width), graph
@@ -117,6 +119,18 @@ def finished(graph: Graph, prediction: Prediction, schema: Schema, n_columns: in
     else:
         outputs.append((prediction.value, VALUE, TensorProto.DOUBLE, ["n_rows"]))
     return graph.model(n_columns, outputs)
+
+
+def rounding_model(graph: Graph, n_columns: int) -> onnx.ModelProto | None:
+    """The model of ``Prediction.rounding``, with the output ``rounding``; ``None`` where no bound is known.
+
+    Args:
+        graph: What ``build`` or ``build_rest`` returned.
+        n_columns: Width of the model's input.
+    """
+    if graph.rounding is None:
+        return None
+    return graph.model(n_columns, [(graph.rounding, ROUNDING, TensorProto.DOUBLE, ["n_rows"])])
 
 
 def input_frame(schema: Schema) -> Frame:

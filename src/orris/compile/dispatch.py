@@ -43,6 +43,7 @@ def transform(graph: Graph, estimator: Any, frame: Frame) -> Frame:
     if converter is None:
         return _named(estimator, foreign.transform(graph, estimator, frame))
     out = converter.convert(graph, estimator, frame)
+    graph.widest = max(graph.widest, out.width)
     return out if converter.delegates else _named(estimator, out)
 
 

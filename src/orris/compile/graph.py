@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from orris.errors import NotConvertibleError
+from orris.runtime.onnx import WIDEST
 from orris.schema import Level
 from orris.schema.arrays import FloatArray
 
@@ -31,6 +32,10 @@ IR_VERSION = 10
 
 ML_DOMAIN = "ai.onnx.ml"
 INPUT, LABEL, PROBABILITIES, VALUE = "rows", "label", "probabilities", "value"
+ROUNDING = "rounding"
+
+WIDE = 1024
+"""A model whose rows become tables wider than this says so, and is run in chunks of few rows."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,29 @@ class Prediction:
         decision: Classification, where an estimator around this one may ask for it: ``decision_function``, float64
             ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``.
         value: Regression: float64 ``(n_rows,)``.
+        rounding: Where a bound is known: by how much the probabilities or the value may differ from scikit-learn's for
+            the order of additions alone, float64 ``(n_rows,)``. The parity gate computes it; the served model does not.
     """
 
     label: str | None = None
     probabilities: str | None = None
     value: str | None = None
     decision: str | None = None
+    rounding: str | None = None
+
+
+class Hot(NamedTuple):
+    """A column of a tensor that is 1 where ``positions[:, column] == position``, and otherwise 0.
+
+    Attributes:
+        positions: Name of a float64 tensor ``(n_rows, n)`` of whole numbers from -1 on.
+        column: Which of its columns.
+        position: The number that stands for the column.
+    """
+
+    positions: str
+    column: int
+    position: int
 
 
 @dataclass
@@ -109,8 +131,16 @@ class Graph:
     """Per input column: raw values that lie on a split threshold of some tree, for the parity gate."""
     foreign: Literal["", "float64", "float32"] = ""
     """Element type in which skl2onnx may convert an estimator that has no exact converter; empty: not at all."""
+    hot: dict[str, tuple[Hot | None, ...]] = field(default_factory=dict)
+    """Per tensor made by one-hot encoding, also beside others and in part: what each of its columns stands for."""
+    parts: dict[str, tuple[Frame, ...]] = field(default_factory=dict)
+    """Per tensor with one-hot columns that was put together from frames side by side: those frames."""
     used_foreign: list[str] = field(default_factory=list)
     """Class names of the estimators that skl2onnx converted."""
+    widest: int = 0
+    """Columns of the widest frame."""
+    rounding: str | None = None
+    """``Prediction.rounding`` of the whole pipeline."""
     opsets: dict[str, int] = field(default_factory=lambda: {"": OPSET, ML_DOMAIN: ML_OPSET})
     _counter: int = 0
 
@@ -143,15 +173,36 @@ class Graph:
         chosen = tuple(frame.features[i] for i in positions)
         if list(positions) == list(range(frame.width)):
             return frame
+        if frame.tensor in self.parts and list(positions) == sorted(positions):
+            # From each part alone, so that the wide table need not be made for the columns beside it.
+            taken = self._from_parts(frame, positions)
+            return replace(frame, tensor=taken.tensor, features=chosen)
         index = self.constant(np.asarray(positions, dtype=np.int64))
-        return replace(frame, tensor=self.add("Gather", frame.tensor, index, axis=1), features=chosen)
+        tensor = self.add("Gather", frame.tensor, index, axis=1)
+        if frame.tensor in self.hot:
+            self.hot[tensor] = tuple(self.hot[frame.tensor][i] for i in positions)
+        return replace(frame, tensor=tensor, features=chosen)
+
+    def _from_parts(self, frame: Frame, positions: Sequence[int]) -> Frame:
+        taken, start = [], 0
+        for part in self.parts[frame.tensor]:
+            inside = [i - start for i in positions if start <= i < start + part.width]
+            start += part.width
+            if inside:
+                taken.append(self.take(part, inside))
+        return self.concat(taken)
 
     def concat(self, frames: Sequence[Frame]) -> Frame:
         """The frames side by side; frames of no column are dropped."""
         kept = [frame for frame in frames if frame.width]
+        self.widest = max(self.widest, sum(frame.width for frame in kept))
         if len(kept) == 1:
             return kept[0]
         tensor = self.add("Concat", *(frame.tensor for frame in kept), axis=1)
+        if any(frame.tensor in self.hot for frame in kept):
+            hot = [self.hot.get(frame.tensor, (None,) * frame.width) for frame in kept]
+            self.hot[tensor] = tuple(column for part in hot for column in part)
+            self.parts[tensor] = tuple(kept)
         features = tuple(feature for frame in kept for feature in frame.features)
         return Frame(tensor, features, any(frame.sparse for frame in kept), all(frame.single for frame in kept))
 
@@ -198,6 +249,8 @@ class Graph:
         )
         opsets = [helper.make_opsetid(domain, version) for domain, version in sorted(self.opsets.items())]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="orris")
+        if self.widest > WIDE:
+            helper.set_model_props(model, {WIDEST: str(self.widest)})
         try:
             onnx.checker.check_model(model)
         except Exception as error:

@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from orris import trust
 from orris.compile import skopsfile
-from orris.compile.build import Foreign, build, build_rest
+from orris.compile.build import Foreign, build, build_rest, rounding_model
 from orris.compile.cutting import Cut, cuts, frame_behind, refused_numbers
+from orris.compile.graph import INPUT, ROUNDING, Graph
 from orris.compile.parity.gate import Rounding
 from orris.compile.parity.reference import quiet
 from orris.compile.registry import library_file_of
 from orris.errors import NotConvertibleError
-from orris.runtime import FrontRuntime, OnnxRuntime, Runtime, SklearnRuntime, open_model
+from orris.runtime import FrontRuntime, OnnxRuntime, Runtime, SklearnRuntime, open_model, open_session
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.frames import decode
@@ -68,7 +71,9 @@ def compiled(foreign: Foreign) -> Way:
                 f"skl2onnx computes {', '.join(graph.used_foreign)} in float32, and the trees split float64 numbers"
             )
         content = model.SerializeToString(deterministic=True)
-        return Candidate({"model.onnx": content}, "model.onnx", OnnxRuntime(content), thresholds=graph.thresholds)
+        rounding = _rounding(graph, schema.n_columns)
+        runtime = OnnxRuntime(content)
+        return Candidate({"model.onnx": content}, "model.onnx", runtime, "", graph.thresholds, rounding)
 
     return way
 
@@ -78,24 +83,41 @@ def partly_compiled(pipeline: Any, schema: Schema, sample: FloatArray) -> Candid
     reason = ""
     for cut in cuts(pipeline):
         try:
-            content, rest = _rest(cut, schema, sample)
+            content, graph, width = _rest(cut, schema, sample)
         except NotConvertibleError as error:
             reason = str(error)
             continue
         front = skopsfile.write(cut.front)
-        runtime = FrontRuntime(trust.read(front), rest, schema)
-        return Candidate({"front.skops": front, "model.onnx": content}, "model.onnx", runtime, "front.skops")
+        runtime = FrontRuntime(trust.read(front), OnnxRuntime(content), schema)
+        files = {"front.skops": front, "model.onnx": content}
+        behind = _rounding(graph, width)
+        rounding = None if behind is None else _behind(runtime, behind)
+        return Candidate(files, "model.onnx", runtime, "front.skops", rounding=rounding)
     if not reason:
         return None
     raise NotConvertibleError(f"no part of the pipeline that ends it can be compiled: {reason}")
 
 
-def _rest(cut: Cut, schema: Schema, sample: FloatArray) -> tuple[bytes, OnnxRuntime]:
+def _rest(cut: Cut, schema: Schema, sample: FloatArray) -> tuple[bytes, Graph, int]:
+    """The compiled rest, its graph, and the width of what the first steps make of the rows."""
     with quiet():
         made = cut.front.transform(decode(schema, sample[:_SAMPLE_ROWS]))
-    model, _ = build_rest(cut.rest, schema, frame_behind(made), refused_numbers(cut.rest, made))
-    content = model.SerializeToString(deterministic=True)
-    return content, OnnxRuntime(content)
+    frame = frame_behind(made)
+    model, graph = build_rest(cut.rest, schema, frame, refused_numbers(cut.rest, made))
+    return model.SerializeToString(deterministic=True), graph, frame.width
+
+
+def _rounding(graph: Graph, n_columns: int) -> Rounding | None:
+    """What the gate calls for a bound of each row's rounding, if the graph has one."""
+    model = rounding_model(graph, n_columns)
+    if model is None:
+        return None
+    session = open_session(model.SerializeToString())
+    return lambda rows: np.asarray(session.run([ROUNDING], {INPUT: rows})[0])
+
+
+def _behind(runtime: FrontRuntime, rounding: Rounding) -> Rounding:
+    return lambda rows: rounding(runtime.features(rows))
 
 
 def library_file(pipeline: Any, schema: Schema, _: FloatArray) -> Candidate | None:

@@ -6,9 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from orris.errors import ExhaustedError, MissingExtraError, ServingError
 from orris.runtime.answers import Answers
 from orris.schema.arrays import FloatArray
+
+WIDEST = "orris.widest"
+"""Key of a model's metadata: columns of the widest table that its rows become."""
+
+CHUNK_BYTES = 64 * 2**20
+"""Largest table of float64 that a chunk of rows may become on its way through a model."""
 
 _NO_MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate memory")
 """What ONNX Runtime's errors say where memory ran out; it has no class of its own for them."""
@@ -63,10 +71,19 @@ class OnnxRuntime:
         names = [output.name for output in self._session.get_outputs()]
         self._names = names
         self.has_probabilities = "probabilities" in names
+        widest = int(self._session.get_modelmeta().custom_metadata_map.get(WIDEST, 0))
+        self._most_rows = max(1, CHUNK_BYTES // (8 * widest)) if widest else 0
         self._order = [names.index(name) if name in names else None for name in ("label", "probabilities", "value")]
 
     def run(self, rows: FloatArray) -> Answers:
-        """Answer float64 ``(n_rows, n_columns)``."""
+        """Answer float64 ``(n_rows, n_columns)``; a model whose rows become wide tables takes them in chunks."""
+        if self._most_rows and len(rows) > self._most_rows:
+            starts = range(0, len(rows), self._most_rows)
+            parts = [self._run(rows[start : start + self._most_rows]) for start in starts]
+            return Answers(*(None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True)))
+        return self._run(rows)
+
+    def _run(self, rows: FloatArray) -> Answers:
         try:
             outputs = self._session.run(self._names, {"rows": rows})
         except Exception as error:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
-from orris.compile.graph import Frame, Graph
+from orris.compile.graph import Frame, Graph, Hot
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 
@@ -35,6 +35,81 @@ def affine(graph: Graph, tensor: str, weights: npt.ArrayLike, bias: npt.ArrayLik
     matrix = np.asarray(weights, dtype=np.float64)
     row = np.broadcast_to(np.asarray(bias, dtype=np.float64).ravel(), (matrix.shape[1],))
     return str(graph.add("Gemm", tensor, graph.constant(matrix), graph.constant(row)))
+
+
+def linear(graph: Graph, frame: Frame, weights: npt.ArrayLike, bias: npt.ArrayLike) -> tuple[str, str]:
+    """``affine`` over a frame, in which the weights of one-hot columns are looked up rather than multiplied.
+
+    Args:
+        graph: Where the nodes go.
+        frame: float64 ``(n_rows, n_features)``.
+        weights: Float64 ``(n_features, n_outputs)``.
+        bias: A number, or float64 ``(n_outputs,)``.
+
+    Returns:
+        Names of a float64 tensor ``(n_rows, n_outputs)``, and of the largest difference over the outputs that another
+        order of additions can make, float64 ``(n_rows,)``.
+    """
+    matrix = np.asarray(weights, dtype=np.float64)
+    row = np.broadcast_to(np.asarray(bias, dtype=np.float64).ravel(), (matrix.shape[1],))
+    hot = graph.hot.get(frame.tensor, (None,) * frame.width)
+    dense = [i for i, column in enumerate(hot) if column is None]
+    sums, sizes, n_terms = [], [], 1
+    if dense:
+        tensor = graph.take(frame, dense).tensor
+        sums.append(affine(graph, tensor, matrix[dense], row))
+        sizes.append(affine(graph, graph.add("Abs", tensor), np.abs(matrix[dense]), np.abs(row)))
+        n_terms += len(dense)
+    for positions, chosen in _by_positions(hot).items():
+        columns = sorted({column.column for _, column in chosen})
+        index, table = _table(graph, positions, columns, chosen, matrix)
+        axis = graph.constant([1], np.int64)
+        for parts, entries in ((sums, table), (sizes, np.abs(table))):
+            found = graph.add("Gather", graph.constant(entries), index, axis=0)
+            parts.append(str(graph.add("ReduceSum", found, axis, keepdims=0)))
+        n_terms += len(columns)
+    total, size = sums[0], sizes[0]
+    for part, magnitude in zip(sums[1:], sizes[1:], strict=True):
+        total, size = graph.add("Add", total, part), graph.add("Add", size, magnitude)
+    if not dense:
+        total, size = graph.add("Add", total, graph.constant(row)), graph.add("Add", size, graph.constant(np.abs(row)))
+    largest_size = graph.add("ReduceMax", size, graph.constant([1], np.int64), keepdims=0)
+    return total, str(graph.add("Mul", largest_size, graph.constant(_reordering(n_terms))))
+
+
+def _reordering(n_terms: int) -> float:
+    """How much two orders of adding ``n_terms`` rounded products differ at most, as a share of the sum of magnitudes.
+
+    Each is within ``n u / (1 - n u)`` of the exact sum, with the unit roundoff ``u`` (Higham, Accuracy and Stability of
+    Numerical Algorithms, section 3.1).
+    """
+    error = n_terms * 2.0**-53
+    return 2.0 * error / (1.0 - error)
+
+
+def _by_positions(hot: Sequence[Hot | None]) -> dict[str, list[tuple[int, Hot]]]:
+    """The one-hot columns of a frame, with their places in it, by the tensor of positions that decides them."""
+    groups: dict[str, list[tuple[int, Hot]]] = {}
+    for i, column in enumerate(hot):
+        if column is not None:
+            groups.setdefault(column.positions, []).append((i, column))
+    return groups
+
+
+def _table(
+    graph: Graph, positions: str, columns: Sequence[int], chosen: Sequence[tuple[int, Hot]], matrix: FloatArray
+) -> tuple[str, FloatArray]:
+    """Rows to look up, int64 ``(n_rows, len(columns))``, and the table with zeros for each column's -1 and beyond."""
+    sizes = [3 + max(hot.position for _, hot in chosen if hot.column == column) for column in columns]
+    starts = dict(zip(columns, np.concatenate([[0], np.cumsum(sizes)[:-1]]).tolist(), strict=True))
+    table = np.zeros((sum(sizes), matrix.shape[1]))
+    for i, hot in chosen:
+        table[starts[hot.column] + 1 + hot.position] = matrix[i]
+    used = graph.add("Gather", positions, graph.constant(list(columns), np.int64), axis=1)
+    # A position beyond the table is that of a column that a selector has dropped.
+    bounded = graph.add("Min", used, graph.constant([size - 2.0 for size in sizes]))
+    shifted = graph.add("Add", bounded, graph.constant([starts[column] + 1.0 for column in columns]))
+    return graph.cast(shifted, TensorProto.INT64), table
 
 
 def expit_of_negated(graph: Graph, negated: str) -> str:

@@ -148,16 +148,25 @@ def transformed_target_regressor(graph: Graph, step: Any, frame: Frame) -> Predi
     inner = predict(graph, step.regressor_, frame)
     if inner.value is None or step._training_dim != 1:
         raise NotConvertibleError("TransformedTargetRegressor over anything but one value per row")
-    return Prediction(value=_restored(graph, step.transformer_, inner.value))
+    return _restored(graph, step.transformer_, inner.value, inner.rounding)
 
 
-def _restored(graph: Graph, step: Any, value: str) -> str:
-    """``transformer_.inverse_transform`` over a tensor ``(n_rows,)``, in scikit-learn's order of operations."""
+def _restored(graph: Graph, step: Any, value: str, rounding: str | None) -> Prediction:
+    """``transformer_.inverse_transform`` over a tensor ``(n_rows,)``, in scikit-learn's order of operations.
+
+    The rounding follows the value: it is scaled with it, and multiplied by the exponential. Of a square root it is not
+    known.
+    """
     for op, number in _inverse_steps(step):
-        value = (
-            graph.add(op, value) if number is None else graph.add(op, value, graph.constant(float(number), np.float64))
-        )
-    return value
+        operands = [value] if number is None else [value, graph.constant(float(number), np.float64)]
+        value = graph.add(op, *operands)
+        if rounding is not None and op in {"Mul", "Div"} and number is not None:
+            rounding = graph.add(op, rounding, graph.constant(abs(float(number)), np.float64))
+        elif rounding is not None and op == "Exp":
+            rounding = graph.add("Mul", rounding, value)
+        elif op == "Sqrt":
+            rounding = None
+    return Prediction(value=value, rounding=rounding)
 
 
 _INVERSES: dict[Callable[..., Any], tuple[tuple[str, float | None], ...]] = {

@@ -15,9 +15,12 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from orris.compile.converters.levels import assembled, lookup, slots
-from orris.compile.graph import ML_DOMAIN, Feature, Frame, Graph
+from orris.compile.graph import ML_DOMAIN, Feature, Frame, Graph, Hot
 from orris.compile.registry import transformer
 from orris.errors import NotConvertibleError
+
+DENSE_WIDTH = 256
+"""One-hot columns beyond this many are remembered as such, so that a linear model may look its weights up."""
 
 Meaning = Callable[[int, int | None], float]
 """``(column, position in its categories_, or None if unknown) -> the encoder's output``."""
@@ -146,21 +149,32 @@ def one_hot_encoder(graph: Graph, encoder: Any, frame: Frame) -> Frame:
         hot = _hot_by_position(graph, frame, categories, blocks, owners)
     else:
         hot = _hot_by_value(graph, frame, categories, blocks, owners)
+    tensor = graph.cast(hot, TensorProto.DOUBLE)
+    if len(owners) > DENSE_WIDTH:
+        positions = _positions(graph, frame, categories, blocks)
+        graph.hot[tensor] = tuple(
+            Hot(positions, column, position) for column, block in enumerate(blocks) for position in range(block.width)
+        )
     single = np.dtype(encoder.dtype) in {np.dtype(np.float32), np.dtype(np.float16)}
-    return Frame(graph.cast(hot, TensorProto.DOUBLE), tuple(Feature() for _ in owners), encoder.sparse_output, single)
+    return Frame(tensor, (Feature(),) * len(owners), encoder.sparse_output, single)
 
 
-def _hot_by_position(
-    graph: Graph, frame: Frame, categories: list[_Categories], blocks: list[_Block], owners: Any
-) -> str:
-    """Through a table to the position in the block: takes any grouping."""
+def _positions(graph: Graph, frame: Frame, categories: list[_Categories], blocks: list[_Block]) -> str:
+    """Through a table to the position in the block, -1 for none: float64 ``(n_rows, frame.width)``."""
 
     def meaning(column: int, position: int | None) -> float:
         block = blocks[column]
         target = block.unknown if position is None else block.positions[position]
         return -1.0 if target is None else float(target)
 
-    positions = _encoded(graph, frame, categories, meaning)
+    return _encoded(graph, frame, categories, meaning)
+
+
+def _hot_by_position(
+    graph: Graph, frame: Frame, categories: list[_Categories], blocks: list[_Block], owners: Any
+) -> str:
+    """By the position in the block: takes any grouping."""
+    positions = _positions(graph, frame, categories, blocks)
     spread = graph.add("Gather", positions, graph.constant(owners, np.int64), axis=1)
     return str(
         graph.add(

@@ -7,7 +7,6 @@ in scikit-learn's ``linear_model/_base.py``, ``_logistic.py``, ``_stochastic_gra
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,8 +27,8 @@ def _coefficients(estimator: Any) -> tuple[FloatArray, FloatArray]:
     return weights, bias
 
 
-def _decision(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, str, int]:
-    """Label, scores ``(n_rows, n_classes)`` and number of classes.
+def _decision(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, str, int, str]:
+    """Label, scores ``(n_rows, n_classes)``, number of classes, and a bound of the probabilities' rounding.
 
     For two classes the scores are the negated ones, ``(n_rows, 1)``.
     """
@@ -42,11 +41,14 @@ def _decision(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, str, int
         raise NotConvertibleError(
             f"{type(estimator).__name__} predicts several labels a row; a served model predicts one"
         )
+    sign = 1.0 if n_classes > 2 else -1.0
+    scores, error = arithmetic.linear(graph, frame, sign * weights, sign * bias)
+    # If every score moves by e, a probability moves by 2 e at most, be it a soft-max, a sigmoid or one-vs-rest.
+    rounding = str(graph.add("Mul", error, graph.constant(2.0)))
     if n_classes > 2:
-        scores = arithmetic.affine(graph, frame.tensor, weights, bias)
-        return arithmetic.largest(graph, scores), scores, n_classes
-    negated = arithmetic.affine(graph, frame.tensor, -weights, -bias)
-    return arithmetic.second_if(graph, graph.add("Less", negated, graph.constant(0.0))), negated, n_classes
+        return arithmetic.largest(graph, scores), scores, n_classes, rounding
+    label = arithmetic.second_if(graph, graph.add("Less", scores, graph.constant(0.0)))
+    return label, scores, n_classes, rounding
 
 
 def _decided(graph: Graph, scores: str, n_classes: int) -> str:
@@ -70,41 +72,43 @@ def _one_versus_rest(graph: Graph, scores: str, n_classes: int) -> str:
 )
 def label_only(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A linear classifier without ``predict_proba``."""
-    label, scores, n_classes = _decision(graph, estimator, frame)
+    label, scores, n_classes, _ = _decision(graph, estimator, frame)
     return Prediction(label=label, decision=_decided(graph, scores, n_classes))
 
 
 @predictor("sklearn.linear_model.LogisticRegression", "sklearn.linear_model.LogisticRegressionCV")
 def logistic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Logistic regression: binary, multinomial, or (scikit-learn before 1.8) one-vs-rest."""
-    label, scores, n_classes = _decision(graph, estimator, frame)
+    label, scores, n_classes, rounding = _decision(graph, estimator, frame)
     decision = _decided(graph, scores, n_classes)
     mode = getattr(estimator, "multi_class", "auto")  # the parameter is gone since scikit-learn 1.8
     if mode == "multinomial" and n_classes == 2:
-        both = graph.add("Mul", scores, graph.constant([[1.0, -1.0]]))
-        return Prediction(label=label, probabilities=graph.add("Softmax", both, axis=1), decision=decision)
-    if n_classes == 2 or mode == "ovr" or (mode != "multinomial" and estimator.solver == "liblinear"):
-        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes), decision=decision)
-    return Prediction(label=label, probabilities=graph.add("Softmax", scores, axis=1), decision=decision)
+        probabilities = graph.add("Softmax", graph.add("Mul", scores, graph.constant([[1.0, -1.0]])), axis=1)
+    elif n_classes == 2 or mode == "ovr" or (mode != "multinomial" and estimator.solver == "liblinear"):
+        probabilities = _one_versus_rest(graph, scores, n_classes)
+    else:
+        probabilities = graph.add("Softmax", scores, axis=1)
+    return Prediction(label, probabilities, decision=decision, rounding=rounding)
 
 
 @predictor("sklearn.discriminant_analysis.LinearDiscriminantAnalysis")
 def discriminant(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Linear discriminant analysis, any solver."""
-    label, scores, n_classes = _decision(graph, estimator, frame)
+    label, scores, n_classes, rounding = _decision(graph, estimator, frame)
     probabilities = (
         _one_versus_rest(graph, scores, n_classes) if n_classes == 2 else graph.add("Softmax", scores, axis=1)
     )
-    return Prediction(label=label, probabilities=probabilities, decision=_decided(graph, scores, n_classes))
+    return Prediction(label, probabilities, decision=_decided(graph, scores, n_classes), rounding=rounding)
 
 
 @predictor("sklearn.linear_model.SGDClassifier")
 def stochastic_gradient(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SGDClassifier``: probabilities for ``log_loss`` and ``modified_huber``, the label alone for other losses."""
-    label, scores, n_classes = _decision(graph, estimator, frame)
+    label, scores, n_classes, rounding = _decision(graph, estimator, frame)
     decision = _decided(graph, scores, n_classes)
     if estimator.loss == "log_loss":
-        return Prediction(label=label, probabilities=_one_versus_rest(graph, scores, n_classes), decision=decision)
+        probabilities = _one_versus_rest(graph, scores, n_classes)
+        return Prediction(label, probabilities, decision=decision, rounding=rounding)
     if estimator.loss != "modified_huber":
         return Prediction(label=label, decision=decision)
     if n_classes == 2:
@@ -117,15 +121,15 @@ def stochastic_gradient(graph: Graph, estimator: Any, frame: Frame) -> Predictio
     return Prediction(label=label, probabilities=spread, decision=decision)
 
 
-def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> str:
-    """``X @ coef_ + intercept_`` of a single target: float64 ``(n_rows, 1)``."""
+def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, str]:
+    """``X @ coef_ + intercept_`` of a single target, float64 ``(n_rows, 1)``, and its rounding, ``(n_rows,)``."""
     require_values(frame, estimator)
     weights, bias = _coefficients(estimator)
     if weights.shape[1] != 1:
         raise NotConvertibleError(
             f"{type(estimator).__name__} predicts {weights.shape[1]} targets; a served model has one"
         )
-    return arithmetic.affine(graph, frame.tensor, weights, bias)
+    return arithmetic.linear(graph, frame, weights, bias)
 
 
 @predictor(
@@ -154,7 +158,8 @@ def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> str:
 )
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A linear regressor of one target, ``y`` of shape ``(n,)`` or ``(n, 1)``."""
-    return Prediction(value=arithmetic.flat(graph, _linear_predictor(graph, estimator, frame)))
+    value, rounding = _linear_predictor(graph, estimator, frame)
+    return Prediction(value=arithmetic.flat(graph, value), rounding=rounding)
 
 
 @predictor(
@@ -164,15 +169,16 @@ def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 )
 def generalized(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A generalized linear model with the identity or the log link."""
-    value = _linear_predictor(graph, estimator, frame)
+    linear, rounding = _linear_predictor(graph, estimator, frame)
+    value = arithmetic.flat(graph, linear)
     link = type(estimator._base_loss.link).__name__
-    inverse: dict[str, Callable[[str], str]] = {
-        "IdentityLink": lambda tensor: tensor,
-        "LogLink": lambda tensor: str(graph.add("Exp", tensor)),
-    }
-    if link not in inverse:
+    if link == "LogLink":
+        value = str(graph.add("Exp", value))
+        # An error of the exponent is a relative error of the value.
+        return Prediction(value=value, rounding=graph.add("Mul", rounding, value))
+    if link != "IdentityLink":
         raise NotConvertibleError(f"{type(estimator).__name__} with the link {link} has no exact converter")
-    return Prediction(value=arithmetic.flat(graph, inverse[link](value)))
+    return Prediction(value=value, rounding=rounding)
 
 
 @predictor("sklearn.dummy.DummyClassifier")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -57,4 +58,4 @@ def _thresholded(
         )
     reached = graph.cast(graph.add("GreaterOrEqual", score, graph.constant(threshold)), TensorProto.INT64)
     label = reached if positive else str(graph.add("Sub", graph.constant(1, np.int64), reached))
-    return Prediction(label=label, probabilities=inner.probabilities, decision=inner.decision)
+    return replace(inner, label=label)

@@ -37,6 +37,9 @@ XGBoost is a ``forest``: no bit may differ. ``booster`` is LightGBM and CatBoost
 _SMALL_PROBABILITY = 1e-6
 """In ``other``, probabilities below this are compared as if they were this large."""
 
+MAX_ROUNDING = 1e-6
+"""Most that the bound of a row's rounding adds to the tolerance, however large the row's numbers are."""
+
 _SHOWN = 40
 """Columns of a row that a message shows."""
 
@@ -117,7 +120,8 @@ class Comparison:
         largest_difference: Largest difference of a number, as ``TOLERANCES`` measures it.
         excess: Largest difference divided by what was allowed for its row; above 1 is a failure.
         worst_row: Position of the row with that excess, or of the first whose label differs.
-        allowed: What was allowed for that row.
+        worst_allowed: What was allowed for that row.
+        allowed: The most that was allowed for a row that differs by more than the family's tolerance.
     """
 
     n_rows: int
@@ -125,6 +129,7 @@ class Comparison:
     largest_difference: float
     excess: float
     worst_row: int
+    worst_allowed: float
     allowed: float
 
 
@@ -135,7 +140,8 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
         expected: scikit-learn's answers.
         found: The served model's.
         kind: The family whose tolerance applies.
-        rounding: Per row, what the order of additions alone may change: float64 ``(n_rows,)``, added to the tolerance.
+        rounding: Per row, by how much the order of additions alone may change a number: float64 ``(n_rows,)``. It is
+            added to the tolerance, up to ``MAX_ROUNDING``.
 
     Raises:
         ParityError: An output is missing, or has another shape.
@@ -159,15 +165,19 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
     differing = np.zeros(n_rows, dtype=np.bool_)
     if expected.labels is not None and found.labels is not None:
         differing = (expected.labels != found.labels) & ~either
-    allowed = TOLERANCES[kind] + (np.zeros(n_rows) if rounding is None else np.nan_to_num(rounding, posinf=0.0))
+    allowed = np.full(n_rows, TOLERANCES[kind])
+    if rounding is not None:
+        size = 1.0 if expected.values is None else np.maximum(1.0, np.abs(expected.values))
+        with np.errstate(all="ignore"):
+            allowed += np.minimum(np.nan_to_num(rounding / size, nan=0.0), MAX_ROUNDING)
     with np.errstate(all="ignore"):
         excess = np.where(difference > 0.0, difference / allowed, 0.0)
     worst = int(differing.argmax()) if differing.any() else int(excess.argmax()) if n_rows else 0
     if not n_rows:
-        return Comparison(0, 0, 0.0, 0.0, 0, TOLERANCES[kind])
-    return Comparison(
-        n_rows, int(differing.sum()), float(difference.max()), float(excess.max()), worst, float(allowed[worst])
-    )
+        return Comparison(0, 0, 0.0, 0.0, 0, TOLERANCES[kind], TOLERANCES[kind])
+    beyond = np.where(difference > TOLERANCES[kind], allowed, TOLERANCES[kind])
+    found_largest = (float(difference.max()), float(excess.max()), worst, float(allowed[worst]), float(beyond.max()))
+    return Comparison(n_rows, int(differing.sum()), *found_largest)
 
 
 def scale(reference: FloatArray, kind: Family, *, relative: bool) -> FloatArray | float:
@@ -227,8 +237,8 @@ def prove(
             if outcome.n_label_differences or outcome.excess > 1.0:
                 raise ParityError(
                     f"{outcome.n_label_differences} of {len(chunk)} labels differ and the largest difference is"
-                    f" {outcome.largest_difference:.3g} (allowed {outcome.allowed:g}) on {origin} rows, for example on"
-                    f" {_shown(chunk[outcome.worst_row])}"
+                    f" {outcome.largest_difference:.3g} (allowed {outcome.worst_allowed:g}) on {origin} rows,"
+                    f" for example on {_shown(chunk[outcome.worst_row])}"
                 )
     sample = asked["training"][0]
     return Verdict(

@@ -17,11 +17,9 @@ import numpy as np
 
 from orris.errors import CompileError, ExhaustedError
 from orris.runtime import Answers, SklearnRuntime
+from orris.runtime.onnx import CHUNK_BYTES
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
-
-CHUNK_BYTES = 64 * 2**20
-"""Largest table of float64 that a chunk of rows may become on its way through a pipeline."""
 
 MAX_CALLS = 2_000
 """Most calls of the pipeline that separate refused rows from answered ones, for each kind of row."""
@@ -147,8 +145,10 @@ def require_answers(reference: Reference, training: FloatArray) -> None:
 
 
 def _widest(root: Any) -> int:
-    """The largest number of columns that an estimator in ``root`` was fitted on."""
+    """The largest number of columns that an estimator in ``root`` was fitted on; 0 where they are a sparse matrix."""
     widest, seen, left = 0, set(), [root]
+    joined: list[bool] = []
+    encoded: list[bool] = []
     while left:
         part = left.pop()
         if id(part) in seen:
@@ -161,5 +161,9 @@ def _widest(root: Any) -> int:
         elif hasattr(part, "get_params") and hasattr(part, "__dict__"):
             width = getattr(part, "n_features_in_", 0)
             widest = max(widest, width if isinstance(width, int) else 0)
+            if hasattr(part, "sparse_output_"):
+                joined.append(bool(part.sparse_output_))  # a ColumnTransformer
+            elif hasattr(part, "sparse_output"):
+                encoded.append(bool(part.sparse_output))
             left += vars(part).values()
-    return widest
+    return 0 if any(joined or encoded) else widest
