@@ -37,6 +37,8 @@ SCHEMA = Schema(
 class Rule:
     """A model: "yes" where the size is above 0."""
 
+    has_probabilities = False
+
     def run(self, rows: FloatArray) -> Answers:
         """Labels."""
         return Answers(labels=(rows[:, 0] > 0).astype(np.int64))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from orris.errors import OrrisError, SettingsError, TableError, TrainingError
+from orris.errors import OrrisError, SchemaError, SettingsError, TableError, TrainingError
 from orris.tables.rules import Rules
 from orris.training.params import TrainParams, override
 from orris.training.preparation import prepare
@@ -91,3 +91,15 @@ def test_notices_of_reading_and_of_the_table_come_together(tmp_path: Path) -> No
     path.write_text("row,size,y\n" + rows + "60,?,a\n")
     ready = prepare(override(TrainParams(), table=str(path), target="y"))
     assert [notice.column for notice in ready.notices] == ["size", "row"]
+
+
+def test_all_columns_that_cannot_be_learned_from_are_named_at_once() -> None:
+    """A second run does not find a second column; one option leaves all of them out."""
+    days = pd.date_range("2026-01-01", periods=len(CHURN))
+    table = CHURN.assign(note=[f"note {i}" for i in range(len(CHURN))], day=days.astype(str), empty=None)
+    with pytest.raises(SchemaError, match=r"'note' cannot(?s:.*)'day' cannot(?s:.*)'empty' holds no value") as caught:
+        prepare(churn(), table)
+    assert str(caught.value).endswith("leave all of them out with  --drop note,day,empty")
+    assert list(prepare(churn(drop=["note,day,empty"]), table).X.columns) == ["code", "size"]
+    with pytest.raises(SchemaError, match="Leave it out"):
+        prepare(churn(), CHURN.assign(day=days.astype(str)))

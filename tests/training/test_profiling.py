@@ -104,6 +104,8 @@ def test_of_many_rows_the_model_is_asked_an_even_part(monkeypatch: pytest.Monkey
     asked: list[int] = []
 
     class Echo:
+        has_probabilities = False
+
         def run(self, rows: np.ndarray[Any, Any]) -> Answers:
             asked.append(len(rows))
             return Answers(values=rows[:, 0])

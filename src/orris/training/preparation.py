@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orris.errors import TrainingError
+from orris.errors import SchemaError, TrainingError
 from orris.tables import files
 from orris.tables.rules import Notice, ReadOptions, Rules, resolve_names, suggestion
 from orris.training import gates, learning
@@ -55,7 +55,8 @@ def prepare(
 
     Raises:
         SettingsError: A gate that is none, or names a metric that this task does not have.
-        TableError, TrainingError: The table, or its target, cannot be used; names file, row or column.
+        TableError, SchemaError, TrainingError: The table, its columns, or its target cannot be used; names file, row
+            or column, and all columns at once.
     """
     conditions = [gates.parse_gate(gate) for gate in params.gates]
     progress("reading the table")
@@ -77,7 +78,23 @@ def prepare(
     progress("checking the table")
     notices = (*table.notices, *suspicions(X, y, task))
     categorical = resolve_names(params.categorical, names, "--categorical")
+    _check_columns(X, params.target, task, categorical)
     return Prepared(X, y, task, categorical, dropped, table.rules, notices)
+
+
+def _check_columns(X: pd.DataFrame, target: str, task: learning.Task, declared: Sequence[str]) -> None:
+    """Name all columns at once that cannot be learned from: text, dates, identifiers, mixed types, nothing at all."""
+    problems = {}
+    for name in map(str, X.columns):
+        if name in declared or (X[name].dtype.kind in "iufb" and not X[name].isna().all()):
+            continue
+        try:
+            learning.learn_schema(X[[name]], target=target, task=task)
+        except SchemaError as error:
+            problems[name] = str(error)
+    if problems:
+        together = f"\nleave all of them out with  --drop {','.join(problems)}" if len(problems) > 1 else ""
+        raise SchemaError("\n".join(problems.values()) + together)
 
 
 def _read(params: TrainParams) -> files.Table:
