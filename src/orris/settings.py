@@ -48,6 +48,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         root_path: Path that a proxy takes off before requests come here.
         forwarded_allow_ips: Proxies whose ``X-Forwarded-*`` headers are believed, with commas; ``*``: all; empty: none.
         max_body_bytes: Longest request body; a longer one is answered with 413.
+        max_receiving_bytes: Most bytes of request bodies that a process receives and holds at once; beyond it requests
+            are refused with 503.
         max_rows: Most rows that one request may hold.
         max_header_bytes: Most bytes of a request line with its headers; more are answered with 431.
         max_in_flight: Requests answered at once; more are refused with 503 and ``Retry-After`` rather than queued.
@@ -105,6 +107,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     root_path: Annotated[str, msgspec.Meta(pattern="^(/[^/?#]+)*$")] = ""
     forwarded_allow_ips: str = ""
     max_body_bytes: Positive = 32 * 1024 * 1024
+    max_receiving_bytes: Positive = 256 * 1024 * 1024
     max_rows: Positive = 100_000
     max_header_bytes: Positive = 32 * 1024
     max_in_flight: Positive = 4_096

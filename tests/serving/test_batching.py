@@ -12,9 +12,8 @@ import pytest
 
 from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
-from orris.serving.batching import MAX_REQUESTS, MAX_ROWS, Batcher
+from orris.serving.batching import MAX_ROWS, Batch, Batcher
 from orris.serving.engine import Engine
-from orris.serving.exchange import Query
 from orris.telemetry.metrics import ModelCounts
 from orris.telemetry.tracecontext import Call
 
@@ -45,26 +44,50 @@ class Doubler:
         return Answers(values=rows[:, 0] * 2)
 
 
+class Requests:
+    """A batch of requests for rows of one column."""
+
+    def __init__(self, requests: list[tuple[float, ...]]) -> None:
+        self.requests = requests
+        self.rows: FloatArray = np.array([value for request in requests for value in request]).reshape(-1, 1)
+        self.futures: list[asyncio.Future[list[float]]] = [asyncio.get_running_loop().create_future() for _ in requests]
+
+    @property
+    def n_requests(self) -> int:
+        """Requests."""
+        return len(self.requests)
+
+    def deliver(self, answers: Answers | Exception, usual: bool, call: Call) -> None:
+        """Give every request its part of the answers."""
+        del usual, call
+        start = 0
+        for request, future in zip(self.requests, self.futures, strict=True):
+            if isinstance(answers, Exception):
+                future.set_exception(answers)
+                continue
+            assert answers.values is not None
+            future.set_result(answers.values[start : start + len(request)].tolist())
+            start += len(request)
+
+    def split(self) -> list[Batch]:
+        """A batch for each request."""
+        alone = [Requests([request]) for request in self.requests]
+        for one, future in zip(alone, self.futures, strict=True):
+            one.futures = [future]
+        return list(alone)
+
+
 class Caller:
-    """A batcher, and the futures of what was asked of it."""
+    """A batcher, and the futures of the requests to it."""
 
     def __init__(self, engine: Doubler) -> None:
         self.batcher = Batcher(cast("Engine", engine), ModelCounts("doubler", "1.0.0", ()))
 
-    def ask(self, *values: float) -> asyncio.Future[list[float]]:
-        """Ask for some rows of one column."""
-        future: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
-
-        def done(answers: Answers | Exception, usual: bool, call: Call) -> None:
-            del usual, call
-            if isinstance(answers, Exception):
-                future.set_exception(answers)
-            else:
-                assert answers.values is not None
-                future.set_result(answers.values.tolist())
-
-        self.batcher.add(Query(np.array(values, dtype=np.float64).reshape(-1, 1)), done)
-        return future
+    def ask(self, *requests: tuple[float, ...]) -> asyncio.Future[list[Any]]:
+        """Add a batch of requests, each for some rows."""
+        batch = Requests(list(requests))
+        self.batcher.add(batch)
+        return asyncio.gather(*batch.futures, return_exceptions=True)
 
 
 def within(work: Any) -> Any:
@@ -72,39 +95,24 @@ def within(work: Any) -> Any:
     return asyncio.run(asyncio.wait_for(work, SECONDS))
 
 
-def test_requests_of_one_tick_are_one_call() -> None:
-    """What has arrived before the loop turns is asked together, and everybody gets their own rows back."""
+def test_the_requests_of_a_batch_are_one_call() -> None:
+    """Every request gets the answers to its own rows back."""
     engine = Doubler(1)
 
-    async def work() -> list[list[float]]:
-        caller = Caller(engine)
-        return list(await asyncio.gather(caller.ask(1), caller.ask(2, 3), caller.ask(4)))
+    async def work() -> list[Any]:
+        return await Caller(engine).ask((1,), (2, 3), (4,))
 
     assert within(work()) == [[2], [4, 6], [8]]
     assert engine.sizes == [4]
 
 
-def test_a_batch_is_bounded_in_requests_and_rows() -> None:
-    """The first does not wait for many more; a request longer than a batch is still one call."""
-    engine = Doubler(0.001)
-
-    async def work() -> None:
-        caller = Caller(engine)
-        await asyncio.gather(*(caller.ask(1) for _ in range(MAX_REQUESTS + 1)))
-        await asyncio.gather(caller.ask(*[1.0] * (MAX_ROWS - 1)), caller.ask(1, 1), caller.ask(*[1.0] * (2 * MAX_ROWS)))
-
-    within(work())
-    assert engine.sizes == [MAX_REQUESTS, 1, MAX_ROWS - 1, 2, 2 * MAX_ROWS]
-
-
 @pytest.mark.parametrize("microseconds", [1, 1e6], ids=["quick", "slow"])
 def test_a_bad_row_does_not_fail_its_neighbours(microseconds: float) -> None:
-    """A call that fails is repeated request by request, and only the one to blame is told of it."""
+    """A call that fails is repeated request by request, and only the request to blame fails."""
     engine = Doubler(microseconds)
 
     async def work() -> list[Any]:
-        caller = Caller(engine)
-        return list(await asyncio.gather(caller.ask(1), caller.ask(-1), caller.ask(2), return_exceptions=True))
+        return await Caller(engine).ask((1,), (-1,), (2,))
 
     first, second, third = within(work())
     assert (first, third) == ([2], [4])
@@ -114,24 +122,40 @@ def test_a_bad_row_does_not_fail_its_neighbours(microseconds: float) -> None:
 
 
 def test_a_slow_model_does_not_hold_up_the_loop() -> None:
-    """While the model works, the loop turns, and what arrives becomes the next batch."""
+    """While the model works, the loop turns, and the batches that arrive share the next call."""
     engine = Doubler(1e6)
     engine.gate.clear()
 
     async def work() -> None:
         caller = Caller(engine)
-        first = caller.ask(1)
+        first = caller.ask((1,))
         await asyncio.get_running_loop().run_in_executor(None, engine.called.wait, SECONDS)
-        others = [caller.ask(2), caller.ask(3)]
+        others = [caller.ask((2,)), caller.ask((3,))]
         await asyncio.sleep(0)
         assert not first.done()
         assert len(caller.batcher) == 2
         engine.gate.set()
-        assert await asyncio.gather(first, *others) == [[2], [4], [6]]
+        assert await asyncio.gather(first, *others) == [[[2]], [[4]], [[6]]]
 
     within(work())
     assert engine.sizes == [1, 2]
     assert "MainThread" not in engine.threads
+
+
+def test_batches_that_waited_share_a_call_up_to_its_rows() -> None:
+    """A batch that holds more rows than a call usually does is still one call."""
+    engine = Doubler(1e6)
+    engine.gate.clear()
+
+    async def work() -> None:
+        caller = Caller(engine)
+        batches = [caller.ask((1,)), caller.ask((1.0,) * (MAX_ROWS - 1)), caller.ask((1, 1))]
+        batches.append(caller.ask((1.0,) * (2 * MAX_ROWS)))
+        engine.gate.set()
+        await asyncio.gather(*batches)
+
+    within(work())
+    assert engine.sizes == [1, MAX_ROWS - 1, 2, 2 * MAX_ROWS]
 
 
 def test_many_rows_of_a_quick_model_run_off_the_loop() -> None:
@@ -140,10 +164,10 @@ def test_many_rows_of_a_quick_model_run_off_the_loop() -> None:
 
     async def work() -> None:
         caller = Caller(engine)
-        await caller.ask(1)
+        await caller.ask((1,))
         assert engine.threads == {"MainThread"}
         engine.threads.clear()
-        await caller.ask(*[1.0] * 1_000_000)
+        await caller.ask((1.0,) * 1_000_000)
 
     within(work())
     assert "MainThread" not in engine.threads

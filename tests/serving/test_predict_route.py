@@ -10,6 +10,7 @@ import pytest
 import orris
 from orris.api import Bundle
 from orris.errors import NotReadyError, UnauthorizedError
+from orris.serving.batching import MAX_REQUESTS
 from orris.serving.exchange import Headers
 from orris.serving.predict_route import OFF_LOOP_BYTES, PredictRoute
 from tests.serving.exchanges import BODY, ROUTE, ROW, Kept, predict_route
@@ -35,6 +36,23 @@ def test_exchanges_of_one_tick_are_answered_as_the_model_answers(iris: Bundle) -
         return found
 
     assert asyncio.run(run()) == orris.load(iris).predict_proba(rows).tolist()
+
+
+def test_a_tick_is_one_call_of_the_model_up_to_a_number_of_requests(iris: Bundle) -> None:
+    """The first of very many requests does not wait for the last."""
+
+    async def run() -> None:
+        route = predict_route(iris)
+        route.context.max_in_flight = 10 * MAX_REQUESTS
+        exchanges = [Kept() for _ in range(MAX_REQUESTS + 1)]
+        for exchange in exchanges:
+            route.take(exchange)
+        await exchanges[0].reply
+        assert not exchanges[-1].reply.done()
+        await exchanges[-1].reply
+        assert [count for count in route.context.metrics.models["iris", "1.0.0"].rows.counts if count] == [1, 1]
+
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"sepal_length":1}', b"7"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+import numpy as np
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -46,7 +47,7 @@ def counted(n_requests: int, in_flight: int = 0) -> Metrics:
         metrics.finished("POST", "/predict", 200, 0.003)
         metrics.called("/inference.GRPCInferenceService/ModelInfer", "OK", 0.003)
         metrics.rejected["422"] += 1
-        model.called(1e-5, [1])
+        model.called(1e-5, 1, np.array([1]))
         model.warnings["petal_width", "range"] += 1
     metrics.in_flight = in_flight
     return metrics
@@ -157,7 +158,7 @@ def test_a_version_that_is_gone_keeps_its_counts_for_a_while() -> None:
     metrics = Metrics()
     for number in range(40):
         version = f"1.0.{number}"
-        metrics.model("iris", version, ("a", "b"), {"format": "onnx"}).called(0.001, [0, 1, 1])
+        metrics.model("iris", version, ("a", "b"), {"format": "onnx"}).called(0.001, 3, np.array([0, 1, 1]))
         metrics.forget("iris", version)
     text = metrics.render("")[0].decode()
     assert "orris_model_info" not in text.replace("# HELP orris_model_info", "").replace("# TYPE orris_model_info", "")
@@ -172,7 +173,7 @@ def test_a_version_that_is_gone_keeps_its_counts_for_a_while() -> None:
 def test_the_version_that_went_last_is_kept_longest() -> None:
     """Even if it came first: a version that answered for long counts on when its successors are many."""
     metrics = Metrics()
-    metrics.model("iris", "1.0.0", ("a",), {"format": "onnx"}).called(0.001, [0])
+    metrics.model("iris", "1.0.0", ("a",), {"format": "onnx"}).called(0.001, 1, np.array([0]))
     for number in range(16):
         metrics.model("iris", f"2.0.{number}", ("a",), {"format": "onnx"})
         metrics.forget("iris", f"2.0.{number}")

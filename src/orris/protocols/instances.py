@@ -16,6 +16,7 @@ import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols import descriptions
+from orris.protocols.codecs import InstanceCodec
 from orris.protocols.envelopes import INPUTS, INSTANCES, open_envelope, predictions, wants_probabilities
 from orris.protocols.status import headers_of, told
 from orris.runtime import Answers
@@ -98,6 +99,10 @@ class InstanceRows:
         """``{"error": text}``."""
         status, text = told(error, request_id)
         return error_document(status, request_id, text)._replace(headers=headers_of(error))
+
+    def codec(self, engine: Engine) -> InstanceCodec:
+        """One row as a list."""
+        return InstanceCodec(engine, Wanted(False, ""))
 
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:

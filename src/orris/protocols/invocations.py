@@ -71,6 +71,9 @@ class Invocations:
         )
         return reply._replace(headers=headers_of(error))
 
+    def codec(self, engine: Engine) -> None:
+        """There is no way for several requests together."""
+
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:
     """An error in the shape of MLflow."""

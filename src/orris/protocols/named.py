@@ -19,6 +19,7 @@ import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols import descriptions
+from orris.protocols.codecs import NamedCodec
 from orris.protocols.envelopes import FEATURES, INSTANCES, open_envelope, predictions
 from orris.protocols.status import problem
 from orris.runtime import Answers
@@ -94,6 +95,10 @@ class NamedRows:
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """A problem document."""
         return problem(error, request_id)
+
+    def codec(self, engine: Engine) -> NamedCodec:
+        """One row by name."""
+        return NamedCodec(engine, with_class=self.with_class)
 
     def _answer(self, engine: Engine, answers: Answers) -> Answer:
         """The first row's answer."""

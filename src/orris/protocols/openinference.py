@@ -9,7 +9,7 @@ docs/protocol/extension_binary_data.md. What the tensors mean is in ``tensors``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ import numpy as np
 
 from orris.errors import BodyError, MediaTypeError, NotReadyError, OrrisError, Problem
 from orris.protocols import descriptions
+from orris.protocols.codecs import TensorCodec
 from orris.protocols.json_tensors import from_json
 from orris.protocols.plans import Plans
 from orris.protocols.quick_rows import QuickRows
@@ -26,6 +27,7 @@ from orris.protocols.status import headers_of, problem_document, told
 from orris.protocols.tensors import (
     EXTENSIONS,
     PREDICT,
+    PREDICT_PROBA,
     SERVER_NAME,
     Tensor,
     TensorReader,
@@ -174,6 +176,16 @@ class _Plan:
         tensors = tensors_from_answers(schema, Answers(labels=np.arange(len(schema.labels))))
         self.labels = [_encode(label) for tensor in tensors for label in tensor.values.tolist()]
 
+    def codes(self, body: bytes) -> Sequence[float] | None:
+        """The codes of one row, of a request that is plainly right and asks for no more than an answer."""
+        try:
+            request = _decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if request.id is None and request.outputs is None and request.parameters is None:
+            return self.quick.codes(request.inputs)
+        return None
+
     def wanted(self, request: Request) -> Wanted:
         """The wishes of a request for its answer."""
         outputs, parameters = request.outputs or [], request.parameters
@@ -249,6 +261,18 @@ class OpenInference:
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": …}``."""
         return refusal(error, request_id)
+
+    def codec(self, engine: Engine) -> TensorCodec:
+        """One row, all outputs, in JSON."""
+        plan = self._plans.of(engine)
+        openings = {name: opening % 1 for name, opening in plan.openings.items()}
+        return TensorCodec(
+            plan.codes,
+            head=plan.head,
+            predict=openings[PREDICT],
+            labels=plan.labels,
+            probabilities=openings.get(PREDICT_PROBA, b""),
+        )
 
 
 def _written(plan: _Plan, name: str, answers: Answers) -> bytes:

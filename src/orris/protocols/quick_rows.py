@@ -63,13 +63,14 @@ class QuickRows:
 
     def read(self, inputs: Sequence[Given]) -> FloatArray | None:
         """The encoded row, float64 ``(1, n_columns)``, or ``None`` if the request needs a closer look."""
-        row: list[Any] | None = None
-        if len(inputs) == 1 and inputs[0].shape == self._row_shape:
-            if self._numbers:
-                row = self._from_matrix(inputs[0])
-        elif len(inputs) == self._n_columns:
-            row = self._from_columns(inputs)
+        row = self.codes(inputs)
         return None if row is None else np.array([row], dtype=np.float64)
+
+    def codes(self, inputs: Sequence[Given]) -> list[Any] | None:
+        """The codes of the row, ``n_columns`` of them, or ``None`` if the request needs a closer look."""
+        if len(inputs) == 1 and inputs[0].shape == self._row_shape:
+            return self._from_matrix(inputs[0]) if self._numbers else None
+        return self._from_columns(inputs) if len(inputs) == self._n_columns else None
 
     def _from_matrix(self, given: Given) -> list[Any] | None:
         row = given.data

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Annotated, Any
 
@@ -81,6 +81,30 @@ class RowReader:
             return np.array([msgspec.structs.astuple(parsed)], dtype=np.float64), True
         encoded = self.encode([parsed] if single else parsed, body.count(b":"))
         return None if encoded is None else (encoded, single)
+
+    def one(self, body: bytes) -> Sequence[float] | None:
+        """The codes of a body that is one named row and plainly right, ``n_columns``; ``None`` for any other."""
+        try:
+            parsed = self._decoder.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        if type(parsed) is not self.named:
+            return None
+        if self._plain and self._countable and body.count(b":") == self._n_columns:
+            codes: tuple[float, ...] = msgspec.structs.astuple(parsed)
+            return codes
+        return self._first(self.encode([parsed], body.count(b":")))
+
+    def listed_one(self, row: tuple[Any, ...]) -> Sequence[float] | None:
+        """The codes of a parsed row of type ``listed``; ``None`` if it has to be read strictly."""
+        return row if self._plain else self._first(self.encode([row], 0))
+
+    @staticmethod
+    def _first(encoded: FloatArray | None) -> Sequence[float] | None:
+        if encoded is None:
+            return None
+        codes: list[float] = encoded[0].tolist()
+        return codes
 
     def encode(self, rows: list[Any], n_colons: int) -> FloatArray | None:
         """Encode parsed rows.

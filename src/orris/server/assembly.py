@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orris.protocols import instances, invocations, named, openinference
@@ -18,7 +17,8 @@ from orris.server.tracing import build_tracing
 from orris.serving.catalog import Catalog, Live
 from orris.serving.control import Control
 from orris.serving.http.app import App
-from orris.serving.http.connection import Connection
+from orris.serving.http.context import HttpContext
+from orris.serving.http.receiving import Receiving
 from orris.serving.pages.card import Cards
 from orris.serving.pages.drift import drift_routes
 from orris.serving.pages.playground import Playground
@@ -47,7 +47,7 @@ class Served:
 
     Attributes:
         app: The ASGI application.
-        connection: Makes the HTTP protocol of a connection.
+        http: What the connections share.
         catalog: What is loaded.
         routes: Its routes.
         metrics: What it counts.
@@ -57,7 +57,7 @@ class Served:
     """
 
     app: App
-    connection: Callable[..., Connection]
+    http: HttpContext
     catalog: Catalog
     routes: Router
     metrics: Metrics
@@ -113,9 +113,9 @@ def assemble(
 
     guard = build_guard(access, table, settings)
     app = App(routes, pages, problem=problem_document, metrics=metrics, log=log, guard=guard, cors=cors)
-    connection = partial(
-        Connection,
+    http = HttpContext(
         routes.predict_routes,
+        Receiving(settings.max_receiving_bytes),
         max_header_bytes=settings.max_header_bytes,
         request_seconds=settings.request_seconds,
         cors=cors,
@@ -129,7 +129,7 @@ def assemble(
             grpc_port, settings, catalog=catalog, routes=routes, access=access, control=control, repository=repository
         )
         companions = (grpc,)
-    return Served(app, connection, catalog, routes, metrics, control, companions, tracing)
+    return Served(app, http, catalog, routes, metrics, control, companions, tracing)
 
 
 def _own_pages(settings: Settings, metrics: Metrics) -> Iterator[Protocol]:

@@ -154,12 +154,18 @@ def _serve(
     hooks = Hooks(
         on_ready=ready,
         on_stop=stop,
-        on_beat=(served.metrics.drift.fold, served.metrics.publish, served.control.on_beat, server_log.push),
+        on_beat=(
+            served.http.on_beat,
+            served.metrics.drift.fold,
+            served.metrics.publish,
+            served.control.on_beat,
+            server_log.push,
+        ),
         companions=served.companions,
     )
     ending = Ending(settings.drain_seconds, settings.shutdown_seconds)
     try:
-        return serve(served.app, protocol=served.connection, access=access, board=board, hooks=hooks, ending=ending)
+        return serve(served.app, http=served.http, access=access, board=board, hooks=hooks, ending=ending)
     finally:
         if served.tracing is not None and not served.tracing.close():
             tell("spans were not taken in time and are lost", "warning")

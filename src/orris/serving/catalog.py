@@ -79,6 +79,8 @@ class Slot:
 
     def pick(self, headers: Headers) -> Live:
         """The version that answers a request that names none."""
+        if self.split is None and self.live is not None:
+            return self.live
         return self.split(headers) if self.split is not None else self.current()
 
     def current(self) -> Live:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
@@ -67,22 +67,59 @@ class Dialect(Protocol):
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """The answer to a request that cannot be answered."""
 
+    def codec(self, engine: Engine) -> RowCodec | None:
+        """Reads and writes the usual requests of a tick together; ``None``: there is no such way."""
+
+
+class RowCodec(Protocol):
+    """The usual requests of a dialect for one version: JSON, one row, plainly right. Anything else is the dialect's.
+
+    What it reads and writes is what ``Dialect.read`` and ``Dialect.write`` would, for all requests of a tick at once.
+    """
+
+    def read(self, exchanges: Sequence[Exchange]) -> list[Sequence[float] | None]:
+        """The codes of each one's row, ``n_columns`` of them; ``None``: the dialect has to read the request."""
+
+    def query(self, row: FloatArray) -> Query:
+        """What ``Dialect.read`` would have given for a row, ``(1, n_columns)``."""
+
+    def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
+        """The answers' bodies, in JSON, of as many requests as there are rows; none of them has warnings."""
+
 
 class Exchange:
     """One request: its body and headers, its place in a trace, and ``finish``, which sends the reply."""
 
-    __slots__ = ("body", "headers", "request_id", "started", "trace")
+    __slots__ = ("body", "headers", "id", "started", "trace")
 
     def __init__(self, body: bytes, headers: Headers) -> None:
         self.body = body
         self.headers = headers
-        self.request_id = request_id_of(headers.get(b"x-request-id"))
+        self.id = id_of(headers.get(b"x-request-id"))
         self.trace: TraceContext | None = None
         self.started = perf_counter()
+
+    @property
+    def request_id(self) -> str:
+        """The id, as text."""
+        return self.id.decode("ascii")
 
     def finish(self, reply: Reply) -> None:
         """Send the reply; called once, on the loop's thread."""
         raise NotImplementedError
+
+    @staticmethod
+    def succeed(exchanges: Sequence[Any], bodies: Sequence[bytes], microseconds: Sequence[int]) -> None:
+        """``finish`` of several exchanges of this class with status 200 and a body of JSON.
+
+        Args:
+            exchanges: The exchanges.
+            bodies: The body for each.
+            microseconds: How long each took.
+        """
+        del microseconds
+        for exchange, body in zip(exchanges, bodies, strict=True):
+            exchange.finish(Reply(200, body))
 
     def arrival(self) -> Arrival:
         """How the request came; needed for traced requests alone."""
@@ -107,17 +144,22 @@ async def send_reply(send: Any, reply: Reply, *headers: tuple[bytes, bytes]) -> 
 
 def request_id_of(given: bytes | None) -> str:
     """The caller's request id, if it is sane, or a new one."""
+    return id_of(given).decode("ascii")
+
+
+def id_of(given: bytes | None) -> bytes:
+    """``request_id_of`` in ASCII."""
     if given is not None and _SANE_REQUEST_ID.fullmatch(given):
-        return given.decode("ascii")
+        return given
     if not _fresh:
         # One call of the system for many ids: a call for each would cost more than the rest of this function.
-        drawn = os.urandom(_N_FRESH * 16).hex()
+        drawn = os.urandom(_N_FRESH * 16).hex().encode("ascii")
         _fresh.extend(drawn[i : i + 32] for i in range(0, len(drawn), 32))
     return _fresh.pop()
 
 
 _N_FRESH = 256
-_fresh: list[str] = []
+_fresh: list[bytes] = []
 os.register_at_fork(after_in_child=_fresh.clear)
 
 

@@ -1,18 +1,28 @@
-"""A predict route: what happens to an exchange between its last byte in and its first byte out. Nothing here waits."""
+"""A predict route: what happens to an exchange between its last byte in and its first byte out. Nothing here waits.
+
+The exchanges that enter in one tick of the loop are read, run, watched, counted, logged and answered together, for each
+version that answers. Requests that are plainly right go through the dialect's codec; any other is read and written by
+the dialect on its own, and shares no more than the call of the model.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from time import perf_counter
 from typing import NamedTuple
 
+import numpy as np
+
 from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
+from orris.schema.arrays import FloatArray
+from orris.serving.batching import MAX_REQUESTS, MAX_ROWS, Batch, part
 from orris.serving.catalog import Live
-from orris.serving.exchange import Dialect, Exchange, Headers, Query, Reply
-from orris.serving.request_context import Record, RequestContext
+from orris.serving.exchange import Dialect, Exchange, Headers, Query, Reply, RowCodec
+from orris.serving.request_context import Record, RequestContext, Together
 from orris.telemetry.tracecontext import Call, ModelPrediction
 
 OFF_LOOP_BYTES = 64 * 1024
@@ -23,6 +33,12 @@ MAX_WARNINGS = 100
 
 MAX_LOGGED_WARNINGS = 20
 """Of these, what a line of the log names."""
+
+MAX_CODECS = 8
+"""Versions that one route keeps a codec of.
+
+A route knows the version that answers and, with traffic split, a second.
+"""
 
 logger = logging.getLogger(__name__)
 
@@ -62,39 +78,46 @@ class PredictRoute:
         self.dialect = dialect
         self.route = route
         self.context = context
+        self.counts = context.metrics.route("POST", route)
         self._pick = pick
+        self._entered: list[Exchange] = []
+        self._scheduled = False
+        self._codecs: dict[Live, RowCodec | None] = {}
+        self._together: dict[Live, Together] = {}
+
+    # one exchange
 
     def enter(self, exchange: Exchange) -> None:
-        """Take an exchange; it is finished now, at the end of this tick, or when a thread is through with it."""
-        context = self.context
-        live = None
-        context.metrics.in_flight += 1
+        """Admit an exchange and take it, or refuse it at once."""
         try:
-            if context.metrics.in_flight > context.max_in_flight:
-                raise OverloadedError(f"{context.max_in_flight} requests are being answered already; try again")
-            if context.admit is not None:
-                context.admit(exchange.headers)
-            live = self._pick(exchange.headers)
-            if len(exchange.body) > OFF_LOOP_BYTES:
-                self._enter_on_thread(exchange, live)
-                return
-            query = self.dialect.read(live.engine, exchange.body, exchange.headers)
+            if self.context.admit is not None:
+                self.context.admit(exchange.headers)
         except Exception as error:  # noqa: BLE001 (the exchange gets it)
-            self._fail(exchange, error, _Outcome(live))
+            self.refuse(exchange, error)
+        else:
+            self.take(exchange)
+
+    def take(self, exchange: Exchange) -> None:
+        """Take an exchange that was admitted.
+
+        It is finished at the end of this tick, or when a thread is through with it; at once, if there are too many.
+        """
+        entered, context = self._entered, self.context
+        if context.metrics.in_flight + len(entered) >= context.max_in_flight:
+            text = f"{context.max_in_flight} requests are being answered already; try again"
+            self.refuse(exchange, OverloadedError(text))
             return
-        found = live
-
-        def done(answers: Answers | Exception, usual: bool, call: Call) -> None:
-            self._answered(exchange, found, query, answers, usual, call)
-
-        live.batcher.add(query, done)
+        entered.append(exchange)
+        if len(entered) == 1 and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._tick)
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Finish an exchange that has not been entered, and cannot be."""
         self.context.metrics.in_flight += 1
-        self._fail(exchange, error, _Outcome())
+        self.fail(exchange, error)
 
-    def _fail(self, exchange: Exchange, error: Exception, outcome: _Outcome) -> None:
+    def fail(self, exchange: Exchange, error: Exception, outcome: _Outcome | None = None) -> None:
         """Finish an exchange that has been entered and cannot be answered; ``outcome`` says how far it came."""
         if not isinstance(error, OrrisError):
             logger.error("request %s failed", exchange.request_id, exc_info=error)
@@ -108,9 +131,92 @@ class PredictRoute:
             logger.error("request %s failed: %s", exchange.request_id, error)
         detail = error.reason if isinstance(error, UnauthorizedError) else str(error)
         failure = "" if isinstance(error, OverloadedError) else type(error).__name__
-        self._finish(exchange, reply, outcome, error=detail, failure=failure)
+        self.finish(exchange, reply, outcome or _Outcome(), error=detail, failure=failure)
 
-    def _enter_on_thread(self, exchange: Exchange, live: Live) -> None:
+    # the exchanges of a tick
+
+    def _tick(self) -> None:
+        """Read what has entered, and have it answered; if there is more, the loop gets a turn in between."""
+        exchanges = self._entered
+        self._scheduled = len(exchanges) > MAX_REQUESTS
+        if self._scheduled:
+            exchanges, self._entered = exchanges[:MAX_REQUESTS], exchanges[MAX_REQUESTS:]
+            asyncio.get_running_loop().call_soon(self._tick)
+        else:
+            self._entered = []
+        self.context.metrics.in_flight += len(exchanges)
+        pick = self._pick
+        by_version: dict[Live, list[Exchange]] = {}
+        for exchange in exchanges:
+            try:
+                live = pick(exchange.headers)
+            except Exception as error:  # noqa: BLE001 (the exchange gets it)
+                self.fail(exchange, error)
+                continue
+            if len(exchange.body) > OFF_LOOP_BYTES:
+                self._answer_on_thread(exchange, live)
+            elif live in by_version:
+                by_version[live].append(exchange)
+            else:
+                by_version[live] = [exchange]
+        for live, picked in by_version.items():
+            self._read(live, picked)
+
+    def _read(self, live: Live, exchanges: list[Exchange]) -> None:
+        """Read bodies: those that the codec takes become one batch, each of the others is one."""
+        codec = self._codec(live)
+        others: list[Exchange] = exchanges
+        if codec is not None:
+            rows = codec.read(exchanges)
+            taken = exchanges
+            others = []
+            if None in rows:
+                others = [exchange for exchange, row in zip(exchanges, rows, strict=True) if row is None]
+                taken = [exchange for exchange, row in zip(exchanges, rows, strict=True) if row is not None]
+            if taken:
+                n_columns = live.engine.schema.n_columns
+                codes = np.fromiter(chain.from_iterable(filter(None, rows)), np.float64, len(taken) * n_columns)
+                live.batcher.add(_UsualBatch(self, live, codec, taken, codes.reshape(len(taken), n_columns)))
+        if others:
+            self._read_each(live, others)
+
+    def _read_each(self, live: Live, exchanges: list[Exchange]) -> None:
+        """Read bodies by the dialect, and join those that are short."""
+        taken: list[tuple[Exchange, Query]] = []
+        n_rows = 0
+        for exchange in exchanges:
+            try:
+                query = self.dialect.read(live.engine, exchange.body, exchange.headers)
+            except Exception as error:  # noqa: BLE001 (the exchange gets it)
+                self.fail(exchange, error, _Outcome(live))
+                continue
+            if taken and n_rows + len(query.rows) > MAX_ROWS:
+                live.batcher.add(_Batch(self, live, taken))
+                taken, n_rows = [], 0
+            taken.append((exchange, query))
+            n_rows += len(query.rows)
+        if taken:
+            live.batcher.add(_Batch(self, live, taken))
+
+    def _codec(self, live: Live) -> RowCodec | None:
+        try:
+            return self._codecs[live]
+        except KeyError:
+            if len(self._codecs) >= MAX_CODECS:
+                self._codecs.clear()
+                self._together.clear()
+            codec = self._codecs[live] = self.dialect.codec(live.engine)
+            return codec
+
+    def together(self, live: Live) -> Together:
+        """What the usual requests of this route and a version have in common."""
+        try:
+            return self._together[live]
+        except KeyError:
+            found = self._together[live] = Together(self.route, self.counts, live.version, live.engine.text_labels)
+            return found
+
+    def _answer_on_thread(self, exchange: Exchange, live: Live) -> None:
         """Read, run and write on a thread: a long body."""
         loop = asyncio.get_running_loop()
 
@@ -127,38 +233,35 @@ class PredictRoute:
         def done(future: asyncio.Future[tuple[Reply, _Outcome]]) -> None:
             error = future.exception()
             if isinstance(error, Exception):
-                self._fail(exchange, error, _Outcome(live))
+                self.fail(exchange, error, _Outcome(live))
             elif error is None:
                 reply, outcome = future.result()
-                _, query, answers, _, call = outcome
-                if query is not None and answers is not None and call is not None:
-                    n_rows, labels = len(query.rows), answers.labels
-                    live.counts.called(call.seconds, n_rows if labels is None else labels.tolist())
-                self._finish(exchange, reply, outcome)
+                if outcome.answers is not None and outcome.call is not None:
+                    live.counts.called(outcome.call.seconds, outcome.call.n_rows, outcome.answers.labels)
+                self.finish(exchange, reply, outcome)
 
         loop.run_in_executor(None, work).add_done_callback(done)
 
-    def _answered(
+    # answers
+
+    def answer(
         self, exchange: Exchange, live: Live, query: Query, answers: Answers | Exception, usual: bool, call: Call
     ) -> None:
-        """The model has answered, or failed."""
+        """Finish an exchange with the answers to its rows, or with the failure of the model."""
         unanswered = _Outcome(live, query, None, usual, call)
         if isinstance(answers, Exception):
-            self._fail(exchange, answers, unanswered)
+            self.fail(exchange, answers, unanswered)
             return
         if perf_counter() - exchange.started > self.context.deadline_seconds:
-            self._fail(
-                exchange,
-                OverloadedError(f"no answer within {self.context.deadline_seconds:g} s; try again"),
-                unanswered,
-            )
+            text = f"no answer within {self.context.deadline_seconds:g} s; try again"
+            self.fail(exchange, OverloadedError(text), unanswered)
             return
         try:
             reply = self._written(exchange, live, query, answers, usual)
         except Exception as error:  # noqa: BLE001 (the exchange gets it)
-            self._fail(exchange, error, _Outcome(live))
+            self.fail(exchange, error, _Outcome(live))
             return
-        self._finish(exchange, reply, _Outcome(live, query, answers, usual, call))
+        self.finish(exchange, reply, _Outcome(live, query, answers, usual, call))
 
     def _written(self, exchange: Exchange, live: Live, query: Query, answers: Answers, usual: bool) -> Reply:
         """The reply; ``usual`` says that no row is worth a warning. Runs on either thread, and counts nothing."""
@@ -168,12 +271,14 @@ class PredictRoute:
             warnings = [watch.describe(*found) for found in watch.kinds(query.rows)[:MAX_WARNINGS]]
         return self.dialect.write(live.engine, query, answers, exchange.request_id, warnings)
 
-    def _finish(
+    def finish(
         self, exchange: Exchange, reply: Reply, outcome: _Outcome, *, error: str = "", failure: str = ""
     ) -> None:
         """Send the reply, and record the request."""
         context = self.context
-        trace = exchange.trace = context.placed(exchange.headers)
+        trace = exchange.trace
+        if trace is None:
+            trace = exchange.trace = context.placed(exchange.headers)
         exchange.finish(reply)
         context.metrics.in_flight -= 1
         live, query, answers, usual, _ = outcome
@@ -208,6 +313,115 @@ class PredictRoute:
                 _prediction(outcome, label, failure) if recorded else None,
             )
         )
+
+
+class _Batch:
+    """Exchanges that the dialect has read, each on its own."""
+
+    __slots__ = ("_exchanges", "_live", "_route", "rows")
+
+    def __init__(self, route: PredictRoute, live: Live, exchanges: list[tuple[Exchange, Query]]) -> None:
+        self._route = route
+        self._live = live
+        self._exchanges = exchanges
+        self.rows = (
+            exchanges[0][1].rows if len(exchanges) == 1 else np.concatenate([query.rows for _, query in exchanges])
+        )
+
+    @property
+    def n_requests(self) -> int:
+        """Exchanges."""
+        return len(self._exchanges)
+
+    def deliver(self, answers: Answers | Exception, usual: bool, call: Call) -> None:
+        """Finish every exchange with its part of the answers."""
+        start = 0
+        for exchange, query in self._exchanges:
+            stop = start + len(query.rows)
+            own = answers if isinstance(answers, Exception) else part(answers, start, stop)
+            self._route.answer(exchange, self._live, query, own, usual, call)
+            start = stop
+
+    def split(self) -> list[Batch]:
+        """A batch for each exchange."""
+        return [_Batch(self._route, self._live, [each]) for each in self._exchanges]
+
+
+class _UsualBatch:
+    """Exchanges of one row each that a codec has read."""
+
+    __slots__ = ("_codec", "_exchanges", "_live", "_route", "rows")
+
+    def __init__(
+        self, route: PredictRoute, live: Live, codec: RowCodec, exchanges: list[Exchange], rows: FloatArray
+    ) -> None:
+        self._route = route
+        self._live = live
+        self._codec = codec
+        self._exchanges = exchanges
+        self.rows = rows
+
+    @property
+    def n_requests(self) -> int:
+        """Exchanges, one for each row."""
+        return len(self._exchanges)
+
+    def deliver(self, answers: Answers | Exception, usual: bool, call: Call) -> None:
+        """Finish the exchanges together; those that need more than an answer and a line of the log, each on its own."""
+        context, exchanges = self._route.context, self._exchanges
+        late = perf_counter() - exchanges[0].started > context.deadline_seconds
+        if isinstance(answers, Exception) or late:
+            self._deliver_each(range(len(exchanges)), answers, usual, call)
+            return
+        try:
+            bodies = self._codec.write(answers, [exchange.id for exchange in exchanges])
+        except Exception:  # noqa: BLE001 (the dialect tells which of them cannot be written)
+            self._deliver_each(range(len(exchanges)), answers, usual, call)
+            return
+        labels = None if answers.labels is None else answers.labels.tolist()
+        alone = self._special(usual)
+        if alone:
+            self._deliver_each(sorted(alone), answers, usual, call)
+            rest = [i for i in range(len(exchanges)) if i not in alone]
+            exchanges = [exchanges[i] for i in rest]
+            bodies = [bodies[i] for i in rest]
+            labels = None if labels is None else [labels[i] for i in rest]
+        if not exchanges:
+            return
+        now = perf_counter()
+        microseconds = [int((now - exchange.started) * 1e6) for exchange in exchanges]
+        if len(set(map(type, exchanges))) == 1:
+            exchanges[0].succeed(exchanges, bodies, microseconds)
+        else:
+            for exchange, body, spent in zip(exchanges, bodies, microseconds, strict=True):
+                exchange.succeed([exchange], [body], [spent])
+        context.finished_together(self._route.together(self._live), exchanges, labels, microseconds)
+
+    def _special(self, usual: bool) -> set[int]:
+        """The exchanges, by position, that have warnings, are traced, are observed, or whose values are logged."""
+        context, exchanges = self._route.context, self._exchanges
+        if context.observers or context.log.style.values:
+            return set(range(len(exchanges)))
+        alone = set() if usual else {row for row, _, _ in self._live.engine.watch.kinds(self.rows)}
+        if context.tracing is not None or any(b"traceparent" in each.headers for each in exchanges):
+            for i, exchange in enumerate(exchanges):
+                trace = exchange.trace = context.placed(exchange.headers)
+                if trace is not None and trace.recorded:
+                    alone.add(i)
+        return alone
+
+    def _deliver_each(self, positions: Iterable[int], answers: Answers | Exception, usual: bool, call: Call) -> None:
+        for i in positions:
+            own = answers if isinstance(answers, Exception) else part(answers, i, i + 1)
+            query = self._codec.query(self.rows[i : i + 1])
+            self._route.answer(self._exchanges[i], self._live, query, own, usual, call)
+
+    def split(self) -> list[Batch]:
+        """A batch for each exchange."""
+        return [
+            _UsualBatch(self._route, self._live, self._codec, [exchange], self.rows[i : i + 1])
+            for i, exchange in enumerate(self._exchanges)
+        ]
 
 
 def _prediction(outcome: _Outcome, label: str, failure: str) -> ModelPrediction | None:

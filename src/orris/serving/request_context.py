@@ -6,20 +6,20 @@ logged in one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orris.telemetry.log_formats import Line
-from orris.telemetry.metrics import Metrics
+from orris.telemetry.log_formats import Line, UsualLines
+from orris.telemetry.metrics import Metrics, RouteCounts
 from orris.telemetry.request_log import RequestLog, level_of, milliseconds
 from orris.telemetry.tracecontext import Arrival, ModelPrediction, Request, TraceContext, parse
 
 if TYPE_CHECKING:
     from orris.runtime import Answers
     from orris.serving.catalog import Live
-    from orris.serving.exchange import Headers, Query
+    from orris.serving.exchange import Exchange, Headers, Query
     from orris.telemetry.tracing import Tracing
 
     Observe = Callable[[Live, Query, Answers, TraceContext | None], None]
@@ -68,6 +68,24 @@ class Record(NamedTuple):
     warnings: tuple[str, ...] = ()
     values: Callable[[], tuple[dict[str, Any], ...]] = tuple
     prediction: ModelPrediction | None = None
+
+
+class Together:
+    """What the usual requests of one route and version have in common: POST, status 200, one row, no warning, no span.
+
+    Args:
+        route: The route's template.
+        counts: Its counts.
+        version: The version that answers.
+        labels: Texts of a classifier's labels, by position.
+    """
+
+    def __init__(self, route: str, counts: RouteCounts, version: str, labels: tuple[str, ...]) -> None:
+        self.route = route
+        self.counts = counts
+        self.version = version
+        self.labels = labels
+        self.lines = UsualLines(route, version, labels)
 
 
 class RequestContext:
@@ -133,6 +151,35 @@ class RequestContext:
         routine = record.route in ROUTINE
         if self.log.wants(record.status, record.request_id, trace_id, usual=not record.warnings, routine=routine):
             self.log.add(_line(record, "gRPC" if record.code else method, spent, values=self.log.style.values))
+
+    def finished_together(
+        self, common: Together, exchanges: Sequence[Exchange], labels: list[int] | None, microseconds: list[int]
+    ) -> None:
+        """``finished`` for the usual exchanges of a tick.
+
+        Args:
+            common: What they have in common.
+            exchanges: The exchanges.
+            labels: A classifier's answers, by position; ``None``: a regressor's.
+            microseconds: How long each took.
+        """
+        self.metrics.in_flight -= len(exchanges)
+        self.metrics.answered_many(common.counts, 200, microseconds)
+        log = self.log
+        if log.takes_usual_lines and common.lines.fit:
+            log.add_usual(common.lines, exchanges, microseconds, labels)
+            return
+        for i, exchange in enumerate(exchanges):
+            trace = exchange.trace
+            if not log.wants(200, exchange.request_id, trace.trace_id if trace is not None else ""):
+                continue
+            line = Line(
+                datetime.now(UTC), "info", exchange.request_id, "POST", common.route, 200, microseconds[i] / 1e3
+            )
+            line.place(trace)
+            line.model_version, line.rows = common.version, 1
+            line.label = "" if labels is None else common.labels[labels[i]]
+            log.add(line)
 
 
 def _request(record: Record) -> Request:

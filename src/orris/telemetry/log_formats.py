@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from itertools import repeat
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -88,6 +89,76 @@ class Message(msgspec.Struct, omit_defaults=True, gc=False):
     logger: str = ""
     exception: str = ""
     source: tuple[str, int, str] | None = None
+
+
+class UsualLines:
+    """Lines in ``json`` of requests that differ in time, id, duration, trace and label alone, from prepared bytes.
+
+    Each is what ``writer("json")`` makes of the same ``Line``, but for zeros at the end of ``milliseconds``.
+
+    Args:
+        route: The route's template.
+        version: The model's version.
+        labels: Texts of the labels, by position; empty: lines have none.
+
+    Attributes:
+        fit: No line can become longer than ``LONGEST_LINE``.
+    """
+
+    def __init__(self, route: str, version: str, labels: Sequence[str]) -> None:
+        encode = msgspec.json.encode
+        self._start = b'","method":"POST","route":%b,"status":200,"milliseconds":' % encode(route)
+        end = b',"model_version":%b,"rows":1' % encode(version)
+        self._ends = [end + b',"label":%b' % encode(label) if label else end for label in labels] or [end]
+        self.fit = len(self._start) + max(map(len, self._ends)) < LONGEST_LINE - 512
+
+    def write(
+        self,
+        time: datetime,
+        requests: Sequence[Identified],
+        microseconds: Sequence[int],
+        labels: Sequence[int] | None,
+    ) -> bytes:
+        """The lines of requests that ended at the same time.
+
+        Args:
+            time: Their end, in UTC.
+            requests: Id and trace of each.
+            microseconds: How long each took.
+            labels: Position of each one's label; ``None``: the model has none.
+        """
+        start = b'{"time":"%b","level":"info","request_id":"' % _iso(time)
+        middle, ends = self._start, self._ends
+        lines = []
+        for request, label, spent in zip(requests, labels or repeat(0), microseconds, strict=False):
+            if request.trace is None:
+                line = (start, request.id, middle, spent // 1000, spent % 1000, ends[label])
+                lines.append(b"%b%b%b%d.%03d%b}\n" % line)
+            else:
+                place, flagged = _placed(request.trace)
+                before = start, request.id, middle, spent // 1000, spent % 1000
+                lines.append(b"%b%b%b%d.%03d%b%b%b}\n" % (*before, place, ends[label], flagged))
+        return b"".join(lines)
+
+
+def _placed(trace: TraceContext) -> tuple[bytes, bytes]:
+    """The members of a line that say which trace it belongs to, and that nothing of it is recorded."""
+    trace_id = trace.logged_id.encode("ascii")
+    if not trace_id:
+        return b"", b""
+    span = b',"span_id":"%b"' % trace.span_id.encode("ascii") if trace.span_id else b""
+    return b',"trace_id":"%b"%b' % (trace_id, span), b',"trace_flags":"00"'
+
+
+class Identified(Protocol):
+    """A request, as far as its usual line tells of it."""
+
+    id: bytes
+    trace: TraceContext | None
+
+
+def _iso(time: datetime) -> bytes:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode("ascii")
 
 
 Writer = Callable[[Sequence["Line | Message"]], bytes]

@@ -18,8 +18,9 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
@@ -28,6 +29,9 @@ from prometheus_client.registry import Collector
 from orris.telemetry.drift import Drift
 from orris.telemetry.exposition import CREATED, ROWS, SECONDS, build, families, processes, threads, workers
 from orris.telemetry.snapshot import CPU_SECONDS, Exemplar, Labels, Pane, Snapshot, decode, encode, merge
+
+if TYPE_CHECKING:
+    from orris.schema.arrays import IntArray
 
 KEPT_VERSIONS = 16
 """Versions of a model whose counts are kept after they are no longer loaded: versions come and go for years."""
@@ -54,6 +58,17 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
+    def observe_many(self, values: Sequence[int], per_unit: float) -> None:
+        """Count several values, often all of one bucket, in whole parts of the unit: 1e6 for microseconds."""
+        low, high = bisect_left(self.bounds, min(values) / per_unit), bisect_left(self.bounds, max(values) / per_unit)
+        self.total += sum(values) / per_unit
+        if low == high:
+            self.counts[low] += len(values)
+            return
+        counts, bounds = self.counts, self.bounds
+        for value in values:
+            counts[bisect_left(bounds, value / per_unit, low, high)] += 1
+
     def mark(self, value: float, trace_id: str) -> None:
         """Remember the trace of a value that was counted: of each bucket the latest."""
         self.marks[bisect_left(self.bounds, value)] = trace_id, value, time.time()
@@ -73,20 +88,24 @@ class ModelCounts:
         self.rows = Histogram(ROWS)
         self.warnings: Counter[tuple[str, str]] = Counter()
 
-    def called(self, seconds: float, answers: Sequence[int] | int) -> None:
-        """Count a call of the model: its time, its rows, and the predicted classes of a classifier.
+    def called(self, seconds: float, n_rows: int, labels: IntArray | None) -> None:
+        """Count a call of the model: its time, its rows, and, of a classifier, the predicted classes.
 
-        Of a regressor, the number of predictions.
+        Args:
+            seconds: How long it took.
+            n_rows: Rows of all requests that shared it.
+            labels: Of a classifier: the classes' positions, ``(n_rows,)``.
         """
         self.seconds.observe(seconds)
-        if isinstance(answers, int):
-            self.rows.observe(answers)
-            self.predictions[0] += answers
-            return
-        self.rows.observe(len(answers))
-        predictions = self.predictions
-        for label in answers:
-            predictions[label] += 1
+        self.rows.observe(n_rows)
+        if labels is None:
+            self.predictions[0] += n_rows
+        elif n_rows == 1:
+            self.predictions[labels.item(0)] += 1
+        else:
+            for label, count in enumerate(np.bincount(labels).tolist()):
+                if count:
+                    self.predictions[label] += count
 
 
 class RouteCounts:
@@ -218,6 +237,13 @@ class Metrics(Collector):
         counts.durations.observe(seconds)
         if trace_id:
             counts.durations.mark(seconds, trace_id)
+        if self._changed is not None:
+            self._changed()
+
+    def answered_many(self, counts: RouteCounts, status: int, microseconds: Sequence[int]) -> None:
+        """``answered`` for several requests with one status and without exemplars."""
+        counts.statuses[status] += len(microseconds)
+        counts.durations.observe_many(microseconds, 1e6)
         if self._changed is not None:
             self._changed()
 

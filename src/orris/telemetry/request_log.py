@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import isnan
 from typing import Any
 from zlib import crc32
@@ -19,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orris.schema.columns import Kind, Schema
-from orris.telemetry.log_formats import LEVELS, Format, Level, Line, writer
+from orris.telemetry.log_formats import LEVELS, Format, Identified, Level, Line, UsualLines, writer
 from orris.telemetry.nonblocking import NonBlockingWriter
 
 __all__ = ["FLUSH_LINES", "FLUSH_SECONDS", "Line", "LogStyle", "RequestLog", "input_values", "level_of", "milliseconds"]
@@ -74,6 +76,9 @@ class RequestLog:
         enabled: Whether requests are logged at all.
         style: What is logged, and how.
         dropped: Where lines that nobody took are counted, under ``requests``.
+
+    Attributes:
+        takes_usual_lines: Every success has a line, in ``json`` and without values: ``add_usual`` takes them.
     """
 
     def __init__(
@@ -90,6 +95,8 @@ class RequestLog:
         self._dropped = dropped if dropped is not None else Counter()
         self._outlet: NonBlockingWriter | None = None
         self._lines: list[Line] = []
+        self._written: list[bytes] = []
+        self._n_written = 0
         self._write = writer(self.style.form, project=self.style.project, colour=self.style.colour)
         self._timer: asyncio.TimerHandle | None = None
         self._retry_seconds = RETRY_SECONDS
@@ -97,6 +104,7 @@ class RequestLog:
         self._from_status = (0, 0, 400, 500)[LEVELS.index(self.style.level)]
         self._sampling = self.style.sample < 1
         self._all = not self._sampling and not self._from_status
+        self.takes_usual_lines = self._all and self.enabled and self.style.form == "json" and not self.style.values
 
     def wants(
         self, status: int, request_id: str, trace_id: str = "", *, usual: bool = True, routine: bool = False
@@ -138,6 +146,25 @@ class RequestLog:
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
 
+    def add_usual(
+        self,
+        lines: UsualLines,
+        requests: Sequence[Identified],
+        microseconds: Sequence[int],
+        labels: Sequence[int] | None,
+    ) -> None:
+        """``add`` for requests that have just ended together; see ``UsualLines.write``."""
+        if self._lines:
+            self._written.append(self._write(self._lines))
+            self._n_written += len(self._lines)
+            self._lines = []
+        self._written.append(lines.write(datetime.now(UTC), requests, microseconds, labels))
+        self._n_written += len(requests)
+        if self._n_written >= FLUSH_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
+
     def values(self, schema: Schema, rows: npt.NDArray[np.float64]) -> tuple[dict[str, Any], ...]:
         """Input values for a line; empty unless they are configured."""
         return input_values(schema, rows[:LOGGED_ROWS], self.style.redact) if self.style.values else ()
@@ -164,12 +191,13 @@ class RequestLog:
         outlet = self._outlet
         if outlet is None:
             outlet = self._outlet = NonBlockingWriter(self._descriptor, self._lost)
-        lines, self._lines = self._lines, []
+        content = b"".join([*self._written, self._write(self._lines)])
+        self._lines, self._written, self._n_written = [], [], 0
         lost_before = self._losing
         had_waited = outlet.waiting
         moved = outlet.push()
-        outlet.put(self._write(lines))
-        if self._losing and self._losing == lost_before and not outlet.waiting and (moved or lines):
+        outlet.put(content)
+        if self._losing and self._losing == lost_before and not outlet.waiting and (moved or content):
             logger.warning("%d lines of requests were dropped; standard output is read again", self._losing)
             self._losing = 0
         return outlet, moved or not had_waited

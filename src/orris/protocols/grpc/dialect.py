@@ -124,6 +124,9 @@ class Tensors:
         """A status and its text."""
         return refusal(error, request_id)
 
+    def codec(self, engine: Engine) -> None:
+        """There is no way for several requests together."""
+
 
 def refusal(error: Exception, request_id: str) -> Reply:
     """An error as a call's status; the text of an internal error is not sent."""

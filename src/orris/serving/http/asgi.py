@@ -1,6 +1,6 @@
 """A predict route for ASGI servers.
 
-What a connection of ours cannot take at once (a query string, a pipelined request) comes in here.
+A path in another spelling than the router has it comes in here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from orris.errors import TooLargeError
+from orris.errors import OrrisError, TooLargeError
 from orris.serving.exchange import Exchange, Headers, Reply, send_reply
 from orris.serving.http.cors import Cors
 from orris.serving.http.security_headers import NOSNIFF
@@ -53,18 +53,19 @@ async def pass_through(
     """Answer one POST of an ASGI server."""
     headers = dict(scope["headers"])
     allowed = cors.headers(headers) if cors is not None else ()
+    exchange = Awaited(b"", headers, arrival_of(scope))
     try:
+        if predict_route.context.admit is not None:
+            predict_route.context.admit(headers)
         if announced(headers) > predict_route.context.max_body_bytes:
             raise too_large(predict_route.context.max_body_bytes)
-        body = await read_body(receive, predict_route.context.max_body_bytes)
+        exchange.body = await read_body(receive, predict_route.context.max_body_bytes)
     except ClientGoneError:
         return
-    except TooLargeError as error:
-        exchange = Awaited(b"", headers, arrival_of(scope))
+    except OrrisError as error:
         predict_route.refuse(exchange, error)
     else:
-        exchange = Awaited(body, headers, arrival_of(scope))
-        predict_route.enter(exchange)
+        predict_route.take(exchange)
     reply = await exchange.reply
     await send_reply(
         send, reply, (b"x-request-id", exchange.request_id.encode("ascii")), NOSNIFF, *exchange.traceparent, *allowed

@@ -26,6 +26,8 @@ import uvicorn
 
 from orris.errors import SettingsError
 from orris.serving.http.connection import Connection
+from orris.serving.http.context import HttpContext
+from orris.serving.http.handover import reporting
 from orris.serving.processes.board import DRAINING, READY, Board, LocalBoard
 from orris.telemetry.server_log import tell
 
@@ -105,9 +107,17 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, config: uvicorn.Config, access: Access, board: Board | LocalBoard, hooks: Hooks, ending: Ending
+        self,
+        config: uvicorn.Config,
+        http: HttpContext,
+        access: Access,
+        *,
+        board: Board | LocalBoard,
+        hooks: Hooks,
+        ending: Ending,
     ) -> None:
         super().__init__(config)
+        self._http = http
         self.cut_off = 0
         self._access = access
         self._board = board
@@ -125,6 +135,7 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(1)
+        self._http.bind(self.config, self.server_state, self.lifespan.state)
         for companion in self._hooks.companions:
             await companion.start()
         self.servers = [await self._accept_from(each) for each in sockets or []]
@@ -144,6 +155,7 @@ class Server(uvicorn.Server):
         """Unready, wait, stop accepting, finish, flush."""
         self._board.enter(DRAINING)
         self._hooks.on_stop()
+        self._http.stopping = True
         tell(f"{self._who}stopping: {self._reason or 'asked to'}; not ready any more")
         if self._ending.drain_seconds:
             tell(
@@ -152,7 +164,7 @@ class Server(uvicorn.Server):
             )
             await self._wait(self._ending.drain_seconds)
         await self._stop_listening(sockets or [])
-        tell(f"{self._who}no longer accepting; {len(self.server_state.connections)} connections to finish")
+        tell(f"{self._who}no longer accepting; {len(self._http.connections)} connections to finish")
         bound = self._ending.shutdown_seconds
         companions = [asyncio.ensure_future(companion.stop(bound)) for companion in self._hooks.companions]
         await self._finish(bound, companions)
@@ -211,15 +223,10 @@ class Server(uvicorn.Server):
 
     async def _accept_from(self, listener: socket.socket) -> asyncio.Server:
         """Accept connections of a socket."""
-
-        def connection() -> asyncio.Protocol:
-            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-            return made
-
         loop = asyncio.get_running_loop()
-        return await loop.create_server(connection, sock=listener, ssl=self.config.ssl, backlog=self.config.backlog)
+        return await loop.create_server(
+            lambda: Connection(self._http), sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
+        )
 
     async def _adopt(self) -> None:
         """Accept for workers that do not: their share of connections would wait until they are replaced."""
@@ -263,11 +270,11 @@ class Server(uvicorn.Server):
         """Wait until every connection has had its last answer, every task has ended and companions have stopped."""
         state = self.server_state
         start = time.monotonic()
-        while state.connections or state.tasks or not all(stopping.done() for stopping in companions):
+        while self._http.connections or state.tasks or not all(stopping.done() for stopping in companions):
             spent = time.monotonic() - start
             if spent > seconds or self.force_exit:
                 return
-            for connection in self._connections():
+            for connection in list(self._http.connections):
                 if spent > IDLE_SECONDS and connection.idle:
                     connection.transport.close()
                 elif not connection.stopping:
@@ -275,12 +282,8 @@ class Server(uvicorn.Server):
             self._beat()
             await asyncio.sleep(STEP_SECONDS)
 
-    def _connections(self) -> list[Connection]:
-        """Open connections; whatever uvicorn thinks, they are ours."""
-        return list(self.server_state.connections)  # type: ignore[arg-type]
-
     def _cut_off(self) -> None:
-        for connection in self._connections():
+        for connection in list(self._http.connections):
             self.cut_off += not connection.idle
             connection.transport.abort()
         for task in list(self.server_state.tasks):
@@ -288,13 +291,13 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: Any, *, protocol: Callable[..., Any], access: Access, board: Board | LocalBoard, hooks: Hooks, ending: Ending
+    app: Any, *, http: HttpContext, access: Access, board: Board | LocalBoard, hooks: Hooks, ending: Ending
 ) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         app: The ASGI application.
-        protocol: Makes the HTTP protocol of a connection: ``Connection``, with its predict_routes.
+        http: What the connections share.
         access: How clients reach the server.
         board: What this process and the other workers tell each other.
         hooks: What is called when.
@@ -307,8 +310,8 @@ def serve(
         SettingsError: The TLS files cannot be used.
     """
     config = uvicorn.Config(
-        _under(app, access.root_path) if access.root_path else app,
-        http=protocol,  # type: ignore[arg-type]
+        reporting(_under(app, access.root_path) if access.root_path else app),
+        http="httptools",
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -327,7 +330,7 @@ def serve(
         raise SettingsError(f"--tls-cert {access.tls_cert} --tls-key {access.tls_key}: {error}") from None
     listeners = access.listeners
     own = listeners[board.seat] if len(listeners) > 1 else listeners[0]
-    server = Server(config, access, board, hooks, ending)
+    server = Server(config, http, access, board=board, hooks=hooks, ending=ending)
     server.run(sockets=[own])
     if server.force_exit:
         # Asked twice: no library's threads (gRPC's, a model's) are waited for any more.

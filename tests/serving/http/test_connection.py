@@ -1,0 +1,167 @@
+"""A connection: any stream of requests, cut anywhere, is answered as each of its requests alone."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orris.api import Bundle
+from tests.servers import Server, client, serving
+from tests.serving.http.streams import BODY, LAST, Answer, Client, exchange, get, post
+
+LIST = b"[" + b",".join([BODY] * 3) + b"]"
+INSTANCES = b'{"instances":[[5.1,3.5,1.4,0.2]]}'
+TENSOR = b'{"inputs":[{"name":"x","datatype":"FP64","shape":[1,4],"data":[5.1,3.5,1.4,0.2]}]}'
+
+KINDS = {
+    "a row": lambda name: post(name),
+    "a list of rows": lambda name: post(name, LIST),
+    "instances": lambda name: post(name, INSTANCES),
+    "V1": lambda name: post(name, INSTANCES, b"/v1/models/iris:predict"),
+    "V2": lambda name: post(name, TENSOR, b"/v2/models/iris/infer"),
+    "a query": lambda name: post(name, target=b"/predict?x=1"),
+    "another spelling": lambda name: post(name, target=b"/pr%65dict"),
+    "chunks": lambda name: post(name, chunks=7),
+    "a long body": lambda name: post(name, b"[" + BODY + b" " * 70_000 + b"]"),
+    "a traceparent": lambda name: post(
+        name, headers=b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+    ),
+    "an upgrade": lambda name: post(name, headers=b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+    "an upgrade elsewhere": lambda name: post(
+        name, b"{}", b"/nothing", headers=b"Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n"
+    ),
+    "no JSON": lambda name: post(name, b"{"),
+    "a row that does not fit": lambda name: post(name, BODY.replace(b"5.1", b"-1")),
+    "an unusual row": lambda name: post(name, BODY.replace(b"0.2", b"9")),
+    "another content type": lambda name: post(name, headers=b"").replace(b"application/json", b"text/plain"),
+    "an empty body": lambda name: post(name, b""),
+    "health": lambda name: get(name),
+    "readiness": lambda name: get(name, b"/v2/health/ready"),
+    "the wrong method": lambda name: get(name, b"/predict"),
+    "an unknown path": lambda name: get(name, b"/nothing"),
+    "a body for an unknown path": lambda name: post(name, b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"/nothing"),
+    "chunks for an unknown path": lambda name: post(name, LAST, b"/nothing", chunks=11),
+}
+"""Requests by name, each made with its id: on the fast path, handed over, and refused."""
+
+GARBAGE = {
+    "no HTTP": b"\x16\x03\x01\x02\x00",
+    "no Host": b"POST /predict HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
+    "two Hosts": b"POST /predict HTTP/1.1\r\nHost: x\r\nHost: y\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/2.0": b"POST /predict HTTP/2.0\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+    "two lengths": b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+    "length and chunks": (
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    ),
+}
+"""What is no request; each is answered with 400, and ends the connection."""
+
+
+@pytest.fixture(scope="module")
+def quiet(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The iris model, served without a log."""
+    with serving(str(iris.folder), "--no-access-log", folder=tmp_path_factory.mktemp("quiet")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def alone(quiet: Server) -> dict[str, Answer]:
+    """The answer to each kind of request on a connection of its own, in one segment."""
+    found = {}
+    for name, make in KINDS.items():
+        answers = exchange(quiet.port, [make("r")])
+        assert [answer.request_id for answer in answers] == [b"r", b"last"], name
+        found[name] = answers[0]
+    return found
+
+
+def as_if_alone(answer: Answer, name: bytes, number: int) -> Answer:
+    """The answer to a request alone, with the id that it has in a stream."""
+    own = b"%b%d" % (name, number)
+    return answer._replace(request_id=own, body=answer.body.replace(b'"r"', b'"%b"' % own))
+
+
+def cut(stream: bytes, places: list[float]) -> list[bytes]:
+    """A stream in segments, cut at shares of its length."""
+    at = sorted({round(place * len(stream)) for place in places})
+    return [stream[a:b] for a, b in zip([0, *at], [*at, len(stream)], strict=True)]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8),
+    places=st.lists(st.floats(0, 1), max_size=6),
+    garbage=st.sampled_from([None, *sorted(GARBAGE)]),
+)
+def test_any_stream_cut_anywhere_is_answered_as_each_request_alone(
+    quiet: Server, alone: dict[str, Answer], names: list[str], places: list[float], garbage: str | None
+) -> None:
+    """The answers come in the order of the requests, those in front of garbage included."""
+    stream = b"".join(KINDS[name](f"n{number}") for number, name in enumerate(names))
+    expected = [as_if_alone(alone[name], b"n", number) for number, name in enumerate(names)]
+    answers = exchange(quiet.port, cut(stream + (GARBAGE[garbage] if garbage else b""), places))
+    assert [answer._replace(closes=False) for answer in answers[: len(names)]] == expected
+    assert [answer.status for answer in answers[len(names) :]] == ([400] if garbage else [200])
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_a_request_split_at_each_byte_is_one_request(quiet: Server, alone: dict[str, Answer], name: str) -> None:
+    """No request begins inside another's body, wherever the segments end: the server counts one, and the one behind it.
+
+    Of long bodies, the head and the ends of the body are split.
+    """
+    request = KINDS[name]("r")
+    places = [place for place in range(1, len(request)) if place < 400 or place > len(request) - 20]
+    connections = [Client(quiet.port) for _ in places]
+    for connection, place in zip(connections, places, strict=True):
+        connection.send([request[:place]])
+    with client(quiet) as ask:
+        assert ask.get("/health").status_code == 200  # the server has had the first segments
+    for connection, place in zip(connections, places, strict=True):
+        connection.send([request[place:] + LAST])
+    for connection, place in zip(connections, places, strict=True):
+        answers = connection.answers()
+        assert [answer.request_id for answer in answers] == [b"r", b"last"], place
+        assert answers[0] == alone[name], place
+
+
+@pytest.mark.parametrize("name", sorted(GARBAGE))
+def test_good_requests_in_front_of_garbage_are_answered(quiet: Server, alone: dict[str, Answer], name: str) -> None:
+    """In one segment with it; then comes 400, and the end of the connection."""
+    answers = exchange(quiet.port, [post("g0") + get("g1") + post("g2") + GARBAGE[name]])
+    assert [answer.status for answer in answers] == [200, 200, 200, 400]
+    assert answers[2] == as_if_alone(alone["a row"], b"g", 2)
+    assert answers[-1].closes
+
+
+def test_connect_is_refused(quiet: Server) -> None:
+    """And what follows it is not read as a request."""
+    answers = exchange(quiet.port, [b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + get("hidden")])
+    assert [answer.status for answer in answers] == [405]
+
+
+def test_a_body_is_asked_for_after_the_answers_before_it(quiet: Server) -> None:
+    """``100 Continue`` is no answer to the request in front of the one that expects it."""
+    connection = Client(quiet.port)
+    head, _, body = post("second", headers=b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+    connection.send([post("first") + head + b"\r\n\r\n"])
+    received = b""
+    while not received.endswith(b"HTTP/1.1 100 Continue\r\n\r\n"):
+        part = connection.socket.recv(65_536)
+        assert part
+        received += part
+    assert received.startswith(b"HTTP/1.1 200")
+    connection.send([body + LAST])
+    assert [answer.request_id for answer in connection.answers()] == [b"second", b"last"]
+
+
+def test_a_client_that_sends_no_more_gets_its_answer(quiet: Server) -> None:
+    """A client may close its half of the connection behind its request."""
+    connection = Client(quiet.port)
+    connection.send([post("r")])
+    connection.socket.shutdown(socket.SHUT_WR)
+    assert [answer.status for answer in connection.answers()] == [200]
