@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,8 +17,8 @@ LIST = b"[" + b",".join([BODY] * 3) + b"]"
 INSTANCES = b'{"instances":[[5.1,3.5,1.4,0.2]]}'
 TENSOR = b'{"inputs":[{"name":"x","datatype":"FP64","shape":[1,4],"data":[5.1,3.5,1.4,0.2]}]}'
 
-KINDS = {
-    "a row": lambda name: post(name),
+KINDS: dict[str, Callable[[str], bytes]] = {
+    "a row": post,
     "a list of rows": lambda name: post(name, LIST),
     "instances": lambda name: post(name, INSTANCES),
     "V1": lambda name: post(name, INSTANCES, b"/v1/models/iris:predict"),
@@ -39,7 +39,7 @@ KINDS = {
     "an unusual row": lambda name: post(name, BODY.replace(b"0.2", b"9")),
     "another content type": lambda name: post(name, headers=b"").replace(b"application/json", b"text/plain"),
     "an empty body": lambda name: post(name, b""),
-    "health": lambda name: get(name),
+    "health": get,
     "readiness": lambda name: get(name, b"/v2/health/ready"),
     "the wrong method": lambda name: get(name, b"/predict"),
     "an unknown path": lambda name: get(name, b"/nothing"),

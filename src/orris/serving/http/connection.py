@@ -667,6 +667,11 @@ class Connection(asyncio.Protocol):
         """Whether no request has begun that is not answered."""
         return self._whole and not self.pending
 
+    @property
+    def idle_since(self) -> float:
+        """When the connection was last seen with a request, in ``perf_counter()``, to half a second."""
+        return self._since
+
     def shutdown(self) -> None:
         """The server stops: the next answer is the connection's last, and says so.
 

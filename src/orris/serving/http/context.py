@@ -63,3 +63,9 @@ class HttpContext:
             for connection in list(self.connections):
                 connection.look(now)
         self.receiving.on_beat()
+
+    def close_idle(self) -> None:
+        """Close the connections that have waited longest without a request: there are no descriptors for others."""
+        idle = sorted((each for each in self.connections if each.idle), key=lambda each: each.idle_since)
+        for connection in idle[: max(1, len(idle) // 10)]:
+            connection.transport.close()

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import uvicorn
 
 from orris.errors import SettingsError
+from orris.serving.http.accepting import Acceptor
 from orris.serving.http.connection import Connection
 from orris.serving.http.context import HttpContext
 from orris.serving.http.handover import reporting
@@ -123,7 +124,8 @@ class Server(uvicorn.Server):
         self._board = board
         self._hooks = hooks
         self._ending = ending
-        self._adopted: dict[int, asyncio.Server] = {}
+        self._adopted: dict[int, Acceptor] = {}
+        self._acceptors: list[Acceptor] = []
         self._reason = ""
         self._alone = board.n_workers == 1
         self._who = "" if self._alone else f"worker {board.seat}: "
@@ -138,7 +140,7 @@ class Server(uvicorn.Server):
         self._http.bind(self.config, self.server_state, self.lifespan.state)
         for companion in self._hooks.companions:
             await companion.start()
-        self.servers = [await self._accept_from(each) for each in sockets or []]
+        self._acceptors = [self._accept_from(each) for each in sockets or []]
         self.started = True
         self._board.enter(READY)
         self._hooks.on_ready()
@@ -221,12 +223,9 @@ class Server(uvicorn.Server):
 
     # listening
 
-    async def _accept_from(self, listener: socket.socket) -> asyncio.Server:
+    def _accept_from(self, listener: socket.socket) -> Acceptor:
         """Accept connections of a socket."""
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(
-            lambda: Connection(self._http), sock=listener, ssl=self.config.ssl, backlog=self.config.backlog
-        )
+        return Acceptor(listener, lambda: Connection(self._http), tls=self.config.ssl, relieve=self._http.close_idle)
 
     async def _adopt(self) -> None:
         """Accept for workers that do not: their share of connections would wait until they are replaced."""
@@ -234,7 +233,7 @@ class Server(uvicorn.Server):
             return
         lost = self._board.lost()
         for seat in lost - set(self._adopted):
-            self._adopted[seat] = await self._accept_from(self._access.listeners[seat].dup())
+            self._adopted[seat] = self._accept_from(self._access.listeners[seat].dup())
         for seat in set(self._adopted) - lost:
             self._adopted.pop(seat).close()
 
@@ -248,11 +247,11 @@ class Server(uvicorn.Server):
         for seat, listener in enumerate(self._access.listeners):
             poll.register(listener.fileno(), select.POLLIN)
             if listener not in own and seat not in self._adopted:
-                self._adopted[seat] = await self._accept_from(listener.dup())
+                self._adopted[seat] = self._accept_from(listener.dup())
         while poll.poll(0) and time.monotonic() < give_up and not self.force_exit:
             await asyncio.sleep(0)
-        for server in (*self.servers, *self._adopted.values()):
-            server.close()
+        for acceptor in (*self._acceptors, *self._adopted.values()):
+            await acceptor.finish(QUEUED_SECONDS)
         for listener in self._access.listeners:
             listener.close()
         await asyncio.sleep(0)
