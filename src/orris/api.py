@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from orris import boosters
 from orris.bundle import Manifest, read_manifest
 from orris.errors import MissingExtraError, ServingError, SettingsError
 from orris.schema import Bounds, Schema
@@ -227,7 +228,8 @@ def package(
     """Package a pipeline that you have fitted: learn its schema, compile it, prove it, publish it.
 
     Args:
-        pipeline: A fitted scikit-learn classifier, regressor or Pipeline.
+        pipeline: A fitted scikit-learn classifier, regressor or Pipeline; an estimator or a native object of XGBoost,
+            LightGBM or CatBoost.
         X: The rows that it was fitted on: a DataFrame or an array ``(n_rows, n_columns)``.
         y: Their targets, ``(n_rows,)``.
         name: The model's name.
@@ -247,9 +249,10 @@ def package(
     from orris.training import run  # noqa: PLC0415
     from orris.training.params import TrainParams  # noqa: PLC0415
 
+    pipeline = boosters.adopt(pipeline, [str(column) for column in X.columns] if hasattr(X, "columns") else None)
     params = TrainParams(
         name=name,
-        categorical=tuple(categorical),
+        categorical=tuple(dict.fromkeys([*categorical, *boosters.integer_categories(pipeline, X)])),
         bounds=dict(bounds or {}),
         gates=tuple(gates),
         require_compiled=require_compiled,
@@ -258,6 +261,61 @@ def package(
     with _building(keep=store is None) as folder:
         trained = run.package(pipeline, X, y, folder, name=name, version=version, target=target, params=params)
         return _published(trained, store, aliases)
+
+
+def package_file(
+    model: str | Path,
+    table: str | Path | pd.DataFrame,
+    *,
+    target: str,
+    name: str,
+    drop: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    gates: Sequence[str] = (),
+    require_compiled: bool = False,
+    store: str | Path | None = DEFAULT_STORE,
+    version: str = "",
+    aliases: Sequence[str] = ("latest",),
+) -> Bundle:
+    """Package a model file of XGBoost, LightGBM or CatBoost.
+
+    Args:
+        model: XGBoost's JSON or UBJSON, LightGBM's text, CatBoost's cbm or JSON.
+        table: The rows that it was trained on: a CSV or Parquet file, or a DataFrame.
+        target: The column that it predicts.
+        name: The model's name.
+        drop: Columns that the model is not given.
+        categorical: Columns of categories beside those that the model itself knows as such.
+        gates: See ``package``, as for the settings that follow.
+        require_compiled: See ``package``.
+        store: See ``package``.
+        version: See ``package``.
+        aliases: See ``package``.
+
+    Raises:
+        OrrisError: The file or the table cannot be read, or see ``package``.
+    """
+    _require_training()
+    from orris.tables.files import from_frame, read_table  # noqa: PLC0415
+
+    fitted = boosters.read_file(model)
+    frame = read_table(table) if isinstance(table, str | Path) else from_frame(table)
+    X, y = boosters.rows_for(fitted, frame, target, drop)
+    if hasattr(fitted, "predict_proba"):
+        boosters.require_labels(fitted, np.asarray(y))
+    return package(
+        fitted,
+        X,
+        y,
+        name=name,
+        store=store,
+        version=version,
+        target=target,
+        categorical=categorical,
+        gates=gates,
+        require_compiled=require_compiled,
+        aliases=aliases,
+    )
 
 
 def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE, threads: int = 1) -> Model:
@@ -346,4 +404,15 @@ def _require_training() -> None:
         raise MissingExtraError("train", "training and packaging") from None
 
 
-__all__ = ["Bundle", "Model", "Reference", "Store", "load", "package", "read_manifest", "serve", "train"]
+__all__ = [
+    "Bundle",
+    "Model",
+    "Reference",
+    "Store",
+    "load",
+    "package",
+    "package_file",
+    "read_manifest",
+    "serve",
+    "train",
+]

@@ -12,7 +12,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-COMMANDS = [[], ["train"], ["serve"], ["models"], ["promote"], ["check"], ["ping"]]
+COMMANDS = [[], ["train"], ["package"], ["serve"], ["models"], ["promote"], ["check"], ["ping"]]
 _OF_MODELS = "list show compare promote rollback history delete prune verify sign push pull export"
 COMMANDS += [["models", command] for command in _OF_MODELS.split(" ")]
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli import check, keys, models, ping, promote, serve, train
+from orris.cli import check, keys, models, package, ping, promote, serve, train
 from orris.version import __version__
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command(epilog=train.EXAMPLES)(train.train)
+app.command(epilog=package.EXAMPLES)(package.package)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.command(epilog=ping.EXAMPLES)(ping.ping)
 app.command(epilog=promote.EXAMPLES)(promote.promote)

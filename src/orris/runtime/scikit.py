@@ -12,7 +12,7 @@ from orris.errors import MissingExtraError, ServingError
 from orris.runtime.answers import Answers, Runtime
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
-from orris.schema.frames import decode
+from orris.schema.frames import UNSEEN_NAME, decode
 
 
 class SklearnRuntime:
@@ -34,7 +34,7 @@ class SklearnRuntime:
         """Read ``model.skops``: only what ``trust.py`` allows is constructed, whatever the file asks for."""
         return cls(_read(file), schema)
 
-    def run(self, rows: FloatArray, unseen_name: str = "unseen") -> Answers:
+    def run(self, rows: FloatArray, unseen_name: str = UNSEEN_NAME) -> Answers:
         """Answer float64 ``(n_rows, n_columns)``; ``unseen_name`` stands in for a level that training never saw."""
         try:
             return self._run(rows, unseen_name)

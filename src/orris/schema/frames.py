@@ -22,10 +22,13 @@ from orris.schema.columns import UNSEEN, Column, Kind, Level, Schema
 if TYPE_CHECKING:
     import pandas as pd
 
+UNSEEN_NAME = "\ufffdunseen"
+"""Stands in for a text level that training never saw."""
+
 _NEEDED = {Kind.NUMBER: "a number", Kind.INTEGER: "an integer", Kind.BOOLEAN: "a boolean"}
 
 
-def decode(schema: Schema, rows: FloatArray, unseen_name: str = "unseen") -> pd.DataFrame | npt.NDArray[Any]:
+def decode(schema: Schema, rows: FloatArray, unseen_name: str = UNSEEN_NAME) -> pd.DataFrame | npt.NDArray[Any]:
     """Encoded rows -> what the pipeline was fitted on, a DataFrame or an array.
 
     Args:
@@ -284,14 +287,14 @@ def _positions(column: Column, codes: FloatArray) -> npt.NDArray[np.int64]:
     return np.where(np.isnan(codes), n_levels + 1, np.where(codes == UNSEEN, n_levels, codes)).astype(np.int64)
 
 
-def stand_in(levels: Sequence[Level], unseen_name: str = "unseen") -> Level:
+def stand_in(levels: Sequence[Level], unseen_name: str = UNSEEN_NAME) -> Level:
     """A level that no training row has: what ``decode`` gives a pipeline where the code is ``UNSEEN``.
 
     Text beside levels of text; an integer above all others beside levels that are integers alone.
     """
     if not levels or any(isinstance(level, str) for level in levels):
-        return f"\ufffd{unseen_name}"
-    return max(int(level) for level in levels) + 1 + len(unseen_name)
+        return unseen_name
+    return max(int(level) for level in levels) + len(unseen_name)
 
 
 def _is_integral(values: FloatArray) -> bool:

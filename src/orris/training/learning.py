@@ -111,6 +111,12 @@ def learn_schema(
     return Schema(tuple(columns), target, task, tuple(_scalar(label) for label in labels), container)
 
 
+def classes_of(fitted: Any) -> npt.NDArray[Any] | None:
+    """The labels of a fitted classifier, ``(n_classes,)``; ``None`` for a regressor (CatBoost's has an empty list)."""
+    classes = getattr(fitted, "classes_", None)
+    return None if classes is None or not len(classes) else np.asarray(classes)
+
+
 def to_training_frame(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """The schema's columns of ``frame`` with the values and dtypes that the served pipeline would get.
 

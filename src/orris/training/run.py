@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -195,7 +196,7 @@ def package(
             f"{type(pipeline).__name__} has no predict: a fitted classifier, regressor or Pipeline is needed"
         )
     targets = np.asarray(y)
-    classes = getattr(pipeline, "classes_", None)
+    classes = learning.classes_of(pipeline)
     labels: tuple[Label, ...] = () if classes is None else tuple(np.asarray(classes).tolist())
     schema = learning.learn_schema(
         X,
@@ -271,7 +272,7 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         table=job.table,
         git_commit=_git_commit(),
         python=platform.python_version(),
-        libraries={library: metadata.version(library) for library in _LIBRARIES},
+        libraries={library: metadata.version(library) for library in _LIBRARIES} | _boosters_used(),
         parameters=dict(job.parameters),
     )
     version = version or default_version()
@@ -306,6 +307,12 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         provenance=provenance,
     )
     return Trained(folder, manifest, job.evaluation)
+
+
+def _boosters_used() -> dict[str, str]:
+    """Versions of the boosting libraries that are imported, which is where a model of theirs was met."""
+    found = {library: sys.modules.get(library) for library in ("catboost", "lightgbm", "xgboost")}
+    return {library: str(module.__version__) for library, module in found.items() if module is not None}
 
 
 def _golden(compiled: Compiled) -> Golden:

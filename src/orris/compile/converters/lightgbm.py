@@ -117,7 +117,7 @@ def read_booster(booster: Any) -> Ensemble:
     return Ensemble(booster.dump_model(), [list(known) for known in booster.pandas_categorical or []])
 
 
-@predictor("lightgbm.LGBMClassifier", takes_codes=True)
+@predictor("lightgbm.LGBMClassifier", "orris.boosters.LGBMClassifier", takes_codes=True)
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """The label is the largest probability, the first among equals."""
     if callable(estimator.objective):
@@ -126,7 +126,7 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return classify(graph, ensemble, frame, len(estimator.classes_))
 
 
-@predictor("lightgbm.LGBMRegressor", "lightgbm.LGBMRanker", takes_codes=True)
+@predictor("lightgbm.LGBMRegressor", "lightgbm.LGBMRanker", "orris.boosters.LGBMRegressor", takes_codes=True)
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Every objective with one value a row; with one of your own, the value is the raw score."""
     return value(graph, read_booster(estimator.booster_), frame)

@@ -6,7 +6,6 @@ to the base margin tree by tree, and the objective's link is float32 arithmetic 
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
+from orris.boosters import xgboost_levels
 from orris.compile.converters import arithmetic, single
 from orris.compile.converters.boosted import Boosted, add_scores, below, note
 from orris.compile.converters.boosted_categories import Categories, match, with_numbers
@@ -136,15 +136,6 @@ def read_booster(booster: Any, n_rounds: int | None = None) -> Learner:
     return learner
 
 
-def booster_predict(graph: Graph, booster: Any, frame: Frame) -> Prediction:
-    """A native ``xgboost.Booster``: all its rounds, as its own ``predict`` has it."""
-    learner = read_booster(booster)
-    margin = _margin(graph, learner, frame, missing=np.nan)
-    if learner.objective == "binary:logistic" or learner.objective.startswith("multi:"):
-        return _classify(graph, learner, margin, max(2, learner.n_targets))
-    return _value(graph, learner, margin)
-
-
 @predictor("xgboost.XGBClassifier", "xgboost.XGBRFClassifier", takes_codes=True, takes_single=True)
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``XGBClassifier`` and ``XGBRFClassifier``: the label is where the probability, rounded to float32, is largest."""
@@ -243,23 +234,13 @@ def read_categories(learner: Learner, frame: Frame) -> Categories:
     if learner.linear or not columns:
         return match(frame, {}, {}, "XGBoost")
     stored = (learner.model.get("cats") or {}).get("enc") or []
-    known = {column: _read_encoding(stored[column]) if stored else None for column in columns}
+    known = {column: xgboost_levels(stored[column]) if stored else None for column in columns}
     n_codes = dict.fromkeys(columns, 1)
     for tree in learner.model["trees"]:
         for node, begin, size in _sets(tree):
             column = tree["split_indices"][node]
             n_codes[column] = max([n_codes[column], *(code + 1 for code in tree["categories"][begin : begin + size])])
     return match(frame, known, n_codes, "XGBoost")
-
-
-def _read_encoding(encoding: dict[str, Any]) -> list[str] | list[Any] | None:
-    """The categories of a column by code: text as the bytes between offsets, or numbers; ``None`` if none are kept."""
-    stored = encoding["values"]
-    if "offsets" not in encoding:
-        return list(stored)
-    offsets = encoding["offsets"]
-    text = np.array(stored, np.int64).astype(np.uint8).tobytes()
-    return [text[start:end].decode() for start, end in itertools.pairwise(offsets)] or None
 
 
 def read_trees(learner: Learner, categories: Categories) -> Boosted:

@@ -1,0 +1,164 @@
+"""Native objects and model files of XGBoost, LightGBM and CatBoost answer as the library does."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import catboost as cb
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pytest
+import xgboost as xgb
+from sklearn.metrics import accuracy_score
+from typer.testing import CliRunner
+
+import orris
+from orris import boosters
+from orris.api import package_file
+from orris.cli.app import app
+from orris.errors import TrainingError
+from tests.compile.booster_tables import Task, table
+
+TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
+OBJECTIVES = {
+    "xgboost": {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"},
+    "lightgbm": {"binary": "binary", "multiclass": "multiclass", "regression": "regression"},
+    "catboost": {"binary": "Logloss", "multiclass": "MultiClass", "regression": "RMSE"},
+}
+
+
+def _table(library: str, task: Task) -> tuple[pd.DataFrame, Any]:
+    X, y = table("iris", task, missing=True, categorical=True)
+    if library == "catboost":
+        X["town"] = X["town"].astype(object).where(X["town"].notna(), "nowhere")
+        X["tariff"] = X["tariff"].astype(int)
+    return X, y
+
+
+def _trained(library: str, task: Task, X: pd.DataFrame, y: Any) -> Any:
+    objective = OBJECTIVES[library][task]
+    classes = {"num_class": 4} if task == "multiclass" and library != "catboost" else {}
+    if library == "xgboost":
+        return xgb.train(
+            {"objective": objective, "nthread": 1} | classes, xgb.DMatrix(X, y, enable_categorical=True), 8
+        )
+    if library == "lightgbm":
+        settings = {"objective": objective, "verbose": -1, "num_threads": 1, "min_data_in_leaf": 5} | classes
+        return lgb.train(settings, lgb.Dataset(X, y), 8)
+    settings = {"loss_function": objective, "iterations": 8, "verbose": 0, "allow_writing_files": False}
+    return cb.CatBoost(settings | {"cat_features": ["town", "tariff"], "thread_count": 1}).fit(X, y)
+
+
+def _own(library: str, task: Task, model: Any, X: pd.DataFrame) -> Any:
+    """What the library itself answers: probabilities, or values."""
+    if library == "xgboost":
+        found = model.predict(xgb.DMatrix(X, enable_categorical=True))
+    elif library == "lightgbm":
+        found = model.predict(X)
+    else:
+        found = model.predict(X, prediction_type="RawFormulaVal" if task == "regression" else "Probability")
+    if task == "binary" and found.ndim == 1:
+        one = np.float32(1) if library == "xgboost" else 1.0
+        return np.column_stack([one - found, found])
+    return found
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("library", OBJECTIVES)
+def test_native_object(library: str, task: Task) -> None:
+    """A native object is packaged as it is, and the loaded model answers as the object does."""
+    X, y = _table(library, task)
+    model = _trained(library, task, X, y)
+    bundle = orris.package(model, X, y, name="native", store=None, require_compiled=True)
+    assert bundle.verdict.strategy == "exact"
+    loaded = orris.load(bundle)
+    found = loaded.predict(X) if task == "regression" else loaded.predict_proba(X)
+    exact = library == "xgboost" or task == "regression"
+    np.testing.assert_allclose(found, _own(library, task, model, X), rtol=0, atol=0 if exact else 1e-15)
+    versions = {"xgboost": xgb.__version__, "lightgbm": lgb.__version__, "catboost": cb.__version__}
+    assert bundle.manifest.provenance.libraries[library] == versions[library]
+
+
+FILES = ["xgboost.json", "xgboost.ubj", "lightgbm.txt", "catboost.cbm", "catboost.json"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_model_file(file: str, tmp_path: Path) -> None:
+    """``orris package`` takes a model file and a table, and publishes what answers as the library."""
+    library, _, ending = file.partition(".")
+    X, y = _table(library, "binary")
+    if library == "xgboost":
+        X["tariff"] = X["tariff"].astype(str).astype("category")
+    model = _trained(library, "binary", X, y)
+    save = {"format": ending} if library == "catboost" else {}
+    if file == "catboost.json":
+        save["pool"] = cb.Pool(X, cat_features=["town", "tariff"])
+    model.save_model(str(tmp_path / file), **save)
+    X.assign(answer=y).to_csv(tmp_path / "rows.csv", index=False)
+    arguments = ["package", str(tmp_path / file), "--data", str(tmp_path / "rows.csv"), "--target", "answer"]
+    done = CliRunner().invoke(app, [*arguments, "--store", str(tmp_path / "store"), "--json"])
+    assert done.exit_code == 0, done.output + str(done.exception)
+    assert json.loads(done.stdout)["verdict"]["strategy"] == "exact"
+    loaded = orris.load(library, store=tmp_path / "store")
+    np.testing.assert_allclose(loaded.predict_proba(X), _own(library, "binary", model, X), rtol=0, atol=1e-15)
+    assert accuracy_score(y, loaded.predict(X)) > 0.7
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    """A pickle, a text and a damaged model are refused by name, and a pickle is not read."""
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(TrainingError, match="pickles are not read"):
+        boosters.read_file(tmp_path / "model.pkl")
+    (tmp_path / "model.txt").write_text("hello")
+    with pytest.raises(TrainingError, match="no model file"):
+        boosters.read_file(tmp_path / "model.txt")
+    (tmp_path / "model.json").write_text('{"learner": {}}')
+    with pytest.raises(TrainingError, match="xgboost does not read it"):
+        boosters.read_file(tmp_path / "model.json")
+    with pytest.raises(TrainingError, match="cannot be read"):
+        boosters.read_file(tmp_path / "nowhere.json")
+
+
+def test_targets_that_the_model_does_not_have(tmp_path: Path) -> None:
+    """A native classifier numbers its classes; a table with other labels is refused with what to do."""
+    X, y = _table("xgboost", "binary")
+    _trained("xgboost", "binary", X, y).save_model(str(tmp_path / "model.json"))
+    rows = X.assign(answer=np.array(["no", "yes"])[y])
+    with pytest.raises(TrainingError, match="'no'"):
+        package_file(tmp_path / "model.json", rows, target="answer", name="named", store=None)
+
+
+def test_to_serve_needs_no_library(tmp_path: Path) -> None:
+    """A served booster imports neither its library nor scikit-learn nor pandas."""
+    X, y = _table("catboost", "binary")
+    bundle = orris.package(_trained("catboost", "binary", X, y), X, y, name="alone", store=tmp_path)
+    row = json.loads(X.iloc[[0]].to_json(orient="records"))[0]
+    code = f"""
+import sys, orris
+model = orris.load({str(bundle.folder)!r})
+assert len(model.predict([{row!r}])) == 1
+loaded = {{"catboost", "lightgbm", "xgboost", "sklearn", "pandas"}} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
+
+
+def test_converters_import_no_library() -> None:
+    """Compiling a scikit-learn model imports no boosting library."""
+    code = """
+import sys
+from sklearn.linear_model import LogisticRegression
+import orris
+from sklearn.datasets import load_iris
+X, y = load_iris(return_X_y=True)
+orris.package(LogisticRegression(max_iter=500).fit(X, y), X, y, name="iris", store=None)
+loaded = {"catboost", "lightgbm", "xgboost"} & set(sys.modules)
+assert not loaded, loaded
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
