@@ -38,6 +38,9 @@ def test_no_pipeline_answers_otherwise_once_compiled(container: str, data: st.Da
     assert verdict.strategy == "exact", verdict.attempts
     assert verdict.n_label_differences == 0
     assert verdict.largest_difference <= verdict.tolerance
+    assert "assumption" not in verdict.unproved
+    if verdict.proof is not None and verdict.proof.equality == "bits":
+        assert verdict.largest_difference == 0.0
 
 
 def _fitted(pipeline: Any, rows: Any, table: Table) -> Any:

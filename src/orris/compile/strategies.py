@@ -136,7 +136,7 @@ class _Trial:
         self._seed = seed
         self._progress = progress
         self._rows = adversary.origins(reference.schema, training, seed)
-        self._asked = self._ask(self._rows)
+        self._asked: dict[int | None, dict[str, tuple[FloatArray, Answers]]] = {}
 
     def first(self, tried: Mapping[Strategy, ways.Way], attempts: list[Attempt]) -> Compiled | None:
         """The first way that passes; those that do not are added to ``attempts``, each reason once."""
@@ -163,7 +163,8 @@ class _Trial:
         examination = examine(candidate, reference.pipeline, reference.schema)
         rounding = candidate.rounding or examination.rounding(candidate.runtime, self._family)
         rows = adversary.on_thresholds(reference.schema, self._training, candidate.thresholds, self._seed)
-        asked = self._asked | (self._ask({"threshold": rows}) if len(rows) else {})
+        rows = np.random.default_rng(self._seed).permutation(rows)[: examination.most_rows]
+        asked = self._drawn(examination.most_rows) | (self._ask({"threshold": rows}) if len(rows) else {})
         n_rows = sum(len(rows) for rows, _ in asked.values())
         self._progress(f"proving {strategy} on {n_rows:,} rows")
         verdict = gate.prove(strategy, candidate.runtime, reference, asked, self._family, attempts, rounding=rounding)
@@ -177,6 +178,12 @@ class _Trial:
             verdict,
             *self._golden(),
         )
+
+    def _drawn(self, most: int | None) -> dict[str, tuple[FloatArray, Answers]]:
+        """The rows of every kind but those on thresholds, at most so many of each, and scikit-learn's answers."""
+        if most not in self._asked:
+            self._asked[most] = self._ask({origin: rows[:most] for origin, rows in self._rows.items()})
+        return self._asked[most]
 
     def _ask(self, rows: Mapping[str, FloatArray]) -> dict[str, tuple[FloatArray, Answers]]:
         """scikit-learn's answers to each kind of row; kinds to which it has none are left out."""

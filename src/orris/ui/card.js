@@ -38,7 +38,7 @@ export function showHero(card) {
   const { verdict } = card;
   byId("badges").replaceChildren(
     ...(name ? [el("li", {}, el("b", {}, short(value, 3)), ` ${metricName(name)}`)] : []),
-    el("li", { class: held(verdict) ? "good" : "bad" }, el("b", {}, held(verdict) ? "Parity proven" : "Parity not proven"), ` on ${plural(verdict.n_rows, "row")}`),
+    el("li", { class: held(verdict) ? "good" : "bad" }, el("b", {}, held(verdict) ? (verdict.proof ? "Parity proved" : "Parity compared") : "Parity failed"), ` on ${verdict.proof ? "every row, compared on " : ""}${plural(verdict.n_rows, "row")}`),
     el("li", {}, el("b", {}, `${short(verdict.one_row_microseconds, 3)} µs`), " a row, ", SERVED[verdict.strategy] ?? verdict.strategy),
   );
 }
@@ -101,6 +101,15 @@ function facts(card) {
   ]));
 }
 
+/** What was matched between the file and the trained pipeline, or why nothing was. */
+function proved(verdict) {
+  const { proof } = verdict;
+  if (!proof) return verdict.unproved ? `no, compared only: ${verdict.unproved}` : "no, compared only";
+  const trees = proof.n_trees ? `${plural(proof.n_trees, "tree")} with ${plural(proof.n_splits, "split")}, ` : "";
+  const matched = `${trees}${plural(proof.n_operators, "operator")}, ${plural(proof.n_constants, "constant")} matched`;
+  return proof.equality === "bits" ? `the same bits for every row: ${matched}` : `the same formula for every row, up to rounding: ${matched}`;
+}
+
 function parity(card) {
   const { verdict } = card;
   const times = verdict.one_row_microseconds_reference / Math.max(verdict.one_row_microseconds, 1e-9);
@@ -108,6 +117,7 @@ function parity(card) {
   return titled("Parity: is the served model the trained one?",
     el("p", { class: `verdict ${held(verdict) ? "good" : "bad"}` }, held(verdict) ? "Yes. Both answered the same rows alike before this version could be published." : "No. Do not rely on the metrics below."),
     pairs([
+      ["proved", proved(verdict)],
       ["rows compared", el("span", {}, count(verdict.n_rows), el("span", { class: "soft small block" }, origins))],
       ["labels that differ", card.task === "classification" ? count(verdict.n_label_differences) : null],
       ["largest difference", `${short(verdict.largest_difference, 3)} (allowed: ${short(verdict.tolerance, 3)})`],

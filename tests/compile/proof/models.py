@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
+import xgboost
 from sklearn import linear_model as lm
 from sklearn import preprocessing as pp
 from sklearn.base import is_classifier
@@ -265,6 +267,30 @@ CASES: dict[str, Case] = {
             MLPRegressor(hidden_layer_sizes=(6,), activation="logistic", max_iter=40, random_state=0),
         ),
         mixed,
+        0,
+    ),
+    "LightGBM": (lambda: lightgbm.LGBMRegressor(n_estimators=8, min_child_samples=5, n_jobs=1, verbose=-1), gaps, 0),
+    "LightGBM, poisson": (
+        lambda: lightgbm.LGBMRegressor(n_estimators=5, objective="poisson", n_jobs=1, verbose=-1),
+        numbers,
+        0,
+    ),
+    "LightGBM of zeros, two classes": (
+        lambda: lightgbm.LGBMClassifier(n_estimators=6, sigmoid=1.5, n_jobs=1, verbose=-1),
+        lambda: mixed()[["x0", "count", "flag"]],
+        2,
+    ),
+    "LightGBM, three classes": (
+        lambda: make_pipeline(SimpleImputer(), lightgbm.LGBMClassifier(n_estimators=4, n_jobs=1, verbose=-1)),
+        gaps,
+        3,
+    ),
+    "XGBoost": (lambda: xgboost.XGBRegressor(n_estimators=8, max_depth=4, n_jobs=1), gaps, 0),
+    "scaled XGBoost": (
+        lambda: make_pipeline(
+            pp.StandardScaler(), xgboost.XGBRegressor(n_estimators=5, objective="reg:absoluteerror", n_jobs=1)
+        ),
+        numbers,
         0,
     ),
     "dummy": (DummyRegressor, numbers, 0),

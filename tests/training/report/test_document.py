@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -19,7 +20,7 @@ from orris.training.gates import measure_gates, parse_gate
 from orris.training.importance import Importance
 from orris.training.report.document import write_report
 from orris.training.scores import Predictions, class_metrics, classification_report, confusion_matrix
-from orris.verdict import Attempt, Verdict
+from orris.verdict import Attempt, Proof, Verdict
 
 HOSTILE = "<script>alert('x')</script>|`*_[a](b)$&"
 VERDICT = Verdict("exact", "forest", 12345, {"training rows": 150, "on thresholds": 12195}, 0, 0.0, 0.0, 9.5, 4150.0)
@@ -168,14 +169,21 @@ def test_what_a_report_shows(file: str, tmp_path: Path) -> None:
         assert shown in text, shown
 
 
+_PROOF = Proof("rounding", 5, 7, 3, 20, 23, 4e-15, ("addition is addition",))
+_PROVED = msgspec.structs.replace(VERDICT, proof=_PROOF)
+_UNPROVED = msgspec.structs.replace(VERDICT, unproved="there is no statement")
+
+
 @pytest.mark.parametrize(
     ("verdict", "badge", "words"),
     [
-        (VERDICT, "proven", "To the last bit"),
-        (Verdict("skl2onnx-float64", "other", 10_000, {}, 0, 1e-11, 1e-9, 5, 50), "proven", "double precision"),
+        (VERDICT, "compared", "To the last bit"),
+        (_PROVED, "proved", "3 trees with 20 splits and 23 leaves, 5 operators and 7 constants"),
+        (_UNPROVED, "compared", "not proved for every row: there is no statement"),
+        (Verdict("skl2onnx-float64", "other", 10_000, {}, 0, 1e-11, 1e-9, 5, 50), "compared", "double precision"),
         (
             Verdict("scikit-learn", "other", 10_000, {}, 0, 0, 0, 50, 50, (Attempt("exact", "no converter"),)),
-            "proven, not compiled",
+            "compared, not compiled",
             "no converter",
         ),
         (Verdict("exact", "tree", 10_000, {}, 3, 0.5, 1e-12, 5, 50), "not the same", "3 labels differed"),

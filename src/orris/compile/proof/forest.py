@@ -59,13 +59,14 @@ class Canonical:
     leaves: IntArray
 
 
-def cuts(threshold: npt.ArrayLike, *, strict: bool = False, single: bool = False) -> FloatArray:
+def cuts(threshold: npt.ArrayLike, *, strict: bool = False, single: bool = False, zero: float = 0.0) -> FloatArray:
     """The largest double that goes left where ``x <= threshold`` does, float64 ``(n,)``; NaN where none does.
 
     Args:
         threshold: float64 or float32 ``(n,)``.
         strict: ``x < threshold`` instead.
         single: ``x`` is rounded to float32 before it is compared.
+        zero: ``x`` of no larger magnitude counts as 0; not with ``strict`` or ``single``.
 
     Raises:
         NotProvedError: The doubles at a cut do not fall to its two sides.
@@ -77,19 +78,22 @@ def cuts(threshold: npt.ArrayLike, *, strict: bool = False, single: bool = False
         cut = _rounding_to(_largest_single(limit, strict=strict)) if single else limit
         if strict and not single:
             cut = np.where(limit == -np.inf, np.nan, np.nextafter(limit, -np.inf))
-        above = np.nextafter(cut, np.inf)
-        stays = _goes_left(cut, limit, strict=strict, single=single) | np.isnan(cut)
-        leaves = ~_goes_left(above, limit, strict=strict, single=single) | (cut == np.inf)
-        nothing = ~np.isnan(cut) | ~_goes_left(np.full_like(cut, -np.inf), limit, strict=strict, single=single)
+        if zero:
+            cut = np.where(
+                limit >= 0, np.maximum(limit, zero), np.where(limit < -zero, limit, np.nextafter(-zero, -np.inf))
+            )
+
+        def goes_left(x: FloatArray) -> BoolArray:
+            """The comparison itself, as it is written in the estimator."""
+            seen = x.astype(np.float32).astype(np.float64) if single else np.where(np.abs(x) <= zero, 0.0, x)
+            return np.asarray(seen < limit if strict else seen <= limit, dtype=np.bool_)
+
+        stays = goes_left(cut) | np.isnan(cut)
+        leaves = ~goes_left(np.nextafter(cut, np.inf)) | (cut == np.inf)
+        nothing = ~np.isnan(cut) | ~goes_left(np.full_like(cut, -np.inf))
     if not (stays & leaves & nothing).all():
         raise NotProvedError("the doubles beside a threshold do not fall to its two sides")
     return np.asarray(cut + 0.0)
-
-
-def _goes_left(x: FloatArray, threshold: FloatArray, *, strict: bool, single: bool) -> BoolArray:
-    """The comparison itself, as it is written in the estimator."""
-    seen = x.astype(np.float32).astype(np.float64) if single else x
-    return np.asarray(seen < threshold if strict else seen <= threshold, dtype=np.bool_)
 
 
 def _largest_single(threshold: FloatArray, *, strict: bool) -> npt.NDArray[np.float32]:

@@ -357,6 +357,14 @@ def _reduce_sum(interpreter: Interpreter, node: Node, inputs: Sequence[Tensor]) 
     raise NotProvedError("ReduceSum adds along an axis for which the order of its additions is not known")
 
 
+def _reduce_max(interpreter: Interpreter, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    _arity(inputs, 2)
+    terms = _matrix(inputs[0], "ReduceMax")
+    if _fixed(inputs[1], "an axis").reshape(-1).tolist() != [1] or int(node.attributes.get("keepdims", 1)) != 1:
+        _unknown("the axis of ReduceMax")
+    return [Rows(_objects([interpreter.algebra.several("Largest", terms)], (1, 1)), 0)]
+
+
 def _softmax(interpreter: Interpreter, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
     _arity(inputs, 1)
     terms = _matrix(inputs[0], "Softmax")
@@ -554,6 +562,7 @@ _OPERATORS: dict[str, tuple[set[str], Carry]] = {
     "MatMul": (set(), _matmul),
     "Gemm": (set(), _gemm),
     "ReduceSum": ({"keepdims"}, _reduce_sum),
+    "ReduceMax": ({"keepdims"}, _reduce_max),
     "Softmax": ({"axis"}, _softmax),
     "ArgMax": ({"axis", "keepdims"}, _argmax),
     "ai.onnx.ml.LabelEncoder": ({"keys_tensor", "values_tensor", "default_tensor"}, _label_encoder),

@@ -190,8 +190,10 @@ class Algebra:
         offset = np.float64(bias) + 0.0
         return self._intern("Dot", "f8", tuple(parts), (vector.tobytes(), offset.tobytes()), (vector, float(offset)))
 
-    def several(self, op: Literal["Softmax", "ArgMax"], parts: Sequence[Term], position: int = 0) -> Term:
-        """Component ``position`` of the soft-max of ``parts``, or the position of the first largest of them."""
+    def several(self, op: Literal["Softmax", "ArgMax", "Largest"], parts: Sequence[Term], position: int = 0) -> Term:
+        """Component ``position`` of the soft-max of ``parts``, the position of the first largest, or that number."""
+        if op == "Largest":
+            return self._intern("Largest", "f8", tuple(parts), None)
         if op == "ArgMax":
             return self._intern("ArgMax", "i8", tuple(parts), None)
         return self._intern("Softmax", "f8", tuple(parts), position, position)
@@ -333,6 +335,8 @@ class Algebra:
                 return a
             if condition.op == "Equal" and b is self.constant(np.nan) and condition is self._is_whole(a):
                 return self._intern("Whole", "f8", (a,), None)
+        if op == "Div" and args[0].op == "Exp" and args[1].op == "Dot":
+            return self._softmax(args[0], args[1])
         if op == "Div" and args[0] is self.constant(1.0) and args[1].op == "Add":
             first, second = args[1].args
             if first.op == "Exp" and second is self.constant(1.0):
@@ -340,6 +344,17 @@ class Algebra:
         if op == "Mod":
             return self._digit(args[0], last)
         return None
+
+    def _softmax(self, power: Term, total: Term) -> Term | None:
+        """``exp(x[k] - max(x)) / sum(exp(x - max(x)))`` as the soft-max that it is."""
+        weights, bias = total.payload
+        shifts = [part.args[0] for part in total.args if part.op == "Exp" and part.args[0].op == "Sub"]
+        if bias or (weights != 1).any() or len(shifts) != len(total.args) or power not in total.args:
+            return None
+        scores, largest = [shift.args[0] for shift in shifts], shifts[0].args[1]
+        if largest is not self.several("Largest", scores) or any(shift.args[1] is not largest for shift in shifts):
+            return None
+        return self.several("Softmax", scores, total.args.index(power))
 
     def _scaled(self, term: Term, factor: Term) -> Term | None:
         value = factor.payload

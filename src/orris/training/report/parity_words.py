@@ -38,10 +38,13 @@ def parity_words(verdict: Verdict | None, task: Literal["classification", "regre
             ["The parity gate was not run, so nothing shows that the served model answers as the trained one."],
         )
     held = verdict.holds
-    badge, tone, icon = ("proven", "good", "✅") if held else ("not the same", "bad", "❌")
-    if held and not verdict.compiled:
-        badge, tone = "proven, not compiled", "warn"
-    words = _words(badge, tone, icon, [_SERVED[verdict.strategy], _comparison(verdict, task), _meaning(verdict, held)])
+    badge, tone, icon = ("compared", "good", "✅") if held else ("not the same", "bad", "❌")
+    if held and verdict.proof is not None:
+        badge = "proved"
+    elif held and not verdict.compiled:
+        badge, tone = "compared, not compiled", "warn"
+    paragraphs = [_SERVED[verdict.strategy], *_proof(verdict), _comparison(verdict, task), _meaning(verdict, held)]
+    words = _words(badge, tone, icon, paragraphs)
     words["facts"] = _facts(verdict, task)
     words["attempts"] = [(attempt.strategy, attempt.sentence()) for attempt in verdict.attempts]
     return words
@@ -58,6 +61,27 @@ def _words(badge: str, tone: str, icon: str, paragraphs: list[str]) -> dict[str,
         "attempts": [],
         "attempt_heads": [{"text": "way of serving", "number": False}, {"text": "why it was refused", "number": False}],
     }
+
+
+def _proof(verdict: Verdict) -> list[str]:
+    """What was proved of the file and what that assumes, or why its answers were only compared."""
+    proof = verdict.proof
+    if proof is None:
+        reason = f": {verdict.unproved}" if verdict.unproved else ""
+        return [f"Equality was compared on rows, not proved for every row{reason}."]
+    matched = f"{proof.n_operators:,} operators and {proof.n_constants:,} constants"
+    if proof.n_trees:
+        matched = f"{proof.n_trees:,} trees with {proof.n_splits:,} splits and {proof.n_leaves:,} leaves, {matched}"
+    reach = "so every answer has the same bits, for any row"
+    if proof.equality == "rounding":
+        reach = (
+            "so every answer is the same formula, for any row; on training rows rounding makes a difference of at most"
+            f" {proof.largest_rounding:.1g}"
+        )
+    return [
+        f"Its file was read back and matched with the trained pipeline ({matched}), {reach}.",
+        f"This assumes that {'; that '.join(proof.assumes)}.",
+    ]
 
 
 def _comparison(verdict: Verdict, task: str) -> str:
@@ -91,6 +115,7 @@ def _facts(verdict: Verdict, task: str) -> list[tuple[str, str]]:
     facts = [
         ("way of serving", verdict.strategy),
         ("family of models", verdict.family),
+        ("evidence", "compared" if verdict.proof is None else f"proved ({verdict.proof.equality})"),
         ("rows compared", f"{verdict.n_rows:,}"),
     ]
     if task == "classification":
