@@ -127,7 +127,5 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         return "equally fast" if factor < 1.05 else f"{factor:,.{0 if factor >= 10 else 1}f} times {word}"
 
     def reasons(self) -> list[str]:
-        """Why the model is not compiled, one sentence per way that was refused, with what to do; empty: it is."""
-        if self.compiled:
-            return []
+        """Why the ways before this one were refused, a sentence each, with what to do; empty: the first passed."""
         return [f"not served by {attempt.strategy}: {attempt.sentence()}" for attempt in self.attempts]

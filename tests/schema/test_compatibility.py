@@ -43,7 +43,7 @@ def changed(**columns: Column) -> Schema:
         (changed(plan=replace(PLAN, levels=("plus",))), "column 'plan' no longer knows basic", True),
         (changed(plan=replace(PLAN, unseen=True)), "column 'plan' takes unseen levels now", False),
         (replace(LIVE, labels=("yes", "no")), "the classes were no, yes and are yes, no", True),
-        (replace(LIVE, labels=(False, True)), "the classes were no, yes and are False, True", True),
+        (replace(LIVE, labels=(False, True)), "the classes were no, yes and are false, true", True),
         (replace(LIVE, target="price"), "the target was 'churn' and is 'price'", True),
         (changed(plan=replace(PLAN, levels=(1, 2), unseen=True)), "column 'plan' had levels of text", True),
         (replace(LIVE, task="regression", labels=()), "the task was classification and is regression", True),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, shown, store_url, yes_or_no
+from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, shown, store_url
 
 if TYPE_CHECKING:
     from orris.bundle import Manifest, Provenance
@@ -55,7 +55,7 @@ def list_models(
                 " ".join(v.aliases),
                 v.created,
                 _size(v.n_bytes) if v.n_bytes else "",
-                "" if v.problem else yes_or_no(v.signed),
+                "" if v.problem else shown(v.signed),
                 v.strategy,
                 v.problem or _headline(v.metrics),
                 v.digest[:SHORT_DIGEST],
@@ -92,7 +92,7 @@ def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: 
     say(manifest.verdict.sentence())
     for reason in manifest.verdict.reasons():
         say(reason)
-    rows = [(c.name, c.kind.value, _values(c), yes_or_no(c.missing)) for c in manifest.schema.columns]
+    rows = [(c.name, c.kind.value, _values(c), shown(c.missing)) for c in manifest.schema.columns]
     print_table(("column", "kind", "values", "may be missing"), rows, title="schema")
     where = " on its training rows" if manifest.provenance.parameters.get("packaged") else ""
     print_table(

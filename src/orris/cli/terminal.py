@@ -33,11 +33,6 @@ def tell(text: str = "") -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201
 
 
-def yes_or_no(value: bool) -> str:
-    """A boolean in a table."""
-    return "yes" if value else "no"
-
-
 def shown(value: Any) -> str:
     """A setting as a line of a table shows it, with ``true`` and ``false`` as in JSON; empty: it is not set."""
     if isinstance(value, bool):

@@ -137,5 +137,5 @@ def _types(column: Column) -> str:
 
 
 def _listed(values: Sequence[Any], most: int = 6) -> str:
-    shown = ", ".join(map(str, values[:most]))
+    shown = ", ".join(str(value).lower() if isinstance(value, bool) else str(value) for value in values[:most])
     return f"{shown} and {len(values) - most} more" if len(values) > most else shown or "none"

@@ -92,7 +92,9 @@ def check_metrics(gates: Sequence[Gate], task: metrics.Task, *, n_classes: int, 
     ]
     for gate in gates:
         if gate.metric not in known:
-            listed = ", ".join(_nearest_first(gate.metric, known))
+            of_folds = gate.metric.startswith("cv_")
+            nearest = _nearest_first(gate.metric, [name for name in known if name.startswith("cv_") == of_folds])
+            listed = ", ".join(nearest) if nearest else "none without a cross-validation (folds: 0)"
             raise SettingsError(f"gate {gate}: there is no metric '{gate.metric}' of this {task}; there are {listed}")
 
 

@@ -237,6 +237,8 @@ def _value(value: object) -> str:
         return ", ".join(f"{key}: {_value(each)}" for key, each in value.items()) or "–"
     if isinstance(value, list | tuple):
         return ", ".join(_value(each) for each in value) or "–"
+    if isinstance(value, bool):
+        return str(value).lower()
     return "–" if value is None or value == "" else str(value)
 
 
