@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import math
@@ -335,17 +336,75 @@ def test_several_problems_are_told_together(ask: httpx.Client) -> None:
         ({"content-type": "application/octet-stream"}, 200),
         ({"content-type": "text/csv"}, 415),
         ({"content-type": "application/json; charset=latin-1"}, 415),
-        ({"content-type": "application/json", "content-encoding": "gzip"}, 415),
+        ({"content-type": "application/json", "content-encoding": "gzip"}, 200),
+        ({"content-type": "application/json", "content-encoding": "br"}, 415),
     ],
 )
 def test_content_types_are_held_to(ask: httpx.Client, headers: dict[str, str], status: int) -> None:
-    """JSON, and octets, which may be all JSON; compressed bodies are not read."""
+    """JSON, and octets, which may be all JSON; gzip is read, and any other compression is not."""
     content = json.dumps({"inputs": [tensor(ROW)]}).encode()
     answer = ask.post(
         IRIS, content=gzip.compress(content) if "content-encoding" in headers else content, headers=headers
     )
     assert answer.status_code == status
     assert status == 200 or list(answer.json()) == ["error"]
+
+
+@pytest.mark.parametrize("shape", [[4], [1, 2, 2], [4, 1]])
+def test_a_shape_that_holds_no_rows_is_refused_by_its_shape(ask: httpx.Client, shape: list[int]) -> None:
+    """One row has the shape [1, 4], and the message says so."""
+    refused = ask.post(IRIS, json={"inputs": [{"name": "rows", "shape": shape, "datatype": "FP64", "data": ROW}]})
+    assert refused.status_code == 400
+    assert f"shape {shape} is not [n, 4]; one row has shape [1, 4]" in refused.json()["error"]
+
+
+def test_base64_of_mlservers_codec_is_decoded(mixed_server: Server) -> None:
+    """Elements with the content type base64 are answered as the same elements in plain text."""
+    with client(mixed_server) as asking:
+        example = asking.get("/openapi.json").json()["paths"]["/v2/models/{model}/infer"]["post"]
+        body = example["requestBody"]["content"]["application/json"]["example"]
+        plain = asking.post("/v2/models/churn/infer", json=body).json()["outputs"]
+        texts = [tensor for tensor in body["inputs"] if tensor["datatype"] == "BYTES"]
+        assert texts
+        for tensor in texts:
+            tensor["parameters"] = {"content_type": "base64"}
+            tensor["data"] = [base64.b64encode(value.encode()).decode() for value in tensor["data"]]
+        assert asking.post("/v2/models/churn/infer", json=body).json()["outputs"] == plain
+        texts[0]["data"] = ["not base64!"]
+        assert "element 0 is not base64" in asking.post("/v2/models/churn/infer", json=body).json()["error"]
+
+
+@pytest.mark.parametrize("content_type", ["pd", "np", "str", "datetime"])
+def test_content_types_of_mlservers_codecs_are_known(ask: httpx.Client, content_type: str) -> None:
+    """A known content type of the request is taken, and an unknown one refused with 400."""
+    body = {"inputs": [tensor(ROW)], "parameters": {"content_type": content_type}}
+    assert ask.post(IRIS, json=body).status_code == 200
+    refused = ask.post(IRIS, json=body | {"parameters": {"content_type": "hg-json"}})
+    assert (refused.status_code, "content type 'hg-json' is not read here" in refused.text) == (400, True)
+    body = {"inputs": [tensor(ROW, parameters={"content_type": "image"})]}
+    refused = ask.post(IRIS, json=body)
+    assert (refused.status_code, "content type 'image' is not read here" in refused.text) == (400, True)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_output_0_is_another_name_of_predict(ask: httpx.Client, *, binary: bool) -> None:
+    """KServe's runtimes call their prediction output-0, and so does the answer to a request that asks for it."""
+    outputs = [{"name": "output-0", "parameters": {"binary_data": binary}}]
+    answer = ask.post(IRIS, json={"inputs": [tensor(ROW)], "outputs": outputs})
+    length = int(answer.headers.get("inference-header-content-length", len(answer.content)))
+    named = json.loads(answer.content[:length])["outputs"][0]
+    assert (named["name"], named["shape"], named["datatype"]) == ("output-0", [1], "BYTES")
+    assert answer.content[length:] == (b"\x06\0\0\0setosa" if binary else b"")
+
+
+def test_a_long_request_is_read_as_a_short_one(ask: httpx.Client) -> None:
+    """Data of a body of more than 256 KiB are parsed apart, and answered alike."""
+    rows = [[5.1, 3.5, 1.4, 0.2]] * 20_000
+    many = {"name": "rows", "shape": [20_000, 4], "datatype": "FP64", "data": rows}
+    answer = ask.post(IRIS, json={"inputs": [many]}).json()["outputs"][0]
+    assert answer["data"] == ["setosa"] * 20_000
+    refused = ask.post(IRIS, json={"inputs": [many | {"shape": [10, 4]}]})
+    assert (refused.status_code, "more elements than shape [10, 4]" in refused.text) == (400, True)
 
 
 def test_a_body_over_the_limit_is_413(ask: httpx.Client) -> None:

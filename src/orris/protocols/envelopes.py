@@ -15,6 +15,8 @@ column.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -25,10 +27,16 @@ from orris.protocols.tensors import PREDICT, PREDICT_PROBA
 from orris.runtime import Answers
 from orris.schema import Schema, strict
 from orris.schema.arrays import FloatArray
+from orris.schema.pieces import LONG_BYTES, MAX_ROW_BYTES, Rows, is_array, read_array
 from orris.schema.rows import RowReader
 from orris.serving.engine import Engine
 
 FEATURES, INSTANCES, INPUTS, RECORDS, SPLIT = "features", "instances", "inputs", "dataframe_records", "dataframe_split"
+
+MAX_COMMAS = 4
+"""Commas for each row that a column of a long body may hold before it is known to have too many rows."""
+
+_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b', re.DOTALL)
 
 _FORMS = {
     FEATURES: "a list of values in the order of the schema",
@@ -72,6 +80,8 @@ def open_envelope(
         BodyError: Not JSON, or the member does not hold rows at all.
         RowError: Rows that do not fit the schema; every problem, with row and column.
     """
+    if len(body) > LONG_BYTES:
+        return _open_long(reader, body, keys, only_one, nan_is_missing)
     return _open_plain(reader, body, keys) or _open_strictly(reader, body, keys, only_one, nan_is_missing)
 
 
@@ -142,6 +152,111 @@ def _open_plain(reader: RowReader, body: bytes, keys: tuple[str, ...]) -> Opened
     return None if encoded is None else Opened(key, encoded, envelope.parameters or envelope.params)
 
 
+def _open_long(
+    reader: RowReader, body: bytes, keys: tuple[str, ...], only_one: bool, nan_is_missing: bool
+) -> Opened | None:
+    """A long envelope: its members are told apart without being parsed, and its rows are read in pieces."""
+    if nan_is_missing and body.count(b"NaN") > reader.max_rows * (reader.schema.n_columns + 1):
+        raise BodyError(f"there are more values than {reader.max_rows} rows have; send them in parts")
+    members = _members(body, _split_envelope, nan_is_missing=nan_is_missing)
+    if members is None:
+        return None
+    held = [key for key in keys if key in members]
+    if not held:
+        return None
+    if only_one and len(held) > 1:
+        raise _several(keys, len(held))
+    key = held[0]
+    rename = None
+    rows = members[key]
+    if (
+        key == SPLIT
+        and (split := _members(rows, _split_frame, nan_is_missing=nan_is_missing)) is not None
+        and "data" in split
+    ):
+        rows = split["data"]
+        columns = strict.parse(_short("'columns'", split["columns"])) if "columns" in split else None
+        rename = _renaming(reader.schema, columns)
+    parameters = None
+    for name in ("parameters", "params"):
+        if parameters is None and name in members:
+            parameters = strict.members(strict.parse(_short(f"'{name}'", members[name])))
+    if is_array(rows) and key != FEATURES:
+        return Opened(key, read_array(reader, rows, nan_is_missing=nan_is_missing, rename=rename), parameters)
+    if key == INPUTS and len(rows) > MAX_ROW_BYTES:
+        return Opened(key, _long_columns(reader, rows, nan_is_missing=nan_is_missing), parameters)
+    text = b'{"%b":%b}' % (key.encode(), _short(f"'{key}'", rows))
+    opened = _open_strictly(reader, text, (key,), only_one, nan_is_missing)
+    return opened._replace(parameters=parameters) if opened is not None else None
+
+
+def _members(text: bytes, decode: Callable[[bytes], Any], *, nan_is_missing: bool) -> dict[str, bytes] | None:
+    """The members of a JSON object that are in ``decode``'s type, as they were written; ``None`` for an array.
+
+    Raises:
+        BodyError: Not a JSON object or array.
+    """
+    if is_array(text):
+        return None
+    try:
+        found = decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if nan_is_missing and b"NaN" in text:
+            return _members(without_nan(text), decode, nan_is_missing=False)
+        raise BodyError(f"the body is not a JSON object or array as it is read here: {error}") from None
+    names = [field.encode_name for field in msgspec.structs.fields(type(found))]
+    raws = zip(names, msgspec.structs.astuple(found), strict=True)
+    return {name: bytes(raw) for name, raw in raws if raw != _ABSENT}
+
+
+def _raw_members(names: Sequence[str], **options: Any) -> Callable[[bytes], Any]:
+    """Decodes these members of an object without parsing them; others are skipped."""
+    fields = [(f"m{i}", msgspec.Raw, _ABSENT) for i in range(len(names))]
+    rename = {f"m{i}": name for i, name in enumerate(names)}
+    return msgspec.json.Decoder(msgspec.defstruct("Members", fields, rename=rename, gc=False, **options)).decode
+
+
+_ABSENT = msgspec.Raw(b"")
+_split_envelope = _raw_members((FEATURES, INSTANCES, INPUTS, RECORDS, SPLIT, "parameters", "params"))
+_split_frame = _raw_members(("data", "columns"))
+
+
+@lru_cache(maxsize=64)
+def _split_columns(reader: RowReader) -> Callable[[bytes], Any]:
+    return _raw_members(reader.schema.names, forbid_unknown_fields=True)
+
+
+def _short(name: str, text: bytes) -> bytes:
+    """A member that is parsed whole; raises ``BodyError`` if it is too long for that."""
+    if len(text) > MAX_ROW_BYTES:
+        raise BodyError(f"{name} is longer than {MAX_ROW_BYTES} bytes")
+    return text
+
+
+def _long_columns(reader: RowReader, text: bytes, *, nan_is_missing: bool) -> FloatArray:
+    """The rows of a long object with a list of values per column; a list of more than ``max_rows`` is not parsed."""
+    members = _members(text, _split_columns(reader), nan_is_missing=nan_is_missing) or {}
+    columns: dict[str, Any] = {}
+    for name, values in members.items():
+        # A comma in a text is counted as well: a column of texts with commas has to be sent in smaller parts.
+        if values.count(b",") >= reader.max_rows * MAX_COMMAS:
+            raise RowError([Problem(None, name, f"more than the {reader.max_rows} values that a request may hold")])
+        columns[name] = strict.parse(values, nan_is_missing=nan_is_missing)
+    return strict.encode(reader.schema, _columns(columns) or [], reader.max_rows)
+
+
+def _renaming(schema: Schema, columns: Any) -> Rows | None:
+    """What makes rows of the data of ``dataframe_split``; ``None``: they are rows in the order of the schema."""
+    if columns is None or columns in (list(schema.names), list(range(schema.n_columns))):
+        return None
+    _check_columns(columns)
+    return lambda rows: [_by_name(i, row, columns) for i, row in enumerate(rows)]
+
+
+def _several(keys: tuple[str, ...], n_held: int) -> BodyError:
+    return BodyError(f"exactly one of {', '.join(repr(key) for key in keys)} is needed, and {n_held} are there")
+
+
 def _open_strictly(
     reader: RowReader, body: bytes, keys: tuple[str, ...], only_one: bool, nan_is_missing: bool
 ) -> Opened | None:
@@ -150,7 +265,7 @@ def _open_strictly(
     if members is None or not held:
         return None
     if only_one and len(held) > 1:
-        raise BodyError(f"exactly one of {', '.join(repr(key) for key in keys)} is needed, and {len(held)} are there")
+        raise _several(keys, len(held))
     key = held[0]
     rows = _rows(reader.schema, key, members[key])
     if rows is None:
@@ -187,13 +302,29 @@ def _split(schema: Schema, members: dict[str, Any]) -> list[Any] | None:
         return None
     if columns is None or columns == list(range(schema.n_columns)):  # an array that became a frame has no names
         return data
+    _check_columns(columns)
+    return [_by_name(i, row, columns) for i, row in enumerate(data)]
+
+
+def _check_columns(columns: Any) -> None:
     if type(columns) is not list or not all(isinstance(name, str) for name in columns):
         raise BodyError("'dataframe_split': \"columns\" must be a list of names")
     strict.check_names(columns)
-    return [_by_name(i, row, columns) for i, row in enumerate(data)]
 
 
 def _by_name(i: int, row: Any, columns: list[str]) -> dict[str, Any]:
     if type(row) is not list or len(row) != len(columns):
         raise RowError([Problem(i, None, f"a list of {len(columns)} values is needed, one for each of 'columns'")])
     return dict(zip(columns, row, strict=True))
+
+
+def without_nan(body: bytes) -> bytes:
+    """JSON with ``null`` for every ``NaN`` outside a text; writers of Python and of Triton's client put it there."""
+    written, last = bytearray(), 0
+    for found in _STRING_OR_NAN.finditer(body):
+        if found.group() == b"NaN":
+            written += body[last : found.start()]
+            written += b"null"
+            last = found.end()
+    written += body[last:]
+    return bytes(written)

@@ -1,4 +1,4 @@
-"""``POST /invocations``: what MLflow's scoring server (2.0 and later) and SageMaker's containers answer, JSON and CSV.
+"""``POST /invocations``: what MLflow's scoring server (2.0 and later) and SageMaker's containers answer.
 
 Source: ``mlflow.pyfunc.scoring_server``, and SageMaker's "Use your own inference code with hosting services". A
 prediction is the label in its own JSON type, or the value; ``"params": {"predict_method": "predict_proba"}`` asks for
@@ -8,6 +8,7 @@ probabilities, other parameters are tolerated.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,7 +17,20 @@ from orris.protocols import descriptions
 from orris.protocols.envelopes import INPUTS, INSTANCES, RECORDS, SPLIT, open_envelope, predictions, wants_probabilities
 from orris.protocols.instances import Predictions
 from orris.protocols.status import headers_of, told
+from orris.protocols.table_formats import (
+    WRITERS,
+    accepted,
+    check_parameters,
+    csv_header,
+    parse_media_type,
+    read_lines,
+    read_npy,
+)
 from orris.runtime import Answers
+from orris.schema import strict
+from orris.schema.arrays import FloatArray
+from orris.schema.pieces import LONG_BYTES, is_array, read_array
+from orris.schema.rows import RowReader
 from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply
 from orris.serving.operations import TEXT as TEXT_CONTENT
@@ -37,10 +51,15 @@ _CODES = {
     500: "INTERNAL_ERROR",
     503: "TEMPORARILY_UNAVAILABLE",
 }
-_FORMS_TOLD = f"a JSON object with exactly one of {', '.join(map(repr, FORMS))} is needed"
-_PLAIN_TYPES = frozenset({b"", b"application/json", b"application/json; charset=utf-8"})
-
+_FORMS_TOLD = f"a list of rows, or a JSON object with exactly one of {', '.join(map(repr, FORMS))} is needed"
 _encode = msgspec.json.Encoder().encode
+
+
+class Wanted(NamedTuple):
+    """How the answer is to be written: its values, and its media type."""
+
+    probabilities: bool
+    kind: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +67,27 @@ class Invocations:
     """The dialect."""
 
     def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
-        """A table in one of four JSON forms, or CSV."""
+        """A table as JSON in one of five forms, JSON lines, CSV or an array of NumPy's."""
+        kind = accepted(headers.get(b"accept", b""))
         content_type = headers.get(b"content-type", b"")
-        if content_type not in _PLAIN_TYPES and _kind(content_type) == "text/csv":
-            return Query(read_csv(engine.reader, body), False, False)
+        given = _kind(content_type)
+        if given != "application/json":
+            rows = _READERS[given](engine.reader, body, content_type)
+            return Query(rows, False, Wanted(False, kind))
+        if is_array(body):
+            return Query(_bare_list(engine.reader, body), False, Wanted(False, kind))
         opened = open_envelope(engine.reader, body, FORMS, only_one=True, nan_is_missing=True)
         if opened is None:
             raise BodyError(_FORMS_TOLD)
-        return Query(opened.rows, False, wants_probabilities(engine, opened.parameters))
+        return Query(opened.rows, False, Wanted(wants_probabilities(engine, opened.parameters), kind))
 
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
         """One prediction per row; there is no place for warnings, which are counted."""
-        return Reply(200, _encode(Predictions(predictions(engine, answers, probabilities=query.context))))
+        wanted: Wanted = query.context
+        found = predictions(engine, answers, probabilities=wanted.probabilities)
+        if wanted.kind == JSON:
+            return Reply(200, _encode(Predictions(found)))
+        return Reply(200, WRITERS[wanted.kind](found), wanted.kind)
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """MLflow's error document, and plain text for a content type that is not read."""
@@ -86,20 +114,51 @@ def error_document(status: int, request_id: str, detail: str = "") -> Reply:
 
 
 def _kind(content_type: bytes) -> str:
-    """``application/json`` or ``text/csv``.
+    """The media type of a body.
 
     Raises ``MediaTypeError`` for any other type, charset or parameter, as MLflow does.
     """
-    kind, *parameters = (part.strip() for part in content_type.decode("latin-1").lower().split(";"))
-    if kind not in {"application/json", "text/csv"}:
-        raise MediaTypeError(f"content type '{kind[:100]}' is not read here; send application/json or text/csv")
-    for parameter in parameters:
-        name, _, value = (part.strip(' "') for part in parameter.partition("="))
-        if name != "charset":
-            raise MediaTypeError(f"content type parameter '{name[:100]}' is not read here; only charset=utf-8 is")
-        if value not in {"utf-8", "utf8"}:
-            raise MediaTypeError(f"charset '{value[:100]}' is not read here; send UTF-8")
+    if content_type in {b"", b"application/json"}:
+        return "application/json"
+    kind, parameters = parse_media_type(content_type)
+    if kind not in {"application/json", *_READERS}:
+        raise MediaTypeError(
+            f"content type '{kind[:100]}' is not read here; send application/json, {', '.join(_READERS)}"
+        )
+    if kind != "text/csv":
+        parameters.pop("header", None)
+    check_parameters(parameters)
     return kind
+
+
+def _bare_list(reader: RowReader, body: bytes) -> FloatArray:
+    """A list of rows, or one row: what SageMaker's ``JSONSerializer`` makes of an array."""
+    if len(body) <= LONG_BYTES:
+        document = strict.parse(body, nan_is_missing=True)
+        if document and not any(isinstance(value, list) or strict.members(value) is not None for value in document):
+            return strict.encode(reader.schema, [document], reader.max_rows)
+    return read_array(reader, body, nan_is_missing=True)
+
+
+def _csv(reader: RowReader, body: bytes, content_type: bytes) -> FloatArray:
+    return read_csv(reader, body, header=csv_header(content_type))
+
+
+def _lines(reader: RowReader, body: bytes, _content_type: bytes) -> FloatArray:
+    return read_lines(reader, body)
+
+
+def _npy(reader: RowReader, body: bytes, _content_type: bytes) -> FloatArray:
+    return read_npy(reader, body)
+
+
+_READERS = {
+    "text/csv": _csv,
+    "application/jsonlines": _lines,
+    "application/x-ndjson": _lines,
+    "application/x-npy": _npy,
+}
+"""What reads a body, by its media type; JSON is read by the dialect."""
 
 
 def _ping(target: Target, _headers: Headers, _request_id: str) -> Reply:

@@ -22,11 +22,14 @@ from orris.protocols import descriptions
 from orris.protocols.codecs import NamedCodec
 from orris.protocols.envelopes import FEATURES, INSTANCES, open_envelope, predictions
 from orris.protocols.status import problem
+from orris.protocols.table_formats import csv_header
 from orris.runtime import Answers
 from orris.schema import strict
+from orris.schema.pieces import LONG_BYTES, MAX_ROW_BYTES, is_array, read_array
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers, Query, Reply, require_json
 from orris.serving.protocol import Predict, Protocol
+from orris.tables.csv_rows import read_csv
 
 WITH_CLASS = "/predict/"
 """The route whose answers also carry ``predicted_class``."""
@@ -73,7 +76,12 @@ class NamedRows:
 
     def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:
         """Rows by name."""
+        content_type = headers.get(b"content-type", b"")
+        if content_type != b"application/json" and content_type[:8].lower() == b"text/csv":
+            return Query(read_csv(engine.reader, body, header=csv_header(content_type)))
         require_json(headers)
+        if len(body) > LONG_BYTES:
+            return _read_long(engine, body)
         read = engine.reader.attempt(body)
         return Query(*read) if read is not None else _read_otherwise(engine, body)
 
@@ -124,6 +132,19 @@ class NamedRows:
         if self.with_class:
             return [Answer(numbers[i], texts[i], texts[i], p) for i, p in zip(labels, probabilities, strict=True)]
         return [Answer(numbers[i], texts[i], None, p) for i, p in zip(labels, probabilities, strict=True)]
+
+
+def _read_long(engine: Engine, body: bytes) -> Query:
+    """A body that is read in pieces."""
+    if is_array(body):
+        return Query(read_array(engine.reader, body))
+    forms = tuple(form for form in (FEATURES, INSTANCES) if form not in engine.schema.names)
+    opened = open_envelope(engine.reader, body, forms)
+    if opened is not None:
+        return Query(opened.rows, opened.key == FEATURES, opened.key)
+    if len(body) > MAX_ROW_BYTES:
+        raise BodyError(f"one row is longer than {MAX_ROW_BYTES} bytes; send a list of rows")
+    return _read_otherwise(engine, body)
 
 
 def _read_otherwise(engine: Engine, body: bytes) -> Query:

@@ -8,8 +8,8 @@ docs/protocol/extension_binary_data.md. What the tensors mean is in ``tensors``.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -17,29 +17,35 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from orris.errors import BodyError, MediaTypeError, NotReadyError, OrrisError, Problem
+from orris.errors import BodyError, NotReadyError, OrrisError, Problem
 from orris.protocols import descriptions
 from orris.protocols.codecs import TensorCodec
+from orris.protocols.envelopes import MAX_COMMAS, without_nan
 from orris.protocols.json_tensors import from_json
 from orris.protocols.plans import Plans
 from orris.protocols.quick_rows import QuickRows
 from orris.protocols.status import headers_of, problem_document, told
 from orris.protocols.tensors import (
     EXTENSIONS,
+    KSERVE_PREDICT,
     PREDICT,
     PREDICT_PROBA,
     SERVER_NAME,
     Tensor,
     TensorReader,
     TensorSpec,
+    check_content_type,
+    decoded,
     from_raw,
     input_specs,
     output_specs,
+    shape_text,
     tensors_from_answers,
     to_raw,
     wanted_outputs,
 )
 from orris.runtime import Answers
+from orris.schema.pieces import LONG_BYTES
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers, Query, Reply, media_type, require_json
 from orris.serving.operations import json_object, reading
@@ -62,6 +68,7 @@ class InputParameters(msgspec.Struct, gc=False):
     """Optional facts about an input, beside its data."""
 
     binary_data_size: int | None = None
+    content_type: str | None = None
     shared_memory_region: Any = None
 
 
@@ -94,6 +101,7 @@ class Parameters(msgspec.Struct, gc=False):
     """Parameters of a request; others are ignored."""
 
     binary_data_output: bool = False
+    content_type: str | None = None
 
 
 class Request(msgspec.Struct, gc=False):
@@ -120,9 +128,6 @@ class Wanted(NamedTuple):
 
 
 _decode = msgspec.json.Decoder(Request).decode
-
-_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b', re.DOTALL)
-"""Triton's client writes a missing value as ``NaN`` when it sends JSON; that is no JSON, and is read as ``null``."""
 
 
 def refusal(error: OrrisError, request_id: str) -> Reply:
@@ -172,7 +177,8 @@ class _Plan:
         self.outputs = outputs_of(engine)
         self.everything = Wanted(None, tuple(spec.name for spec in self.outputs), frozenset())
         self.head = b'{"model_name":%b,"model_version":%b,"id":' % (_encode(manifest.name), _encode(manifest.version))
-        self.openings = {spec.name: _opening(spec) for spec in self.outputs}
+        named = self.outputs[0]._replace(name=KSERVE_PREDICT)
+        self.openings = {spec.name: _opening(spec) for spec in (*self.outputs, named)}
         tensors = tensors_from_answers(schema, Answers(labels=np.arange(len(schema.labels))))
         self.labels = [_encode(label) for tensor in tensors for label in tensor.values.tolist()]
 
@@ -232,15 +238,15 @@ class OpenInference:
         given = headers.get(HEADER_LENGTH)
         if given is not None or headers.get(b"content-type") != b"application/json":
             _require_media_type(headers)
-        if b"content-encoding" in headers:
-            raise MediaTypeError("a body with Content-Encoding is not read here; send it as it is")
         if given is not None:
             length = _header_length(given, len(body))
             body, raw = body[:length], memoryview(body)[length:]
-        request = _parse(body)
+        request = _parse(body) if len(body) <= LONG_BYTES else _parse_long(plan.reader, body)
+        if request.parameters is not None:
+            check_content_type(request.parameters.content_type or "")
         rows = plan.quick.read(request.inputs) if raw is None else None
         if rows is None:
-            rows = plan.reader.read(_tensors(request.inputs, raw))
+            rows = plan.reader.read(_tensors(plan.reader, request, raw))
         if request.id is None and request.outputs is None and request.parameters is None:
             return Query(rows)
         return Query(rows, False, plan.wanted(request))
@@ -277,7 +283,7 @@ class OpenInference:
 
 def _written(plan: _Plan, name: str, answers: Answers) -> bytes:
     """An output as JSON, but for its closing brace."""
-    if name != PREDICT:
+    if name == PREDICT_PROBA:
         assert answers.probabilities is not None  # noqa: S101 (the output is known to be there)
         probabilities = answers.probabilities
         return plan.openings[name] % len(probabilities) + b'"data":' + _encode(probabilities.ravel().tolist())
@@ -308,22 +314,54 @@ def _mixed(plan: _Plan, head: bytes, wanted: Wanted, answers: Answers) -> Reply:
     return Reply(200, b"".join([document, *raws]), OCTET_STREAM, (length,))
 
 
-def _parse(body: bytes) -> Request:
+class LongInput(Input, gc=False):
+    """An input tensor of a long request, whose data are not parsed with it."""
+
+    data: msgspec.Raw = msgspec.Raw(b"")  # type: ignore[assignment]
+
+
+class LongRequest(Request, gc=False):
+    """A long inference request."""
+
+    inputs: list[LongInput]  # type: ignore[assignment]
+
+
+_decode_long = msgspec.json.Decoder(LongRequest).decode
+_decode_data = msgspec.json.Decoder(list[Any] | None).decode
+
+
+def _parse_long(reader: TensorReader, body: bytes) -> Request:
+    """A long request: no more elements are parsed than its shapes say, and these are bounded."""
+    request = _parse(body, _decode_long)
+    inputs = []
+    for given in request.inputs:
+        reader.check_size(given.name, given.datatype, given.shape)
+        text = bytes(given.data)  # type: ignore[arg-type]
+        size = math.prod(given.shape)
+        n_commas = size if given.datatype != "BYTES" else MAX_COMMAS * size
+        if text.count(b"[") > 2 * size + len(given.shape) or text.count(b",") > n_commas:
+            shape = shape_text(given.shape)
+            raise BodyError(f"input '{given.name[:100]}': the data has more elements than shape {shape}")
+        try:
+            data = _decode_data(text) if text else None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise BodyError(f"input '{given.name[:100]}': the data is no list: {error}") from None
+        inputs.append(Input(given.name, given.datatype, given.shape, data, given.parameters))
+    return Request(inputs, request.id, request.parameters, request.outputs)
+
+
+def _parse(body: bytes, decode: Callable[[bytes], Request] = _decode) -> Request:
     try:
-        return _decode(body)
+        return decode(body)
     except msgspec.ValidationError as error:
         raise BodyError(f"the request is not an inference request: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        without = _STRING_OR_NAN.sub(_null, body) if b"NaN" in body else body
+        without = without_nan(body) if b"NaN" in body else body
         if without == body:
             raise BodyError(f"the body is not JSON: {error}") from None
-        return _parse(without)
+        return _parse(without, decode)
     except RecursionError:
         raise BodyError("the body is not usable JSON: it is nested too deeply") from None
-
-
-def _null(found: re.Match[bytes]) -> bytes:
-    return b"null" if found.group() == b"NaN" else found.group()
 
 
 def _require_media_type(headers: Headers) -> None:
@@ -339,8 +377,14 @@ def _header_length(given: bytes, n_bytes: int) -> int:
     return length
 
 
-def _tensors(inputs: list[Input], raw: memoryview | None) -> list[Tensor]:
-    tensors = list(_each_tensor(inputs, raw if raw is not None else memoryview(b"")))
+def _tensors(reader: TensorReader, request: Request, raw: memoryview | None) -> list[Tensor]:
+    inputs = request.inputs
+    for given in inputs:
+        reader.check_size(given.name, given.datatype, given.shape)
+    tensors = [
+        decoded(tensor, (given.parameters.content_type if given.parameters is not None else None) or "")
+        for given, tensor in zip(inputs, _each_tensor(inputs, raw if raw is not None else memoryview(b"")), strict=True)
+    ]
     rest = len(raw or b"") - sum(i.parameters.binary_data_size or 0 for i in inputs if i.parameters is not None)
     if rest:
         raise BodyError(f"{rest} bytes of binary data belong to no input")

@@ -7,6 +7,7 @@ column holds text. Answers leave as ``predict`` and, for classifiers that have t
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -32,6 +33,12 @@ EXTENSIONS = ("binary_tensor_data", "model_repository")
 
 PREDICT, PREDICT_PROBA = "predict", "predict_proba"
 """Names of the outputs."""
+
+KSERVE_PREDICT = "output-0"
+"""The name that KServe's own runtimes give to their predictions: it is answered with ``predict`` if it is asked for."""
+
+CONTENT_TYPES = ("pd", "np", "str", "base64", "datetime")
+"""Content types of MLServer's codecs that are known; all but ``base64`` say what the datatype says already."""
 
 MAX_RANK = 32
 """Most dimensions of a tensor."""
@@ -80,6 +87,35 @@ class Tensor(NamedTuple):
     values: Values
 
 
+def check_content_type(content_type: str) -> None:
+    """Raise ``BodyError`` for a content type that none of MLServer's codecs has; an empty one is none."""
+    if content_type and content_type not in CONTENT_TYPES:
+        known = ", ".join(CONTENT_TYPES)
+        raise BodyError(f"content type '{content_type[:100]}' is not read here; there are {known}")
+
+
+def decoded(tensor: Tensor, content_type: str) -> Tensor:
+    """A tensor with the content type of one of MLServer's codecs; empty: it has none.
+
+    Source: MLServer's "Content types" and ``mlserver.codecs``.
+
+    Raises:
+        BodyError: A content type that is not known, or ``base64`` of elements that are not.
+    """
+    check_content_type(content_type)
+    if content_type != "base64":
+        return tensor
+    if tensor.datatype != "BYTES":
+        raise BodyError(f"input '{tensor.name[:100]}': base64 is a content type of BYTES, not of {tensor.datatype}")
+    values: list[Any] = []
+    for value in tensor.values.tolist():
+        try:
+            values.append(value if value is None else base64.b64decode(value, validate=True))
+        except ValueError:
+            raise BodyError(f"input '{tensor.name[:100]}': element {len(values)} is not base64") from None
+    return tensor._replace(values=objects(values))
+
+
 # What a model takes and gives
 
 
@@ -116,7 +152,7 @@ def wanted_outputs(specs: Sequence[TensorSpec], names: Sequence[str]) -> tuple[s
     """
     known = [spec.name for spec in specs]
     for name in names:
-        if name not in known:
+        if name not in known and name != KSERVE_PREDICT:
             raise BodyError(f"the model has no output '{name[:100]}'; it has {', '.join(known)}")
     if len(set(names)) != len(names):
         raise BodyError("an output is asked for twice; name each once")
@@ -253,6 +289,16 @@ class TensorReader:
             " columns"
         )
 
+    def check_size(self, name: str, datatype: str, shape: Sequence[int]) -> None:
+        """Raise ``RowError`` for a tensor that has too many rows or elements, before its elements are read.
+
+        Raises:
+            BodyError: Unknown datatype, or a shape that is none.
+        """
+        size = n_elements(name, datatype, shape)
+        if shape[0] > self.max_rows or size > self.max_rows * self.schema.n_columns:
+            strict.check_count(max(shape[0], size // self.schema.n_columns), self.max_rows)
+
     def read(self, tensors: Sequence[Tensor]) -> FloatArray:
         """Encoded rows, float64 ``(n_rows, n_columns)``.
 
@@ -267,6 +313,8 @@ class TensorReader:
         first = tensors[0] if tensors else None
         if first is not None and len(tensors) == 1 and len(first.shape) == 2 and first.shape[1] == schema.n_columns:
             rows = self._from_matrix(first)
+        elif first is not None and len(tensors) == 1 and first.name not in self._names:
+            raise self._no_rows(first)
         else:
             rows = self._from_columns(tensors)
         if not ((rows >= self.low) & (rows <= self.high)).all():
@@ -283,6 +331,14 @@ class TensorReader:
                 [Problem(None, None, "the model has text columns: send one tensor per column, text as BYTES")]
             )
         return self._encoded({name: matrix[:, j] for j, name in enumerate(self.schema.names)}, tensor.shape[0])
+
+    def _no_rows(self, tensor: Tensor) -> RowError:
+        """The refusal of one tensor that is neither a column nor a matrix of rows."""
+        n_columns, shape = self.schema.n_columns, shape_text(tensor.shape)
+        if math.prod(tensor.shape[1:] or tensor.shape) != n_columns and math.prod(tensor.shape) != n_columns:
+            return RowError([Problem(None, tensor.name[:100], f"the model has no such input; {self._wanted}")])
+        problem = f"shape {shape} is not [n, {n_columns}]; one row has shape [1, {n_columns}]"
+        return RowError([Problem(None, tensor.name[:100], problem)])
 
     def _from_columns(self, tensors: Sequence[Tensor]) -> FloatArray:
         if not tensors:
@@ -403,4 +459,6 @@ def tensors_from_answers(schema: Schema, answers: Answers, wanted: Sequence[str]
         tensors[PREDICT_PROBA] = Tensor(
             PREDICT_PROBA, "FP64", answers.probabilities.shape, answers.probabilities.ravel()
         )
+    if KSERVE_PREDICT in wanted:
+        tensors[KSERVE_PREDICT] = tensors[PREDICT]._replace(name=KSERVE_PREDICT)
     return [tensors[name] for name in wanted or tensors]

@@ -36,6 +36,7 @@ class RowReader:
     Attributes:
         named: The msgspec type of a row as an object.
         listed: The msgspec type of a row as a list in the order of the schema. Protocols build their envelopes of both.
+        array_decoder: Decodes an array of both.
     """
 
     def __init__(self, schema: Schema, max_rows: int = MAX_ROWS) -> None:
@@ -44,6 +45,7 @@ class RowReader:
         self.named = _row_struct(schema)
         self.listed = _row_tuple(schema)
         self._decoder = msgspec.json.Decoder(self.named | list[self.named])  # type: ignore[name-defined]
+        self.array_decoder = msgspec.json.Decoder(list[self.named | self.listed])  # type: ignore[name-defined]
         self._n_columns = schema.n_columns
         self._plain = not any(column.kind is Kind.CATEGORY or column.missing for column in schema.columns)
         self._tables = [_codes(column) for column in schema.columns]

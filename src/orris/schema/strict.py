@@ -21,6 +21,9 @@ from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 MAX_PROBLEMS = 100
 """Problems reported for one body; the rest are counted in the last one."""
 
+MAX_COUNTED = 5_000
+"""Problems after which a body is read no further: what is wrong with it is known by then."""
+
 _NAMES: dict[type, str] = {
     str: "text",
     bool: "a boolean",
@@ -95,17 +98,24 @@ def members(document: Any) -> dict[str, Any] | None:
     return dict(document.pairs) if isinstance(document, _Object) else None
 
 
-def encode(schema: Schema, rows: Sequence[Any], max_rows: int) -> FloatArray:
-    """Check and encode parsed rows, each an object (also a plain ``dict``) or a list in schema order."""
+def encode(schema: Schema, rows: Sequence[Any], max_rows: int, *, first: int = 0) -> FloatArray:
+    """Check and encode parsed rows, each an object (also a plain ``dict``) or a list in schema order.
+
+    ``first`` is the number of the first row in the errors.
+    """
     check_count(len(rows), max_rows)
     problems: list[Problem] = []
     encoded = np.full((len(rows), schema.n_columns), np.nan)
     for i, row in enumerate(rows):
-        for j, code in _row(schema, i, row, problems):
+        for j, code in _row(schema, first + i, row, problems):
             encoded[i, j] = code
+        if len(problems) > MAX_COUNTED:
+            break
     if problems:
         if len(problems) > MAX_PROBLEMS:
-            more = len(problems) - MAX_PROBLEMS
+            more = str(len(problems) - MAX_PROBLEMS)
+            if len(problems) > MAX_COUNTED:
+                more = f"more than {MAX_COUNTED - MAX_PROBLEMS}"
             problems = [*problems[:MAX_PROBLEMS], Problem(None, None, f"and {more} more problems")]
         raise RowError(problems)
     return encoded

@@ -21,6 +21,7 @@ from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
 from orris.serving.batching import MAX_REQUESTS, MAX_ROWS, Batch, part
 from orris.serving.catalog import Live
+from orris.serving.content_encoding import plain_body
 from orris.serving.exchange import Dialect, Exchange, Headers, Query, Reply, RowCodec
 from orris.serving.request_context import Record, RequestContext, Together
 from orris.telemetry.tracecontext import Call, ModelPrediction
@@ -153,7 +154,7 @@ class PredictRoute:
             except Exception as error:  # noqa: BLE001 (the exchange gets it)
                 self.fail(exchange, error)
                 continue
-            if len(exchange.body) > OFF_LOOP_BYTES:
+            if len(exchange.body) > OFF_LOOP_BYTES or b"content-encoding" in exchange.headers:
                 self._answer_on_thread(exchange, live)
             elif live in by_version:
                 by_version[live].append(exchange)
@@ -221,7 +222,8 @@ class PredictRoute:
         loop = asyncio.get_running_loop()
 
         def work() -> tuple[Reply, _Outcome]:
-            query = self.dialect.read(live.engine, exchange.body, exchange.headers)
+            body = plain_body(exchange.body, exchange.headers, self.context.max_body_bytes)
+            query = self.dialect.read(live.engine, body, exchange.headers)
             before = perf_counter()
             answers = live.engine.run(query.rows)
             call = Call(before, perf_counter() - before, len(query.rows))

@@ -22,6 +22,8 @@ from orris.protocols.tensors import (
     DATATYPES,
     Tensor,
     TensorReader,
+    check_content_type,
+    decoded,
     from_raw,
     from_values,
     tensors_from_answers,
@@ -93,7 +95,7 @@ class Tensors:
             request = ModelInferRequest.FromString(body)
         except DecodeError:
             raise BodyError("the message is not a ModelInferRequest") from None
-        rows = plan.reader.read(list(_tensors(request)))
+        rows = plan.reader.read(list(_tensors(plan.reader, request)))
         for output in request.outputs:
             if "classification" in output.parameters or "shared_memory_region" in output.parameters:
                 raise BodyError(
@@ -135,7 +137,7 @@ def refusal(error: Exception, request_id: str) -> Reply:
     return Reply(status, text[:MAX_TEXT].encode(), PROTOBUF, headers, code_of(error))
 
 
-def _tensors(request: ModelInferRequest) -> Iterator[Tensor]:
+def _tensors(reader: TensorReader, request: ModelInferRequest) -> Iterator[Tensor]:
     """The inputs' tensors; raises ``BodyError`` for a malformed one."""
     raws = request.raw_input_contents
     inputs = request.inputs
@@ -143,17 +145,22 @@ def _tensors(request: ModelInferRequest) -> Iterator[Tensor]:
         raise BodyError(
             f"there are {len(inputs)} inputs and {len(raws)} raw_input_contents; send one for each, in their order"
         )
+    if "content_type" in request.parameters:
+        check_content_type(request.parameters["content_type"].string_param)
     for i, given in enumerate(inputs):
+        reader.check_size(given.name, given.datatype, given.shape)
+        content_type = given.parameters["content_type"].string_param if "content_type" in given.parameters else ""
         if given.parameters and "shared_memory_region" in given.parameters:
             raise BodyError(f"input '{given.name[:100]}': shared memory is an extension that is not spoken here")
         if not raws:
-            yield from_values(given.name, given.datatype, tuple(given.shape), _typed(given))
+            tensor = from_values(given.name, given.datatype, tuple(given.shape), _typed(given))
+            yield decoded(tensor, content_type)
         elif given.HasField("contents"):
             raise BodyError(
                 f"input '{given.name[:100]}' has contents beside raw_input_contents; send all inputs in one way"
             )
         else:
-            yield from_raw(given.name, given.datatype, tuple(given.shape), raws[i])
+            yield decoded(from_raw(given.name, given.datatype, tuple(given.shape), raws[i]), content_type)
 
 
 def _typed(given: ModelInferRequest.InferInputTensor) -> Sequence[object]:
