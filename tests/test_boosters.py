@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import catboost as cb
+import httpx
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pytest
 import xgboost as xgb
+from sklearn.ensemble import VotingClassifier
 from sklearn.metrics import accuracy_score
 from typer.testing import CliRunner
 
@@ -24,6 +26,7 @@ from orris.api import package_file
 from orris.cli.app import app
 from orris.errors import TrainingError
 from tests.compile.booster_tables import Task, table
+from tests.servers import serving
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 OBJECTIVES = {
@@ -132,6 +135,29 @@ def test_targets_that_the_model_does_not_have(tmp_path: Path) -> None:
     rows = X.assign(answer=np.array(["no", "yes"])[y])
     with pytest.raises(TrainingError, match="'no'"):
         package_file(tmp_path / "model.json", rows, target="answer", name="named", store=None)
+
+
+def test_a_vote_over_xgboost_loads() -> None:
+    """The golden rows of answers that scikit-learn computes in float32 are compared at its precision."""
+    X, y = table("cancer", "binary")
+    members = [(str(depth), xgb.XGBClassifier(n_estimators=5, max_depth=depth, n_jobs=1)) for depth in (2, 3, 4)]
+    vote = VotingClassifier(members, voting="soft").fit(X, y)
+    bundle = orris.package(vote, X, y, name="vote", store=None)
+    assert bundle.verdict.family == "single"
+    np.testing.assert_allclose(orris.load(bundle).predict_proba(X), vote.predict_proba(X), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("library", OBJECTIVES)
+def test_served(library: str, tmp_path: Path) -> None:
+    """A server answers named rows, with categories and missing values, as the library does."""
+    X, y = _table(library, "binary")
+    model = _trained(library, "binary", X, y)
+    orris.package(model, X, y, name=library, store=tmp_path)
+    rows = json.loads(X[:50].to_json(orient="records", double_precision=15))
+    with serving(library, "--store", str(tmp_path), folder=tmp_path) as server:
+        answer = httpx.post(f"{server.url}/predict", json=rows).json()
+    found = [row["probabilities"] for row in answer["predictions"]]
+    np.testing.assert_allclose(found, _own(library, "binary", model, X[:50]), rtol=0, atol=1e-15)
 
 
 def test_to_serve_needs_no_library(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ from orris.schema.warnings import Watch
 GOLDEN_TOLERANCE = 1e-9
 """Golden answers were computed on another machine, whose vector width may round the last bits of a sum differently."""
 
+SINGLE_TOLERANCE = 1e-6
+"""The same for answers that the fitted model's library computes in float32, and the served model in float64."""
+
 
 @dataclass(frozen=True, slots=True)
 class Engine:
@@ -65,7 +68,8 @@ class Engine:
         runtime = open_model(
             folder, manifest.model_file, manifest.schema, front_file=manifest.front_file, threads=threads
         )
-        reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}")
+        tolerance = SINGLE_TOLERANCE if manifest.verdict.family == "single" else GOLDEN_TOLERANCE
+        reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}", tolerance)
         schema = manifest.schema
         return cls(
             manifest,
@@ -98,7 +102,7 @@ def label_text(label: object) -> str:
     return str(label).lower() if isinstance(label, bool) else str(label)
 
 
-def reproduce(runtime: Runtime, golden: Golden, name: str) -> None:
+def reproduce(runtime: Runtime, golden: Golden, name: str, tolerance: float = GOLDEN_TOLERANCE) -> None:
     """Raise ``NotReadyError`` unless the runtime gives the golden rows' answers."""
     found = runtime.run(golden.array())
     if golden.labels and (found.labels is None or found.labels.tolist() != list(golden.labels)):
@@ -109,7 +113,7 @@ def reproduce(runtime: Runtime, golden: Golden, name: str) -> None:
         if not expected:
             continue
         reference = np.array(expected, dtype=np.float64)
-        allowed = GOLDEN_TOLERANCE * np.maximum(1.0, np.abs(reference))
+        allowed = tolerance * np.maximum(1.0, np.abs(reference))
         if served is None or not (np.abs(served - reference) <= allowed).all():
             raise NotReadyError(
                 f"{name}: its golden rows come out different on this machine; do not serve it, publish it again"
