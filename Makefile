@@ -8,12 +8,21 @@ PORT ?= 8000
 VENV := .venv
 BIN := $(VENV)/bin
 STORE ?= ./artifacts
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# uv where it is installed, pip otherwise (make UV= takes pip); both show their progress.
+UV ?= $(shell command -v uv)
+PIP := $(if $(UV),$(UV) pip,$(BIN)/python -m pip --disable-pip-version-check)
+INSTALL := $(PIP) install $(if $(UV),--python $(BIN)/python)
 
-.PHONY: help
-help: ## List the targets
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+# Targets with ## are shown by `make help`, those with #- by `make help-all`.
+.PHONY: help help-all
+help: ## List the targets that most people need
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {title = substr($$0, 5)} /^[a-z0-9-]+:.*## / {if (title) {print "\n" title; title = ""} printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "More: make help-all. Generators of files are programs: python -m tools.NAME, see tools/README.md."
 
+help-all: ## List all targets
+	@awk 'BEGIN {FS = ":.*#[#-] "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*#[#-] / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Set up, train, serve
 .PHONY: setup
 setup: $(VENV)/.runtime ## Install Orris with training and serving into .venv
 
@@ -24,13 +33,13 @@ $(VENV)/.python:
 
 $(VENV)/.runtime: $(VENV)/.python requirements/runtime.txt pyproject.toml
 	@echo "Installing Orris into $(VENV) …"
-	@$(PIP) install --require-hashes -r requirements/runtime.txt
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --require-hashes -r requirements/runtime.txt
+	@$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt
 	@echo "Installing the development tools into $(VENV) …"
-	@$(PIP) install --require-hashes -r requirements/dev.txt
+	@$(INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 .PHONY: demo
@@ -47,16 +56,17 @@ training: setup ## Train as params.yaml says, and publish
 run: setup ## Serve the newest version on PORT
 	@exec $(BIN)/orris serve --store $(STORE) --port $(PORT)
 
+##@ Develop
 .PHONY: test
 test: $(VENV)/.dev ## Run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 .PHONY: test-bdd
-test-bdd: $(VENV)/.dev ## Run the scenarios of tests/bdd, which say in sentences what the API does
+test-bdd: $(VENV)/.dev #- Run the scenarios of tests/bdd, which say in sentences what the API does
 	@$(BIN)/python -m pytest tests/bdd $(ARGS)
 
 .PHONY: faults
-faults: $(VENV)/.dev ## Run the long forms of the fault tests: kills, hostile clients, 100,000 bodies, 2,000,000 requests
+faults: $(VENV)/.dev #- Run the long forms of the fault tests: kills, hostile clients, 100,000 bodies, 2,000,000 requests
 	@ORRIS_TEST_FAULTS=long $(BIN)/python -m pytest tests/faults tests/serving/processes/test_workers.py tests/serving/http/test_lifecycle.py --timeout 3600 $(ARGS)
 
 .PHONY: lint
@@ -75,42 +85,37 @@ format: $(VENV)/.dev ## Format the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-.PHONY: proto
-proto: $(VENV)/.dev ## Generate the Python code of the gRPC messages from their .proto files
-	@$(BIN)/python tools/proto.py
-
+##@ Measure
 .PHONY: bench
 bench: $(VENV)/.dev ## Measure start-up times and requests a second beside the floor (needs wrk)
 	@$(BIN)/python benchmarks/start.py
 	@$(BIN)/python benchmarks/throughput.py
 
 .PHONY: bench-grpc
-bench-grpc: $(VENV)/.dev ## Measure gRPC calls a second beside the floor (needs h2load and wrk)
+bench-grpc: $(VENV)/.dev #- Measure gRPC calls a second beside the floor (needs h2load and wrk)
 	@$(BIN)/python benchmarks/rpc.py
 
 .PHONY: bench-latency
-bench-latency: $(VENV)/.dev ## Measure the time to answer at half rate, and beside long requests (needs wrk)
+bench-latency: $(VENV)/.dev #- Measure the time to answer at half rate, and beside long requests (needs wrk)
 	@$(BIN)/python benchmarks/latency.py
 
 .PHONY: bench-price
-bench-price: $(VENV)/.dev ## Measure what metrics, logs, drift and tracing cost
+bench-price: $(VENV)/.dev #- Measure what metrics, logs, drift and tracing cost
 	@$(BIN)/python benchmarks/price.py
 
 .PHONY: bench-peers
-bench-peers: $(VENV)/.dev ## Measure Orris beside other model servers, about 15 minutes (needs wrk and h2load)
+bench-peers: $(VENV)/.dev #- Measure Orris beside other model servers, about 15 minutes (needs wrk and h2load)
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
-.PHONY: loadtest-files
-loadtest-files: $(VENV)/.dev ## Write the ConfigMap of loadtests/k8s from the wrk script
-	@$(BIN)/python tools/loadtest_files.py
-
+##@ Dependencies
 .PHONY: lock
-lock: $(VENV)/.dev ## Resolve the locked requirements anew
+lock: $(VENV)/.dev #- Resolve the locked requirements anew
 	@for lock in dev runtime serve cloud build checkov; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
 
 .PHONY: tools
-tools: $(VENV)/.dev ## Install the development tools, DVC and the buckets' libraries as well, into .venv
+tools: $(VENV)/.dev #- Install the development tools, DVC and the buckets' libraries as well, into .venv
 
+##@ Images
 .PHONY: build
 build: ## Build the image with docker, podman or buildah (MODEL=iris:latest puts a model in it; see scripts/image.sh)
 	@scripts/image.sh build
@@ -120,42 +125,20 @@ build-run: ## Run the image on port 9000 (PORT=…), with the store mounted
 	@scripts/image.sh run
 
 .PHONY: push
-push: ## Push the image to IMAGE=registry/name, and print its digest
+push: #- Push the image to IMAGE=registry/name, and print its digest
 	@scripts/image.sh push
 
-.PHONY: dashboards
-dashboards: $(VENV)/.dev ## Write the Grafana dashboards (observability/dashboards) from tools/dashboards
-	@$(BIN)/python -m tools.dashboards
-
-.PHONY: dashboard-pictures
-dashboard-pictures: dashboards ## Draw docs/images/dashboard-*.png from the live console (needs prometheus and chromium)
-	@$(BIN)/python -m tests.observability.pictures
-
+##@ Watch
 PROMETHEUS_PORT ?= 9090
 TARGETS ?= localhost:$(PORT)
 .PHONY: observability
 observability: setup ## Start Prometheus beside Orris (TARGETS=localhost:8000), with the alerts and a console of the dashboards; Ctrl-C ends it
 	@exec $(BIN)/python tools/observability.py --targets $(TARGETS) --port $(PROMETHEUS_PORT)
 
-.PHONY: screenshots
-screenshots: $(VENV)/.dev ## Take the pictures of the playground that the documentation shows (needs chromium)
-	@$(BIN)/python tools/screenshots.py
-
-.PHONY: chart-docs
-chart-docs: $(VENV)/.dev ## Write the chart's README and schema from the comments of its values.yaml
-	@$(BIN)/python tools/chart_docs.py
-
-.PHONY: chart-files
-chart-files: $(VENV)/.dev ## Copy alerts and dashboards into the chart
-	@$(BIN)/python tools/chart_files.py
-
+##@ Kubernetes
 .PHONY: chart-lint
-chart-lint: $(VENV)/.dev ## Lint, render and validate the chart, without a cluster
+chart-lint: $(VENV)/.dev #- Lint, render and validate the chart, without a cluster
 	@$(BIN)/python -m pytest tests/chart tests/deploy $(ARGS)
-
-.PHONY: k8s
-k8s: $(VENV)/.dev ## Write the plain manifests (k8s/) from the chart
-	@$(BIN)/python tools/chart_manifests.py
 
 RELEASE ?= orris
 NAMESPACE ?= orris
@@ -166,18 +149,19 @@ install: ## Install the chart, or upgrade it, in the current kubectl context (VA
 	@helm upgrade --install $(RELEASE) charts/orris --namespace $(NAMESPACE) --create-namespace $(addprefix --values ,$(VALUES)) --wait --timeout 5m
 
 .PHONY: uninstall
-uninstall: ## Uninstall the release; the namespace and what else is in it stay
+uninstall: #- Uninstall the release; the namespace and what else is in it stay
 	@helm uninstall $(RELEASE) --namespace $(NAMESPACE) --ignore-not-found --wait
 
 .PHONY: reset
-reset: ## Uninstall the release, then install it anew
+reset: #- Uninstall the release, then install it anew
 	@$(MAKE) --no-print-directory uninstall
 	@$(MAKE) --no-print-directory install
 
 .PHONY: delete-namespace
-delete-namespace: ## Delete the namespace, and everything that is in it
+delete-namespace: #- Delete the namespace, and everything that is in it
 	@kubectl delete namespace $(NAMESPACE) --ignore-not-found
 
+##@ Clean up
 .PHONY: clean
 clean: ## Remove what was built (not the published models in STORE)
 	@rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

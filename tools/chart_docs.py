@@ -1,4 +1,4 @@
-"""Write the chart's ``values.schema.json`` and ``README.md`` from ``values.yaml``: ``make chart-docs``.
+"""Write the chart's ``values.schema.json`` and ``README.md`` from ``values.yaml``: ``python -m tools.chart_docs``.
 
 A test fails when they are stale.
 
@@ -116,7 +116,7 @@ def page(found: list[Value]) -> str:
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))
     kubernetes = chart["kubeVersion"].removeprefix(">=").removesuffix(".0-0")
     lines = [
-        "<!-- Generated from values.yaml by tools/chart_docs.py: change that, then `make chart-docs`. -->",
+        "<!-- Generated from values.yaml by tools/chart_docs.py: change that, then `python -m tools.chart_docs`. -->",
         f"# The chart {chart['name']}",
         "",
         f"{chart['description']}. Kubernetes {kubernetes} or newer. How to install it, and what was tried where:",

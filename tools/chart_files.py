@@ -1,4 +1,4 @@
-"""Copy alerts and dashboards into the chart, which reads only what is below it: ``make chart-files``.
+"""Copy alerts and dashboards into the chart, which reads only what is below it: ``python -m tools.chart_files``.
 
 A test fails when they are stale.
 """

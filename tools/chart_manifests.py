@@ -1,4 +1,4 @@
-"""Write ``k8s/``, plain manifests for minikube and kind, from the chart: ``make k8s``.
+"""Write ``k8s/``, plain manifests for minikube and kind, from the chart: ``python -m tools.chart_manifests``.
 
 A test fails when they are stale.
 
@@ -18,7 +18,10 @@ FOLDER = ROOT / "k8s"
 NAMESPACE = "orris"
 ORDER = ["Namespace", "Service", "Deployment", "HorizontalPodAutoscaler"]
 NAMES = {"HorizontalPodAutoscaler": "hpa"}
-_HEAD = "# Made from charts/orris with k8s/local/values.yaml by `make k8s`; docs/kubernetes.md says how to use it.\n"
+_HEAD = (
+    "# Made from charts/orris with k8s/local/values.yaml by `python -m tools.chart_manifests`.\n"
+    "# docs/kubernetes.md says how to use it.\n"
+)
 _OF_HELM = {"helm.sh/chart", "app.kubernetes.io/managed-by"}
 
 

@@ -1,4 +1,4 @@
-"""``make loadtest-files``.
+"""``python -m tools.loadtest_files``.
 
 The ConfigMap that carries ``loadtests/wrk/predict.lua`` into a cluster, or into the file that is named.
 """
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[1] / "loadtests"
 CONFIG_MAP = FOLDER / "k8s" / "configmap.yaml"
 
 HEAD = """\
-# Written by `make loadtest-files` from ../wrk/predict.lua; do not edit.
+# Written by `python -m tools.loadtest_files` from ../wrk/predict.lua; do not edit.
 apiVersion: v1
 kind: ConfigMap
 metadata:

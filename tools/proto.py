@@ -1,4 +1,4 @@
-"""Generate the Python code of the gRPC messages from their ``.proto`` files: ``make proto``.
+"""Generate the Python code of the gRPC messages from their ``.proto`` files: ``python -m tools.proto``.
 
 ``python tools/proto.py`` writes it, ``python tools/proto.py --check`` ends with 1 if what is there is stale. The code
 is protoc's, but for one thing: it registers its messages in a pool of Orris' own, so that a program which also loads a
@@ -53,7 +53,7 @@ def main(*flags: str) -> None:
     there = {file: file.read_text() for file in OUTPUT.glob("*_pb2.py*")}
     stale = sorted({file.name for file in {*code, *there} if code.get(file) != there.get(file)})
     if stale:
-        sys.exit(f"{', '.join(stale)}: not what the .proto files say; run  make proto")
+        sys.exit(f"{', '.join(stale)}: not what the .proto files say; run  python -m tools.proto")
 
 
 if __name__ == "__main__":

@@ -17,19 +17,19 @@ from tests.chart.rendering import CHART, ROOT, VALUES, Object, chart, rendered, 
 
 @pytest.mark.parametrize("file", ["README.md", "values.schema.json"])
 def test_schema_and_page_are_those_of_the_values(file: str) -> None:
-    """Stale: run ``make chart-docs``."""
+    """Stale: run ``python -m tools.chart_docs``."""
     assert (CHART / file).read_text("utf-8") == chart_docs.written()[CHART / file]
 
 
 def test_alerts_and_dashboards_are_those_of_observability() -> None:
-    """On both sides, and equal. Stale: run ``make chart-files``."""
+    """On both sides, and equal. Stale: run ``python -m tools.chart_files``."""
     assert chart_files.differences() == []
     for source, (pattern, target) in chart_files.COPIES.items():
         assert len(list(source.glob(pattern))) == len(list(target.glob(pattern))) >= 3
 
 
 def test_the_plain_manifests_are_those_of_the_chart() -> None:
-    """Stale: run ``make k8s``."""
+    """Stale: run ``python -m tools.chart_manifests``."""
     written = chart_manifests.written()
     assert {file: file.read_text("utf-8") for file in sorted((ROOT / "k8s").glob("*.yaml"))} == written
 

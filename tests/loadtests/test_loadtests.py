@@ -92,7 +92,7 @@ def test_wrk_fails_when_requests_do(server: Server, tmp_path: Path) -> None:
 
 
 def test_the_config_map_carries_the_script(tmp_path: Path) -> None:
-    """`make loadtest-files` was run after the last change."""
+    """`python -m tools.loadtest_files` was run after the last change."""
     fresh = tmp_path / "configmap.yaml"
     subprocess.run([sys.executable, FOLDER.parent / "tools" / "loadtest_files.py", fresh], check=True)
     assert CONFIG_MAP.read_text("utf-8") == fresh.read_text("utf-8")

@@ -40,7 +40,7 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_the_files_are_what_the_code_makes() -> None:
-    """``make dashboards`` would change nothing."""
+    """``python -m tools.dashboards`` would change nothing."""
     assert stale() == []
     assert main("--check") == 0
 

@@ -606,7 +606,7 @@ def test_without_grpc_nothing_of_it_is_imported() -> None:
 
 
 def test_generated_code_is_what_the_protos_say() -> None:
-    """``make proto`` makes it anew."""
+    """``python -m tools.proto`` makes it anew."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "tools/proto.py", "--check"], cwd=root, capture_output=True, text=True, check=False, timeout=60

@@ -27,7 +27,7 @@ def main(*arguments: str) -> int:
     """Write the files; returns the exit code."""
     if "--check" in arguments:
         found = stale()
-        print("\n".join(f"{name} is stale: make dashboards" for name in found))
+        print("\n".join(f"{name} is stale: python -m tools.dashboards" for name in found))
         return int(bool(found))
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, content in made().items():

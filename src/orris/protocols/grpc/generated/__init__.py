@@ -1,4 +1,4 @@
-"""Messages, made from the ``.proto`` files by ``make proto``, and the pool that they are registered in."""
+"""Messages, made from the ``.proto`` files by ``python -m tools.proto``, and the pool that they are registered in."""
 
 from google.protobuf.descriptor_pool import DescriptorPool
 
