@@ -23,14 +23,21 @@ from types import FrameType
 from typing import Any, Protocol
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from orris.errors import SettingsError
+from orris.errors import ServingError, SettingsError
 from orris.serving.http.accepting import Acceptor
 from orris.serving.http.connection import Connection
 from orris.serving.http.context import HttpContext
 from orris.serving.http.handover import reporting
 from orris.serving.processes.board import DRAINING, READY, Board, LocalBoard
 from orris.telemetry.server_log import tell
+
+OVERRIDDEN = ("startup", "on_tick", "shutdown", "capture_signals", "handle_exit")
+"""Methods of ``uvicorn.Server`` that ``Server`` replaces; ``check_uvicorn`` refuses a version that lacks one."""
+
+CALLED = ("connection_made", "data_received", "shutdown", "pause_writing", "resume_writing", "connection_lost")
+"""Methods of uvicorn's HTTP protocol that ``handover`` calls."""
 
 IDLE_SECONDS = 1.0
 """While the server stops: how long a connection that is open, and waits for nothing, may still bring a request."""
@@ -308,6 +315,7 @@ def serve(
     Raises:
         SettingsError: The TLS files cannot be used.
     """
+    check_uvicorn()
     config = uvicorn.Config(
         reporting(_under(app, access.root_path) if access.root_path else app),
         http="httptools",
@@ -337,6 +345,16 @@ def serve(
         sys.stderr.flush()
         os._exit(1)
     return int(server.cut_off > 0)
+
+
+def check_uvicorn() -> None:
+    """Raise ``ServingError`` if the installed uvicorn lacks a method that this package replaces or calls."""
+    missing = [f"Server.{name}" for name in OVERRIDDEN if not hasattr(uvicorn.Server, name)]
+    missing += [f"HttpToolsProtocol.{name}" for name in CALLED if not hasattr(HttpToolsProtocol, name)]
+    if missing:
+        raise ServingError(
+            f"uvicorn {uvicorn.__version__} has no {', '.join(missing)}; install a version that pyproject.toml allows"
+        )
 
 
 def _under(app: Any, root_path: str) -> Any:
