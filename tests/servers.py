@@ -1,4 +1,4 @@
-"""A real ``orris serve`` in a subprocess, and what a test asks of it."""
+"""A real ``orris serve`` in a subprocess, for tests."""
 
 from __future__ import annotations
 

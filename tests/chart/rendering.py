@@ -44,7 +44,7 @@ def objects(values: Object, release: str = RELEASE, namespace: str = NAMESPACE) 
 
 @functools.cache
 def rendered(case: str) -> list[Object]:
-    """The objects of a values file; they are shared, so nobody may change them."""
+    """The objects of a values file; tests share them and must not change them."""
     return objects(values_of(case))
 
 
@@ -121,5 +121,5 @@ def queries(found: list[Object]) -> list[str]:
 
 
 def metric_names(query: str) -> set[str]:
-    """The series that an expression asks for, each with its matchers, as all of ours have them."""
+    """The series that an expression queries, each with its matchers, in the subset of PromQL that the chart uses."""
     return set(re.findall(r"([a-zA-Z_:][\w:]*)\{", query))

@@ -1,7 +1,4 @@
-"""What can be tried without a cluster.
-
-A real server with the variables of the chart's pods, asked what Kubernetes and Helm would ask.
-"""
+"""A real server with the variables of the chart's pods answers the requests that Kubernetes and Helm would send."""
 
 from __future__ import annotations
 

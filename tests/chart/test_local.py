@@ -150,7 +150,7 @@ def test_kind_is_filled_in_order(programs: Path) -> None:
 
 
 def test_kind_goes_away_when_told_to(programs: Path) -> None:
-    """That cluster and no other; and what is asked wrongly changes nothing."""
+    """The script deletes that cluster and no other, and a wrong argument changes nothing."""
     assert called(programs, KIND, "down") == ["kind delete cluster --name orris"]
     called(programs, KIND, expect=2)
     assert len(called(programs, KIND, "wipe", expect=2)) == 1

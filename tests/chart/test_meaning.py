@@ -93,7 +93,7 @@ def test_ports_are_found_by_name(case: str) -> None:
 
 @every
 def test_the_server_listens_where_the_ports_are(case: str) -> None:
-    """Its variables are settings that it knows, with these ports, and as many threads as processors were asked for."""
+    """The variables of the pods are settings that Orris knows, with the ports and the threads of the values."""
     container = server(rendered(case))
     settings = read_settings(environment(container))
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -238,7 +238,7 @@ def test_a_model_from_an_image_volume_is_checked_and_served() -> None:
 
 
 def test_the_network_is_open_for_what_is_needed_only() -> None:
-    """DNS always; HTTPS and the metadata server for a store; the chart's tests, whoever else is let in."""
+    """The network policy allows DNS always, HTTPS and the metadata server for a store, and the chart's own tests."""
     plain = one(rendered("default"), "NetworkPolicy")["spec"]
     assert [port["port"] for rule in plain["egress"] for port in rule["ports"]] == [53, 53]
     store = one(rendered("store"), "NetworkPolicy")["spec"]

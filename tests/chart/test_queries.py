@@ -202,7 +202,10 @@ def test_keda_is_told_rows_milliseconds_and_failures(tmp_path: Path) -> None:
 
 @needs_promtool
 def test_keda_is_told_nothing_of_a_release_that_is_not_scraped(tmp_path: Path) -> None:
-    """And 0 of one that nobody asks: the first leads to the fallback, the second to fewer pods."""
+    """A release that is not scraped has no value, and one without requests has 0.
+
+    The first leads to the fallback, the second to fewer pods.
+    """
     answers(tmp_path, [], dict.fromkeys(triggers().values(), None))
     answers(tmp_path, [IN_FLIGHT], dict.fromkeys(triggers().values(), 0))
 

@@ -177,7 +177,7 @@ def test_a_version_is_shown_and_compared(home: Path) -> None:
 
 
 def test_a_version_shows_what_it_comes_from(home: Path) -> None:
-    """The preset, its parameters, the table and the commit are what a colleague asks for."""
+    """The manifest names the preset, its parameters, the table and the commit."""
     text = orris("models", "show", "iris@1.1.0", cwd=home)
     for words in ("iris.csv, 150 rows", "git commit", "forest", "require_compiled", "false", "may be missing"):
         assert words in text

@@ -27,7 +27,7 @@ def ping(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[int]:
-    """A server that says this to whoever comes first; its port."""
+    """Serve one fixed answer to the first client; yields the port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -55,7 +55,7 @@ def test_a_ready_server_is_exit_code_0(server: Server) -> None:
 
 
 def test_grpc_is_asked_for_its_health(iris: Bundle, tmp_path: Path) -> None:
-    """Of the server and of a model; a model that is not there, nobody, and no port are told apart from it."""
+    """The states of a server and of a model differ from an unknown model, a missing server and a bad port."""
     with serving(str(iris.folder), "--grpc-port", "0", folder=tmp_path) as server:
         for path in ("", "/iris"):
             done = ping(f"grpc://127.0.0.1:{server.grpc_port}{path}", "--timeout", "30")
@@ -73,7 +73,7 @@ def test_grpc_is_asked_for_its_health(iris: Bundle, tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_exit_code_1() -> None:
-    """In one line that says who did not answer."""
+    """A failure is one line that names the server that did not answer."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but it does not listen: the port refuses
         done = ping(f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -122,7 +122,7 @@ def test_a_server_on_a_unix_socket_is_found_by_its_settings(tmp_path: Path) -> N
 
 
 def test_a_server_with_tls_is_found_by_its_settings(iris: Bundle, tmp_path: Path) -> None:
-    """Its own check does not ask who it is; a URL that a person names is verified, as always."""
+    """The server's own check does not verify its certificate; a URL on the command line is verified."""
     cert, key = self_signed(tmp_path)
     with serving(str(iris.folder), "--tls-cert", str(cert), "--tls-key", str(key), folder=tmp_path) as running:
         own = ping(ORRIS_PORT=str(running.port), ORRIS_TLS_CERT=str(cert))

@@ -74,7 +74,7 @@ def assert_same(
     absolute: float = 0.0,
     relative: float = 0.0,
 ) -> None:
-    """Agrees on rows of ``x``, on rows on thresholds, with missing values if told, and on each of a few rows alone."""
+    """Assert agreement on rows of ``x``, on threshold rows, on single rows, and on missing values if requested."""
     graph, prediction = compiled(estimator, x.shape[1])
     rows = on_thresholds(graph, x)
     if holes:

@@ -172,7 +172,7 @@ def test_what_no_library_writes_is_refused_in_words() -> None:
 
 
 def test_whatever_a_library_raises_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception that nobody foresaw leads to the next way of serving, and its text stands in the verdict."""
+    """An unforeseen exception leads to the next way of serving, and the verdict holds its text."""
 
     def broken(*_: Any) -> Any:
         raise RuntimeError("Conflicted constraint 'T'")
@@ -212,7 +212,7 @@ def test_a_chunk_too_large_for_the_memory_is_made_smaller(monkeypatch: pytest.Mo
 
 
 def test_rows_that_scikit_learn_refuses_are_separated_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pipeline that refuses half of all rows is asked a bounded number of times."""
+    """A pipeline that refuses half of all rows is called a bounded number of times."""
     calls = 0
     whole = SklearnRuntime.run
 

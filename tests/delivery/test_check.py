@@ -43,7 +43,7 @@ def program(folder: Path, name: str, script: str) -> str:
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Ready as Prometheus is; asks for a login as a registry does."""
+    """A server that is ready as Prometheus is, and demands a login as a registry does."""
 
     def do_GET(self) -> None:
         """Answer."""
@@ -158,7 +158,7 @@ def test_a_dvc_remote_is_asked(tmp_path: Path) -> None:
 
 
 def test_the_cluster_of_the_context_has_to_answer(tmp_path: Path) -> None:
-    """What kubectl says is told."""
+    """A failed check shows the message of kubectl."""
     path = program(
         tmp_path, "kubectl", '[ "$1" = config ] && echo kind-orris || { echo "connection refused" >&2; exit 1; }'
     )

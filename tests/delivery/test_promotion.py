@@ -173,7 +173,7 @@ def test_an_unknown_version_is_told_with_those_that_there_are(tree: Tree) -> Non
 
 
 def test_a_live_version_that_the_store_has_lost_stops_the_promotion(tree: Tree) -> None:
-    """Nothing can be compared with it; the file that names it is told."""
+    """A live version that the store has lost cannot be compared, and the error names the file that pins it."""
     tree.run("stage", "1.0.9")
     text = tree.promote("1.1.0", "--to", "stage", expect=1)
     assert "release.yaml: what it runs is not in the store" in text
@@ -242,10 +242,7 @@ def test_a_remote_branch_is_never_overwritten(tree: Tree, tmp_path: Path) -> Non
 
 
 def test_in_ci_a_push_opens_the_pull_request(tree: Tree, tmp_path: Path) -> None:
-    """With GitHub's gh (a stand-in here, which notes what it is told).
-
-    Base, branch, title, and the report as the body.
-    """
+    """The pull request is made by a recorded stand-in for gh, with base, branch, title and the report as its body."""
     stand_in = tmp_path / "bin" / "gh"
     stand_in.parent.mkdir()
     stand_in.write_text(
@@ -321,5 +318,5 @@ def test_wrong_usage_is_exit_code_2(tree: Tree, arguments: list[str], words: str
     ids=["version", "digest"],
 )
 def test_a_malformed_pin_is_refused(tree: Tree, arguments: list[str], words: str) -> None:
-    """Before anything is asked of git or the store."""
+    """A malformed pin is refused before git or the store is used."""
     assert words in tree.promote(*arguments, "--to", "stage", expect=1)

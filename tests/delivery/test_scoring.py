@@ -46,7 +46,7 @@ def test_a_metric_that_is_no_longer_measured_is_worse() -> None:
 
 
 def test_means_over_folds_and_unknown_metrics_are_not_judged_unless_asked_for() -> None:
-    """The first say the same again, of the second nobody knows the direction."""
+    """Fold statistics repeat a metric, and a metric without a known direction is not compared."""
     live, candidate = (
         {"cv_accuracy_mean": 0.9, "cv_accuracy_std": 0.1, "gain": 2.0},
         {"cv_accuracy_mean": 0.1, "cv_accuracy_std": 9, "gain": 0.0},

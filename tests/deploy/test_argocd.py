@@ -57,7 +57,7 @@ def rendered(template: Any, values: Object) -> Any:
 
 
 def carried_out(action: str, values: Object) -> str:
-    """One action: ``.a.b`` or ``toYaml .a.b``; a missing key is an error, as the tree asks Argo CD to have it."""
+    """One action of a template: ``.a.b`` or ``toYaml .a.b``; a missing key is an error, as in the tree's settings."""
     found = re.fullmatch(r"(?:(toYaml) )?((?:\.\w+)+)", action)
     assert found, f"this test does not know {action}"
     value: Any = values

@@ -1,4 +1,4 @@
-"""The Dockerfile says what the platform asks for, and the script that builds it speaks to every engine."""
+"""The Dockerfile meets the platform's rules, and the script that builds it works with every engine."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ ENGINES = {"docker": "buildx build", "podman": "build", "buildah": "build"}
 
 
 def recorded(tmp_path: Path, engine: str, command: str, **environ: str) -> list[list[str]]:
-    """What the script asks of an engine: a program that writes its arguments down stands in for it."""
+    """The calls that the script makes, recorded by a program in place of the engine."""
     log = tmp_path / "calls"
     stub = tmp_path / "bin" / engine
     stub.parent.mkdir()

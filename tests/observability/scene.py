@@ -1,7 +1,4 @@
-"""A real server with everything on that makes metrics, and callers who make every one of them move.
-
-Tests and pictures look at it.
-"""
+"""A real server with everything on that makes metrics, and clients that make every metric move."""
 
 from __future__ import annotations
 

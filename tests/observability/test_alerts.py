@@ -1,4 +1,4 @@
-"""Every alert fires when it should and is silent otherwise, names its runbook, and asks for metrics that exist."""
+"""Every alert fires when it should and only then, names its runbook, and queries metrics that exist."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_every_selector_is_held_to_the_job() -> None:
 
 
 def test_recordings_that_rules_use_are_recorded() -> None:
-    """A recording that nobody makes would keep its alert silent for ever."""
+    """Every recording that an alert reads is made by a rule."""
     made = {rule["record"] for rule in rules() if "record" in rule}
     used = {each.partition("{")[0] for rule in rules() for each in selectors(rule["expr"]) if each.startswith("orris:")}
     assert used <= made

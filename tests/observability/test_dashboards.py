@@ -57,7 +57,7 @@ def test_titles_and_uids_stay() -> None:
 
 @each_dashboard
 def test_the_data_source_is_a_choice(file: Path) -> None:
-    """No dashboard knows the uid of anybody's Prometheus."""
+    """No dashboard has the uid of a particular Prometheus."""
     document = read(file)
     sources = [each["datasource"] for each in walk(document) if "datasource" in each]
     assert sources

@@ -40,7 +40,7 @@ WITHOUT_DATA = {
 """Panels whose data only a cluster has, and why."""
 
 NO_CATEGORIES = ("Orris Model Quality", "Unseen levels")
-"""Empty for the one model that the console's page is asked for: iris has numbers only."""
+"""Panels without data for iris, which has numbers only."""
 
 LABELS = {"namespace": "flowers", "service": "iris", "pod": "iris-0"}
 """What the operator's discovery would add."""
@@ -139,10 +139,7 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
 
 
 def test_what_is_wrong_in_the_scene_fires(prometheus: Prometheus) -> None:
-    """The server refuses a version and fails more than half of what it is asked.
-
-    Both are told, and nothing of what is in order.
-    """
+    """Alerts fire for a refused version and for failing requests, and for nothing that is in order."""
     firing = eventually(
         lambda: {"OrrisSwapRefused", "OrrisErrorBudgetFast"} <= _firing(prometheus) and _firing(prometheus)
     )

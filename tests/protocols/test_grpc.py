@@ -1,7 +1,4 @@
-"""The Open Inference Protocol V2 over gRPC, asked of a real process.
-
-By Triton's client, and by plain calls with typed contents.
-"""
+"""The Open Inference Protocol V2 over gRPC, tested with Triton's client and with typed contents on a real process."""
 
 from __future__ import annotations
 
@@ -239,7 +236,7 @@ def test_the_id_is_echoed_and_an_absent_one_is_made(stub: Any) -> None:
 
 
 def test_the_version_may_be_named(stub: Any) -> None:
-    """And is told in the answer."""
+    """A request may name the version, and the answer names the version that answered."""
     assert stub.ModelInfer(request(model_version="1.0.0")).model_version == "1.0.0"
 
 

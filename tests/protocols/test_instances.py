@@ -371,7 +371,7 @@ BODIES = st.one_of(DOCUMENTS.map(lambda document: json.dumps(document).encode())
 @given(body=BODIES)
 @settings(max_examples=150, deadline=None)
 def test_no_body_is_a_fault_of_the_server(iris: Bundle, body: bytes) -> None:
-    """Whatever is sent is read, or refused for a reason that the caller can be told."""
+    """Any body is read, or refused with a reason for the caller."""
     engine = engine_of(iris.folder)
     for dialect in (NamedRows(), InstanceRows()):
         asked = attempted(lambda: dialect.read(engine, body, {}))  # noqa: B023 (called at once)
@@ -427,7 +427,7 @@ def test_vertex_serves_the_copy_in_its_bucket(vertex: httpx.Client) -> None:
 
 
 def test_vertex_does_not_take_routes_that_are_spoken_anyway(iris: Bundle, tmp_path: Path) -> None:
-    """``/predict`` still answers named rows when the platform names it, and instances as it asks."""
+    """``/predict`` still answers named rows when the platform names that path, and instances as well."""
     environ = {"AIP_PREDICT_ROUTE": "/predict", "AIP_HEALTH_ROUTE": "/health", "AIP_STORAGE_URI": str(iris.folder)}
     with serving(folder=tmp_path, environ=environ) as running, client(running) as asking:
         assert asking.post("/predict", json=ROW).json()["prediction_label"] == "setosa"

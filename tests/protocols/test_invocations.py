@@ -245,7 +245,7 @@ CELLS = st.one_of(
 @given(lines=st.lists(st.lists(CELLS, max_size=7).map(",".join), max_size=4), named=st.booleans())
 @settings(max_examples=120, deadline=None)
 def test_no_csv_is_a_fault_of_the_server(mixed: Bundle, lines: list[str], named: bool) -> None:
-    """It is read, or refused for a reason that the caller can be told."""
+    """Any body is read, or refused with a reason for the caller."""
     schema = mixed.manifest.schema
     body = "\n".join([",".join(schema.names), *lines] if named else lines).encode("utf-8", "surrogatepass")
     try:

@@ -1,4 +1,4 @@
-"""Open Inference Protocol V2 over REST, asked of real processes by Triton's own client and in plain JSON."""
+"""Open Inference Protocol V2 over REST, tested with Triton's client and plain JSON on real processes."""
 
 from __future__ import annotations
 
@@ -388,7 +388,7 @@ def test_content_types_of_mlservers_codecs_are_known(ask: httpx.Client, content_
 
 @pytest.mark.parametrize("binary", [False, True])
 def test_output_0_is_another_name_of_predict(ask: httpx.Client, *, binary: bool) -> None:
-    """KServe's runtimes call their prediction output-0, and so does the answer to a request that asks for it."""
+    """A request for ``output-0``, the name that KServe's runtimes use, is answered under that name."""
     outputs = [{"name": "output-0", "parameters": {"binary_data": binary}}]
     answer = ask.post(IRIS, json={"inputs": [tensor(ROW)], "outputs": outputs})
     length = int(answer.headers.get("inference-header-content-length", len(answer.content)))
@@ -532,7 +532,7 @@ def test_tritons_client_reads_health_and_metadata(tritonic: triton.InferenceServ
 def test_tritons_client_infers(
     tritonic: triton.InferenceServerClient, iris: Bundle, *, sends_binary: bool, gets_binary: bool | None
 ) -> None:
-    """Binary or JSON, each way; without outputs named it asks for all of them as binary data."""
+    """Inputs and outputs are binary or JSON, independently; a request without outputs gets all as binary data."""
     wanted = None
     if gets_binary is not None:
         wanted = [triton.InferRequestedOutput(name, binary_data=gets_binary) for name in ("predict", "predict_proba")]
@@ -612,7 +612,7 @@ def test_a_model_that_is_unloaded_is_not_ready(engine: Engine) -> None:
     ],
 )
 def test_errors_say_what_a_caller_may_know(error: OrrisError, status: int, said: str) -> None:
-    """The server's own faults are told by request id only."""
+    """An internal error is answered with the request id only."""
     reply = OpenInference().refuse(error, "r-7")
     assert reply.status == status
     assert said in json.loads(reply.body)["error"]

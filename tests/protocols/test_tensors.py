@@ -375,7 +375,7 @@ def test_a_regression_gives_numbers() -> None:
 
 
 def test_outputs_are_those_that_are_asked_for() -> None:
-    """In the order of the request; an unknown one and one asked for twice are refused."""
+    """Outputs are in the order of the request; an unknown or repeated output is refused."""
     specs = output_specs(SCHEMA, has_probabilities=True)
     assert wanted_outputs(specs, []) == ("predict", "predict_proba")
     assert wanted_outputs(specs, ["predict_proba", "predict"]) == ("predict_proba", "predict")

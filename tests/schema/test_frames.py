@@ -78,7 +78,7 @@ def test_what_is_not_of_the_columns_kind_is_refused(column: Column, values: Any,
 
 
 def test_numbers_for_a_text_category_are_refused() -> None:
-    """Levels that are digits are not taken from numbers, where 1 and '1' could not be told apart."""
+    """Levels that are digits are not accepted as numbers, because 1 and '1' would be indistinguishable."""
     with pytest.raises(RowError, match="row 0, column 'x': text is needed"):
         encoded(Column("x", Kind.CATEGORY, "str", levels=("1", "2")), [1, 2])
 

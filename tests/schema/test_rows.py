@@ -192,12 +192,12 @@ def test_integers_beyond_exact_ones_are_refused_in_integer_columns() -> None:
 
 
 def test_integral_floats_are_integers() -> None:
-    """JSON does not tell 3.0 from 3."""
+    """An integer may be written as 3.0, which JSON does not distinguish from 3."""
     assert RowReader(MIXED).read(body(n__rooms=3.0, grade=2.0))[0][0].tolist()[:5] == [2.5, 3.0, 1.0, 1.0, 1.0]
 
 
 def test_too_many_rows_are_refused() -> None:
-    """The limit is told."""
+    """Too many rows are refused, and the error names the limit."""
     with pytest.raises(RowError, match="more than the 2"):
         RowReader(PLAIN, max_rows=2).read(b'[{"a":1,"b":2},{"a":1,"b":2},{"a":1,"b":2}]')
 

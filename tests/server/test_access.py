@@ -1,4 +1,4 @@
-"""Who may ask what of a real server: keys, tokens, rates, open routes, and what is told to those who may not."""
+"""Access to a real server: keys, tokens, rates, open routes, and the answers to refused requests."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(stranger: httpx.Cli
     ["/predict", "/v1/models/iris:predict", "/v2/models/iris/infer", "/v2/models/iris/infer?x=1", "/invocations"],
 )
 def test_each_protocol_refuses_in_its_own_shape(stranger: httpx.Client, path: str) -> None:
-    """With the headers that HTTP asks for."""
+    """A refused request is answered with the headers that HTTP demands."""
     refused = stranger.post(path, json={})
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == 'Bearer realm="orris"'
@@ -160,7 +160,7 @@ def test_models_are_changed_by_administrators_alone(stranger: httpx.Client, ask:
 
 @pytest.mark.parametrize("path", [*PROBES, "/", "/docs"])
 def test_probes_and_documentation_are_open(stranger: httpx.Client, path: str) -> None:
-    """Whoever asks them has no credential."""
+    """Probes need no credential."""
     assert stranger.get(path).status_code == 200
 
 
@@ -372,7 +372,7 @@ def test_pages_may_not_be_framed_and_send_no_referrer(ask: httpx.Client) -> None
 
 
 def test_openapi_names_the_credentials_where_there_are_some(ask: httpx.Client, guarded: Server) -> None:
-    """And the refusals that come of them; an open server has neither, nor routes that nobody may use."""
+    """The OpenAPI document names credentials and refusals; that of an open server has neither."""
     opened = ask.get("/openapi.json").json()
     assert "securitySchemes" not in opened["components"]
     assert "/api/v1/model/reload" not in opened["paths"]
@@ -392,7 +392,7 @@ def test_openapi_names_the_credentials_where_there_are_some(ask: httpx.Client, g
 
 
 def test_documentation_can_be_switched_off_and_any_origin_allowed(iris: Bundle, tmp_path: Path) -> None:
-    """404 for the pages; ``*`` is told as such, without credentials."""
+    """Pages are 404 when they are off, and the origin ``*`` is sent as such, without credentials."""
     environ = {"ORRIS_DOCS": "off", "ORRIS_CORS_ORIGINS": "*"}
     with serving(str(iris.folder), folder=tmp_path, environ=environ) as running, client(running) as ask:
         for path in ("/docs", "/docs/assets/swagger-ui.css", "/openapi.json"):

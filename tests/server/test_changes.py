@@ -131,7 +131,7 @@ def test_a_change_needs_the_admin_token(running: Server, headers: dict[str, str]
 
 
 def test_changes_are_off_without_an_admin_credential(server: Server) -> None:
-    """Nobody can reload a server that was not told who may."""
+    """A server without an administrator's credential refuses every reload."""
     with client(server) as ask:
         assert ask.post("/api/v1/model/reload").status_code in {403, 404}
 
@@ -261,7 +261,7 @@ def test_a_split_shares_the_requests(versions: Path, tmp_path: Path) -> None:
 
 
 def test_all_workers_follow_a_reload(store: Path, tmp_path: Path) -> None:
-    """The one that was asked answers when the others have followed."""
+    """The worker that received the reload answers when the other workers have followed."""
     with serving("iris:prod", "--store", str(store), "--workers", "2", folder=tmp_path, environ=ENVIRON) as server:
         with client(server) as ask:
             Store(store).promote("iris", "2.0.0", "prod")

@@ -1,7 +1,4 @@
-"""The log of a real server.
-
-Its forms, what is in it, and what becomes of it when nobody reads or the process is killed.
-"""
+"""The log of a real server: its forms, its content, and its behaviour without a reader or when killed."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ def logged(log: Path) -> list[dict[str, Any]]:
 
 
 def told(server: Server) -> list[str]:
-    """What a server that has ended has told after its announcement, which is for people and ends with a command."""
+    """The standard error of a stopped server after the announcement."""
     assert server.process.stderr is not None
     lines = server.process.stderr.read().splitlines()
     command = next((number for number, line in enumerate(lines) if line.lstrip().startswith("curl ")), -1)
@@ -68,10 +65,7 @@ def dropped(server: Server, kind: str = "requests") -> float:
 def piped(
     *arguments: str, close: str = "", environ: dict[str, str] | None = None
 ) -> Iterator[tuple[Server, IO[bytes]]]:
-    """``orris serve`` whose standard output is a pipe that nobody reads.
-
-    With ``close`` (as a shell writes it) it is closed.
-    """
+    """Run ``orris serve`` with standard output as a pipe that is never read, or closed with ``close``."""
     command = [sys.executable, "-m", "orris", "serve", *arguments, "--grpc-port", "off", "--port", "0"]
     start = ["sh", "-c", f'exec "$@" {close}', "sh", *command]
     process = subprocess.Popen(
@@ -98,10 +92,7 @@ def piped(
 
 
 def test_a_machine_reads_both_streams_in_the_same_form(iris: Bundle, tmp_path: Path) -> None:
-    """Requests on standard output, what the server tells of itself on standard error.
-
-    JSON lines with time and level.
-    """
+    """Request lines go to standard output and server messages to standard error, as JSON with time and level."""
     with serving(str(iris.folder), folder=tmp_path) as server:
         with client(server) as asking:
             asking.post(
@@ -144,7 +135,7 @@ def test_google_cloud_reads_both_streams(iris: Bundle, tmp_path: Path) -> None:
 
 
 def test_people_read_the_console_form(iris: Bundle, tmp_path: Path) -> None:
-    """Without colours, as nobody watches a terminal."""
+    """The console form has no colours when the output is not a terminal."""
     with serving(str(iris.folder), "--log-format", "console", folder=tmp_path) as server:
         with client(server) as asking:
             asking.post("/predict", json=ROW, headers={"x-request-id": "r-1"})
@@ -272,10 +263,7 @@ def test_exceptions_go_out_in_the_same_form(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_messages_that_nobody_reads_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full standard error holds up nothing either.
-
-    What was told before comes out whole, and in order, when it is read.
-    """
+    """A full standard error delays nothing, and its earlier messages come out whole and in order."""
     monkeypatch.setattr("orris.telemetry.nonblocking.MAX_WAITING_BYTES", 10_000)
     dropped: Counter[str] = Counter()
     with chronicled(dropped, monkeypatch) as (server_log, reading):
@@ -381,7 +369,7 @@ def test_a_full_pipe_does_not_hold_up_the_end(iris: Bundle) -> None:
 
 @pytest.mark.parametrize("how", ["closed", "read by nobody any more"])
 def test_a_closed_output_stops_nothing(iris: Bundle, how: str) -> None:
-    """The lines are counted, standard error tells of it once, and no other file gets them."""
+    """Lines to a closed output are counted and reported once, and no other file receives them."""
     with piped(str(iris.folder), close=">&-" if how == "closed" else "") as (server, output):
         output.close()
         with client(server) as asking:

@@ -51,7 +51,7 @@ def series(families: list[Metric]) -> set[tuple[str, tuple[tuple[str, str], ...]
 
 @pytest.mark.parametrize("path", ["/metrics", "/api/v1/metrics"])
 def test_the_format_is_negotiated(ask: httpx.Client, path: str) -> None:
-    """OpenMetrics for those who ask for it, as Prometheus does; text for everybody else."""
+    """A client that accepts OpenMetrics, as Prometheus does, gets it; all others get text."""
     prometheus = (
         f"{OPENMETRICS};q=0.6,application/openmetrics-text;version=0.0.1;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
     )

@@ -48,7 +48,7 @@ REMOTE_PARENT = 0x300
 
 
 def begun(flags: str = "01") -> tuple[str, dict[str, str]]:
-    """A new trace of a caller's, and the header that tells of it."""
+    """A new trace of a caller, and the header that carries it."""
     trace_id = secrets.token_hex(16)
     return trace_id, {"traceparent": f"00-{trace_id}-{PARENT}-{flags}"}
 
@@ -154,7 +154,7 @@ def test_a_trace_goes_on_from_the_caller_to_the_model(traced: Server, receiver: 
 
 
 def test_a_trace_begins_where_the_caller_has_none(traced: Server, receiver: Receiver, ask: httpx.Client) -> None:
-    """The answer tells its ids; several rows have no class of their own."""
+    """The answer names the trace that begins here; a request of several rows has no class of its own."""
     answer = ask.post("/api/v1/predict", json=[ROW, ROW])
     version, trace_id, span_id, flags = answer.headers["traceparent"].split("-")
     spans = receiver.trace(trace_id, 2)
@@ -192,7 +192,7 @@ def test_what_the_caller_does_not_record_is_not_recorded(traced: Server, receive
 
 
 def test_a_refusal_has_a_server_span_alone(receiver: Receiver, ask: httpx.Client) -> None:
-    """A caller's mistake is no error of the server's, and no model was asked."""
+    """A caller's mistake is not an error of the server span, and has no span of a model."""
     trace_id, headers = begun()
     assert ask.post("/api/v1/predict", json={**ROW, "petal_width": "wide"}, headers=headers).status_code == 422
     (server,) = receiver.trace(trace_id, 1).values()
@@ -285,7 +285,7 @@ def test_other_calls_over_grpc_have_a_server_span(traced: Server, receiver: Rece
 
 
 def test_a_shadow_has_a_trace_of_its_own_linked_to_the_request(receiver: Receiver, ask: httpx.Client) -> None:
-    """It is asked after the answer, which must not look as if it had waited for it."""
+    """The shadow's span begins after the answer, in a trace of its own that links to the request."""
     trace_id, headers = begun()
     ask.post("/api/v1/predict", json=ROW, headers=headers)
     server = receiver.trace(trace_id, 2)["POST /api/v1/predict"]

@@ -36,7 +36,7 @@ class Tally:
 async def one_client(
     port: int, tally: Tally, ending: threading.Event, *, pipelined: int = 1, reconnect: bool = True
 ) -> None:
-    """Send requests, ``pipelined`` at a time, on connections that are kept open, until told to end or refused."""
+    """Send requests, ``pipelined`` at a time, on open connections until stopped or refused."""
     while not ending.is_set():
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)

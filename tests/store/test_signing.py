@@ -121,7 +121,7 @@ def test_damaged_bundle_is_not_signed(make_bundle: MakeBundle, keys: tuple[Path,
 def test_published_version_is_signed_afterwards(
     store: Store, make_bundle: MakeBundle, cache: Path, keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """A version is published, signed, and verified by whoever fetches it; a second signature is refused."""
+    """A version is published, signed, and verified by the one that fetches it; a second signature is refused."""
     reference = store.publish(make_bundle("1.0.0"))
     store.attach_signature(reference, sign(store.fetch(reference, cache), keys[0], signature=tmp_path / "first.sig"))
     verify(store.fetch(reference, cache), keys[1])

@@ -121,7 +121,7 @@ def test_only_model_must_be_the_only_one(store: Store, make_bundle: MakeBundle) 
 
 
 def test_promotion_is_recorded(store: Store, make_bundle: MakeBundle) -> None:
-    """The history of an alias tells who moved it, when, from where and why."""
+    """The history of an alias holds author, time, version and action of each move."""
     store.publish(make_bundle("1.0.0"), aliases=("prod",), author="ada")
     store.publish(make_bundle("1.1.0"), aliases=())
     store.promote("iris", "1.1.0", "prod", author="grace")
@@ -222,7 +222,7 @@ def test_signature_of_a_bundle_is_published_with_it(
 def test_copy_carries_files_and_signature_to_another_store(
     store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path
 ) -> None:
-    """Pushing and pulling keep every byte, and move the aliases that are asked for in the other store."""
+    """Pushing and pulling keep every byte, and move the requested aliases in the other store."""
     mine, back = Store(tmp_path / "mine"), Store(tmp_path / "back")
     folder = make_bundle("1.0.0")
     (folder / "model.sig").write_bytes(b"signature")

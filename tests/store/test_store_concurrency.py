@@ -37,7 +37,7 @@ def test_eight_publishers_lose_no_record(url: str, make_bundle: MakeBundle, tmp_
 
 
 def test_one_of_several_publishers_of_a_version_wins(url: str, tmp_path: Path, cache: Path) -> None:
-    """Of four different bundles for one version one is published, whole, and the others are told."""
+    """Of four different bundles for one version one is published whole, and the other publishers get an error."""
     contents = [f"model {number}".encode() for number in range(4)]
     folders = [
         seal_bundle(tmp_path / f"bundle-{number}", "iris", "1.0.0", content) for number, content in enumerate(contents)

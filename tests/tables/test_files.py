@@ -41,7 +41,7 @@ def test_iris_has_four_measurements_and_the_species() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiter_is_found_out(tmp_path: Path, delimiter: str) -> None:
-    """Values parted by comma, semicolon, tab or bar are told apart."""
+    """Values separated by comma, semicolon, tab or bar are read with the right delimiter."""
     rows = [["a", "b", "c"], ["1", "1.5", "x y"], ["2", "2.5", "z"]]
     content = "\n".join(delimiter.join(row) for row in rows).encode()
     assert read(tmp_path, content).to_dict("list") == {"a": [1, 2], "b": [1.5, 2.5], "c": ["x y", "z"]}

@@ -1,4 +1,4 @@
-"""Sketches of drift: what is counted, for how long, and what is told of it."""
+"""Sketches of drift: their counts, their window, and the readings made of them."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from orris.version import __version__
 
 @dataclass
 class Others:
-    """Workers beside the one under test, as a board tells of them."""
+    """Stand-ins for the other workers of a board."""
 
     snapshots: list[bytes] = field(default_factory=list)
     retired: bytes = b""
@@ -154,7 +154,7 @@ def test_what_a_scrape_is_told_is_on_the_board_first() -> None:
 
 
 def test_a_version_that_is_gone_keeps_its_counts_for_a_while() -> None:
-    """It is not told as loaded any more, and of very many that come and go only the latest are kept."""
+    """An unloaded version is no longer reported as loaded, and of very many only the latest are kept."""
     metrics = Metrics()
     for number in range(40):
         version = f"1.0.{number}"

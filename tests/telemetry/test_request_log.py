@@ -1,4 +1,4 @@
-"""What is logged, how it is written, and what happens when nobody reads it."""
+"""The request log: its content, its forms, and its behaviour without a reader."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_the_level_leaves_out_what_is_below_it(level: Any, statuses: list[int]) 
 
 
 def test_pages_and_scrapes_are_logged_at_debug_or_when_they_fail() -> None:
-    """The playground asks for its files and for metrics every few seconds."""
+    """Pages and scrapes, which the playground requests all the time, are logged at debug level unless they fail."""
     assert not RequestLog(style=LogStyle()).wants(200, "r", routine=True)
     assert RequestLog(style=LogStyle()).wants(404, "r", routine=True)
     assert RequestLog(style=LogStyle(level="debug")).wants(200, "r", routine=True)

@@ -95,7 +95,7 @@ def test_a_traceparent_that_is_not_valid_is_none(text: str) -> None:
 
 
 def test_of_a_later_version_what_is_known_is_read() -> None:
-    """As W3C asks of those who speak version 00."""
+    """Of a later version of ``traceparent``, the fields that version 00 defines are read, as W3C demands."""
     found = parse(f"cc-{TRACE}-{PARENT}-03-more".encode())
     assert found is not None
     assert (found.trace_id, found.parent_id, found.flags) == (TRACE, PARENT, 3)
@@ -207,7 +207,7 @@ def test_a_sampler_that_nobody_knows_is_told_and_the_default_is_taken(caplog: py
 
 
 def test_what_is_not_recorded_has_a_trace_id_only_if_the_log_needs_one() -> None:
-    """Logs choose their lines by it, and tell it of nobody else's trace."""
+    """An unrecorded request has a trace id only if the log samples by it."""
     environ = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0", "OTEL_TRACES_EXPORTER": "none"}
     assert start_tracing(environ).decide({}) is None
     place = start_tracing(environ, numbered=True).decide({})
@@ -593,7 +593,7 @@ def test_none_exports_nowhere() -> None:
 def test_an_exporter_that_does_not_start_is_told_and_the_server_serves(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Here for want of credentials; the other exporter works."""
+    """An exporter without credentials is skipped, and the other exporter works."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file")
     export = read_export({"OTEL_TRACES_EXPORTER": "gcp_trace,console"})
     assert "spans are not exported by gcp_trace: it does not start" in caplog.text
@@ -619,7 +619,7 @@ class Stuck(SpanExporter):
 
 
 def test_the_end_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exporter that gets nothing away is told to give up."""
+    """An exporter that cannot send is stopped at the end."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
     stuck = Stuck()
     export = Export([stuck], 0.05)
@@ -653,7 +653,7 @@ def test_a_full_queue_drops_spans_and_holds_up_nothing(
 
 
 def test_nothing_that_goes_wrong_with_a_span_reaches_the_request(caplog: pytest.LogCaptureFixture) -> None:
-    """It is told in the log, with the request's id."""
+    """A failure while spans are recorded is logged with the request's id."""
     under = tracing(InMemorySpanExporter())
     place = under.decide({})
     assert place is not None

@@ -346,7 +346,7 @@ def test_fit_failure_is_a_training_error() -> None:
 
 
 def test_progress_counts_every_step() -> None:
-    """Progress is told after every fit, up to the number of steps."""
+    """Progress is reported after every fit, up to the number of steps."""
     told: list[tuple[str, int, int]] = []
     evaluate(logistic(), IRIS.data, SPECIES, IRIS_SCHEMA, folds=3, progress=lambda *step: told.append(step))
     assert [done for _, done, _ in told] == [1, 2, 3, 4, 5]

@@ -92,6 +92,6 @@ def test_many_duplicate_rows_are_counted() -> None:
     ],
 )
 def test_nothing_is_suspicious_about_tables_that_are_sound(load: Any, task: Task) -> None:
-    """A notice on every table would be read by nobody."""
+    """An ordinary table causes no notice."""
     data = load(as_frame=True)
     assert [str(notice) for notice in suspicions(data.data, data.target, task)] == []

@@ -48,7 +48,7 @@ def test_progress_is_told_after_every_candidate() -> None:
 
 
 def test_a_small_space_ends_early() -> None:
-    """A preset with two settings is tried twice, however many candidates are asked for."""
+    """A preset with two settings is tried twice, however many candidates are requested."""
     X, y, schema = data("regression")
     assert len(tune(build("linear", schema, seed=1), "linear", X, y, n=50, seed=3, folds=2)[2]) == 3
 

@@ -60,7 +60,7 @@ def hostile_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
 
 @pytest.fixture(scope="session")
 def regression_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A model that tells a number."""
+    """A served regression model."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"width": rng.uniform(1, 9, 120).round(2), "depth": rng.uniform(10, 20, 120).round(1)})
     table["price"] = 3 * table["width"] + table["depth"] + rng.normal(scale=0.1, size=120)

@@ -72,7 +72,7 @@ def test_the_answer_follows_a_slider_that_moves(visit: Visit, server: Server, as
 
 
 def test_the_last_value_wins_however_fast_they_come(visit: Visit, server: Server, ask: httpx.Client) -> None:
-    """One question is open at a time; what was typed meanwhile is asked next."""
+    """One request is open at a time; values that were typed meanwhile are sent next."""
     page = visit.open(server.url)
     page.evaluate("""() => {
         const input = document.querySelector('.field[data-column="petal_width"] input[type=number]');

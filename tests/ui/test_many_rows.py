@@ -1,7 +1,4 @@
-"""CSV in, CSV out: pasted, chosen or dropped; what is refused is told apart.
-
-Nothing that a spreadsheet would run leaves the page.
-"""
+"""CSV in and out of the playground: pasted, chosen or dropped, with refused rows listed apart."""
 
 from __future__ import annotations
 
@@ -113,10 +110,7 @@ def test_values_of_every_kind_survive_the_way_through_csv(
 def test_no_formula_leaves_the_page_and_what_left_comes_back(
     visit: Visit, hostile_server: Server, tmp_path: Path
 ) -> None:
-    """Cells that a spreadsheet would run get an apostrophe.
-
-    A file that was downloaded can be asked again, and is answered alike.
-    """
+    """Cells that a spreadsheet would run get an apostrophe, and a downloaded file is answered alike again."""
     page = visit.open(hostile_server.url)
     out = io.StringIO()
     writer = csv.writer(out)

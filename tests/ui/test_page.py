@@ -205,7 +205,7 @@ def test_markup_in_data_stays_text(visit: Visit, hostile_server: Server) -> None
 
 @pytest.fixture(scope="module")
 def locked(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
-    """A server that asks for keys, for metrics too, and a key."""
+    """A server that demands keys, for metrics too, and a valid key."""
     folder, key = tmp_path_factory.mktemp("locked"), new_key()
     keys = folder / "keys.toml"
     keys.write_text(f'page = {{ sha256 = "{digest_of(key.encode()).hex()}" }}\n')
@@ -215,10 +215,7 @@ def locked(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 
 def test_a_server_with_keys_asks_for_one(browser: Browser, locked: tuple[Server, str]) -> None:
-    """A wrong one is told; with a right one all works, plots and metrics too.
-
-    The code names it without giving it away.
-    """
+    """A wrong key is reported; with a valid key everything works, and the shown code does not contain it."""
     server, key = locked
     with visiting(browser, refused=(401,)) as visit:
         page = visit.page
@@ -243,7 +240,7 @@ def test_a_server_with_keys_asks_for_one(browser: Browser, locked: tuple[Server,
 
 
 def test_a_key_is_kept_in_memory_only(browser: Browser, locked: tuple[Server, str]) -> None:
-    """Neither in the document, the address, the browser's stores nor a cookie; a reload asks again."""
+    """The key is in neither the document, the address, the browser's stores nor a cookie."""
     server, key = locked
     with visiting(browser, refused=(401,)) as visit:
         page = visit.page

@@ -72,7 +72,7 @@ def test_the_next_version_follows_the_newest_release(tags: list[str], arguments:
     ids=["taken", "none", "short", "metadata", "shell", "part", "both", "nothing"],
 )
 def test_a_version_that_cannot_be_is_refused(arguments: list[str]) -> None:
-    """It is taken, no semantic version, no container's tag, or was not asked for in so many words."""
+    """A version is refused if it exists, is not semantic, is no container tag, or was not requested explicitly."""
     tool("next_version", *arguments, stdin="v1.2.3\n", expect=2)
 
 
@@ -105,7 +105,7 @@ def report(tmp_path: Path, junit: str | None, log: str = "") -> str:
 
 
 def test_a_red_run_is_reported_with_what_failed(tmp_path: Path) -> None:
-    """Counts first; a test's own text cannot break out of its block, mention anybody, or become HTML."""
+    """The report begins with counts, and a test's own text can neither end its block nor become markup."""
     text = report(tmp_path, JUNIT)
     assert text.startswith("## ❌ Tests: 1 passed, 1 failed, 1 skipped\n")
     assert "````text\nE ```\nassert 1 == 2\n````" in text

@@ -33,7 +33,7 @@ REGRESSORS: list[type] = [DecisionTreeRegressor, ExtraTreeRegressor, RandomFores
 
 
 def fitted(model: type, x: Any, y: Any, **options: Any) -> Any:
-    """The model, fitted; forests of 20 trees unless told."""
+    """The fitted model; forests have 20 trees unless set otherwise."""
     if model in (RandomForestClassifier, ExtraTreesClassifier, RandomForestRegressor, ExtraTreesRegressor):
         options = {"n_estimators": 20, **options}
     return model(random_state=0, **options).fit(x, y)

@@ -137,7 +137,7 @@ def test_an_estimator_without_a_converter_falls_back_and_says_why() -> None:
 
 
 def test_require_compiled_turns_a_fallback_into_a_failure() -> None:
-    """Every reason is told."""
+    """The error lists every reason."""
     compiled = compile_pipeline(fallback(), SCHEMA, X)
     assert compiled.model_file == "model.skops"
     assert compiled.verdict.strategy == "scikit-learn"
@@ -173,7 +173,7 @@ def test_a_searched_forest_is_held_to_no_difference() -> None:
 
 
 class Opaque(BaseEstimator, TransformerMixin):  # type: ignore[misc]
-    """A transformer that nobody knows."""
+    """A transformer without any converter."""
 
     def fit(self, X: Any, y: Any = None) -> Opaque:  # noqa: ARG002
         """Nothing to learn."""
@@ -204,7 +204,7 @@ def test_the_schema_learns_from_the_pipeline_whether_unseen_levels_are_taken() -
 
 
 def test_generated_rows_keep_to_kinds_and_hard_bounds() -> None:
-    """They are rows that the server would accept: otherwise the gate would compare what is never asked."""
+    """All rows of the gate are rows that the server would accept."""
     from orris.schema import Bounds
     from orris.schema.checks import check
 

@@ -65,7 +65,7 @@ def test_an_admin_credential_opens_what_is_the_administrators(tmp_path: Path) ->
 
 
 def test_an_admin_token_alone_leaves_predictions_open(tmp_path: Path) -> None:
-    """It is asked for only where it is needed; its file may be replaced."""
+    """The administrator's token is needed for changes only, and its file may be replaced."""
     path = tmp_path / "token"
     path.write_text(TOKEN + "\n")
     rules = rules_of({"ORRIS_ADMIN_TOKEN_FILE": str(path)})

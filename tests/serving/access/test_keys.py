@@ -94,7 +94,7 @@ def test_any_bytes_are_keys_or_a_settings_error(content: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_no_other_bytes_are_a_key(presented: bytes) -> None:
-    """Whatever is presented, nobody's key is nobody's."""
+    """A presented key that is not in the file has no owner, whatever its form."""
     assert read_keys(f'ci = {{ sha256 = "{GOOD}" }}'.encode(), "f").find(presented) is None
 
 

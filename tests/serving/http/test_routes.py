@@ -1,4 +1,4 @@
-"""A served model over HTTP: every route of the default model, asked of a real process."""
+"""Every route of a served model over HTTP, tested on a real process."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_refusal_does_not_repeat_values(ask: httpx.Client) -> None:
     ],
 )
 def test_content_types_are_held_to(ask: httpx.Client, content_type: str, status: int) -> None:
-    """JSON in UTF-8 is read, anything else is told to be so."""
+    """JSON in UTF-8 is read, and any other body is refused with that reason."""
     assert ask.post("/predict", content=json.dumps(ROW), headers={"content-type": content_type}).status_code == status
 
 
@@ -295,7 +295,7 @@ def test_metrics_speak_openmetrics_when_asked(ask: httpx.Client) -> None:
 
 
 def test_no_request_can_create_a_series(ask: httpx.Client) -> None:
-    """Paths and methods that nobody serves share one label value."""
+    """Unknown paths and methods share one label value."""
     ask.get("/a-path-of-mine")
     ask.request("BREW", "/another-path")
     text = ask.get("/metrics").text

@@ -71,7 +71,7 @@ def test_examples_are_rows_of_the_training_table(mixed_server: Server) -> None:
 
 
 def test_classes_take_turns_among_the_examples(server: Server) -> None:
-    """So that the first few show what the model can tell apart."""
+    """The classes take turns among the examples, so that the first few differ."""
     answers = [example["answer"] for example in card_of(server)["examples"]]
     assert set(answers[:3]) == {"setosa", "versicolor", "virginica"}
 

@@ -1,4 +1,4 @@
-"""Drift of what real servers are asked: which column, which version, over which protocol, from which worker."""
+"""Drift of real servers by column, version and protocol, over all workers."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
 
 @pytest.fixture
 def running(iris: Bundle, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A client of a server that nobody has asked anything."""
+    """A client of a server that has had no request."""
     with serving(str(iris.folder), folder=tmp_path) as server, client(server) as ask:
         yield ask
 
@@ -206,7 +206,7 @@ def test_missing_and_unseen_values_are_told_by_column(mixed: Bundle, tmp_path: P
 
 
 def test_two_workers_tell_of_all_rows(iris: Bundle, tmp_path: Path) -> None:
-    """Whichever is asked: requests on forty connections, which both of them answer."""
+    """Either worker reports the drift of requests on forty connections, which both of them answer."""
     with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
         asking = [client(server) for _ in range(40)]
         for ask in asking:
@@ -337,7 +337,7 @@ def guarded(iris: Bundle, tmp_path: Path) -> Iterator[tuple[Server, str]]:
 
 @pytest.mark.parametrize("path", [DRIFT, "/api/v1/models/iris/drift", "/api/v1/model/info"])
 def test_drift_is_guarded_as_the_model_is(guarded: tuple[Server, str], path: str) -> None:
-    """It tells of the training data and of the traffic."""
+    """Drift needs a credential where predictions do, because it shows the training data and the traffic."""
     server, key = guarded
     with client(server) as ask:
         assert ask.get(path).status_code == 401

@@ -42,7 +42,7 @@ def test_a_cell_holds_what_was_written_last() -> None:
 
 
 def test_what_is_too_long_for_a_cell_leaves_it_as_it_was() -> None:
-    """The writer is told."""
+    """A document that is too long is an error for its writer."""
     cell = SharedRecord(memoryview(bytearray(SharedRecord.size(4))))
     cell.write(b"1234")
     assert cell.write(b"12345") == 0
@@ -208,7 +208,7 @@ def test_a_worker_that_dies_before_it_counted_anything_adds_nothing() -> None:
 
 
 def test_a_snapshot_that_is_too_long_is_not_published() -> None:
-    """The last shorter one stays, and the worker is told."""
+    """A snapshot that is too long is refused with an error, and the last shorter one stays."""
     board = Board(2)
     board.seat_next(1)
     board.sit(1)
