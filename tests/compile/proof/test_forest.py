@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orris.compile.proof.forest import Forest, canonical, cuts
@@ -24,7 +24,9 @@ SINGLE = float(np.finfo(np.float32).max)
     single=st.booleans(),
     others=st.lists(st.floats(allow_nan=False, width=64), max_size=5),
 )
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@settings(
+    max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
 def test_a_cut_parts_the_doubles_as_the_comparison_does(
     threshold: float, strict: bool, single: bool, others: list[float]
 ) -> None:

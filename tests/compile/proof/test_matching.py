@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -281,3 +282,12 @@ def test_packed_votes_that_could_overflow_are_refused() -> None:
                 )
     with pytest.raises(NotProvedError, match=r"probabilities|label"):
         prove(changed.SerializeToString(), case.pipeline, case.schema)
+
+
+def test_none_among_numbers_is_compared() -> None:
+    """An imputer that looks for NaN does not fill it, so the pipeline is not followed there."""
+    case = model("scaled forest")
+    first = msgspec.structs.replace(case.schema.columns[0], dtype="object", missing_as="none")
+    schema = msgspec.structs.replace(case.schema, columns=(first, *case.schema.columns[1:]))
+    with pytest.raises(NotProvedError, match="None"):
+        prove(case.content, case.pipeline, schema)

@@ -23,7 +23,7 @@ from orris.verdict import Proof
 _RUNTIME = (
     "ONNX Runtime's operators compute what the ONNX specification says, with one thread and no graph optimisation"
 )
-_ORDER = "ONNX Runtime adds up trees in the order of the file"
+_ORDER = "ONNX Runtime adds up trees, and slices along a leading axis, one after the other in the order of the file"
 _ARITHMETIC = (
     "scikit-learn computes in IEEE 754 float64 without fused multiply-add, and adds up trees one after the other"
 )

@@ -342,6 +342,8 @@ def _reduce_sum(interpreter: Interpreter, node: Node, inputs: Sequence[Tensor]) 
     rows = _rows(inputs[0], "what ReduceSum is applied to")
     axes = _fixed(inputs[1], "an axis").reshape(-1).tolist()
     keeps = int(node.attributes.get("keepdims", 1))
+    if keeps not in (0, 1):
+        _unknown("keepdims of ReduceSum")  # ONNX Runtime takes 2 for 0
     if axes == [0] and rows.axis == 1 and not keeps:
         flat = rows.terms.reshape(len(rows.terms), -1).T
         sums = [interpreter.algebra.fold(list(column), rows.dtype) for column in flat]

@@ -197,6 +197,8 @@ def inputs(algebra: Algebra, schema: Schema) -> Columns:
             continue
         if column.dtype not in {"float64", "int64", "bool", "object"}:
             raise NotProvedError(f"the column '{column.name}' is given to the pipeline as {column.dtype}")
+        if column.dtype == "object" and column.missing_as == "none":
+            raise NotProvedError(f"the column '{column.name}' holds None for a missing number")
         columns.append(Column(term, name))
     return Columns(tuple(columns))
 
