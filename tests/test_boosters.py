@@ -137,6 +137,22 @@ def test_targets_that_the_model_does_not_have(tmp_path: Path) -> None:
         package_file(tmp_path / "model.json", rows, target="answer", name="named", store=None)
 
 
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_what_has_no_converter_is_served_by_the_library(task: Task) -> None:
+    """LightGBM's linear trees are served from its own model file, and need scikit-learn neither."""
+    X, y = table("iris", task, missing=True)
+    names = np.array(["no", "yes"])[y] if task == "binary" else y
+    kind = lgb.LGBMRegressor if task == "regression" else lgb.LGBMClassifier
+    model = kind(n_estimators=8, linear_tree=True, min_child_samples=5, n_jobs=1, verbose=-1).fit(X, names)
+    bundle = orris.package(model, X, names, name="linear", store=None)
+    assert (bundle.verdict.strategy, bundle.manifest.model_file) == ("library-file", "model.txt")
+    assert (bundle.folder / "model.txt").read_text().startswith("tree\n")
+    loaded = orris.load(bundle)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    if task == "binary":
+        np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
+
+
 def test_a_vote_over_xgboost_loads() -> None:
     """The golden rows of answers that scikit-learn computes in float32 are compared at its precision."""
     X, y = table("cancer", "binary")

@@ -12,7 +12,7 @@ import msgspec
 Strategy = Literal["exact", "skl2onnx-float64", "skl2onnx-float32", "partly-compiled", "library-file", "scikit-learn"]
 """How the fitted pipeline is served, in the order in which the ways are tried."""
 
-ModelFile = Literal["model.onnx", "model.skops"]
+ModelFile = Literal["model.onnx", "model.skops", "model.cbm", "model.txt", "model.ubj"]
 """Names of a bundle's model file."""
 
 FrontFile = Literal["", "front.skops"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from orris.errors import ServingError
 from orris.runtime.answers import Runtime
+from orris.runtime.library import LibraryRuntime
 from orris.runtime.onnx import OnnxRuntime
 from orris.runtime.scikit import FrontRuntime, SklearnRuntime
 from orris.schema import Schema
@@ -20,6 +21,9 @@ Reader = Callable[[Path, Schema, int], Runtime]
 
 _READERS: Mapping[str, Reader] = {
     "model.onnx": lambda file, _, threads: OnnxRuntime(file, threads),
+    "model.cbm": lambda file, schema, _: LibraryRuntime.load(file, schema),
+    "model.txt": lambda file, schema, _: LibraryRuntime.load(file, schema),
+    "model.ubj": lambda file, schema, _: LibraryRuntime.load(file, schema),
     "model.skops": lambda file, schema, _: SklearnRuntime.load(file, schema),
 }
 

@@ -25,7 +25,7 @@ from orris.compile.converters.boosted import Boosted, add_scores, note
 from orris.compile.converters.levels import lookup, slots, values
 from orris.compile.converters.tree_ensemble import LEAF, Tree, last_rounding_below
 from orris.compile.graph import ML_DOMAIN, Feature, Frame, Graph, Prediction
-from orris.compile.registry import predictor
+from orris.compile.registry import library_file, predictor
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 from orris.schema.frames import stand_in
@@ -145,6 +145,15 @@ def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     raw = _raw(graph, description, frame, 1)
     raw = str(graph.add("Exp", raw)) if description.loss in _EXPONENTIAL else raw
     return Prediction(value=arithmetic.flat(graph, raw))
+
+
+@library_file("catboost.CatBoostClassifier", "catboost.CatBoostRegressor", "catboost.CatBoostRanker")
+def write(estimator: Any) -> tuple[str, bytes]:
+    """CatBoost's binary model."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.cbm"
+        estimator.save_model(str(file), format="cbm")
+        return file.name, file.read_bytes()
 
 
 def classify(

@@ -18,7 +18,7 @@ from orris.compile.converters.boosted import Boosted, add_scores, note
 from orris.compile.converters.boosted_categories import Categories, as_codes, match, with_numbers
 from orris.compile.converters.tree_ensemble import LEAF, Tree
 from orris.compile.graph import Frame, Graph, Prediction
-from orris.compile.registry import predictor
+from orris.compile.registry import library_file, predictor
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 
@@ -130,6 +130,18 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Every objective with one value a row; with one of your own, the value is the raw score."""
     return value(graph, read_booster(estimator.booster_), frame)
+
+
+@library_file(
+    "lightgbm.LGBMClassifier",
+    "lightgbm.LGBMRegressor",
+    "lightgbm.LGBMRanker",
+    "orris.boosters.LGBMClassifier",
+    "orris.boosters.LGBMRegressor",
+)
+def write(estimator: Any) -> tuple[str, bytes]:
+    """LightGBM's text, up to the best iteration."""
+    return "model.txt", estimator.booster_.model_to_string().encode()
 
 
 def classify(graph: Graph, ensemble: Ensemble, frame: Frame, n_classes: int) -> Prediction:

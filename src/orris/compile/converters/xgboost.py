@@ -21,7 +21,7 @@ from orris.compile.converters.boosted import Boosted, add_scores, below, note
 from orris.compile.converters.boosted_categories import Categories, match, with_numbers
 from orris.compile.converters.tree_ensemble import LEAF, Tree
 from orris.compile.graph import Frame, Graph, Prediction
-from orris.compile.registry import predictor
+from orris.compile.registry import library_file, predictor
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 
@@ -150,6 +150,12 @@ def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     learner = _learner(estimator)
     margin = _margin(graph, learner, frame, missing=estimator.missing)
     return _value(graph, learner, margin)
+
+
+@library_file("xgboost.XGBClassifier", "xgboost.XGBRFClassifier", "xgboost.XGBRegressor", "xgboost.XGBRFRegressor")
+def write(estimator: Any) -> tuple[str, bytes]:
+    """XGBoost's UBJSON; the best iteration is among its attributes."""
+    return "model.ubj", bytes(estimator.get_booster().save_raw("ubj"))
 
 
 def _learner(estimator: Any) -> Learner:
