@@ -42,7 +42,7 @@ def build(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[onnx.Mo
         NotConvertibleError: As ``convert``; or the prediction is not of the schema's task.
     """
     graph, prediction = convert(pipeline, schema, foreign)
-    graph.rounding = prediction.rounding
+    graph.rounding = _measured(graph, prediction)
     return finished(graph, prediction, schema, schema.n_columns), graph
 
 
@@ -61,10 +61,18 @@ def build_rest(rest: Any, schema: Schema, frame: Frame, refused: Sequence[float]
     """
     graph = Graph()
     prediction = predict(graph, rest, frame)
-    graph.rounding = prediction.rounding
+    graph.rounding = _measured(graph, prediction)
     if refused:
         prediction = _answered(graph, prediction, _holds(graph, frame.tensor, refused))
     return finished(graph, prediction, schema, frame.width), graph
+
+
+def _measured(graph: Graph, prediction: Prediction) -> str | None:
+    """The bound of the rounding as the gate measures differences: that of a value relative to ``max(1, |value|)``."""
+    if prediction.rounding is None or prediction.value is None:
+        return prediction.rounding
+    size = graph.add("Max", graph.add("Abs", prediction.value), graph.constant(1.0))
+    return str(graph.add("Div", prediction.rounding, size))
 
 
 def _holds(graph: Graph, tensor: str, numbers: Sequence[float]) -> str:
@@ -122,7 +130,7 @@ def finished(graph: Graph, prediction: Prediction, schema: Schema, n_columns: in
 
 
 def rounding_model(graph: Graph, n_columns: int) -> onnx.ModelProto | None:
-    """The model of ``Prediction.rounding``, with the output ``rounding``; ``None`` where no bound is known.
+    """The model of ``Graph.rounding``, with the output ``rounding``; ``None`` where no bound is known.
 
     Args:
         graph: What ``build`` or ``build_rest`` returned.

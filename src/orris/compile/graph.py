@@ -34,6 +34,9 @@ ML_DOMAIN = "ai.onnx.ml"
 INPUT, LABEL, PROBABILITIES, VALUE = "rows", "label", "probabilities", "value"
 ROUNDING = "rounding"
 
+MAX_THRESHOLDS = 20_000
+"""Most split thresholds of one column that are remembered for the parity gate; of more, a share is drawn."""
+
 WIDE = 1024
 """A model whose rows become tables wider than this says so, and is run in chunks of few rows."""
 
@@ -140,7 +143,7 @@ class Graph:
     widest: int = 0
     """Columns of the widest frame."""
     rounding: str | None = None
-    """``Prediction.rounding`` of the whole pipeline."""
+    """``Prediction.rounding`` of the whole pipeline, as the parity gate measures differences."""
     opsets: dict[str, int] = field(default_factory=lambda: {"": OPSET, ML_DOMAIN: ML_OPSET})
     _counter: int = 0
 
@@ -212,6 +215,8 @@ class Graph:
             return
         inverse = feature.inverse or (lambda values: values)
         unique = np.unique(thresholds)
+        if len(unique) > MAX_THRESHOLDS:
+            unique = np.random.default_rng(len(unique)).choice(unique, MAX_THRESHOLDS, replace=False)
         with np.errstate(over="ignore"):
             single = unique.astype(np.float32)
             spread = [

@@ -45,7 +45,10 @@ _SHOWN = 40
 """Columns of a row that a message shows."""
 
 Rounding = Callable[[FloatArray], FloatArray]
-"""Encoded rows, float64 ``(n_rows, n_columns)``, to a bound of each row's rounding error, ``(n_rows,)``."""
+"""Encoded rows, float64 ``(n_rows, n_columns)``, to a bound of each row's rounding error, ``(n_rows,)``.
+
+A bound is in the measure of ``TOLERANCES``: of a probability absolute, of a value relative to ``max(1, |value|)``.
+"""
 
 _TIMING_NANOSECONDS = 200_000_000
 
@@ -145,8 +148,8 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
         expected: scikit-learn's answers.
         found: The served model's.
         kind: The family whose tolerance applies.
-        rounding: Per row, by how much the order of additions alone may change a number: float64 ``(n_rows,)``. It is
-            added to the tolerance, up to ``MAX_ROUNDING``.
+        rounding: Per row, by how much the order of additions alone may change a number, as ``TOLERANCES`` measures it:
+            float64 ``(n_rows,)``. It is added to the tolerance, up to ``MAX_ROUNDING``.
 
     Raises:
         ParityError: An output is missing, or has another shape.
@@ -172,9 +175,7 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
         differing = (expected.labels != found.labels) & ~either
     allowed = np.full(n_rows, TOLERANCES[kind])
     if rounding is not None:
-        size = 1.0 if expected.values is None else np.maximum(1.0, np.abs(expected.values))
-        with np.errstate(all="ignore"):
-            allowed += np.minimum(np.nan_to_num(rounding / size, nan=0.0), MAX_ROUNDING)
+        allowed += np.minimum(np.nan_to_num(rounding, nan=0.0), MAX_ROUNDING)
     with np.errstate(all="ignore"):
         excess = np.where(difference > 0.0, difference / allowed, 0.0)
     worst = int(differing.argmax()) if differing.any() else int(excess.argmax()) if n_rows else 0
