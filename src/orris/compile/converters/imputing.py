@@ -104,7 +104,9 @@ def simple_imputer(graph: Graph, imputer: Any, frame: Frame) -> Frame:
         kept = [i for i in kept if not _is_nan(statistics[i])]
     if not kept:
         raise NotConvertibleError("SimpleImputer keeps no column: none had a value in training")
-    fills = statistics[kept].astype(imputer._fill_dtype)
+    # Older scikit-learn has no dtype of its own for this, and fills into rows of the dtype that it was fitted on.
+    fill_dtype = getattr(imputer, "_fill_dtype", getattr(imputer, "_fit_dtype", None))
+    fills = statistics[kept].astype(fill_dtype)
     imputed = _imputed(graph, graph.take(frame, kept), fills.tolist(), imputer.missing_values)
     if not imputer.add_indicator or not len(imputer.indicator_.features_):
         return imputed
