@@ -9,7 +9,8 @@ import pandas as pd
 
 TABLE = Path(__file__).parents[1] / "data" / "iris.csv"
 MEASUREMENTS = {
-    column: {"exclusive_minimum": 0} for column in ("sepal_length", "sepal_width", "petal_length", "petal_width")
+    column: {"exclusive_minimum": 0, "message": "Measurement must be positive"}
+    for column in ("sepal_length", "sepal_width", "petal_length", "petal_width")
 }
 """Bounds of the iris table's columns."""
 

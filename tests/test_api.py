@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -29,6 +30,7 @@ from orris.errors import (
     TrainingError,
     VersionExistsError,
 )
+from orris.training.params import TrainParams
 from tests.example_tables import mixed_table
 
 
@@ -65,7 +67,7 @@ def test_rows_may_come_as_frame_array_lists_or_objects(iris: Bundle) -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        (pd.DataFrame({"sepal_length": [1.0]}), "missing from the table"),
+        (pd.DataFrame({"sepal_length": [1.0]}), "column is missing"),
         (np.zeros((2, 3)), "shape"),
         ([[1, 2, 3]], "4 values are needed"),
         ([[1, 2, 3, 0]], "must be positive"),
@@ -175,10 +177,25 @@ def test_mistakes_of_a_caller_are_told() -> None:
     """Before anything long is done."""
     with pytest.raises(SettingsError, match="target"):
         orris.train("data/iris.csv")
-    with pytest.raises(SettingsError, match="unknown key 'modle'"):
-        orris.train(modle="forest")
+    with pytest.raises(TypeError, match="modle"):
+        orris.train(modle="forest")  # type: ignore[call-arg]
     with pytest.raises(TrainingError, match="no predict"):
         orris.package(StandardScaler(), [[1.0]], [1], name="x", store=None)
+
+
+def test_train_takes_every_setting_by_name() -> None:
+    """An editor completes them; each is a key of ``params.yaml``."""
+    settings = {*TrainParams.__struct_fields__} - {"table"}
+    assert settings == {*inspect.signature(orris.train).parameters} - {"table", "store", "version", "aliases"}
+
+
+def test_the_store_of_the_environment_counts_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does on the command line."""
+    monkeypatch.setenv("ORRIS_STORE", str(tmp_path))
+    X, y = load_iris(return_X_y=True)
+    orris.package(RandomForestClassifier(3, random_state=0).fit(X, y), X, y, name="here")
+    assert orris.load("here").manifest.name == "here"
+    assert orris.Store(tmp_path).models() == ["here"]
 
 
 def test_types_of_the_public_interface(iris: Bundle) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import orris
 from orris.bundle import FORMAT, MANIFEST, Golden, Manifest, Provenance, audit, read_manifest, seal
-from orris.errors import BundleError, BundleFormatError, IntegrityError
-from orris.schema import Bounds, Column, Kind, Schema
+from orris.errors import BundleError, BundleFormatError, IntegrityError, RowError
+from orris.schema import Bounds, Column, Kind, Reading, Schema
 from orris.verdict import Verdict
 
 SCHEMA = Schema(
@@ -123,3 +124,19 @@ def test_sealing_needs_the_model_file(tmp_path: Path) -> None:
             metrics={},
             provenance=Provenance("", 0),
         )
+
+
+def test_a_bundle_of_an_older_format_is_loaded_with_its_own_contract() -> None:
+    """Format 1 wrote no rules for text, which were always the same, and refused what training had not seen."""
+    folder = Path(__file__).parent / "bundles" / "format-1"
+    manifest = read_manifest(folder)
+    audit(folder, manifest)
+    assert (manifest.format, manifest.schema.reading) == (1, Reading())
+    model = orris.load(folder)
+    row = {"age": 30, "town": "Lima", "member": True, "rooms": 2.0}
+    lima, missing = model.predict([row, row | {"town": None}])
+    assert [lima, missing] == pytest.approx([87.99902431503209, 76.27917910754041])
+    assert model.predict([row | {"town": " Lima"}, row | {"town": "NA"}]).tolist() == [lima, missing]
+    for change in ({"age": 30.5}, {"member": None}):
+        with pytest.raises(RowError, match="the fitted model takes no"):
+            model.predict([row | change])

@@ -5,28 +5,32 @@ With ``cli`` the only place where the stages are joined.
 
 from __future__ import annotations
 
+import decimal
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from orris import boosters
 from orris.bundle import Manifest, read_manifest
-from orris.errors import MissingExtraError, ServingError, SettingsError
+from orris.errors import MissingExtraError, Problem, RowError, ServingError, SettingsError, TableError
 from orris.schema import Bounds, Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.checks import check
-from orris.schema.frames import encode
+from orris.schema.frames import encode, is_missing
+from orris.schema.names import MAX_UNKNOWN
 from orris.schema.strict import encode as encode_rows
 from orris.settings import DEFAULT_STORE
 from orris.store import Reference, Store, as_version, check_name, locate
+from orris.tables.objects import as_rows
 from orris.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -36,6 +40,17 @@ if TYPE_CHECKING:
     from orris.serving.protocol import Protocol
     from orris.training.params import TrainParams
     from orris.training.run import Progress, Trained
+
+
+_FLOATS = {"float16", "float32", "float64"}
+_TRAIN_SETTINGS = (
+    *("target", "name", "model", "pipeline", "task", "drop", "categorical", "bounds", "required", "integer", "closed"),
+    *("test_size", "folds", "seed", "tune", "gates", "model_parameters", "require_compiled"),
+)
+
+
+class InputWarning(UserWarning):
+    """Rows were answered, and something of them was ignored or converted."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +85,13 @@ class Bundle:
         """What the parity gate found."""
         return self.manifest.verdict
 
-    def publish(self, store: str | Path = DEFAULT_STORE, *, aliases: Sequence[str] = ("latest",)) -> Bundle:
+    def publish(self, store: str | Path = "", *, aliases: Sequence[str] = ("latest",)) -> Bundle:
         """Publish to a store; returns the published bundle.
 
         Raises:
             VersionExistsError: That version is there already.
         """
-        target = Store(store)
+        target = Store(default_store(store))
         reference = target.publish(self.folder, aliases=aliases)
         return Bundle(target.fetch(reference), self.manifest)
 
@@ -84,12 +99,17 @@ class Bundle:
 class Model:
     """A loaded model: the engine of the server, for Python.
 
-    Rows may be a DataFrame (columns by name), an array ``(n_rows, n_columns)``, or a list of rows, each a ``dict`` or a
-    list in the order of the schema.
+    Rows may be a table of pandas, polars or pyarrow (columns by name), an array ``(n_rows, n_columns)``, a Series as
+    one row, a dict of lists, or a list of rows, each a ``dict`` or a list in the order of the schema.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        """The server's engine, which reads rows and runs the model."""
+        return self._engine
 
     @property
     def manifest(self) -> Manifest:
@@ -125,13 +145,42 @@ class Model:
         return answers.probabilities
 
     def _encode(self, rows: Any) -> FloatArray:
-        if isinstance(rows, Mapping):
-            rows = [rows]
-        if isinstance(rows, list):
-            return encode_rows(self.schema, rows, max(1, len(rows)))
-        encoded = encode(self.schema, rows)
-        check(self.schema, encoded)
+        unknown: dict[str, None] = {}
+        if _are_plain(rows):
+            rows = [rows] if isinstance(rows, Mapping) else list(rows)
+            encoded = encode_rows(self.schema, [_plain_row(row) for row in rows], max(1, len(rows)), unknown)
+        else:
+            try:
+                table = as_rows(rows)
+            except TableError as error:
+                raise RowError([Problem(None, None, str(error))]) from None
+            encoded = encode(self.schema, table, unknown)
+            check(self.schema, encoded)
+            self._warn_of_dtypes(table)
+        if unknown:
+            names = ", ".join(map(repr, list(unknown)[:MAX_UNKNOWN]))
+            text = f"columns that are not in the model's schema were ignored: {names}"
+            warnings.warn(text, InputWarning, stacklevel=3)
         return encoded
+
+    def _warn_of_dtypes(self, table: Any) -> None:
+        """Say in which precision the model computes, if the table's is another.
+
+        Scikit-learn would follow the table's.
+        """
+        columns = self.schema.columns
+        if hasattr(table, "dtypes"):
+            found = {str(name): str(dtype) for name, dtype in table.dtypes.items()}
+        else:
+            found = {column.name: str(table.dtype) for column in columns}
+        for column in columns:
+            if column.dtype in _FLOATS and found.get(column.name, "") in _FLOATS - {column.dtype}:
+                text = (
+                    f"column '{column.name}' is {found[column.name]}, and the model computes in {column.dtype}, which"
+                    f" it was fitted on: the answers are those to rows.astype('{column.dtype}')"
+                )
+                warnings.warn(text, InputWarning, stacklevel=4)
+                return
 
     def __repr__(self) -> str:
         return f"<orris.Model {self.manifest.name}@{self.manifest.version}>"
@@ -141,35 +190,69 @@ def train(
     table: str | Path | pd.DataFrame | None = None,
     *,
     target: str | None = None,
-    store: str | Path | None = DEFAULT_STORE,
+    store: str | Path | None = "",
     version: str = "",
     aliases: Sequence[str] = ("latest",),
-    **params: Any,
+    name: str | None = None,
+    model: str | None = None,
+    pipeline: str | None = None,
+    task: Literal["classification", "regression"] | None = None,
+    drop: Sequence[str] | None = None,
+    categorical: Sequence[str] | None = None,
+    bounds: Mapping[str, Bounds | Mapping[str, Any]] | None = None,
+    required: Sequence[str] | None = None,
+    integer: Sequence[str] | None = None,
+    closed: Sequence[str] | None = None,
+    test_size: float | None = None,
+    folds: int | None = None,
+    seed: int | None = None,
+    tune: int | None = None,
+    gates: Sequence[str] | None = None,
+    model_parameters: Mapping[str, Any] | None = None,
+    require_compiled: bool | None = None,
 ) -> Bundle:
     """``orris train`` from Python: train, evaluate, prove, package and publish.
 
     Args:
-        table: A CSV or Parquet file, or a DataFrame; by default the bundled iris table.
+        table: A CSV or Parquet file, or a table of pandas, polars or pyarrow; by default the bundled iris table.
         target: The column to predict.
-        store: Where to publish; ``None`` builds the bundle in a temporary folder and publishes nothing.
+        store: Where to publish; by default ``ORRIS_STORE``, or ``./artifacts``; ``None`` builds the bundle in a
+            temporary folder and publishes nothing.
         version: The version; by default ``1.0.<UTC timestamp>``.
         aliases: Aliases to move to the new version.
-        **params: Any other key of ``params.yaml``: ``name``, ``model``, ``tune``, ``gates``, …
+        name: The model's name; by default the table's, or the target's.
+        model: A preset, such as ``logistic`` or ``forest``.
+        pipeline: ``package.module:factory`` of a pipeline of your own, in place of a preset.
+        task: By default chosen from the target.
+        drop: Columns to leave out.
+        categorical: Columns that are categories though they hold whole numbers, or many or date-like texts.
+        bounds: Hard bounds by column; a row outside them is refused.
+        required: Columns that must not be missing, whatever the model takes.
+        integer: Columns that must hold whole numbers, whatever the model takes.
+        closed: Categories whose known levels are all there are, whatever the model takes.
+        test_size: Share of the rows that is held out.
+        folds: Folds of the cross-validation; 0: none.
+        seed: Of every random draw.
+        tune: Candidates of the random search; 0: none.
+        gates: Conditions such as ``accuracy>=0.9``; if one fails, nothing is published.
+        model_parameters: The model's parameters, by scikit-learn's names.
+        require_compiled: Fail rather than serve through scikit-learn.
 
     Raises:
         OrrisError: See ``orris.training.run.train``.
     """
+    given = {key: value for key, value in locals().items() if key in _TRAIN_SETTINGS and value is not None}
     _require_training()
     from orris.training.params import TrainParams, override  # noqa: PLC0415
 
-    if table is None:
-        settings, frame = override(TrainParams(), target=target, **params), None
-    elif target is None:
+    frame = None
+    if isinstance(table, str | Path):
+        given["table"] = str(table)
+    elif table is not None:
+        frame = as_rows(table)
+    if table is not None and target is None:
         raise SettingsError("orris.train: say which column of the table to predict: target=…")
-    elif isinstance(table, str | Path):
-        settings, frame = override(TrainParams(), table=str(table), target=target, **params), None
-    else:
-        settings, frame = override(TrainParams(), target=target, **params), table
+    settings = override(TrainParams(), **given)
     return train_params(settings, frame=frame, store=store, version=version, aliases=aliases)
 
 
@@ -197,13 +280,20 @@ def train_params(
         done: Told the ``Trained`` before it is published.
     """
     _require_training()
+    from orris.routes import compare  # noqa: PLC0415
     from orris.training import run  # noqa: PLC0415
 
     version = _checked(params.name, version, store, aliases)
     quiet: Progress = lambda _: None  # noqa: E731 (shorter than a function)
     with _building(keep=store is None) as folder:
         trained = run.train(
-            params, folder, frame=frame, version=version, progress=progress or quiet, notify=notify or quiet
+            params,
+            folder,
+            frame=frame,
+            version=version,
+            progress=progress or quiet,
+            notify=notify or quiet,
+            check=compare,
         )
         if done is not None:
             done(trained)
@@ -216,11 +306,14 @@ def package(
     y: Any,
     *,
     name: str,
-    store: str | Path | None = DEFAULT_STORE,
+    store: str | Path | None = "",
     version: str = "",
     target: str = "",
     categorical: Sequence[str] = (),
     bounds: Mapping[str, Bounds] | None = None,
+    required: Sequence[str] = (),
+    integer: Sequence[str] = (),
+    closed: Sequence[str] = (),
     gates: Sequence[str] = (),
     require_compiled: bool = False,
     aliases: Sequence[str] = ("latest",),
@@ -230,14 +323,19 @@ def package(
     Args:
         pipeline: A fitted scikit-learn classifier, regressor or Pipeline; an estimator or a native object of XGBoost,
             LightGBM or CatBoost.
-        X: The rows that it was fitted on: a DataFrame or an array ``(n_rows, n_columns)``.
-        y: Their targets, ``(n_rows,)``.
+        X: The rows that it was fitted on: a table of pandas, polars or pyarrow, an array ``(n_rows, n_columns)``, or
+            lists. They are the reference: what is served answers them as ``pipeline.predict(X)`` does.
+        y: Their targets, ``(n_rows,)`` or ``(n_rows, 1)``.
         name: The model's name.
-        store: Where to publish; ``None`` builds the bundle in a temporary folder and publishes nothing.
+        store: Where to publish; by default ``ORRIS_STORE``, or ``./artifacts``; ``None`` builds the bundle in a
+            temporary folder and publishes nothing.
         version: The version; by default ``1.0.<UTC timestamp>``.
         target: Name of the target; by default that of ``y``.
         categorical: Integer columns that are categories.
         bounds: Hard bounds by column; a row outside them is refused.
+        required: Columns that must not be missing, whatever the model takes.
+        integer: Columns that must hold whole numbers, whatever the model takes.
+        closed: Categories whose known levels are all there are, whatever the model takes.
         gates: Conditions such as ``accuracy>=0.9``; if one fails, nothing is published.
         require_compiled: Raise rather than fall back to scikit-learn at serving time.
         aliases: Aliases to move to the new version.
@@ -246,6 +344,7 @@ def package(
         OrrisError: See ``orris.training.run.package``.
     """
     _require_training()
+    from orris.routes import compare  # noqa: PLC0415
     from orris.training import run  # noqa: PLC0415
     from orris.training.params import TrainParams  # noqa: PLC0415
 
@@ -254,12 +353,17 @@ def package(
         name=name,
         categorical=tuple(dict.fromkeys([*categorical, *boosters.integer_categories(pipeline, X)])),
         bounds=dict(bounds or {}),
+        required=tuple(required),
+        integer=tuple(integer),
+        closed=tuple(closed),
         gates=tuple(gates),
         require_compiled=require_compiled,
     )
     version = _checked(name, version, store, aliases)
     with _building(keep=store is None) as folder:
-        trained = run.package(pipeline, X, y, folder, name=name, version=version, target=target, params=params)
+        trained = run.package(
+            pipeline, X, y, folder, name=name, version=version, target=target, params=params, check=compare
+        )
         return _published(trained, store, aliases)
 
 
@@ -273,7 +377,7 @@ def package_file(
     categorical: Sequence[str] = (),
     gates: Sequence[str] = (),
     require_compiled: bool = False,
-    store: str | Path | None = DEFAULT_STORE,
+    store: str | Path | None = "",
     version: str = "",
     aliases: Sequence[str] = ("latest",),
 ) -> Bundle:
@@ -318,13 +422,13 @@ def package_file(
     )
 
 
-def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE, threads: int = 1) -> Model:
+def load(source: Bundle | str | Path = "", *, store: str | Path = "", threads: int = 1) -> Model:
     """Load a model through the server's engine: audited, and its golden rows reproduced.
 
     Args:
         source: A ``Bundle``, a bundle's folder, or a reference in the store: ``NAME``, ``NAME@VERSION``,
             ``NAME:ALIAS``.
-        store: The store that references are looked up in.
+        store: The store that references are looked up in; by default ``ORRIS_STORE``, or ``./artifacts``.
         threads: Threads for one call of the model.
 
     Raises:
@@ -332,7 +436,40 @@ def load(source: Bundle | str | Path = "", *, store: str | Path = DEFAULT_STORE,
     """
     from orris.serving.engine import Engine  # noqa: PLC0415
 
-    return Model(Engine.load(source.folder if isinstance(source, Bundle) else locate(source, store), threads=threads))
+    return Model(
+        Engine.load(
+            source.folder if isinstance(source, Bundle) else locate(source, default_store(store)), threads=threads
+        )
+    )
+
+
+def default_store(store: str | Path) -> str | Path:
+    """The store that is meant where none is named: ``ORRIS_STORE``, or ``./artifacts``."""
+    return store or os.environ.get("ORRIS_STORE") or DEFAULT_STORE
+
+
+def _are_plain(rows: Any) -> bool:
+    """Whether rows are Python's own: one mapping of single values, or a list of mappings or lists."""
+    if isinstance(rows, Mapping):
+        return not any(hasattr(value, "__len__") and not isinstance(value, str | bytes) for value in rows.values())
+    return isinstance(rows, list | tuple)
+
+
+def _plain_row(row: Any) -> Any:
+    """A row as JSON would have it: numpy's scalars as Python's, and NaN, NaT and NA as None."""
+    if isinstance(row, Mapping):
+        return {str(name): _plain_value(value) for name, value in row.items()}
+    if isinstance(row, list | tuple):
+        return [_plain_value(value) for value in row]
+    return _plain_row(row.tolist()) if isinstance(row, np.ndarray) and row.ndim == 1 else row
+
+
+def _plain_value(value: Any) -> Any:
+    if is_missing(value):
+        return None
+    if isinstance(value, np.generic):
+        return value.item()
+    return float(value) if isinstance(value, decimal.Decimal) else value
 
 
 def serve(
@@ -374,7 +511,7 @@ def _checked(name: str, version: str, store: str | Path | None, aliases: Sequenc
     check_name(name)
     version = as_version(version) if version else ""
     if store is not None:
-        Store(store).check_publishable(name, version, aliases)
+        Store(default_store(store)).check_publishable(name, version, aliases)
     return version
 
 
@@ -406,6 +543,7 @@ def _require_training() -> None:
 
 __all__ = [
     "Bundle",
+    "InputWarning",
     "Model",
     "Reference",
     "Store",

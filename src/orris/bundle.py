@@ -6,6 +6,10 @@ signatures in ``signing.py``), and then the serving engine constructs the model.
 
 To change the format: raise ``FORMAT``, keep reading the old one, and add a bundle in the old format to
 ``tests/bundles/``.
+
+Format 2: there may be a ``front_file``; the schema says by which rules the training table's text was read
+(``reading``), what the fitted pipeline takes beyond what training saw, and what was declared. A bundle of format 1 that
+was trained from a text file is read by the rules of its time, see ``contract``.
 """
 
 from __future__ import annotations
@@ -22,18 +26,17 @@ import numpy.typing as npt
 
 from orris.atomic import write_atomically
 from orris.errors import BundleError, BundleFormatError, IntegrityError
-from orris.schema import Schema
+from orris.schema import Reading, Schema
 from orris.schema.profile import Profile, Tally
 from orris.verdict import FrontFile, ModelFile, Verdict
 
 FORMAT = 2
-"""2 has ``front_file``. A bundle without one is written in format 1, which any Orris reads."""
-
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
 PROFILE = "profile.json"
 _CHECKSUM = re.compile(rb'("checksum": ")([0-9a-f]{64})(")')
 _NO_CHECKSUM = "0" * 64
+_READING_OF_FORMAT_1 = Reading(trim=True, missing=("", "N/A", "NA", "NULL", "NaN", "nan", "null"))
 
 
 class Golden(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -141,7 +144,7 @@ def seal(
         if file not in files:
             raise BundleError(f"{folder}: {file} is missing, so there is nothing to seal")
     manifest = Manifest(
-        format=FORMAT if front_file else 1,
+        format=FORMAT,
         checksum=_NO_CHECKSUM,
         name=name,
         version=version,
@@ -197,6 +200,18 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
         return msgspec.json.decode(content, type=Manifest)
     except msgspec.DecodeError as error:
         raise BundleError(f"{origin}: {error}") from None
+
+
+def contract(manifest: Manifest) -> Schema:
+    """The schema by which rows are read.
+
+    In format 1, the rules for text were not written down, and were always the same.
+    """
+    schema = manifest.schema
+    suffixes = Path(manifest.provenance.table).suffixes
+    if manifest.format > 1 or not {".csv", ".tsv", ".txt"} & set(suffixes):
+        return schema
+    return msgspec.structs.replace(schema, reading=_READING_OF_FORMAT_1)
 
 
 def audit(folder: Path, manifest: Manifest) -> None:

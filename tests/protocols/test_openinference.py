@@ -297,7 +297,7 @@ BAD: list[tuple[Any, str]] = [
     ({"inputs": [tensor(ROW, datatype="INT64")]}, "does not fit INT64"),
     ({"inputs": [tensor([5.1, -3.5, 1.4, 0.2])]}, "row 0, column 'sepal_width': Measurement must be positive"),
     ({"inputs": [tensor([*ROW, 5.1, 3.5, 1.4, None], (2, 4))]}, "row 1, column 'petal_width': a value is needed"),
-    ({"inputs": [tensor([5.1], (1, 1), name="sepal_length")]}, "column 'sepal_width': this input is missing"),
+    ({"inputs": [tensor([5.1], (1, 1), name="sepal_length")]}, "column 'sepal_width': this column is missing"),
     ({"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP64"}]}, "neither data nor binary_data_size"),
     ({"inputs": [tensor(ROW, parameters={"shared_memory_region": "r"})]}, "shared memory"),
     ({"inputs": [tensor(ROW, parameters={"binary_data_size": 32})]}, "both data and binary_data_size"),

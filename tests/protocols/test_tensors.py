@@ -28,7 +28,7 @@ from orris.protocols.tensors import (
     wanted_outputs,
 )
 from orris.runtime import Answers
-from orris.schema.columns import Bounds, Column, Kind, Schema
+from orris.schema.columns import Bounds, Column, Kind, Reading, Schema
 
 SCHEMA = Schema(
     (
@@ -42,6 +42,7 @@ SCHEMA = Schema(
     "churned",
     "classification",
     ("no", "yes"),
+    reading=Reading(missing=("",)),
 )
 NUMBERS = Schema((Column("a", Kind.NUMBER, missing=True), Column("b", Kind.NUMBER)), "y", "regression")
 NAN = math.nan
@@ -220,7 +221,10 @@ def test_one_tensor_cannot_hold_text() -> None:
 
 
 def test_a_missing_value_is_nan_null_or_an_empty_text() -> None:
-    """Floats say it for integers, booleans and integer levels as well; BYTES have no null in raw form."""
+    """Floats say it for integers, booleans and integer levels as well.
+
+    An empty text says it where it did so in training.
+    """
     nan = np.array([NAN]).tobytes()
     tensors = [from_raw(name, "FP64", [1, 1], nan) for name in ("age", "visits", "member", "tariff")]
     tensors += [from_raw("town", "BYTES", [1, 1], b"\0\0\0\0"), column("spend", "FP64", [1])]
@@ -256,7 +260,7 @@ def test_integers_are_never_rounded_to_others() -> None:
     ("tensors", "said"),
     [
         ([], "there is no input"),
-        (row(age=("FP64", [0.0])), "row 0, column 'age': Measurement must be positive"),
+        (row(age=("FP64", [0.0])), "row 0, column 'age': must be greater than 0"),
         (row(age=("FP64", [1e31])), "row 0, column 'age': a magnitude"),
         (row(spend=("FP64", [None])), "row 0, column 'spend': a value is needed"),
         (row(spend=("BYTES", ["1"])), "row 0, column 'spend': a number is needed"),
@@ -265,9 +269,9 @@ def test_integers_are_never_rounded_to_others() -> None:
         (row(town=("FP64", [1])), "row 0, column 'town': text is needed"),
         (row(tariff=("INT64", [11])), "row 0, column 'tariff': not one of the levels"),
         (row(age=("FP64", [1, 2])), "the first input has 2|1 rows, but"),
-        (row()[:-1], "column 'spend': this input is missing"),
+        (row()[:-1], "column 'spend': this column is missing"),
         ([*row(), *row()[:1]], "column 'age': this input is given twice"),
-        (row(colour=("BYTES", ["red"])), "column 'colour': the model has no such input"),
+        ([*row()[:-1], column("spent", "FP64", [1])], "column 'spent': .* did you mean 'spend'"),
         ([from_json("age", "FP64", [1, 3], [1, 2, 3])], r"column 'age': .*shape \[n\] or \[n, 1\], not \[1, 3\]"),
         ([from_json("x", "FP64", [1, 3], [1, 2, 3])], r"column 'x': the model has no such input; .*\[n, 6\]"),
         (

@@ -62,7 +62,11 @@ def test_a_caller_may_use_other_dtypes_than_training(column: Column, values: Any
         (NUMBER, objects(1.0, True), "a number is needed, not bool"),
         (NUMBER, objects(1.0, 10**400), "this number is larger than any that can be computed with"),
         (NUMBER, pd.Categorical(objects(2, "x")), "a number is needed, not str"),
-        (INTEGER, [1.0, 2.5], "an integer is needed, not a number with a fraction"),
+        (
+            INTEGER,
+            [1.0, 2.5],
+            "an integer is needed, not a number with a fraction: the fitted model takes no other numbers here",
+        ),
         (FLAG, [1, 2], "a boolean (or 0 or 1) is needed"),
         (FLAG, objects(True, "yes"), "a boolean is needed, not str"),
         (TEXT, objects("a", 1), "text is needed, not int"),

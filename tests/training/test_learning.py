@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from orris.errors import SchemaError, TrainingError
 from orris.schema import Bounds, Column, Kind, Schema
 from orris.schema.frames import decode, encode
-from orris.training.learning import choose_task, learn_schema, to_training_frame
+from orris.training.learning import Declared, choose_task, learn_schema, to_training_frame
 
 
 def learn(values: Any, **options: Any) -> Column:
@@ -33,13 +33,13 @@ def objects(*values: Any) -> pd.Series[Any]:
 COLUMNS: dict[str, tuple[Any, Column]] = {
     "float": ([1.5, 0.5], Column("x", Kind.NUMBER, low=0.5, high=1.5, example=1.5)),
     "float with gaps": ([np.nan, 0.5], Column("x", Kind.NUMBER, missing=True, low=0.5, high=0.5, example=0.5)),
-    "float32": (np.array([1.5, 0.5], dtype="f4"), Column("x", Kind.NUMBER, low=0.5, high=1.5, example=1.5)),
+    "float32": (np.array([1.5, 0.5], dtype="f4"), Column("x", Kind.NUMBER, "float32", low=0.5, high=1.5, example=1.5)),
     "nullable float": (
         pd.array([1.5, None], dtype="Float64"),
         Column("x", Kind.NUMBER, missing=True, low=1.5, high=1.5, example=1.5),
     ),
     "integer": ([3, 1], Column("x", Kind.INTEGER, "int64", low=1, high=3, example=3)),
-    "int32": (np.array([3, 1], dtype="i4"), Column("x", Kind.INTEGER, "int64", low=1, high=3, example=3)),
+    "int32": (np.array([3, 1], dtype="i4"), Column("x", Kind.INTEGER, "int32", low=1, high=3, example=3)),
     "nullable integer": (pd.array([3, 1], dtype="Int64"), Column("x", Kind.INTEGER, "int64", low=1, high=3, example=3)),
     "nullable integer with gaps": (
         pd.array([3, None], dtype="Int64"),
@@ -123,7 +123,7 @@ def test_the_pipeline_is_given_what_the_table_holds(values: Any) -> None:
 )
 def test_whole_numbers_can_be_declared_categories(values: Any, dtype: str, levels: tuple[int, ...]) -> None:
     """A declared column has integer levels."""
-    column = learn(values, categorical=["x"])
+    column = learn(values, declared=Declared(categorical=["x"]))
     assert (column.kind, column.dtype, column.levels) == (Kind.CATEGORY, dtype, levels)
 
 
@@ -138,7 +138,11 @@ def test_a_schema_survives_json() -> None:
     """Everything learned is a plain value, so a manifest can hold it."""
     frame = pd.DataFrame({f"c{i}": pd.Series(values) for i, (values, _) in enumerate(COLUMNS.values())})
     schema = learn_schema(
-        frame, target="y", task="classification", labels=list(np.array([0, 1])), bounds={"c0": Bounds(minimum=0)}
+        frame,
+        target="y",
+        task="classification",
+        labels=list(np.array([0, 1])),
+        declared=Declared(bounds={"c0": Bounds(minimum=0)}),
     )
     assert schema.labels == (0, 1)
     assert msgspec.json.decode(msgspec.json.encode(schema), type=Schema) == schema
@@ -166,7 +170,7 @@ def test_an_array_is_learned_and_given_back(array: npt.NDArray[Any], kinds: list
 def test_coded_categories_in_a_float_array_stay_numbers() -> None:
     """An array of floats is decoded to floats, though a column is declared a category."""
     array = np.array([[5.0, 1.5], [np.nan, 2.5], [3.0, 2.5]])
-    schema = learn_schema(array, target="y", task="regression", categorical=["x0"])
+    schema = learn_schema(array, target="y", task="regression", declared=Declared(categorical=["x0"]))
     decoded = decode(schema, encode(schema, array))
     assert isinstance(decoded, np.ndarray)
     assert decoded.dtype == np.float64
@@ -212,7 +216,7 @@ def test_the_way_out_is_offered(case: str) -> None:
 @pytest.mark.parametrize("case", ["date texts", "free text", "identifiers", "too many levels"])
 def test_texts_can_be_declared_categories(case: str) -> None:
     """Whoever declares a text column a category is believed."""
-    assert learn(REFUSED[case][0], categorical=["x"]).kind is Kind.CATEGORY
+    assert learn(REFUSED[case][0], declared=Declared(categorical=["x"])).kind is Kind.CATEGORY
 
 
 @pytest.mark.parametrize(
@@ -226,7 +230,7 @@ def test_ordinary_categories_are_no_dates(values: list[str]) -> None:
 def test_fractions_are_no_categories() -> None:
     """A declared column of numbers with fractions is refused."""
     with pytest.raises(SchemaError, match="column 'x' is declared a category"):
-        learn([1.5, 2.0], categorical=["x"])
+        learn([1.5, 2.0], declared=Declared(categorical=["x"]))
 
 
 @pytest.mark.parametrize(
@@ -241,14 +245,14 @@ def test_fractions_are_no_categories() -> None:
 def test_bounds_must_fit_the_table(values: Any, bounds: Bounds, message: str) -> None:
     """Bounds are for numbers, and the training rows respect them."""
     with pytest.raises(SchemaError, match=message):
-        learn(values, bounds={"x": bounds})
+        learn(values, declared=Declared(bounds={"x": bounds}))
 
 
 def test_declared_columns_must_exist() -> None:
     """A misspelt column is named, with the nearest one."""
     frame = pd.DataFrame({"petal_width": [1.0]})
     with pytest.raises(SchemaError, match=r"'petal_wdth' is declared.*'petal_width' meant"):
-        learn_schema(frame, target="y", task="regression", bounds={"petal_wdth": Bounds(minimum=0)})
+        learn_schema(frame, target="y", task="regression", declared=Declared(bounds={"petal_wdth": Bounds(1)}))
 
 
 @pytest.mark.parametrize(
@@ -318,5 +322,5 @@ def test_an_unusable_target_is_named(values: Any, override: str | None, message:
 def test_any_table_is_given_back(rows: list[tuple[Any, ...]]) -> None:
     """Whatever the values, decoding the encoded table gives the table."""
     frame = pd.DataFrame(rows, columns=["a", "b", "c", "d"]).astype({"a": "float64", "b": "str"})
-    schema = learn_schema(frame, target="y", task="regression", categorical=["b"])
+    schema = learn_schema(frame, target="y", task="regression", declared=Declared(categorical=["b"]))
     pd.testing.assert_frame_equal(to_training_frame(frame.sample(frac=1, axis=1, random_state=0), schema), frame)

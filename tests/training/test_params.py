@@ -25,7 +25,8 @@ def test_the_file_in_the_repository_holds_the_defaults() -> None:
 def test_iris_measurements_are_positive_by_default() -> None:
     """Each of the four measurements has zero as its exclusive minimum."""
     assert TrainParams().bounds == dict.fromkeys(
-        ("sepal_length", "sepal_width", "petal_length", "petal_width"), Bounds(exclusive_minimum=0)
+        ("sepal_length", "sepal_width", "petal_length", "petal_width"),
+        Bounds(exclusive_minimum=0, message="Measurement must be positive"),
     )
 
 

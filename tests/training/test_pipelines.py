@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from orris.errors import TrainingError
 from orris.schema import Schema
-from orris.training.learning import Task, learn_schema, to_training_frame
+from orris.training.learning import Declared, Task, learn_schema, to_training_frame
 from orris.training.pipelines import PRESETS, build, from_factory
 
 TASKS: list[Task] = ["classification", "regression"]
@@ -44,7 +44,7 @@ def mixed(task: Task) -> tuple[pd.DataFrame, Any, Schema]:
         frame.loc[::step, name] = None
     value = frame["whole"] + 5.0 * (frame["text"] == "x") + 2.0 * frame["flag"]
     y = value.to_numpy() if task == "regression" else np.where(value > value.median(), "high", "low")
-    schema = learn_schema(frame, target="y", task=task, categorical=["code"])
+    schema = learn_schema(frame, target="y", task=task, declared=Declared(categorical=["code"]))
     return to_training_frame(frame, schema), y, schema
 
 
@@ -92,7 +92,7 @@ def test_every_classifier_gives_probabilities(preset: str) -> None:
 def test_a_pipeline_for_arrays_selects_by_position() -> None:
     """A schema learned from an array gives a pipeline that is fitted on arrays."""
     X = np.array([[1.0, 0.0], [np.nan, 1.0], [3.0, 2.0], [4.0, 1.0]])
-    schema = learn_schema(X, target="y", task="classification", categorical=["x1"])
+    schema = learn_schema(X, target="y", task="classification", declared=Declared(categorical=["x1"]))
     assert build("logistic", schema, seed=0).fit(X, [0, 1, 0, 1]).predict(X).shape == (4,)
 
 

@@ -111,7 +111,9 @@ def test_a_value_that_is_refused_is_marked_at_its_column(browser: Browser, serve
         page = visit.open(server.url)
         put(page, "sepal_width", "-1")
         field = field_of(page, "sepal_width")
-        expect(field.locator(".note")).to_have_text("Measurement must be positive: a number greater than 0 is needed")
+        expect(field.locator(".note")).to_have_text(
+            "Measurement must be positive: must be greater than 0 (a declared bound)"
+        )
         expect(page.locator("#answer")).to_have_attribute("data-state", "refused")
         expect(page.locator("#answer")).to_contain_text("Refused: 1 value to correct: sepal_width.")
         number = field.locator("input[type=number]")
@@ -119,7 +121,9 @@ def test_a_value_that_is_refused_is_marked_at_its_column(browser: Browser, serve
         assert number.get_attribute("aria-describedby") == field.locator(".note").get_attribute("id")
         expect(page.locator("#said")).to_contain_text("sepal_width: Measurement must be positive")
         number.fill("")
-        expect(field.locator(".note")).to_have_text("this column is missing; every column needs a value")
+        expect(field.locator(".note")).to_have_text(
+            "this column is missing, and the fitted model takes no missing values here"
+        )
         number.fill("3")
         expect(page.locator("#answer")).to_have_attribute("data-state", "answered")
         expect(number).not_to_have_attribute("aria-invalid", "true")

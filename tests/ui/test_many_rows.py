@@ -69,7 +69,7 @@ def test_rows_that_are_refused_are_told_apart(browser: Browser, server: Server, 
         expect(page.locator("#batch-said")).to_contain_text("2 rows answered")
         expect(page.locator("#batch-said")).to_contain_text("3 rows refused. 1 row with warnings.")
         assert page.locator(".refused li").all_inner_texts() == [
-            "Row 2 sepal_length: Measurement must be positive: a number greater than 0 is needed",
+            "Row 2 sepal_length: Measurement must be positive: must be greater than 0 (a declared bound)",
             "Row 3 sepal_width: a number is needed, not text",
             "Row 4 4 values are needed, one for each column name, not 3",
         ]

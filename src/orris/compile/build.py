@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,7 +31,7 @@ def convert(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[Graph
         NotConvertibleError: Some step has no exact converter; says which.
     """
     graph = Graph(foreign=foreign)
-    return graph, predict(graph, pipeline, input_frame(schema))
+    return graph, predict(graph, pipeline, decoded(graph, schema))
 
 
 def build(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[onnx.ModelProto, Graph]:
@@ -141,6 +142,27 @@ def rounding_model(graph: Graph, n_columns: int) -> onnx.ModelProto | None:
     return graph.model(n_columns, [(graph.rounding, ROUNDING, TensorProto.DOUBLE, ["n_rows"])])
 
 
+def decoded(graph: Graph, schema: Schema) -> Frame:
+    """The encoded rows as the pipeline is given them.
+
+    Float32 where it was fitted on that, and as wide as an array was.
+    """
+    frame = input_frame(schema)
+    singles = [feature.single for feature in frame.features]
+    if any(singles):
+        rounded = graph.cast(graph.cast(INPUT, TensorProto.FLOAT), TensorProto.DOUBLE)
+        if not all(singles):
+            chosen = graph.constant(np.array([singles], dtype=np.bool_))
+            rounded = graph.add("Where", chosen, rounded, INPUT)
+        frame = replace(frame, tensor=rounded, single=all(singles))
+    if not schema.table or schema.container == "frame":  # a DataFrame's columns are found by name
+        return frame
+    places = {name: position for position, name in enumerate(schema.names)}
+    wide = graph.take(frame, [places.get(name, 0) for name in schema.table])
+    known = zip(schema.table, wide.features, strict=True)
+    return replace(wide, features=tuple(feature if name in places else Feature() for name, feature in known))
+
+
 def input_frame(schema: Schema) -> Frame:
     """The encoded rows, as the pipeline's first step sees them once they are decoded."""
     objects = schema.container == "array" and any(column.kind is Kind.CATEGORY for column in schema.columns)
@@ -154,6 +176,7 @@ def input_frame(schema: Schema) -> Frame:
             levels=tuple(column.levels) if column.kind is Kind.CATEGORY else None,
             source=position,
             missing_as="none" if holds_none else "nan",
+            single=column.dtype == "float32",
         )
 
     return Frame(INPUT, tuple(feature(i, column) for i, column in enumerate(schema.columns)))

@@ -53,6 +53,7 @@ class Feature:
         inverse: Maps values of this feature, float64 ``(k,)``, back to values of that input column; the parity gate
             uses it to place rows on split thresholds.
         missing_as: What the fitted estimator sees where the tensor is NaN: NaN, or None (in object columns only).
+        single: It is a column of the table, and is float32 there; see ``Frame.single``.
     """
 
     name: str = ""
@@ -60,6 +61,7 @@ class Feature:
     source: int | None = None
     inverse: Callable[[FloatArray], FloatArray] | None = None
     missing_as: Literal["nan", "none"] = "nan"
+    single: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,9 @@ class Graph:
         tensor = self.add("Gather", frame.tensor, index, axis=1)
         if frame.tensor in self.hot:
             self.hot[tensor] = tuple(self.hot[frame.tensor][i] for i in positions)
-        return replace(frame, tensor=tensor, features=chosen)
+        # Columns of a table are float32 to scikit-learn if all that it takes together are.
+        single = frame.single or (bool(chosen) and all(feature.single for feature in chosen))
+        return replace(frame, tensor=tensor, features=chosen, single=single)
 
     def _from_parts(self, frame: Frame, positions: Sequence[int]) -> Frame:
         taken, start = [], 0

@@ -54,11 +54,13 @@ class Opened(NamedTuple):
         key: The member that held the rows.
         rows: The encoded rows, float64 ``(n_rows, n_columns)``.
         parameters: The member ``parameters`` or ``params``, if there is one.
+        unknown: Names of columns that the schema does not have, and that were ignored.
     """
 
     key: str
     rows: FloatArray
     parameters: Any
+    unknown: tuple[str, ...] = ()
 
 
 def open_envelope(
@@ -271,7 +273,9 @@ def _open_strictly(
     if rows is None:
         raise BodyError(f"'{key}' must be {_FORMS[key]}")
     parameters = strict.members(members.get("parameters")) or strict.members(members.get("params"))
-    return Opened(key, strict.encode(reader.schema, rows, reader.max_rows), parameters)
+    unknown: dict[str, None] = {}
+    encoded = strict.encode(reader.schema, rows, reader.max_rows, unknown)
+    return Opened(key, encoded, parameters, tuple(unknown))
 
 
 def _rows(schema: Schema, key: str, value: Any) -> list[Any] | None:

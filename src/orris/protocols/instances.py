@@ -79,7 +79,8 @@ class InstanceRows:
         opened = open_envelope(engine.reader, body, (INSTANCES, INPUTS))
         if opened is None:
             raise BodyError('a JSON object with a list of rows is needed: {"instances": [[…], …]}')
-        return Query(opened.rows, False, Wanted(wants_probabilities(engine, opened.parameters), event))
+        wanted = Wanted(wants_probabilities(engine, opened.parameters), event)
+        return Query(opened.rows, False, wanted, opened.unknown)
 
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
         """One prediction per row; there is no place for warnings, which are counted."""

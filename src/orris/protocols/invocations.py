@@ -71,6 +71,10 @@ class Invocations:
         kind = accepted(headers.get(b"accept", b""))
         content_type = headers.get(b"content-type", b"")
         given = _kind(content_type)
+        unknown: dict[str, None] = {}
+        if given == "text/csv":
+            rows = read_csv(engine.reader, body, unknown, header=csv_header(content_type))
+            return Query(rows, False, Wanted(False, kind), tuple(unknown))
         if given != "application/json":
             rows = _READERS[given](engine.reader, body, content_type)
             return Query(rows, False, Wanted(False, kind))
@@ -79,7 +83,8 @@ class Invocations:
         opened = open_envelope(engine.reader, body, FORMS, only_one=True, nan_is_missing=True)
         if opened is None:
             raise BodyError(_FORMS_TOLD)
-        return Query(opened.rows, False, Wanted(wants_probabilities(engine, opened.parameters), kind))
+        wanted = Wanted(wants_probabilities(engine, opened.parameters), kind)
+        return Query(opened.rows, False, wanted, opened.unknown)
 
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:  # noqa: ARG002
         """One prediction per row; there is no place for warnings, which are counted."""

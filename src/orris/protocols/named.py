@@ -153,15 +153,20 @@ def _read_otherwise(engine: Engine, body: bytes) -> Query:
     forms = tuple(form for form in (FEATURES, INSTANCES) if form not in names and b'"%b"' % form.encode() in body)
     opened = open_envelope(engine.reader, body, forms) if forms else None
     if opened is not None:
-        return Query(opened.rows, opened.key == FEATURES, opened.key)
+        return Query(opened.rows, opened.key == FEATURES, opened.key, opened.unknown)
     document = strict.parse(body)
     members = strict.members(document)
-    if members is not None and members.keys().isdisjoint(names):
+    if members is not None and not {engine.schema.reading.trimmed(key) for key in members} & {
+        *names,
+        *engine.schema.table,
+    }:
         raise BodyError(
             "the body is in none of the forms that are read here: an object with one value per column, a list of such"
             ' objects, {"features": […]} or {"instances": […]}; see /docs for the columns'
         )
-    return Query(*strict.read_document(engine.schema, document, engine.reader.max_rows))
+    unknown: dict[str, None] = {}
+    rows, single = strict.read_document(engine.schema, document, engine.reader.max_rows, unknown)
+    return Query(rows, single, unknown=tuple(unknown))
 
 
 _OF_MODEL = "/api/v1/models/{model}"

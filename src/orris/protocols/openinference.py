@@ -245,11 +245,12 @@ class OpenInference:
         if request.parameters is not None:
             check_content_type(request.parameters.content_type or "")
         rows = plan.quick.read(request.inputs) if raw is None else None
+        unknown: dict[str, None] = {}
         if rows is None:
-            rows = plan.reader.read(_tensors(plan.reader, request, raw))
+            rows = plan.reader.read(_tensors(plan.reader, request, raw), unknown)
         if request.id is None and request.outputs is None and request.parameters is None:
-            return Query(rows)
-        return Query(rows, False, plan.wanted(request))
+            return Query(rows, unknown=tuple(unknown))
+        return Query(rows, False, plan.wanted(request), tuple(unknown))
 
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """An inference response."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from orris.protocols.tensors import TensorReader, column_datatype
 from orris.schema.arrays import FloatArray
-from orris.schema.columns import UNSEEN, Column, Kind
+from orris.schema.codes import Codes
+from orris.schema.columns import UNSEEN, Column, Kind, Reading
 
 _FLOATS = frozenset({"FP32", "FP64"})
 
@@ -38,7 +39,7 @@ class _Expected(NamedTuple):
     types: frozenset[type]
     low: float
     high: float
-    levels: dict[Any, float] | None
+    levels: Codes | None
     missing: bool
     unseen: bool
 
@@ -54,7 +55,8 @@ class QuickRows:
         schema = reader.schema
         limits = zip(reader.low.tolist(), reader.high.tolist(), strict=True)
         self._columns = {
-            c.name: _expected(j, c, *limit) for j, (c, limit) in enumerate(zip(schema.columns, limits, strict=True))
+            c.name: _expected(j, c, schema.reading, *limit)
+            for j, (c, limit) in enumerate(zip(schema.columns, limits, strict=True))
         }
         self._limits = [(expected.low, expected.high) for expected in self._columns.values()]
         self._n_columns = schema.n_columns
@@ -105,15 +107,14 @@ class QuickRows:
         return row
 
 
-def _expected(position: int, column: Column, low: float, high: float) -> _Expected:
+def _expected(position: int, column: Column, reading: Reading, low: float, high: float) -> _Expected:
     datatype = column_datatype(column)
     types: dict[str, set[type]] = {"FP64": {int, float}, "INT64": {int}, "BOOL": {bool}, "BYTES": {str}}
-    levels = {level: float(code) for code, level in enumerate(column.levels)} if column.kind is Kind.CATEGORY else None
-    datatypes = _FLOATS if datatype == "FP64" else frozenset({datatype})
-    if column.missing and levels is not None and "" not in levels:
-        # An empty text is a missing value: see ``TensorReader``.
-        levels = {**levels, "": math.nan}
-    return _Expected(position, datatypes, frozenset(types[datatype]), low, high, levels, column.missing, column.unseen)
+    datatypes, found = frozenset({datatype}), types[datatype]
+    if datatype == "FP64" or column.fractions:
+        datatypes, found = datatypes | _FLOATS, {int, float}
+    levels = Codes(column, reading) if column.kind is Kind.CATEGORY else None
+    return _Expected(position, datatypes, frozenset(found), low, high, levels, column.missing, column.unseen)
 
 
 def _code(expected: _Expected, value: Any) -> float | None:
@@ -123,5 +124,8 @@ def _code(expected: _Expected, value: Any) -> float | None:
     if type(value) not in expected.types:
         return None
     if expected.levels is not None:
-        return expected.levels.get(value, UNSEEN if expected.unseen else None)
+        code = expected.levels[value]
+        if (code == UNSEEN and not expected.unseen) or (math.isnan(code) and not expected.missing):
+            return None
+        return code
     return value if expected.low <= value <= expected.high else None

@@ -22,6 +22,7 @@ from orris.schema.arrays import FloatArray
 from orris.schema.checks import check
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 from orris.schema.frames import encode_column
+from orris.schema.names import Names
 from orris.schema.rows import MAX_ROWS
 
 Values = npt.NDArray[Any]
@@ -263,8 +264,8 @@ def _texts_from_raw(name: str, shape: Sequence[int], size: int, raw: bytes) -> V
 class TensorReader:
     """Reads a request's inputs as encoded rows, checked as every other route checks them.
 
-    A missing value is NaN among floats (which every column but text takes), ``None``, or, for text, an empty element
-    where training saw missing values and no empty level. A column that may be missing may be left out.
+    A missing value is NaN among floats (which every column but text takes) or ``None``; a text means what it means on
+    every other route. A column that may be missing may be left out.
 
     Args:
         schema: The contract.
@@ -283,7 +284,7 @@ class TensorReader:
         limits = [_limits(schema, column) for column in schema.columns]
         self.low = np.array([low for low, _ in limits])
         self.high = np.array([high for _, high in limits])
-        self._names = frozenset(schema.names)
+        self._names = Names.of(schema)
         self._wanted = (
             f"send one tensor per column, or one of shape [n, {schema.n_columns}]; the model's metadata names the"
             " columns"
@@ -299,12 +300,13 @@ class TensorReader:
         if shape[0] > self.max_rows or size > self.max_rows * self.schema.n_columns:
             strict.check_count(max(shape[0], size // self.schema.n_columns), self.max_rows)
 
-    def read(self, tensors: Sequence[Tensor]) -> FloatArray:
+    def read(self, tensors: Sequence[Tensor], unknown: dict[str, None] | None = None) -> FloatArray:
         """Encoded rows, float64 ``(n_rows, n_columns)``.
 
         Args:
             tensors: One tensor per column, ``[n]`` or ``[n, 1]``, in any order; or one tensor ``[n, n_columns]`` of any
                 name.
+            unknown: Where names of columns go that the schema does not have, and that were ignored.
 
         Raises:
             RowError: Names the row and the column.
@@ -313,10 +315,10 @@ class TensorReader:
         first = tensors[0] if tensors else None
         if first is not None and len(tensors) == 1 and len(first.shape) == 2 and first.shape[1] == schema.n_columns:
             rows = self._from_matrix(first)
-        elif first is not None and len(tensors) == 1 and first.name not in self._names:
+        elif first is not None and len(tensors) == 1 and self._names.meant(first.name) not in self._names.known:
             raise self._no_rows(first)
         else:
-            rows = self._from_columns(tensors)
+            rows = self._from_columns(tensors, {} if unknown is None else unknown)
         if not ((rows >= self.low) & (rows <= self.high)).all():
             check(schema, rows)
         return rows
@@ -340,30 +342,34 @@ class TensorReader:
         problem = f"shape {shape} is not [n, {n_columns}]; one row has shape [1, {n_columns}]"
         return RowError([Problem(None, tensor.name[:100], problem)])
 
-    def _from_columns(self, tensors: Sequence[Tensor]) -> FloatArray:
+    def _from_columns(self, tensors: Sequence[Tensor], unknown: dict[str, None]) -> FloatArray:
         if not tensors:
             raise RowError([Problem(None, None, f"there is no input; {self._wanted}")])
         values: dict[str, Values] = {}
         problems = []
         n_rows = tensors[0].shape[0]
         for tensor in tensors:
-            wrong = self._wrong(tensor, values, n_rows)
+            name = self._names.meant(tensor.name)
+            if self._names.is_unknown(name):
+                unknown[name] = None
+                continue
+            wrong = self._wrong(tensor, name, values, n_rows) if name in self._names.known else ""
             if wrong:
-                problems.append(Problem(None, tensor.name[:100], wrong))
-            values[tensor.name] = tensor.values
+                problems.append(Problem(None, name[:100], wrong))
+            values[name] = tensor.values
+        if not values and not problems:
+            text = f"the model has no such input; {self._wanted}"
+            problems = [Problem(None, name[:100], text) for name in unknown]
         if not problems:
-            absent = [column.name for column in self.schema.columns if column.name not in values and not column.missing]
-            problems = [Problem(None, name, "this input is missing; every column needs a tensor") for name in absent]
+            problems = self._names.problems(None, values, unknown)
         if problems:
             raise RowError(problems[: strict.MAX_PROBLEMS])
         strict.check_count(n_rows, self.max_rows)
         return self._encoded(values, n_rows)
 
-    def _wrong(self, tensor: Tensor, before: dict[str, Values], n_rows: int) -> str:
-        """A phrase that says why a tensor of one column is invalid; empty if it is valid."""
-        if tensor.name not in self._names:
-            return f"the model has no such input; {self._wanted}"
-        if tensor.name in before:
+    def _wrong(self, tensor: Tensor, name: str, before: dict[str, Values], n_rows: int) -> str:
+        """What is wrong with a tensor of one column; empty if nothing is."""
+        if name in before:
             return "this input is given twice; give it once"
         if any(length != 1 for length in tensor.shape[1:]):
             return f"an input of one column has shape [n] or [n, 1], not {shape_text(tensor.shape)}; {self._wanted}"
@@ -374,7 +380,7 @@ class TensorReader:
         problems: list[Problem] = []
         for j, column in enumerate(self.schema.columns):
             if column.name in values:
-                rows[:, j] = _codes(column, values[column.name], problems)
+                rows[:, j] = _codes(self.schema, column, values[column.name], problems)
         if problems:
             raise RowError(sorted(problems, key=lambda problem: problem.row or 0)[: strict.MAX_PROBLEMS])
         return rows
@@ -384,9 +390,12 @@ def _limits(schema: Schema, column: Column) -> tuple[float, float]:
     """Smallest and largest code of a column that needs no second look."""
     if column.kind is Kind.CATEGORY:
         return UNSEEN if column.unseen else 0.0, len(column.levels) - 1.0
-    largest = {Kind.BOOLEAN: 1.0, Kind.INTEGER: min(schema.max_magnitude, MAX_INTEGER)}.get(
-        column.kind, schema.max_magnitude
-    )
+    largest = schema.max_magnitude
+    if column.kind is Kind.BOOLEAN:
+        largest = 1.0
+    elif column.kind is Kind.INTEGER and not column.fractions:
+        # Whether they are whole, ``encode_column`` has checked.
+        largest = min(schema.max_magnitude, MAX_INTEGER)
     lows, highs = [0.0 if column.kind is Kind.BOOLEAN else -largest], [largest]
     if column.bounds is not None:
         bounds = column.bounds
@@ -399,26 +408,25 @@ def _limits(schema: Schema, column: Column) -> tuple[float, float]:
     return max(lows), min(highs)
 
 
-def _codes(column: Column, values: Values, problems: list[Problem]) -> FloatArray:
+def _codes(schema: Schema, column: Column, values: Values, problems: list[Problem]) -> FloatArray:
     """The codes of one column, float64 ``(n_rows,)``; what does not fit is appended to ``problems``."""
     kind = values.dtype.kind
     if kind == "O":
-        return encode_column(column, _texts(column, values, problems), problems)
-    if kind in "iu" and column.kind is not Kind.NUMBER:
+        return encode_column(column, _texts(column, values, problems), problems, schema.reading)
+    if kind in "iu" and column.kind is not Kind.NUMBER and not column.fractions:
         large = (values > MAX_INTEGER) | (values < -MAX_INTEGER)
         if large.any():
             # As float64 it would be another integer.
             if column.kind is Kind.CATEGORY:
                 return encode_column(column, values.astype(object), problems)
-            text = f"an integer of magnitude at most {MAX_INTEGER} is needed"
+            text = f"an integer of magnitude at most {MAX_INTEGER} is needed: float64 holds no others exactly"
             problems += [Problem(int(i), column.name, text) for i in np.flatnonzero(large)]
         values = values.astype(np.float64)
     return encode_column(column, values, problems)
 
 
 def _texts(column: Column, values: Values, problems: list[Problem]) -> Values:
-    """Bytes as text; an empty element is a missing value where the column has those, and no empty level."""
-    empty_is_missing = column.missing and "" not in column.levels
+    """Bytes as text."""
     texts: list[Any] = []
     for i, value in enumerate(values.tolist()):
         text = value
@@ -428,7 +436,7 @@ def _texts(column: Column, values: Values, problems: list[Problem]) -> Values:
             except UnicodeDecodeError:
                 problems.append(Problem(i, column.name, "this text is not UTF-8"))
                 text = None
-        texts.append(None if text == "" and empty_is_missing else text)
+        texts.append(text)
     return objects(texts)
 
 

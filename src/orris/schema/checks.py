@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orris.errors import Problem, RowError
+from orris.schema import refusals
 from orris.schema.arrays import FloatArray
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 from orris.schema.strict import MAX_PROBLEMS
@@ -30,14 +31,12 @@ def check(schema: Schema, rows: FloatArray) -> None:
 def _wrongs(schema: Schema, column: Column, values: FloatArray) -> list[tuple[npt.NDArray[np.bool_], str]]:
     wrongs = []
     if not column.missing:
-        wrongs.append((np.isnan(values), "a value is needed: training saw no missing values here"))
+        wrongs.append((np.isnan(values), refusals.missing(column)))
     if column.kind is Kind.CATEGORY and not column.unseen:
-        wrongs.append((values == UNSEEN, "not one of the levels that the model knows"))
+        wrongs.append((values == UNSEEN, refusals.level(column)))
     if column.kind in {Kind.NUMBER, Kind.INTEGER}:
-        wrongs.append(
-            (np.abs(values) > schema.max_magnitude, f"a magnitude of at most {schema.max_magnitude:g} is needed")
-        )
-    if column.kind is Kind.INTEGER:
+        wrongs.append((np.abs(values) > schema.max_magnitude, refusals.magnitude(schema)))
+    if column.kind is Kind.INTEGER and not column.fractions:
         broken = ~np.isnan(values) & ((np.rint(values) != values) | (np.abs(values) > MAX_INTEGER))
-        wrongs.append((broken, "an integer is needed, not a number with a fraction"))
+        wrongs.append((broken, refusals.fraction(column)))
     return wrongs

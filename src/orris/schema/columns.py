@@ -40,18 +40,32 @@ class Kind(StrEnum):
 
 
 class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Hard bounds that the user declared; a value outside them rejects its row."""
+    """Hard bounds that the user declared; a value outside them rejects its row.
+
+    Attributes:
+        message: What a refusal says first, in the user's own words; empty: nothing.
+    """
 
     minimum: float | None = None
     maximum: float | None = None
     exclusive_minimum: float | None = None
     exclusive_maximum: float | None = None
+    message: str = ""
 
     def problem(self, value: float) -> str | None:
         """What is wrong with ``value``, or ``None``."""
+        broken = self._broken(value)
+        if broken is None:
+            return None
+        return f"{self.message}: {broken} (a declared bound)" if self.message else f"{broken} (a declared bound)"
+
+    def limits(self) -> dict[str, float]:
+        """The bounds that are set, by their names."""
+        names = ("minimum", "maximum", "exclusive_minimum", "exclusive_maximum")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def _broken(self, value: float) -> str | None:
         if self.exclusive_minimum is not None and not value > self.exclusive_minimum:
-            if self.exclusive_minimum == 0:
-                return "Measurement must be positive: a number greater than 0 is needed"
             return f"must be greater than {self.exclusive_minimum:g}"
         if self.minimum is not None and not value >= self.minimum:
             return f"must be at least {self.minimum:g}"
@@ -68,17 +82,24 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         name: The column's name, as in the training table.
         kind: What it holds.
-        dtype: The pandas/numpy dtype that the pipeline is given: ``float64``, ``int64``, ``bool``, ``str``, ``object``
-            or ``category``.
+        dtype: The pandas/numpy dtype that the pipeline is given: that of a number (``float64``, ``float32``, ``int64``,
+            ``uint8``, …), ``bool``, ``str``, ``object`` or ``category``.
         levels: For a category: its levels, in the order of their codes. All of one type, text or integers.
         missing_as: What stands for a missing value in the data the pipeline is given: NaN or None (object columns
             only).
-        missing: Training saw missing values here, so a missing value is answered (with a warning).
-        unseen: For a category: the model can take a level it never saw, so it is answered (with a warning).
+        missing: A missing value is answered (with a warning): the fitted pipeline takes it, and the column is not
+            declared ``required``.
+        unseen: For a category: a level that is not in ``levels`` is answered (with a warning): the fitted pipeline
+            takes it, and the column is not declared ``closed``.
         low: Smallest training value (soft bound: outside it is answered with a warning); ``None`` for categories.
         high: Largest training value.
         bounds: Hard bounds that the user declared.
         example: A training value, in JSON form, for documentation.
+        seen_missing: Training saw missing values here; means nothing unless ``missing``.
+        fractions: For an integer column: a number with a fraction is answered (with a warning).
+        required: The user declared that a value is needed.
+        integer: The user declared that a whole number is needed.
+        closed: The user declared that ``levels`` are all there are.
     """
 
     name: str
@@ -92,6 +113,37 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
     high: float | None = None
     bounds: Bounds | None = None
     example: str | float | int | bool | None = None
+    seen_missing: bool = True
+    fractions: bool = False
+    required: bool = False
+    integer: bool = False
+    closed: bool = False
+
+
+class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The rules by which the training table's text became values.
+
+    Every way in applies the same; by default there are none.
+
+    Attributes:
+        trim: White space around names and text values was cut off.
+        missing: Texts that were taken as missing values, unless they are a level of their column.
+        missing_numbers: Further texts that were taken as missing values in columns of numbers and booleans.
+        decimal: The decimal mark of numbers in CSV.
+        thousands: What parts thousands in numbers in CSV; empty: nothing.
+        delimiter: What parts the values of a line of CSV; a comma is read as well.
+    """
+
+    trim: bool = False
+    missing: tuple[str, ...] = ()
+    missing_numbers: tuple[str, ...] = ()
+    decimal: str = "."
+    thousands: str = ""
+    delimiter: str = ","
+
+    def trimmed(self, text: str) -> str:
+        """A name or a text value, without the space around it if the training table's was cut off."""
+        return text.strip() if self.trim else text
 
 
 class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -104,6 +156,10 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
         labels: For classification: the classes, in the order of ``predict_proba``'s columns.
         container: What the pipeline was fitted on and is given: a DataFrame with these column names, or a plain array.
         max_magnitude: Largest absolute value of a number that the fitted pipeline takes; beyond it a row is rejected.
+        reading: The rules by which the training table's text became values.
+        table: All columns of the rows that the pipeline was fitted on, in their order, if it does not read every one of
+            them; empty: those of ``columns``.
+        others: Other columns of the training table, which were left out before fitting. Rows may carry them.
     """
 
     columns: tuple[Column, ...]
@@ -112,6 +168,9 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
     labels: tuple[Label, ...] = ()
     container: Literal["frame", "array"] = "frame"
     max_magnitude: float = 1e30
+    reading: Reading = Reading()
+    table: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

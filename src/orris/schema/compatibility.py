@@ -56,7 +56,7 @@ def compatible(before: Schema, after: Schema) -> bool:
 
 
 def _answer_differences(before: Schema, after: Schema) -> list[Difference]:
-    """What the answers mean: task, target, and the labels with their types and their order."""
+    """What rows and answers mean: task, target, labels with their types and their order, and the rules for text."""
     found = []
     if before.task != after.task:
         found.append(Difference("", f"the task was {before.task} and is {after.task}", breaks=True))
@@ -65,6 +65,12 @@ def _answer_differences(before: Schema, after: Schema) -> list[Difference]:
     if _typed(before.labels) != _typed(after.labels):
         change = f"the classes were {_listed(before.labels)} and are {_listed(after.labels)}"
         found.append(Difference("", change, breaks=True))
+    if before.reading != after.reading:
+        old, new = before.reading, after.reading
+        kept = new.trim >= old.trim and {*old.missing, *old.missing_numbers} <= {*new.missing, *new.missing_numbers}
+        same_marks = (old.decimal, old.thousands) == (new.decimal, new.thousands)
+        change = "text is read by other rules (space around it, missing values, decimal marks)"
+        found.append(Difference("", change, breaks=not (kept and same_marks)))
     return found
 
 
@@ -77,6 +83,9 @@ def _column_differences(before: Column, after: Column) -> list[Difference]:
     if before.missing != after.missing:
         change = f"takes {'' if after.missing else 'no '}missing values now"
         found.append(Difference(name, change, breaks=before.missing))
+    if before.fractions != after.fractions:
+        change = f"takes {'' if after.fractions else 'no '}numbers with a fraction now"
+        found.append(Difference(name, change, breaks=before.fractions))
     if _limits(before.bounds) != _limits(after.bounds):
         change = f"had the bounds {_bounds_text(before.bounds)} and has {_bounds_text(after.bounds)}"
         found.append(Difference(name, change, breaks=_tighter(_limits(before.bounds), _limits(after.bounds))))

@@ -10,6 +10,12 @@ from orris.schema.columns import Column, Kind, Schema
 
 JsonObject = dict[str, Any]
 
+_JSON_SCHEMA_BOUNDS = {
+    "minimum": "minimum",
+    "maximum": "maximum",
+    "exclusive_minimum": "exclusiveMinimum",
+    "exclusive_maximum": "exclusiveMaximum",
+}
 _TYPES = {Kind.NUMBER: "number", Kind.INTEGER: "integer", Kind.BOOLEAN: "boolean"}
 
 
@@ -23,7 +29,7 @@ def row_schema(schema: Schema) -> JsonObject:
     return {
         "title": "Row",
         "type": "object",
-        "additionalProperties": False,
+        "description": "Other columns are ignored, with a warning, unless one of these is absent.",
         "required": [column.name for column in schema.columns if not column.missing],
         "properties": {column.name: _property(column) for column in schema.columns},
         "examples": [example_row(schema)],
@@ -37,6 +43,11 @@ def describe_column(column: Column) -> JsonObject:
         described |= {"levels": list(column.levels), "unseen": column.unseen}
     elif column.low is not None:
         described["range"] = [column.low, column.high]
+    if column.kind is Kind.INTEGER:
+        described["fractions"] = column.fractions
+    declared = [name for name in ("required", "integer", "closed") if getattr(column, name)]
+    if declared:
+        described["declared"] = declared
     if column.bounds is not None:
         described["bounds"] = msgspec.to_builtins(column.bounds)
     return described | {"example": column.example}
@@ -52,23 +63,16 @@ def _property(column: Column) -> JsonObject:
         else:
             described["enum"] = [*column.levels, *([None] if column.missing else [])]
     else:
-        described = {"type": _TYPES[column.kind]}
+        described = {"type": "number" if column.fractions else _TYPES[column.kind]}
     if column.missing:
         described["type"] = [described["type"], "null"]
     if column.kind in {Kind.NUMBER, Kind.INTEGER} and column.low is not None:
+        whole = "whole numbers from " if column.fractions else ""
         described["description"] = (
-            f"Training saw {column.low:g} to {column.high:g}; values outside are answered, with a warning."
+            f"Training saw {whole}{column.low:g} to {column.high:g}; others are answered, with a warning."
         )
     if column.bounds is not None:
-        names = {
-            "minimum": "minimum",
-            "maximum": "maximum",
-            "exclusive_minimum": "exclusiveMinimum",
-            "exclusive_maximum": "exclusiveMaximum",
-        }
-        described |= {
-            names[key]: value for key, value in msgspec.to_builtins(column.bounds).items() if value is not None
-        }
+        described |= {_JSON_SCHEMA_BOUNDS[name]: value for name, value in column.bounds.limits().items()}
     if "examples" not in described:
         described["examples"] = [column.example]
     return described

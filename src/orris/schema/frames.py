@@ -16,14 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from orris.errors import Problem, RowError
+from orris.schema import refusals
 from orris.schema.arrays import FloatArray
-from orris.schema.columns import UNSEEN, Column, Kind, Level, Schema
+from orris.schema.codes import Codes
+from orris.schema.columns import UNSEEN, Column, Kind, Level, Reading, Schema
+from orris.schema.names import Names
 
 if TYPE_CHECKING:
     import pandas as pd
 
 UNSEEN_NAME = "\ufffdunseen"
 """Stands in for a text level that training never saw."""
+
+NO_RULES = Reading()
 
 _NEEDED = {Kind.NUMBER: "a number", Kind.INTEGER: "an integer", Kind.BOOLEAN: "a boolean"}
 
@@ -42,54 +47,80 @@ def decode(schema: Schema, rows: FloatArray, unseen_name: str = UNSEEN_NAME) -> 
     """
     columns = schema.columns
     if schema.container == "array":
-        return _array(columns, rows, unseen_name)
+        return _full_width(schema, _array(columns, rows, unseen_name))
     import pandas as pd  # noqa: PLC0415
 
     series = {column.name: _series(column, rows[:, i], unseen_name) for i, column in enumerate(columns)}
-    return pd.DataFrame(series, columns=list(schema.names))
+    # What the pipeline never reads is there in name only.
+    series |= {name: np.zeros(len(rows)) for name in schema.table if name not in series}
+    return pd.DataFrame(series, columns=list(schema.table or schema.names))
 
 
-def encode(schema: Schema, data: Any) -> FloatArray:
+def encode(schema: Schema, data: Any, unknown: dict[str, None] | None = None) -> FloatArray:
     """A DataFrame or a 2-d array -> encoded rows, float64 ``(n_rows, n_columns)``.
 
     A DataFrame has its columns by name, in any order; an array has them in schema order. Neither bounds nor missing
-    values are checked here.
+    values nor unseen levels are checked here. A column that is absent is missing, where it may be. Names of columns
+    that the schema does not have, and that were ignored, are added to ``unknown``.
 
     Raises:
         RowError: A column is missing, or a value is not of its column's kind; names row and column.
     """
     problems: list[Problem] = []
+    values: list[Any]
     if hasattr(data, "columns"):
-        lost = [name for name in schema.names if name not in data.columns]
-        if lost:
-            raise RowError([Problem(None, name, "this column is missing from the table") for name in lost])
-        values = [data[name] for name in schema.names]
+        values = _by_name(schema, data, unknown)
     else:
         array = np.asarray(data)
-        if array.ndim != 2 or array.shape[1] != schema.n_columns:
-            raise RowError(
-                [Problem(None, None, f"an array of shape (n_rows, {schema.n_columns}) is needed, not {array.shape}")]
-            )
+        widths = {len(schema.table), schema.n_columns} if schema.table else {schema.n_columns}
+        if array.ndim != 2 or array.shape[1] not in widths:
+            wanted = f"an array of shape (n_rows, {max(widths)}) is needed, not {array.shape}"
+            raise RowError([Problem(None, None, wanted)])
+        if schema.table and array.shape[1] == len(schema.table):
+            array = array[:, [schema.table.index(name) for name in schema.names]]
         if array.dtype.kind == "f" and all(column.kind is Kind.NUMBER for column in schema.columns):
             return np.asarray(array, dtype=np.float64)
         values = [array[:, i] for i in range(schema.n_columns)]
-    rows = np.empty((len(data), schema.n_columns), dtype=np.float64)
+    rows = np.full((len(data), schema.n_columns), np.nan, dtype=np.float64)
     for i, column in enumerate(schema.columns):
-        rows[:, i] = encode_column(column, values[i], problems)
+        if values[i] is not None:
+            rows[:, i] = encode_column(column, values[i], problems, schema.reading)
     if problems:
         raise RowError(sorted(problems, key=lambda problem: problem.row or 0))
     return rows
 
 
-def encode_column(column: Column, values: Any, problems: list[Problem]) -> FloatArray:
+def _by_name(schema: Schema, data: Any, unknown: dict[str, None] | None) -> list[Any]:
+    """The table's columns in schema order; ``None`` for one that is absent, and may be."""
+    names = Names.of(schema)
+    given: dict[str, Any] = {}
+    others: dict[str, None] = {}
+    for position, name in enumerate(data.columns):
+        meant = names.meant(str(name))
+        if meant in given:
+            raise RowError([Problem(None, meant, "this column is given twice; give it once")])
+        if names.is_unknown(meant):
+            others[meant] = None
+        elif meant in names.known:
+            given[meant] = data.iloc[:, position]
+    problems = names.problems(None, given, others)
+    if problems:
+        raise RowError(problems)
+    if unknown is not None:
+        unknown |= others
+    return [given.get(name) for name in schema.names]
+
+
+def encode_column(column: Column, values: Any, problems: list[Problem], reading: Reading = NO_RULES) -> FloatArray:
     """One column, a Series or a 1-d array -> codes, float64 ``(n_rows,)``.
 
-    What does not fit is appended to ``problems``.
+    What does not fit is appended to ``problems``; ``reading`` are the rules by which the training table's text became
+    values.
     """
     dtype = getattr(values, "dtype", None)
     if hasattr(dtype, "categories"):
         found: list[Problem] = []
-        of_category = encode_column(column, np.asarray(values.cat.categories, dtype=object), found)
+        of_category = encode_column(column, np.asarray(values.cat.categories, dtype=object), found, reading)
         positions = values.cat.codes.to_numpy()
         for problem in found:
             rows = np.flatnonzero(positions == problem.row)
@@ -102,7 +133,7 @@ def encode_column(column: Column, values: Any, problems: list[Problem]) -> Float
     if values.dtype.kind == "b" and column.kind is Kind.BOOLEAN:
         codes: FloatArray = values.astype(np.float64)
         return codes
-    return _from_objects(column, values.astype(object), problems)
+    return _from_objects(column, values.astype(object), problems, reading)
 
 
 def is_missing(value: Any) -> bool:
@@ -135,13 +166,9 @@ def _from_numbers(column: Column, values: FloatArray, problems: list[Problem]) -
         codes = order[nearest].astype(np.float64)
         codes[levels[order[nearest]] != values] = UNSEEN
         return np.where(present, codes, np.nan)
-    if column.kind is Kind.INTEGER:
-        _refuse(
-            column,
-            np.flatnonzero(present & (np.trunc(values) != values)),
-            "an integer is needed, not a number with a fraction",
-            problems,
-        )
+    if column.kind is Kind.INTEGER and not column.fractions:
+        broken = np.flatnonzero(present & (np.trunc(values) != values))
+        _refuse(column, broken, refusals.fraction(column), problems)
     elif column.kind is Kind.BOOLEAN:
         _refuse(
             column, np.flatnonzero(present & (values != 0) & (values != 1)), "a boolean (or 0 or 1) is needed", problems
@@ -149,14 +176,14 @@ def _from_numbers(column: Column, values: FloatArray, problems: list[Problem]) -
     return values
 
 
-def _from_objects(column: Column, values: npt.NDArray[Any], problems: list[Problem]) -> FloatArray:
+def _from_objects(column: Column, values: npt.NDArray[Any], problems: list[Problem], reading: Reading) -> FloatArray:
     listed = values.tolist()
     kinds = set(map(type, listed))
     if column.kind is Kind.CATEGORY:
         if kinds == {str} and isinstance(column.levels[0], str):
-            table = {level: float(code) for code, level in enumerate(column.levels)}
-            return np.array([table.get(value, UNSEEN) for value in listed], dtype=np.float64)
-        return _one_by_one(column, listed, _level_code(column), problems)
+            codes = Codes(column, reading)
+            return np.array([codes[value] for value in listed], dtype=np.float64)
+        return _one_by_one(column, listed, _level_code(column, reading), problems)
     if kinds <= ({bool, type(None)} if column.kind is Kind.BOOLEAN else {float, type(None)}):
         return _from_numbers(column, values.astype(np.float64), problems)
     return _one_by_one(column, listed, _number_code(column), problems)
@@ -176,17 +203,13 @@ def _one_by_one(
     return codes
 
 
-def _level_code(column: Column) -> Callable[[Any], float | str]:
-    table = {level: float(code) for code, level in enumerate(column.levels)}
+def _level_code(column: Column, reading: Reading) -> Callable[[Any], float | str]:
+    table = Codes(column, reading)
     text = isinstance(column.levels[0], str)
 
     def code(value: Any) -> float | str:
         fits = isinstance(value, str) if text else _is_number(value)
-        return (
-            table.get(value, UNSEEN)
-            if fits
-            else f"{'text' if text else 'an integer'} is needed, not {type(value).__name__}"
-        )
+        return table[value] if fits else f"{'text' if text else 'an integer'} is needed, not {type(value).__name__}"
 
     return code
 
@@ -220,13 +243,36 @@ def _refuse(column: Column, rows: npt.NDArray[np.intp], problem: str, problems: 
 
 def _array(columns: tuple[Column, ...], rows: FloatArray, unseen_name: str) -> npt.NDArray[Any]:
     if all(column.dtype != "object" for column in columns):
-        if all(column.kind is not Kind.CATEGORY for column in columns):
-            return rows
-        return np.column_stack([_numbers(column, rows[:, i], unseen_name) for i, column in enumerate(columns)])
+        numbers = rows
+        if any(column.kind is Kind.CATEGORY for column in columns):
+            numbers = np.column_stack([_numbers(column, rows[:, i], unseen_name) for i, column in enumerate(columns)])
+        return _of_dtype(numbers, np.dtype(columns[0].dtype))
     table = np.empty(rows.shape, dtype=object)
     for i, column in enumerate(columns):
         table[:, i] = _objects(column, rows[:, i], unseen_name)
     return table
+
+
+def _full_width(schema: Schema, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array with all columns of the training rows: zeros stand where the pipeline never reads."""
+    if not schema.table:
+        return table
+    full = np.zeros((len(table), len(schema.table)), dtype=table.dtype)
+    full[:, [schema.table.index(name) for name in schema.names]] = table
+    return full
+
+
+def _of_dtype(values: FloatArray, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Numbers in the dtype that the pipeline was fitted on; integers and booleans only if all of them fit."""
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype, copy=False)
+    if dtype.kind == "b":
+        return values.astype(dtype) if bool(((values == 0) | (values == 1)).all()) else values
+    limits = np.iinfo(dtype)
+    # float(max) of 64 bits rounds up to a number that does not fit.
+    fit = (values >= limits.min) & (values < float(limits.max) + 1) & (np.trunc(values) == values)
+    return values.astype(dtype) if bool(fit.all()) else values
 
 
 def _series(column: Column, codes: FloatArray, unseen_name: str) -> Any:
@@ -236,10 +282,7 @@ def _series(column: Column, codes: FloatArray, unseen_name: str) -> Any:
         return _categorical(column, codes, unseen_name)
     if column.dtype in {"str", "object"}:
         return pd.Series(_objects(column, codes, unseen_name), dtype=column.dtype)
-    numbers = _numbers(column, codes, unseen_name)
-    if column.dtype in {"int64", "bool"} and _is_integral(numbers):
-        return numbers.astype(column.dtype)
-    return numbers
+    return _of_dtype(_numbers(column, codes, unseen_name), np.dtype(column.dtype))
 
 
 def _categorical(column: Column, codes: FloatArray, unseen_name: str) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 
 from orris.schema import strict
 from orris.schema.arrays import FloatArray
+from orris.schema.codes import Codes
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 
 MAX_ROWS = 100_000
@@ -47,17 +48,31 @@ class RowReader:
         self._decoder = msgspec.json.Decoder(self.named | list[self.named])  # type: ignore[name-defined]
         self.array_decoder = msgspec.json.Decoder(list[self.named | self.listed])  # type: ignore[name-defined]
         self._n_columns = schema.n_columns
-        self._plain = not any(column.kind is Kind.CATEGORY or column.missing for column in schema.columns)
-        self._tables = [_codes(column) for column in schema.columns]
+        self._plain = not _others(schema) and not any(
+            column.kind is Kind.CATEGORY or column.missing for column in schema.columns
+        )
+        self._tables = [
+            Codes(column, schema.reading) if column.kind is Kind.CATEGORY else None for column in schema.columns
+        ]
         self._closed = [
             j for j, column in enumerate(schema.columns) if column.kind is Kind.CATEGORY and not column.unseen
         ]
+        # A text may stand for a missing value, which not every column takes.
+        self._complete = [
+            j
+            for j, column in enumerate(schema.columns)
+            if column.kind is Kind.CATEGORY and not column.missing and schema.reading.missing
+        ]
         # A colon stands behind every key, so as many colons as columns means that no key was given twice: msgspec keeps
         # the last silently.
-        self._countable = not any(":" in name for name in schema.names)
+        self._countable = not any(":" in name for name in (*schema.names, *_others(schema)))
 
-    def read(self, body: bytes) -> tuple[FloatArray, bool]:
+    def read(self, body: bytes, unknown: dict[str, None] | None = None) -> tuple[FloatArray, bool]:
         """Parse and check one request body.
+
+        Args:
+            body: The text.
+            unknown: Where names of columns go that the schema does not have, and that were ignored.
 
         Returns:
             The encoded rows, float64 ``(n_rows, n_columns)``, and whether the body was a single row rather than a list.
@@ -66,7 +81,7 @@ class RowReader:
             BodyError: Not a JSON document.
             RowError: Rows that do not fit the schema; every problem found, with row and column.
         """
-        return self.attempt(body) or strict.read(self.schema, body, self.max_rows)
+        return self.attempt(body) or strict.read(self.schema, body, self.max_rows, unknown)
 
     def attempt(self, body: bytes) -> tuple[FloatArray, bool] | None:
         """``read`` for a body that is plainly right; ``None`` for any other, which ``strict.read`` then has to answer.
@@ -140,6 +155,8 @@ class RowReader:
             return None
         if self._closed and (encoded[:, self._closed] == UNSEEN).any():
             return None
+        if self._complete and np.isnan(encoded[:, self._complete]).any():
+            return None
         return encoded
 
     def _table(self, rows: Iterable[tuple[Any, ...]], n_rows: int) -> FloatArray:
@@ -149,11 +166,17 @@ class RowReader:
 
     def _encode(self, rows: list[Any]) -> tuple[FloatArray, int]:
         """The encoded rows, and how many keys their objects have."""
-        encoded, n_keys = [], 0
+        encoded, n_keys, width = [], 0, self._n_columns
         for row in rows:
             codes = []
             is_object = type(row) is self.named
-            for table, value in zip(self._tables, msgspec.structs.astuple(row) if is_object else row, strict=True):
+            values = row
+            if is_object:
+                values = msgspec.structs.astuple(row)
+                if len(values) > width:
+                    n_keys += sum(value is not msgspec.UNSET for value in values[width:])
+                    values = values[:width]
+            for table, value in zip(self._tables, values, strict=True):
                 if value is msgspec.UNSET:
                     codes.append(math.nan)
                     continue
@@ -161,23 +184,23 @@ class RowReader:
                 if value is None:
                     codes.append(math.nan)
                 else:
-                    codes.append(value if table is None else table.get(value, UNSEEN))
+                    codes.append(value if table is None else table[value])
             encoded.append(codes)
         return np.array(encoded, dtype=np.float64), n_keys
 
 
-def _codes(column: Column) -> dict[Any, float] | None:
-    if column.kind is not Kind.CATEGORY:
-        return None
-    return {level: float(code) for code, level in enumerate(column.levels)}
+def _others(schema: Schema) -> tuple[str, ...]:
+    """Columns of the training table that rows may carry, and that nothing reads."""
+    return tuple(name for name in (*schema.table, *schema.others) if name not in set(schema.names))
 
 
 def _row_struct(schema: Schema) -> type[msgspec.Struct]:
-    """A Struct type with one field per column, as strict as the schema.
+    """A Struct type with one field per column, as strict as the schema, and then one per column that nothing reads.
 
     One that nothing fits, if msgspec cannot name such fields.
     """
-    if any(_UNNAMEABLE.search(name) for name in schema.names):
+    others = _others(schema)
+    if any(_UNNAMEABLE.search(name) for name in (*schema.names, *others)):
         return msgspec.defstruct(
             "Row", [("never", Annotated[int, msgspec.Meta(gt=0, lt=0)])]
         )  # so that objects are read strictly
@@ -185,7 +208,9 @@ def _row_struct(schema: Schema) -> type[msgspec.Struct]:
     for j, column in enumerate(schema.columns):
         kind: Any = _field_type(schema, column)
         fields.append((f"c{j}", kind | None | msgspec.UnsetType, msgspec.UNSET) if column.missing else (f"c{j}", kind))
+    fields += [(f"o{j}", msgspec.Raw | msgspec.UnsetType, msgspec.UNSET) for j in range(len(others))]
     rename = {f"c{j}": name for j, name in enumerate(schema.names)}
+    rename |= {f"o{j}": name for j, name in enumerate(others)}
     return msgspec.defstruct("Row", fields, rename=rename, forbid_unknown_fields=True, kw_only=True, gc=False)
 
 
@@ -203,7 +228,8 @@ def _field_type(schema: Schema, column: Column) -> Any:
         return type(column.levels[0])
     if column.kind is Kind.BOOLEAN:
         return bool
-    largest = schema.max_magnitude if column.kind is Kind.NUMBER else min(schema.max_magnitude, MAX_INTEGER)
+    whole = column.kind is Kind.INTEGER and not column.fractions
+    largest = min(schema.max_magnitude, MAX_INTEGER) if whole else schema.max_magnitude
     bounds = column.bounds
     low, high = -largest, largest
     constraints: dict[str, Any] = {}
@@ -215,7 +241,7 @@ def _field_type(schema: Schema, column: Column) -> Any:
         constraints["lt"] = bounds.exclusive_maximum
     else:
         constraints["le"] = high if bounds is None or bounds.maximum is None else min(high, bounds.maximum)
-    if column.kind is Kind.INTEGER:
+    if whole:
         return Annotated[int, msgspec.Meta(**_integral(constraints))]
     return Annotated[float, msgspec.Meta(**_real(constraints))]
 

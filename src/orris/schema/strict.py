@@ -15,8 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from orris.errors import BodyError, Problem, RowError
+from orris.schema import refusals
 from orris.schema.arrays import FloatArray
+from orris.schema.codes import Codes
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
+from orris.schema.names import Names
 
 MAX_PROBLEMS = 100
 """Problems reported for one body; the rest are counted in the last one."""
@@ -78,19 +81,24 @@ def parse(body: bytes, *, nan_is_missing: bool = False) -> Any:
         raise BodyError("the body is not usable JSON: it is nested too deeply") from None
 
 
-def read(schema: Schema, body: bytes, max_rows: int) -> tuple[FloatArray, bool]:
-    """The encoded rows and whether the body was a single row, or an error that says everything."""
-    return read_document(schema, parse(body), max_rows)
+def read(schema: Schema, body: bytes, max_rows: int, unknown: dict[str, None] | None = None) -> tuple[FloatArray, bool]:
+    """The encoded rows and whether the body was a single row, or an error that says everything.
+
+    Names of columns that the schema does not have, and that were ignored, are added to ``unknown``.
+    """
+    return read_document(schema, parse(body), max_rows, unknown)
 
 
-def read_document(schema: Schema, document: Any, max_rows: int) -> tuple[FloatArray, bool]:
+def read_document(
+    schema: Schema, document: Any, max_rows: int, unknown: dict[str, None] | None = None
+) -> tuple[FloatArray, bool]:
     """``read`` for a document that is parsed already."""
     single = isinstance(document, _Object)
     if not single and not isinstance(document, list):
         raise RowError(
             [Problem(None, None, "a JSON object with one value per column, or a list of such objects, is needed")]
         )
-    return encode(schema, [document] if single else document, max_rows), single
+    return encode(schema, [document] if single else document, max_rows, unknown), single
 
 
 def members(document: Any) -> dict[str, Any] | None:
@@ -98,19 +106,23 @@ def members(document: Any) -> dict[str, Any] | None:
     return dict(document.pairs) if isinstance(document, _Object) else None
 
 
-def encode(schema: Schema, rows: Sequence[Any], max_rows: int, *, first: int = 0) -> FloatArray:
+def encode(
+    schema: Schema, rows: Sequence[Any], max_rows: int, unknown: dict[str, None] | None = None, *, first: int = 0
+) -> FloatArray:
     """Check and encode parsed rows, each an object (also a plain ``dict``) or a list in schema order.
 
-    ``first`` is the number of the first row in the errors.
+    Names of columns that the schema does not have, and that were ignored, are added to ``unknown``. ``first`` is the
+    number of the first row in the errors.
     """
     check_count(len(rows), max_rows)
-    problems: list[Problem] = []
+    reader = _Reader(schema)
     encoded = np.full((len(rows), schema.n_columns), np.nan)
     for i, row in enumerate(rows):
-        for j, code in _row(schema, first + i, row, problems):
+        for j, code in reader.row(first + i, row):
             encoded[i, j] = code
-        if len(problems) > MAX_COUNTED:
+        if len(reader.problems) > MAX_COUNTED:
             break
+    problems = reader.problems
     if problems:
         if len(problems) > MAX_PROBLEMS:
             more = str(len(problems) - MAX_PROBLEMS)
@@ -118,6 +130,8 @@ def encode(schema: Schema, rows: Sequence[Any], max_rows: int, *, first: int = 0
                 more = f"more than {MAX_COUNTED - MAX_PROBLEMS}"
             problems = [*problems[:MAX_PROBLEMS], Problem(None, None, f"and {more} more problems")]
         raise RowError(problems)
+    if unknown is not None:
+        unknown |= reader.unknown
     return encoded
 
 
@@ -146,83 +160,102 @@ def check_count(n_rows: int, max_rows: int) -> None:
         )
 
 
-def _row(schema: Schema, i: int, row: Any, problems: list[Problem]) -> list[tuple[int, float]]:
-    """The codes of one row by column position; what is wrong is appended to ``problems``."""
-    given = _by_name(schema, i, row, problems)
-    if given is None:
-        return []
-    codes = []
-    for j, column in enumerate(schema.columns):
-        if column.name not in given:
-            if not column.missing:
-                problems.append(Problem(i, column.name, "this column is missing; every column needs a value"))
-            continue
-        outcome = _code(schema, column, given[column.name])
-        if isinstance(outcome, str):
-            problems.append(Problem(i, column.name, outcome))
-        else:
-            codes.append((j, outcome))
-    return codes
+class _Reader:
+    """Reads the rows of one body."""
 
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.names = Names.of(schema)
+        self.problems: list[Problem] = []
+        self.unknown: dict[str, None] = {}
+        self._codes = {
+            column.name: Codes(column, schema.reading) for column in schema.columns if column.kind is Kind.CATEGORY
+        }
 
-def _by_name(schema: Schema, i: int, row: Any, problems: list[Problem]) -> dict[str, Any] | None:
-    if isinstance(row, list | tuple) and not isinstance(row, _Object | _Constant | _Digits):
-        if len(row) != schema.n_columns:
-            problems.append(
-                Problem(i, None, f"{schema.n_columns} values are needed, in the order of the schema, not {len(row)}")
-            )
+    def row(self, i: int, row: Any) -> list[tuple[int, float]]:
+        """The codes of one row by column position; what is wrong is appended to ``problems``."""
+        given = self._by_name(i, row)
+        if given is None:
+            return []
+        codes = []
+        for j, column in enumerate(self.schema.columns):
+            if column.name not in given:
+                continue
+            outcome = self._code(column, given[column.name])
+            if isinstance(outcome, str):
+                self.problems.append(Problem(i, column.name, outcome))
+            else:
+                codes.append((j, outcome))
+        return codes
+
+    def _by_name(self, i: int, row: Any) -> dict[str, Any] | None:
+        schema, problems = self.schema, self.problems
+        if isinstance(row, list | tuple) and not isinstance(row, _Object | _Constant | _Digits):
+            if schema.table and len(row) == len(schema.table):
+                return dict(zip(schema.table, row, strict=True))
+            if len(row) != schema.n_columns:
+                wanted = f"{schema.n_columns} values are needed, in the order of the schema, not {len(row)}"
+                problems.append(Problem(i, None, wanted))
+                return None
+            return dict(zip(schema.names, row, strict=True))
+        if isinstance(row, dict):
+            row = _Object(list(row.items()))
+        if not isinstance(row, _Object):
+            problems.append(Problem(i, None, f"a row must be an object with one value per column, not {_name(row)}"))
             return None
-        return dict(zip(schema.names, row, strict=True))
-    if isinstance(row, dict):
-        row = _Object(list(row.items()))
-    if not isinstance(row, _Object):
-        problems.append(Problem(i, None, f"a row must be an object with one value per column, not {_name(row)}"))
-        return None
-    given: dict[str, Any] = {}
-    known = set(schema.names)
-    for key, value in row.pairs:
-        if key not in known:
-            problems.append(Problem(i, key[:100], "this column is not in the model's schema; remove it"))
-        elif key in given:
-            problems.append(Problem(i, key, "this column is given twice; give it once"))
-        given[key] = value
-    return given
+        given: dict[str, Any] = {}
+        unknown: dict[str, None] = {}
+        for key, value in row.pairs:
+            name = self.names.meant(key)
+            if name in given:
+                problems.append(Problem(i, name, "this column is given twice; give it once"))
+            elif self.names.is_unknown(name):
+                unknown[name] = None
+            else:
+                given[name] = value
+        problems += self.names.problems(i, given, unknown)
+        self.unknown |= unknown
+        return given
+
+    def _code(self, column: Column, value: Any) -> float | str:
+        """The code of one value, or what is wrong with it."""
+        if value is None:
+            return math.nan if column.missing else refusals.missing(column)
+        if isinstance(value, _Constant | _Digits):
+            return _no_number(column, value)
+        if column.kind is Kind.CATEGORY:
+            return self._category(column, value)
+        if column.kind is Kind.BOOLEAN:
+            return float(value) if isinstance(value, int | float) and value in (0, 1) else _unfit(column, value)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return _unfit(column, value)
+        return _number(self.schema, column, value)
+
+    def _category(self, column: Column, value: Any) -> float | str:
+        wanted = type(column.levels[0])
+        if isinstance(value, float) and wanted is int and value.is_integer():
+            value = int(value)
+        if type(value) is not wanted and not (wanted is int and type(value) is float):
+            kind = "text" if wanted is str else "an integer"
+            return f"one of the column's levels is needed, as {kind}, not {_name(value)}"
+        code = self._codes[column.name][value]
+        if code == UNSEEN and not column.unseen:
+            return refusals.level(column)
+        if math.isnan(code) and not column.missing:
+            return refusals.missing(column)
+        return code
 
 
-def _code(schema: Schema, column: Column, value: Any) -> float | str:
-    """The code of one value, or what is wrong with it."""
-    if value is None:
-        return math.nan if column.missing else "a value is needed: training saw no missing values here"
-    if isinstance(value, _Constant):
-        return (
-            f"{value.text} is not a JSON number; send null for a missing value"
-            if column.missing
-            else f"{value.text} is not a number"
-        )
+def _no_number(column: Column, value: _Constant | _Digits) -> str:
     if isinstance(value, _Digits):
         return "this number is larger than any that can be computed with"
-    if column.kind is Kind.CATEGORY:
-        return _category(column, value)
-    wanted: Any = bool if column.kind is Kind.BOOLEAN else int | float
-    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
-        return f"{_ARTICLES[column.kind]} is needed, not {_name(value)}"
-    return float(value) if wanted is bool else _number(schema, column, value)
+    if column.missing:
+        return f"{value.text} is not a JSON number; send null for a missing value"
+    return f"{value.text} is not a number"
 
 
-def _category(column: Column, value: Any) -> float | str:
-    wanted = type(column.levels[0])
-    if isinstance(value, float) and wanted is int and value.is_integer():
-        value = int(value)
-    if type(value) is not wanted:
-        return (
-            f"one of the column's levels is needed, as {'text' if wanted is str else 'an integer'}, not {_name(value)}"
-        )
-    try:
-        return float(column.levels.index(value))
-    except ValueError:
-        return (
-            UNSEEN if column.unseen else "not one of the levels that the model knows; see /api/v1/model/info for them"
-        )
+def _unfit(column: Column, value: Any) -> str:
+    return f"{_ARTICLES[column.kind]} is needed, not {_name(value)}"
 
 
 def _number(schema: Schema, column: Column, value: float) -> float | str:
@@ -231,12 +264,12 @@ def _number(schema: Schema, column: Column, value: float) -> float | str:
     except OverflowError:
         number = math.inf
     if not abs(number) <= schema.max_magnitude:
-        return f"a magnitude of at most {schema.max_magnitude:g} is needed"
-    if column.kind is Kind.INTEGER:
+        return refusals.magnitude(schema)
+    if column.kind is Kind.INTEGER and not column.fractions:
         if not number.is_integer():
-            return "an integer is needed, not a number with a fraction"
+            return refusals.fraction(column)
         if abs(value) > MAX_INTEGER:
-            return f"an integer of magnitude at most {MAX_INTEGER} is needed"
+            return f"an integer of magnitude at most {MAX_INTEGER} is needed: float64 holds no others exactly"
     problem = column.bounds.problem(number) if column.bounds else None
     return problem or number
 

@@ -1,4 +1,7 @@
-"""Soft bounds: values that are answered, with a warning, because training saw nothing like them."""
+"""What is answered with a warning, because training saw nothing like it.
+
+Values, and columns that the schema does not have.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,17 @@ from orris.errors import Problem
 from orris.schema.arrays import FloatArray
 from orris.schema.columns import UNSEEN, Kind, Schema
 
-MISSING, UNSEEN_LEVEL, OUT_OF_RANGE = "missing", "unseen", "out_of_range"
+MISSING, UNSEEN_LEVEL, OUT_OF_RANGE, FRACTION = "missing", "unseen", "out_of_range", "fraction"
+UNKNOWN_COLUMN = "unknown_column"
 """Kinds of warning: the label values of the metric ``orris_input_warnings_total``."""
 
 _TEXTS = {
     MISSING: "missing; training saw missing values here",
     UNSEEN_LEVEL: "not one of the levels that training saw",
     OUT_OF_RANGE: "outside the range that training saw",
+    FRACTION: "a number with a fraction; training saw whole numbers only",
 }
+_NEVER_MISSING = "missing; training saw no missing values here"
 
 
 class Watch:
@@ -25,25 +31,37 @@ class Watch:
         self._schema = schema
         self._low = np.array([_low(c.low, c.kind) for c in schema.columns])
         self._high = np.array([_high(c.high, len(c.levels), c.kind) for c in schema.columns])
+        self._whole = [j for j, c in enumerate(schema.columns) if c.kind is Kind.INTEGER and c.fractions]
 
     def usual(self, rows: FloatArray) -> bool:
         """Whether every value of ``rows`` ``(n_rows, n_columns)`` is present, known and within the learned range."""
-        return bool(((rows >= self._low) & (rows <= self._high)).all())
+        if not ((rows >= self._low) & (rows <= self._high)).all():
+            return False
+        if not self._whole:
+            return True
+        whole = rows[:, self._whole]
+        return bool((np.rint(whole) == whole).all())
 
     def kinds(self, rows: FloatArray) -> list[tuple[int, int, str]]:
         """``(row, column position, kind)`` of every unusual value."""
-        odd = np.argwhere(~((rows >= self._low) & (rows <= self._high)))
-        return [(int(i), int(j), self._kind(rows[i, j], int(j))) for i, j in odd]
+        odd = ~((rows >= self._low) & (rows <= self._high))
+        if self._whole:
+            odd[:, self._whole] |= np.rint(rows[:, self._whole]) != rows[:, self._whole]
+        return [(int(i), int(j), self._kind(rows[i, j], int(j))) for i, j in np.argwhere(odd)]
 
     def describe(self, row: int, column: int, kind: str) -> Problem:
         """The warning as the answer carries it."""
-        return Problem(row, self._schema.columns[column].name, _TEXTS[kind])
+        found = self._schema.columns[column]
+        text = _NEVER_MISSING if kind == MISSING and not found.seen_missing else _TEXTS[kind]
+        return Problem(row, found.name, text)
 
     def _kind(self, value: float, column: int) -> str:
         if np.isnan(value):
             return MISSING
         if self._schema.columns[column].kind is Kind.CATEGORY and value == UNSEEN:
             return UNSEEN_LEVEL
+        if self._low[column] <= value <= self._high[column]:
+            return FRACTION
         return OUT_OF_RANGE
 
 

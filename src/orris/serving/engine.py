@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from orris.bundle import Golden, Manifest, audit, read_manifest, read_profile
+from orris.bundle import Golden, Manifest, audit, contract, read_manifest, read_profile
 from orris.errors import NotReadyError
 from orris.runtime import Answers, Runtime, open_model
 from orris.schema import Schema
@@ -18,6 +19,7 @@ from orris.schema.arrays import FloatArray
 from orris.schema.profile import Profile
 from orris.schema.rows import MAX_ROWS, RowReader
 from orris.schema.warnings import Watch
+from orris.serving import unanswered
 
 GOLDEN_TOLERANCE = 1e-9
 """Golden answers were computed on another machine, whose vector width may round the last bits of a sum differently."""
@@ -70,7 +72,8 @@ class Engine:
         )
         tolerance = SINGLE_TOLERANCE if manifest.verdict.family == "single" else GOLDEN_TOLERANCE
         reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}", tolerance)
-        schema = manifest.schema
+        schema = contract(manifest)
+        manifest = msgspec.structs.replace(manifest, schema=schema)
         return cls(
             manifest,
             runtime,
@@ -93,8 +96,22 @@ class Engine:
         return self.runtime.has_probabilities
 
     def run(self, rows: FloatArray) -> Answers:
-        """Answer encoded rows, float64 ``(n_rows, n_columns)``; raises ``ServingError`` if the model fails."""
-        return self.runtime.run(rows)
+        """Answer encoded rows, float64 ``(n_rows, n_columns)``, with finite numbers.
+
+        Raises:
+            RowError: The model has no finite answer to a row; names the column that this is due to, where one alone is.
+            ServingError: The model fails.
+        """
+        try:
+            answers = self.runtime.run(rows)
+        except ValueError as error:  # what scikit-learn's estimators refuse rows with
+            raise unanswered.refused(self.runtime, rows) from error
+        numbers = answers.probabilities if answers.values is None else answers.values
+        if numbers is not None and not np.isfinite(numbers).all():
+            raise unanswered.not_finite(self.runtime, self.schema, rows, numbers)
+        if numbers is None and answers.labels is not None and answers.labels.min(initial=0) < 0:
+            raise unanswered.unlabelled(answers.labels)
+        return answers
 
 
 def label_text(label: object) -> str:

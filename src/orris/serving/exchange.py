@@ -34,11 +34,13 @@ class Query(NamedTuple):
         rows: Encoded rows, float64 ``(n_rows, n_columns)``.
         single: It was one row rather than a list.
         context: Whatever the dialect needs again to write the answer.
+        unknown: Names of columns that the schema does not have, and that were ignored.
     """
 
     rows: FloatArray
     single: bool = False
     context: Any = None
+    unknown: tuple[str, ...] = ()
 
 
 class Reply(NamedTuple):

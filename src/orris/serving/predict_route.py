@@ -19,6 +19,8 @@ import numpy as np
 from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
+from orris.schema.names import unknown_columns
+from orris.schema.warnings import UNKNOWN_COLUMN
 from orris.serving.batching import MAX_REQUESTS, MAX_ROWS, Batch, part
 from orris.serving.catalog import Live
 from orris.serving.content_encoding import plain_body
@@ -271,6 +273,8 @@ class PredictRoute:
         if not usual:
             watch = live.engine.watch
             warnings = [watch.describe(*found) for found in watch.kinds(query.rows)[:MAX_WARNINGS]]
+        if query.unknown:
+            warnings += unknown_columns(query.unknown)
         return self.dialect.write(live.engine, query, answers, exchange.request_id, warnings)
 
     def finish(
@@ -291,7 +295,7 @@ class PredictRoute:
             n_rows = len(query.rows)
             if n_rows == 1 and answers.labels is not None:
                 label = live.engine.text_labels[answers.labels[0]]
-            if not usual:
+            if not usual or query.unknown:
                 warnings = _count_warnings(live, query)
             for observe in context.observers:
                 observe(live, query, answers, trace if recorded else None)
@@ -441,4 +445,8 @@ def _count_warnings(live: Live, query: Query) -> tuple[str, ...]:
     for _, column, kind in live.engine.watch.kinds(query.rows):
         warnings[names[column], kind] += 1
         found[f"{names[column]}:{kind}"] = None
+    if query.unknown:
+        # Callers choose these names: as a label each would be a series of its own.
+        warnings["", UNKNOWN_COLUMN] += len(query.unknown)
+        found[UNKNOWN_COLUMN] = None
     return tuple(found)[:MAX_LOGGED_WARNINGS]

@@ -16,13 +16,15 @@ import numpy as np
 from orris.errors import BodyError, Problem, RowError
 from orris.schema import strict
 from orris.schema.arrays import FloatArray
-from orris.schema.columns import Column, Kind
+from orris.schema.codes import takes_text
+from orris.schema.columns import Column, Kind, Reading
+from orris.schema.names import Names
 from orris.schema.rows import RowReader
 
 Converter = Callable[[str], Any]
 
 MISSING = frozenset({"", "NA", "N/A", "null", "NULL", "NaN", "nan"})
-"""Texts that stand for a missing value, as in a training table, unless one is a level of the column."""
+"""What stands for a missing value in a column of numbers or booleans, where no text can be meant."""
 
 BLOCK_ROWS = 1_000
 """Rows that are encoded at once."""
@@ -35,15 +37,25 @@ _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_PLAIN = re.compile(rb'["\\\[\]{}]')
 
 
-def read_csv(reader: RowReader, body: bytes, *, header: bool | None = None) -> FloatArray:
+class Quoted(str):
+    """A value that stood in quotation marks: text, whatever it looks like."""
+
+    __slots__ = ()
+
+
+def read_csv(
+    reader: RowReader, body: bytes, unknown: dict[str, None] | None = None, *, header: bool | None = None
+) -> FloatArray:
     """Read CSV with a line of column names, in any order; values may be quoted, a blank line is no row.
 
     A column without a name, which is how pandas writes its index, is left out. Rows are counted while they are read,
-    and reading stops at the limit.
+    and reading stops at the limit. An empty value without quotation marks is missing, unless it is a level; what else
+    stands for a missing value among text, and whether space is cut off, the schema's ``reading`` says.
 
     Args:
         reader: Of the model's schema.
         body: The text, UTF-8.
+        unknown: Where names of columns go that the schema does not have, and that were ignored.
         header: Whether the first line holds the names; without, values are in the order of the schema. ``None``: it
             does, unless it holds as many values as there are columns, and not one of their names.
 
@@ -56,13 +68,15 @@ def read_csv(reader: RowReader, body: bytes, *, header: bool | None = None) -> F
     """
     plain = len(body) <= MAX_PLAIN_BYTES and _NOT_PLAIN.search(body) is None
     numbers = _read_numbers(reader, body) if plain and header is not False else None
-    return _read_values(reader, body, header) if numbers is None else numbers
+    return _read_values(reader, body, unknown, header) if numbers is None else numbers
 
 
 def _read_numbers(reader: RowReader, body: bytes) -> FloatArray | None:
     """A table of nothing but numbers in the order of the schema, through the JSON parser; ``None`` for any other."""
     header, _, lines = body.partition(b"\n")
-    if header.strip() != ",".join(reader.schema.names).encode() or lines.count(b"\n") > reader.max_rows:
+    names = ",".join(reader.schema.names).encode()
+    plain = reader.schema.reading.decimal == "." and lines.count(b"\n") <= reader.max_rows
+    if header.strip() != names or not plain:
         return None
     try:
         rows = _decoder(reader).decode(b"[[" + lines.strip().replace(b"\n", b"],[") + b"]]")
@@ -71,16 +85,17 @@ def _read_numbers(reader: RowReader, body: bytes) -> FloatArray | None:
     return reader.encode(rows, 0)
 
 
-def _read_values(reader: RowReader, body: bytes, header: bool | None) -> FloatArray:
-    lines = _lines(body)
+def _read_values(reader: RowReader, body: bytes, unknown: dict[str, None] | None, header: bool | None) -> FloatArray:
+    known = Names.of(reader.schema)
+    lines = _lines(body, _delimiter(known, body))
     first = next(lines, None)
     if first is None:
         raise BodyError("the body is empty; send a line of column names, and a line per row")
-    names = [name.strip() for name in first]
+    names = [known.meant(str(name)) for name in first]
     if not _is_header(names, reader, header):
         lines, names = chain([first], lines), list(reader.schema.names)
     strict.check_names([name for name in names if name])
-    converters = {column.name: _converter(column) for column in reader.schema.columns}
+    converters = {column.name: _converter(column, reader.schema.reading) for column in reader.schema.columns}
     kept = [(position, name, converters.get(name, str)) for position, name in enumerate(names) if name]
     blocks: list[FloatArray] = []
     n_rows = 0
@@ -89,16 +104,19 @@ def _read_values(reader: RowReader, body: bytes, header: bool | None) -> FloatAr
             many = f"there are more rows than the {reader.max_rows} that one request may hold; send them in parts"
             raise RowError([Problem(None, None, many)])
         rows = [_row(n_rows + i, line, len(names), kept) for i, line in enumerate(block)]
-        blocks.append(strict.encode(reader.schema, rows, reader.max_rows, first=n_rows))
+        blocks.append(strict.encode(reader.schema, rows, reader.max_rows, unknown, first=n_rows))
         n_rows += len(block)
     return np.concatenate(blocks) if blocks else strict.encode(reader.schema, [], reader.max_rows)
 
 
-def _lines(body: bytes) -> Iterator[list[str]]:
-    """The values of each line that is not blank."""
+def _lines(body: bytes, delimiter: str) -> Iterator[list[str]]:
+    """The values of each line that is not blank; a value that was quoted is ``Quoted``."""
     text = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")
-    lines = csv.reader(text, strict=True)
+    seen: list[str] = []
+    lines = csv.reader((_remembered(line, seen) for line in text), strict=True, delimiter=delimiter)
+    values = _value_pattern(delimiter)
     while True:
+        seen.clear()
         try:
             line = next(lines)
         except StopIteration:
@@ -109,7 +127,45 @@ def _lines(body: bytes) -> Iterator[list[str]]:
         except csv.Error as error:
             raise BodyError(f"the body is not CSV: {error}") from None
         if line:
-            yield line
+            yield _marked(line, "".join(seen), values)
+
+
+def _remembered(line: str, seen: list[str]) -> str:
+    seen.append(line)
+    return line
+
+
+def _value_pattern(delimiter: str) -> re.Pattern[str]:
+    """One value of a line, quoted (the first group takes part) or not, and what ends it."""
+    mark = re.escape(delimiter)
+    return re.compile(rf'(?:"((?:[^"]|"")*)"|([^{mark}\r\n]*))({mark}|\r\n|\n|\r|\Z)')
+
+
+def _marked(line: list[str], text: str, values: re.Pattern[str]) -> list[str]:
+    """The values of a line; those in quotation marks, which the csv module does not tell, as ``Quoted``."""
+    if '"' not in text:
+        return line
+    position, marked = 0, []
+    for value in line:
+        match = values.match(text, position)
+        if match is None:
+            return line
+        position = match.end()
+        marked.append(Quoted(value) if match.group(1) is not None else value)
+    return marked
+
+
+def _delimiter(names: Names, body: bytes) -> str:
+    """A comma, or what parted the training table's values if the first line has columns by that and none by a comma."""
+    other = names.schema.reading.delimiter
+    if other == ",":
+        return other
+    head = body.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r").decode("utf-8-sig", "replace")
+
+    def known(delimiter: str) -> bool:
+        return any(names.meant(name.strip('"')) in names.known for name in head.split(delimiter))
+
+    return other if known(other) and not known(",") else ","
 
 
 def _not_utf8(body: bytes) -> int:
@@ -154,29 +210,39 @@ def _row(i: int, line: list[str], width: int, kept: list[tuple[int, str, Convert
     return {name: convert(line[position]) for position, name, convert in kept}
 
 
-def _converter(column: Column) -> Converter:
-    """Convert a value's text to its JSON value.
+def _converter(column: Column, reading: Reading) -> Converter:
+    """Makes of a value's text what it would be in JSON.
 
     Text of another kind stays text, which ``strict`` then refuses.
     """
     if column.kind is Kind.BOOLEAN:
-        return lambda text: _BOOLEANS.get(text.strip(), _present(text))
-    if column.kind is Kind.CATEGORY and isinstance(column.levels[0], str):
-        levels = frozenset(column.levels)
-        return lambda text: text if text in levels else _present(text)
-    return _number
+        return lambda text: _BOOLEANS.get(text.strip(), _number(text, reading))
+    if column.kind is Kind.CATEGORY and takes_text(column):
+        return lambda text: _text(text, column, reading)
+    return lambda text: _number(text, reading)
 
 
-def _present(text: str) -> str | None:
+def _text(text: str, column: Column, reading: Reading) -> str | None:
+    """A text value; the rules for missing values apply to what was not quoted before levels are looked up."""
+    if type(text) is Quoted:
+        return str(text)
+    trimmed = reading.trimmed(text)
+    if trimmed in reading.missing or (not trimmed and "" not in column.levels):
+        return None
+    return text
+
+
+def _number(text: str, reading: Reading) -> Any:
     text = text.strip()
-    return None if text in MISSING else text
-
-
-def _number(text: str) -> Any:
-    text = text.strip()
-    if not _NUMBER.fullmatch(text):
-        return _present(text)
-    return int(text) if text.lstrip("+-").isdigit() and len(text) < 20 else float(text)
+    plain = text
+    if reading.thousands:
+        plain = plain.replace(reading.thousands, "")
+    if reading.decimal != ".":
+        plain = text if "." in plain else plain.replace(reading.decimal, ".", 1)
+    if not _NUMBER.fullmatch(plain):
+        gone = text in MISSING or text in reading.missing or text in reading.missing_numbers
+        return None if gone else str(text)
+    return int(plain) if plain.lstrip("+-").isdigit() and len(plain) < 20 else float(plain)
 
 
 @lru_cache(maxsize=64)

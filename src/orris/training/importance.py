@@ -95,7 +95,8 @@ def _shuffled(X: Any, schema: Schema, group: list[tuple[int, npt.NDArray[np.int6
         source[copy * n_rows : (copy + 1) * n_rows] = permutation
     if not hasattr(X, "iloc"):
         for column, source in sources.items():
-            stacked[:, column] = X[source, column]
+            at = schema.table.index(schema.names[column]) if schema.table else column
+            stacked[:, at] = X[source, at]
         return stacked
     stacked = stacked.reset_index(drop=True)
     for column, source in sources.items():

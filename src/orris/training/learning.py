@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -17,9 +18,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from orris.errors import SchemaError, TrainingError
-from orris.schema import MAX_INTEGER, Bounds, Column, Kind, Label, Schema
+from orris.schema import MAX_INTEGER, Bounds, Column, Kind, Label, Reading, Schema
 from orris.schema.frames import decode, encode, encode_column, is_missing
 from orris.tables.text_kinds import MAX_LEVELS, are_dates, free_text
+from orris.training.fitted import Use, uses
 
 Task = Literal["classification", "regression"]
 
@@ -66,14 +68,39 @@ def choose_task(y: pd.Series[Any], override: str | None = None) -> Task:
     return "classification"
 
 
+@dataclass(frozen=True)
+class Declared:
+    """What the model's owner declared of columns, each by its name.
+
+    Attributes:
+        categorical: Columns that are categories though they hold whole numbers, or many or date-like texts.
+        bounds: Hard bounds of columns of numbers; the training rows must respect them.
+        required: Columns that must not be missing, whatever the model takes.
+        integer: Columns that must hold whole numbers.
+        closed: Categories whose known levels are all there are.
+    """
+
+    categorical: Sequence[str] = ()
+    bounds: Mapping[str, Bounds] = field(default_factory=dict)
+    required: Sequence[str] = ()
+    integer: Sequence[str] = ()
+    closed: Sequence[str] = ()
+
+    def names(self) -> list[str]:
+        """Every column that something is declared of."""
+        return [*self.categorical, *self.bounds, *self.required, *self.integer, *self.closed]
+
+
 def learn_schema(
     X: pd.DataFrame | npt.NDArray[Any],
     *,
     target: str,
     task: Task,
     labels: Sequence[Any] = (),
-    categorical: Sequence[str] = (),
-    bounds: Mapping[str, Bounds] | None = None,
+    declared: Declared | None = None,
+    fitted: Any = None,
+    reading: Reading | None = None,
+    others: Sequence[str] = (),
 ) -> Schema:
     """The contract of a model that is fitted on ``X``.
 
@@ -83,32 +110,55 @@ def learn_schema(
         target: Name of the target column.
         task: What the model predicts.
         labels: Classification: the fitted classifier's ``classes_``.
-        categorical: Columns that are categories though they hold whole numbers, or many or date-like texts.
-        bounds: Hard bounds per column of numbers; the training rows must respect them.
+        declared: What the model's owner declared of columns.
+        fitted: The fitted pipeline, if there is one yet: columns that it never reads are left out, whatever they hold,
+            and levels that its encoders hold are added.
+        reading: The rules by which text became the values of ``X``.
+        others: Other columns of the training table, which are not in ``X``.
 
     Returns:
-        The schema; ``unseen`` is left False, because only the fitted pipeline can tell.
+        The schema; ``unseen`` and ``fractions`` are left False, and ``missing`` says what training saw, because only
+        the fitted pipeline can tell what it takes.
 
     Raises:
-        SchemaError: A column that cannot be learned from or served, or bounds that do not fit; names the column and,
-            where there is one, the row.
+        SchemaError: A column that cannot be learned from or served, or a declaration that does not fit; names the
+            column and, where there is one, the row.
     """
+    declared = declared or Declared()
     container: Literal["frame", "array"] = "frame" if isinstance(X, pd.DataFrame) else "array"
     frame = X if isinstance(X, pd.DataFrame) else _named(np.asarray(X))
     _check_shape(frame)
-    for name in (*categorical, *(bounds or {})):
+    _check_declared(frame, declared)
+    used = {i: Use(otherwise=True) for i in range(frame.shape[1])} if fitted is None else uses(fitted, frame.shape[1])
+    read = [name for i, name in enumerate(map(str, frame.columns)) if i in used]
+    if not read:
+        raise SchemaError("the fitted pipeline reads no column of the table, so there is nothing to serve")
+    complete = np.flatnonzero(~frame[read].isna().any(axis=1).to_numpy())
+    example_row = int(complete[0]) if len(complete) else None
+    columns = [
+        _column(name, frame[name], declared, used[i], example_row)
+        for i, name in enumerate(map(str, frame.columns))
+        if i in used
+    ]
+    return Schema(
+        tuple(columns),
+        target,
+        task,
+        tuple(_scalar(label) for label in labels),
+        container,
+        reading=reading or Reading(),
+        table=tuple(map(str, frame.columns)) if len(read) < frame.shape[1] else (),
+        others=tuple(others),
+    )
+
+
+def _check_declared(frame: pd.DataFrame, declared: Declared) -> None:
+    for name in declared.names():
         if name not in frame.columns:
             near = difflib.get_close_matches(name, list(frame.columns), n=1)
             raise SchemaError(
                 f"column '{name}' is declared, but is not in the table{f'; is {near[0]!r} meant?' if near else ''}"
             )
-    complete = np.flatnonzero(~frame.isna().any(axis=1).to_numpy())
-    example_row = int(complete[0]) if len(complete) else None
-    columns = [
-        _column(name, frame[name], name in categorical, (bounds or {}).get(name), example_row)
-        for name in map(str, frame.columns)
-    ]
-    return Schema(tuple(columns), target, task, tuple(_scalar(label) for label in labels), container)
 
 
 def classes_of(fitted: Any) -> npt.NDArray[Any] | None:
@@ -167,28 +217,41 @@ def _check_shape(frame: pd.DataFrame) -> None:
         raise SchemaError(f"the column name '{twice[0]}' is there twice; rename one of them")
 
 
-def _column(
-    name: str, series: pd.Series[Any], declared: bool, bounds: Bounds | None, example_row: int | None
-) -> Column:
+def _column(name: str, series: pd.Series[Any], declared: Declared, use: Use, example_row: int | None) -> Column:
     missing = series.isna().to_numpy()
     if missing.all():
         raise SchemaError(f"column '{name}' holds no value in any row; leave it out (--drop {name})")
-    kind, dtype = _kind_and_dtype(name, series, declared)
-    levels = _levels(name, series, declared) if kind is Kind.CATEGORY else ()
+    # The encoders' levels say that a text is a category, and that whole numbers are one.
+    encoded = use.encoded and (use.strict or not use.otherwise)
+    whole = encoded and all(isinstance(level, int | float) and float(level).is_integer() for level in use.levels)
+    is_category = name in declared.categorical or encoded
+    kind, dtype = _kind_and_dtype(name, series, name in declared.categorical or whole)
+    levels = _levels(name, series, is_category, use.levels) if kind is Kind.CATEGORY else ()
     nones = dtype == "object" and all(value is None for value in series[missing])
+    _check_kind(name, kind, declared)
     column = Column(
         name=name,
         kind=kind,
-        dtype="float64" if missing.any() and dtype in {"int64", "bool"} else dtype,
+        dtype="float64" if missing.any() and dtype not in {"object", "str", "category"} and dtype[0] != "f" else dtype,
         levels=levels,
         missing_as="none" if missing.any() and nones else "nan",
         missing=bool(missing.any()),
-        bounds=bounds,
+        bounds=declared.bounds.get(name),
+        required=name in declared.required,
+        integer=name in declared.integer,
+        closed=name in declared.closed,
     )
     codes = encode_column(column, series, [])
     low, high = _range(column, codes)
     row = example_row if example_row is not None else int(np.flatnonzero(~missing)[0])
     return msgspec.structs.replace(column, low=low, high=high, example=_example(column, codes[row]))
+
+
+def _check_kind(name: str, kind: Kind, declared: Declared) -> None:
+    if name in declared.integer and kind is not Kind.INTEGER:
+        raise SchemaError(f"column '{name}' is declared integer, but holds values of kind {kind.value}")
+    if name in declared.closed and kind is not Kind.CATEGORY:
+        raise SchemaError(f"column '{name}' is declared closed, but holds values of kind {kind.value}, not a category")
 
 
 def _range(column: Column, codes: npt.NDArray[np.float64]) -> tuple[float | None, float | None]:
@@ -238,9 +301,9 @@ def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[
     if pd.api.types.is_bool_dtype(dtype) and not pd.api.types.is_object_dtype(dtype):
         return Kind.BOOLEAN, "bool"
     if pd.api.types.is_integer_dtype(dtype):
-        return Kind.CATEGORY if declared else Kind.INTEGER, "int64"
+        return Kind.CATEGORY if declared else Kind.INTEGER, _of_numpy(dtype)
     if pd.api.types.is_float_dtype(dtype):
-        return Kind.CATEGORY if declared else Kind.NUMBER, "float64"
+        return Kind.CATEGORY if declared else Kind.NUMBER, _of_numpy(dtype)
     if pd.api.types.is_object_dtype(dtype):
         return _kind_of_objects(name, series, declared), "object"
     if pd.api.types.is_string_dtype(dtype):
@@ -251,6 +314,12 @@ def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[
         else f"values of type {dtype}"
     )
     raise _unusable(name, f"it holds {what}")
+
+
+def _of_numpy(dtype: Any) -> str:
+    """The numpy dtype of numbers, also of pandas' nullable and Arrow-backed ones; extended floats count as float64."""
+    name = np.dtype(getattr(dtype, "numpy_dtype", dtype)).name
+    return name if np.dtype(name).itemsize <= 8 else "float64"
 
 
 def _kind_of_objects(name: str, series: pd.Series[Any], declared: bool) -> Kind:
@@ -280,20 +349,27 @@ def _kind_of_objects(name: str, series: pd.Series[Any], declared: bool) -> Kind:
     )
 
 
-def _levels(name: str, series: pd.Series[Any], declared: bool) -> tuple[str, ...] | tuple[int, ...]:
-    """The levels that training saw: in the order of a category dtype, otherwise sorted."""
+def _levels(
+    name: str, series: pd.Series[Any], declared: bool, encoded: Mapping[Any, Any]
+) -> tuple[str, ...] | tuple[int, ...]:
+    """The levels that training saw or an encoder holds: in the order of a category dtype, otherwise sorted."""
     counts = series.value_counts(sort=False)
     present: list[Any] = [value for value, count in counts.items() if count and not is_missing(value)]
     if isinstance(series.dtype, pd.CategoricalDtype):
-        seen, declared = set(present), True
+        seen, declared = {*present, *encoded}, True
         present = [level for level in series.dtype.categories if level in seen]
-    else:
-        present = sorted(present)
-    if all(isinstance(level, str) for level in present):
-        texts = tuple(str(level) for level in present)
+    more = [level for level in encoded if level not in set(present)]
+    texts = [isinstance(level, str) for level in (*present, *more)]
+    if any(texts) and not all(texts):  # an encoder of another type of value than the rows hold
+        texts, more = [isinstance(level, str) for level in present], []
+    if not isinstance(series.dtype, pd.CategoricalDtype):
+        present, more = sorted([*present, *more]), []
+    present += sorted(more)
+    if all(texts):
+        levels = tuple(str(level) for level in present)
         if not declared:
-            _check_text(name, texts, int(counts.sum()))
-        return texts
+            _check_text(name, levels, int(counts.sum()))
+        return levels
     if not all(float(level).is_integer() and abs(level) <= MAX_INTEGER for level in present):
         raise SchemaError(
             f"column '{name}' is declared a category, but holds numbers that are not whole; write its levels as text or"

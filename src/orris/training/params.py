@@ -17,9 +17,9 @@ from msgspec import Meta
 
 from orris.errors import SettingsError
 from orris.schema import Bounds
-from orris.training.learning import Task
+from orris.training.learning import Declared, Task
 
-_POSITIVE = Bounds(exclusive_minimum=0)
+_POSITIVE = Bounds(exclusive_minimum=0, message="Measurement must be positive")
 _MEASUREMENTS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 
 _OF_THE_TARGET: dict[str, Any] = {
@@ -30,6 +30,9 @@ _OF_THE_TARGET: dict[str, Any] = {
     "drop": (),
     "categorical": (),
     "bounds": {},
+    "required": (),
+    "integer": (),
+    "closed": (),
     "gates": (),
     "model_parameters": {},
 }
@@ -49,6 +52,9 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         drop: Columns to leave out.
         categorical: Columns that are categories though they hold whole numbers, or many or date-like texts.
         bounds: Hard bounds per column: rows outside them are refused.
+        required: Columns that must not be missing, whatever the model takes.
+        integer: Columns that must hold whole numbers, whatever the model takes.
+        closed: Categories whose known levels are all there are, whatever the model takes.
         test_size: Share of the rows that is held out.
         folds: Folds of the cross-validation; 0: none.
         seed: Of every random draw.
@@ -71,6 +77,9 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drop: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     bounds: dict[str, Bounds] = msgspec.field(default_factory=lambda: dict.fromkeys(_MEASUREMENTS, _POSITIVE))
+    required: tuple[str, ...] = ()
+    integer: tuple[str, ...] = ()
+    closed: tuple[str, ...] = ()
     test_size: Annotated[float, Meta(gt=0, lt=1)] = 0.2
     folds: Annotated[int, Meta(ge=0, le=100)] = 5
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 42
@@ -82,6 +91,10 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     thousands: Annotated[str, Meta(max_length=1)] = ""
     strict: bool = False
     skip_bad_lines: bool = False
+
+    def declared(self) -> Declared:
+        """What is declared of columns."""
+        return Declared(self.categorical, self.bounds, self.required, self.integer, self.closed)
 
 
 def load_params(path: str | Path) -> TrainParams:

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,14 @@ from orris.bundle import Golden, Manifest, Provenance, seal, write_profile
 from orris.compile import Compiled, compile_pipeline
 from orris.errors import TrainingError
 from orris.runtime import Answers
-from orris.schema import Label, Schema
+from orris.schema import Label, Reading, Schema
 from orris.schema.arrays import FloatArray
-from orris.schema.frames import encode
+from orris.schema.frames import NO_RULES, encode
+from orris.tables.objects import as_rows, as_targets
 from orris.training import gates as gates_of
 from orris.training import learning, pipelines, tuning
 from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
+from orris.training.fitted import is_fitted
 from orris.training.params import TrainParams
 from orris.training.preparation import prepare
 from orris.training.profiling import learn_profile
@@ -77,6 +80,7 @@ def train(
     version: str = "",
     progress: Progress = lambda _: None,
     notify: Progress = lambda _: None,
+    check: Check | None = None,
 ) -> Trained:
     """Train as ``params`` says and write a bundle into ``folder``.
 
@@ -87,6 +91,7 @@ def train(
         version: The bundle's version; by default ``default_version()``.
         progress: Told what is being done.
         notify: Told, before anything is fitted, what is suspicious about the table; the report says it too.
+        check: Compares the built model with the pipeline on raw rows.
 
     Raises:
         TableError, SchemaError: The table cannot be used; names file, row or column.
@@ -98,10 +103,16 @@ def train(
         notify(str(notice))
     X, y, task = ready.X, ready.y, ready.task
     progress("learning the columns")
-    labels = _labels(y) if task == "classification" else ()
-    schema = learning.learn_schema(
-        X, target=params.target, task=task, labels=labels, categorical=ready.categorical, bounds=params.bounds
+    about = _About(
+        target=params.target,
+        task=task,
+        labels=_labels(y) if task == "classification" else (),
+        declared=replace(params.declared(), categorical=ready.categorical),
+        reading=Reading(**asdict(ready.rules)),
+        others=ready.dropped,
     )
+    schema = about.learn(X)
+    given = Given(None, X, Path(params.table) if frame is None else None)
     X = learning.to_training_frame(X, schema)
     targets = y.to_numpy(dtype=np.float64) if task == "regression" else np.array(y.tolist())
     pipeline = _pipeline(params, schema)
@@ -124,6 +135,8 @@ def train(
     gates = _checked_gates(params, evaluation)
     progress("fitting on all rows")
     _fit(pipeline, X, targets)
+    if params.pipeline:  # what it reads and which levels its encoders hold is known only now
+        schema = about.learn(X, fitted=pipeline)
     job = _Job(
         pipeline,
         schema,
@@ -133,10 +146,9 @@ def train(
         gates,
         Path(params.table).name if frame is None else "",
         parameters,
+        replace(given, pipeline=pipeline, reference=X),
     )
-    return _bundle(
-        job, folder, name=params.name, version=version, require_compiled=params.require_compiled, progress=progress
-    )
+    return _bundle(job, folder, params.name, version, params.require_compiled, progress, check)
 
 
 def _tuned(
@@ -172,6 +184,7 @@ def package(
     target: str = "",
     params: TrainParams | None = None,
     progress: Progress = lambda _: None,
+    check: Check | None = None,
 ) -> Trained:
     """Write a bundle of a pipeline that the caller has fitted.
 
@@ -186,32 +199,86 @@ def package(
         params: Categorical columns, bounds, gates and whether a compiled model is required; other settings are not
             used.
         progress: Told what is being done.
+        check: Compares the built model with the pipeline on raw rows.
 
     Raises:
         SchemaError, TrainingError, GateError, CompileError: As ``train``.
     """
     params = params or TrainParams(name=name, bounds={})
+    _check_fitted(pipeline)
+    rows, targets = as_rows(X), as_targets(y)
+    if len(rows) != len(targets):
+        raise TrainingError(f"X has {len(rows)} rows and y has {len(targets)}: give one target per row")
+    classes = learning.classes_of(pipeline)
+    about = _About(
+        target=target or str(getattr(y, "name", "") or "target"),
+        task="regression" if classes is None else "classification",
+        labels=() if classes is None else tuple(np.asarray(classes).tolist()),
+        declared=params.declared(),
+    )
+    schema = about.learn(rows, fitted=pipeline)
+    progress("evaluating")
+    evaluation = evaluate_fitted(pipeline, rows, targets, schema)
+    gates = _checked_gates(params, evaluation)
+    parameters = {"pipeline": type(pipeline).__name__, "packaged": True}
+    given = Given(pipeline, X)
+    job = _Job(pipeline, schema, encode(schema, rows), targets, evaluation, gates, "", parameters, given)
+    return _bundle(job, folder, name, version, params.require_compiled, progress, check)
+
+
+def _check_fitted(pipeline: Any) -> None:
     if not hasattr(pipeline, "predict"):
         raise TrainingError(
             f"{type(pipeline).__name__} has no predict: a fitted classifier, regressor or Pipeline is needed"
         )
-    targets = np.asarray(y)
-    classes = learning.classes_of(pipeline)
-    labels: tuple[Label, ...] = () if classes is None else tuple(np.asarray(classes).tolist())
-    schema = learning.learn_schema(
-        X,
-        target=target or str(getattr(y, "name", "") or "target"),
-        task="regression" if classes is None else "classification",
-        labels=labels,
-        categorical=params.categorical,
-        bounds=params.bounds,
-    )
-    progress("evaluating")
-    evaluation = evaluate_fitted(pipeline, X, targets, schema)
-    gates = _checked_gates(params, evaluation)
-    parameters = {"pipeline": type(pipeline).__name__, "packaged": True}
-    job = _Job(pipeline, schema, encode(schema, X), targets, evaluation, gates, "", parameters)
-    return _bundle(job, folder, name=name, version=version, require_compiled=params.require_compiled, progress=progress)
+    if not is_fitted(pipeline):
+        raise TrainingError(f"{type(pipeline).__name__} is not fitted: call its fit(X, y) before you package it")
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller gave, untouched: the raw rows on which a built model is compared with the pipeline.
+
+    Attributes:
+        pipeline: The fitted pipeline.
+        rows: The caller's own object.
+        file: The file that it was read from, if it was.
+        reference: What the pipeline answers in place of ``rows``: what it was fitted on.
+    """
+
+    pipeline: Any
+    rows: Any
+    file: Path | None = None
+    reference: Any = None
+
+
+Check = Callable[[Path, Given], dict[str, int]]
+"""``(bundle folder, what was given) -> rows compared, by route``; raises ``ParityError`` if an answer differs."""
+
+
+@dataclass(frozen=True)
+class _About:
+    """What is known of a model beside its rows."""
+
+    target: str
+    task: learning.Task
+    labels: tuple[Label, ...]
+    declared: learning.Declared
+    reading: Reading = NO_RULES
+    others: tuple[str, ...] = ()
+
+    def learn(self, X: Any, fitted: Any = None) -> Schema:
+        """The schema of a model that is fitted on ``X``."""
+        return learning.learn_schema(
+            X,
+            target=self.target,
+            task=self.task,
+            labels=self.labels,
+            declared=self.declared,
+            fitted=fitted,
+            reading=self.reading,
+            others=self.others,
+        )
 
 
 @dataclass(frozen=True)
@@ -226,6 +293,7 @@ class _Job:
     gates: tuple[gates_of.GateResult, ...]
     table: str
     parameters: Mapping[str, Any]
+    given: Given
 
 
 def _labels(y: pd.Series[Any]) -> tuple[Label, ...]:
@@ -258,15 +326,63 @@ def _fit(pipeline: Any, X: Any, targets: npt.NDArray[Any]) -> None:
             raise TrainingError(f"the pipeline cannot be fitted: {error}") from error
 
 
-def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compiled: bool, progress: Progress) -> Trained:
-    """Compile, prove, draw, report, seal."""
+def _bundle(
+    job: _Job,
+    folder: Path,
+    name: str,
+    version: str,
+    require_compiled: bool,
+    progress: Progress,
+    check: Check | None,
+) -> Trained:
+    """Compile, prove, compare on raw rows, draw, report, seal."""
     compiled = compile_pipeline(
         job.pipeline, job.schema, job.rows, require_compiled=require_compiled, progress=progress
     )
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in compiled.files.items():
         (folder / file).write_bytes(content)
-    provenance = Provenance(
+    created = datetime.now(UTC)
+    seal_with = partial(
+        seal,
+        folder,
+        name=name,
+        version=version or default_version(),
+        created=f"{created:%Y-%m-%dT%H:%M:%SZ}",
+        orris=__version__,
+        model_file=compiled.model_file,
+        front_file=compiled.front_file,
+        schema=compiled.schema,
+        golden=_golden(compiled),
+        metrics=job.evaluation.metrics,
+        provenance=_provenance(job),
+    )
+    manifest = seal_with(verdict=compiled.verdict)
+    if check is not None:
+        progress("comparing raw rows through every way in")
+        verdict = msgspec.structs.replace(compiled.verdict, rows_by_route=check(folder, job.given))
+        compiled = replace(compiled, verdict=verdict)
+    progress("writing the report")
+    drawn = plots.draw(job.evaluation, compiled.schema, folder / "plots")
+    report.write_report(
+        folder,
+        name=name,
+        version=manifest.version,
+        schema=compiled.schema,
+        evaluation=job.evaluation,
+        provenance=_told(manifest.provenance),
+        verdict=compiled.verdict,
+        plots=drawn,
+        parameters=job.parameters,
+        gates=job.gates,
+    )
+    progress("learning what drift is measured against")
+    write_profile(folder, learn_profile(compiled.schema, job.rows, compiled.runtime))
+    return Trained(folder, seal_with(verdict=compiled.verdict), job.evaluation)
+
+
+def _provenance(job: _Job) -> Provenance:
+    return Provenance(
         data_digest=_data_digest(job.rows, job.targets),
         n_rows=len(job.rows),
         table=job.table,
@@ -275,38 +391,6 @@ def _bundle(job: _Job, folder: Path, *, name: str, version: str, require_compile
         libraries={library: metadata.version(library) for library in _LIBRARIES} | _boosters_used(),
         parameters=dict(job.parameters),
     )
-    version = version or default_version()
-    progress("writing the report")
-    drawn = plots.draw(job.evaluation, compiled.schema, folder / "plots")
-    report.write_report(
-        folder,
-        name=name,
-        version=version,
-        schema=compiled.schema,
-        evaluation=job.evaluation,
-        provenance=_told(provenance),
-        verdict=compiled.verdict,
-        plots=drawn,
-        parameters=job.parameters,
-        gates=job.gates,
-    )
-    progress("learning what drift is measured against")
-    write_profile(folder, learn_profile(compiled.schema, job.rows, compiled.runtime))
-    manifest = seal(
-        folder,
-        name=name,
-        version=version,
-        created=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        orris=__version__,
-        model_file=compiled.model_file,
-        front_file=compiled.front_file,
-        schema=compiled.schema,
-        verdict=compiled.verdict,
-        golden=_golden(compiled),
-        metrics=job.evaluation.metrics,
-        provenance=provenance,
-    )
-    return Trained(folder, manifest, job.evaluation)
 
 
 def _boosters_used() -> dict[str, str]:
@@ -316,13 +400,20 @@ def _boosters_used() -> dict[str, str]:
 
 
 def _golden(compiled: Compiled) -> Golden:
-    rows = tuple(tuple(None if np.isnan(value) else value for value in row) for row in compiled.golden_rows.tolist())
+    """The golden rows; one whose answer no JSON number holds, and which a server would refuse, is left out."""
     answers: Answers = compiled.golden_answers
+    finite = np.ones(len(compiled.golden_rows), dtype=bool)
+    for numbers in (answers.probabilities, answers.values):
+        if numbers is not None:
+            finite &= np.isfinite(numbers.reshape(len(finite), -1)).all(axis=1)
+    kept = compiled.golden_rows[finite].tolist()
     return Golden(
-        rows,
-        labels=() if answers.labels is None else tuple(answers.labels.tolist()),
-        probabilities=() if answers.probabilities is None else tuple(map(tuple, answers.probabilities.tolist())),
-        values=() if answers.values is None else tuple(answers.values.tolist()),
+        tuple(tuple(None if np.isnan(value) else value for value in row) for row in kept),
+        labels=() if answers.labels is None else tuple(answers.labels[finite].tolist()),
+        probabilities=()
+        if answers.probabilities is None
+        else tuple(map(tuple, answers.probabilities[finite].tolist())),
+        values=() if answers.values is None else tuple(answers.values[finite].tolist()),
     )
 
 

@@ -110,7 +110,8 @@ function numberField(column, id, values, changed) {
   const span = high - low;
   const decimals = column.kind === "integer" ? 0 : decimalsFor(values, span);
   const step = 10 ** -decimals;
-  const input = el("input", { type: "number", id, step, inputmode: column.kind === "integer" ? "numeric" : "decimal", autocomplete: "off" });
+  const whole = column.kind === "integer" && !column.fractions;
+  const input = el("input", { type: "number", id, step: column.fractions ? "any" : step, inputmode: whole ? "numeric" : "decimal", autocomplete: "off" });
   const slider = el("input", { type: "range", min: low, max: high, step, "aria-label": `${column.name}, slider over the training range` });
   const slide = () => {
     const value = input.value === "" ? low : Number(input.value);

@@ -92,11 +92,10 @@ def column_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
     weights = step.transformer_weights or {}
     parts = []
     for name, inner, _ in step.transformers_:
-        positions = _positions(
-            step, np.asarray(step._transformer_to_input_indices[name], dtype=np.int64).tolist(), frame
-        )
-        if (isinstance(inner, str) and inner == "drop") or not positions:
+        fitted = np.asarray(step._transformer_to_input_indices[name], dtype=np.int64).tolist()
+        if (isinstance(inner, str) and inner == "drop") or not fitted:
             continue
+        positions = _positions(step, fitted, frame)
         part = graph.take(frame, positions)
         if not isinstance(inner, str):
             part = transform(graph, inner, part)

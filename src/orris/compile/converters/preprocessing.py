@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from orris.compile.converters.levels import numbers
+from orris.compile.converters.levels import numbers, require_values, values
 from orris.compile.graph import Feature, Frame, Graph
 from orris.compile.registry import transformer
 from orris.errors import NotConvertibleError
@@ -60,11 +60,34 @@ def _clipped(graph: Graph, frame: Frame, low: float, high: float) -> Frame:
 
 @transformer("sklearn.preprocessing.StandardScaler")
 def standard_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
-    """``(x - mean) / scale``."""
+    """``(x - mean) / scale``, in float32 where the rows are float32."""
+    if frame.single and not frame.sparse:
+        return _scaled_in_single(graph, frame, scaler)
     frame = numbers(graph, frame, scaler)
     return _shifted_and_divided(
         graph, frame, scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None
     )
+
+
+def _scaled_in_single(graph: Graph, frame: Frame, scaler: Any) -> Frame:
+    """StandardScaler of float32 rows: mean and scale are rounded to float32, and so is each result."""
+    frame = values(graph, frame)
+    require_values(frame, scaler)
+    tensor = graph.cast(frame.tensor, TensorProto.FLOAT)
+    shifts, scales = np.zeros(frame.width), np.ones(frame.width)
+    if scaler.with_mean:
+        shifts = np.asarray(scaler.mean_, dtype=np.float32)
+        tensor = graph.add("Sub", tensor, graph.constant(shifts))
+    if scaler.with_std:
+        scales = np.asarray(scaler.scale_, dtype=np.float32)
+        tensor = graph.add("Div", tensor, graph.constant(scales))
+
+    def undo(a: float, b: float) -> Inverse:
+        return lambda values: values * b + a
+
+    pairs = zip(frame.features, shifts.tolist(), scales.tolist(), strict=True)
+    features = tuple(replace(_through(feature, undo(a, b)), missing_as="nan") for feature, a, b in pairs)
+    return replace(frame, tensor=graph.cast(tensor, TensorProto.DOUBLE), features=features)
 
 
 @transformer("sklearn.preprocessing.RobustScaler")

@@ -89,7 +89,7 @@ def allowed(schema: Schema, column: Column, values: FloatArray) -> FloatArray:
     if column.kind in {Kind.BOOLEAN, Kind.CATEGORY}:
         return np.empty(0)
     largest = schema.max_magnitude
-    if column.kind is Kind.INTEGER:
+    if column.kind is Kind.INTEGER and not column.fractions:
         largest = min(largest, MAX_INTEGER)
         values = np.unique(np.concatenate([np.floor(values), np.ceil(values)]))
     values = values[np.abs(values) <= largest]
@@ -163,7 +163,9 @@ def _random(schema: Schema, training: FloatArray, n_rows: int, rng: np.random.Ge
             margin = 0.25 * (high - low) or 1.0
             drawn = rng.uniform(low - margin, high + margin, n_rows)
             if column.kind is Kind.INTEGER:
-                drawn = np.rint(drawn)
+                # Where fractions are taken, a tenth of the rows has them.
+                whole = rng.random(n_rows) < (0.9 if column.fractions else 1.0)
+                drawn = np.where(whole, np.rint(drawn), drawn)
             fits = np.isin(drawn, allowed(schema, column, drawn))
             rows[:, j] = np.where((rng.random(n_rows) < 0.5) & fits, drawn, seen)
         else:

@@ -95,7 +95,8 @@ class Tensors:
             request = ModelInferRequest.FromString(body)
         except DecodeError:
             raise BodyError("the message is not a ModelInferRequest") from None
-        rows = plan.reader.read(list(_tensors(plan.reader, request)))
+        unknown: dict[str, None] = {}
+        rows = plan.reader.read(list(_tensors(plan.reader, request)), unknown)
         for output in request.outputs:
             if "classification" in output.parameters or "shared_memory_region" in output.parameters:
                 raise BodyError(
@@ -103,7 +104,7 @@ class Tensors:
                     " here"
                 )
         outputs = wanted_outputs(plan.outputs, [output.name for output in request.outputs])
-        return Query(rows, False, Wanted(request.id, outputs, bool(request.raw_input_contents)))
+        return Query(rows, False, Wanted(request.id, outputs, bool(request.raw_input_contents)), tuple(unknown))
 
     def write(self, engine: Engine, query: Query, answers: Answers, request_id: str, warnings: list[Problem]) -> Reply:
         """A ``ModelInferResponse``."""

@@ -1,0 +1,378 @@
+"""Raw rows through every way in: the reference is the fitted pipeline on the caller's own object, untouched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
+from sklearn.datasets import load_diabetes
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+import orris
+from orris.api import InputWarning, Model
+from orris.errors import ParityError, RowError, TableError, TrainingError
+from orris.protocols.instances import InstanceRows
+from orris.protocols.invocations import Invocations
+from orris.protocols.named import NamedRows
+from orris.routes import compare
+from orris.schema import Bounds
+from orris.training.run import Given
+
+JSON = {b"content-type": b"application/json"}
+CSV = {b"content-type": b"text/csv"}
+RNG = np.random.default_rng(0)
+
+
+def loaded(pipeline: Any, X: Any, y: Any, **options: Any) -> Model:
+    """The packaged pipeline, as a server would load it."""
+    return orris.load(orris.package(pipeline, X, y, name="m", store=None, **options))
+
+
+def by_json(model: Model, document: Any) -> npt.NDArray[Any]:
+    """The model's answers to a JSON body of named rows."""
+    rows = NamedRows().read(model.engine, json.dumps(document).encode(), JSON).rows
+    return model.engine.run(rows).found
+
+
+def by_csv(model: Model, text: str) -> npt.NDArray[Any]:
+    """The model's answers to a CSV body."""
+    return model.engine.run(Invocations().read(model.engine, text.encode(), CSV).rows).found
+
+
+def towns() -> tuple[pd.DataFrame, npt.NDArray[Any]]:
+    """A column of text that says much about the target, and a number."""
+    rng = np.random.default_rng(1)
+    town = rng.choice(["Lima", "Oslo", "Rome"], 300)
+    return pd.DataFrame({"town": town, "age": rng.normal(40, 9, 300)}), np.where(town == "Rome", 1, 0)
+
+
+@pytest.mark.parametrize("unknown", ["ignore", "error"])
+def test_a_level_that_the_packaged_rows_lack_is_known_from_the_encoder(unknown: str) -> None:
+    """Rome is answered as scikit-learn answers it, also where the holdout has no Rome."""
+    X, y = towns()
+    encoder = OneHotEncoder(handle_unknown=unknown)
+    pipeline = make_pipeline(
+        make_column_transformer((encoder, ["town"]), (StandardScaler(), ["age"])), LogisticRegression()
+    )
+    pipeline.fit(X, y)
+    holdout = X[X.town != "Rome"]
+    model = loaded(pipeline, holdout, y[holdout.index])
+    assert model.schema.columns[0].levels == ("Lima", "Oslo", "Rome")
+    rome = {"town": "Rome", "age": 41.5}
+    expected = pipeline.predict(pd.DataFrame([rome]))
+    assert by_json(model, rome).tolist() == model.predict(pd.DataFrame([rome])).tolist() == expected.tolist() == [1]
+    if unknown == "error":
+        with pytest.raises(RowError, match="the fitted model takes no others"):
+            by_json(model, {"town": "Paris", "age": 1})
+
+
+def test_whole_numbers_that_only_an_encoder_reads_are_a_category() -> None:
+    """A code that scikit-learn refuses is refused, rather than answered as none of the known ones."""
+    X = pd.DataFrame({"code": RNG.integers(1, 4, 200), "age": RNG.normal(size=200)})
+    pipeline = make_pipeline(make_column_transformer((OneHotEncoder(), ["code"]), remainder="passthrough"), Ridge())
+    model = loaded(pipeline.fit(X, X.code * 2.0), X, X.code * 2.0)
+    assert model.schema.columns[0].levels == (1, 2, 3)
+    with pytest.raises(RowError, match="not one of the levels"):
+        model.predict([{"code": 9, "age": 0}])
+
+
+def test_float32_stays_float32() -> None:
+    """What was fitted on float32 rows is served as scikit-learn computes on float32 rows, to the last label."""
+    rng = np.random.default_rng(3)
+    columns = [f"x{i}" for i in range(5)]
+    X = pd.DataFrame(rng.normal(10, 3, (400, 5)).round(1).astype(np.float32), columns=columns)
+    y = (X.sum(axis=1) > 50).astype(int)
+    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)).fit(X, y)
+    model = loaded(pipeline, X, y)
+    assert {column.dtype for column in model.schema.columns} == {"float32"}
+    new = pd.DataFrame(rng.normal(10, 3, (3000, 5)).round(1).astype(np.float32), columns=columns)
+    assert np.array_equal(model.predict_proba(new), pipeline.predict_proba(new))
+    decimals = new.astype(float).round(1).head(50).to_dict("records")
+    assert np.array_equal(by_json(model, decimals), pipeline.predict(new.head(50)))
+
+
+def test_a_forest_on_float32_rows_is_compiled_exactly() -> None:
+    """Its own arithmetic is that of float32, so nothing is lost; a mixture with float64 columns is float64."""
+    rng = np.random.default_rng(4)
+    X = pd.DataFrame({"a": rng.normal(size=300).astype(np.float32), "b": rng.normal(size=300)})
+    y = (X.a + X.b > 0).astype(int)
+    single = RandomForestClassifier(10, random_state=0).fit(X[["a"]], y)
+    bundle = orris.package(single, X[["a"]], y, name="m", store=None)
+    assert bundle.verdict.strategy == "exact"
+    mixed = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    bundle = orris.package(mixed, X, y, name="m", store=None)
+    assert bundle.verdict.strategy == "exact"
+    tenth = [{"a": 0.1, "b": 0.1}]
+    expected = mixed.predict_proba(pd.DataFrame(tenth).astype({"a": np.float32}))
+    assert np.abs(orris.load(bundle).predict_proba(tenth) - expected).max() < 1e-12
+
+
+def test_the_precision_of_the_answers_is_named_where_a_table_has_another() -> None:
+    """A float32 table given to a float64 model is answered as scikit-learn answers its values in float64."""
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    pipeline = make_pipeline(StandardScaler(), Ridge()).fit(X, y)
+    model = loaded(pipeline, X, y)
+    single = X.astype(np.float32)
+    with pytest.warns(InputWarning, match="computes in float64"):
+        answers = model.predict(single)
+    assert np.allclose(answers, pipeline.predict(single.astype(np.float64)), rtol=1e-13, atol=0)
+
+
+def namibia(folder: Path) -> Path:
+    """A table in which ``NA``, among other things, stands for Namibia."""
+    rng = np.random.default_rng(5)
+    lines = ["country,age,answer"]
+    for _ in range(400):
+        country = rng.choice(["NA", "NO", "PE"])
+        lines.append(f"{country},{rng.integers(18, 80)},{'yes' if (country == 'NA') == (rng.random() < 0.9) else 'no'}")
+    path = folder / "survey.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_text_for_a_missing_value_means_the_same_through_every_way_in(tmp_path: Path) -> None:
+    """``NA`` in CSV, ``"NA"`` in JSON and ``"NA"`` in a DataFrame are one value, and so is an empty text."""
+    model = orris.load(orris.train(namibia(tmp_path), target="answer", store=None, folds=0))
+    rows = model.engine.reader.read
+    for text in ("NA", "", " NA "):
+        encoded, _ = rows(json.dumps({"country": text, "age": 30}).encode())
+        assert np.isnan(encoded[0, 0])
+    answers = [
+        by_csv(model, "country,age\nNA,30\n")[0],
+        by_json(model, {"country": "NA", "age": 30})[0],
+        by_json(model, {"country": None, "age": 30})[0],
+        by_json(model, {"country": "", "age": 30})[0],
+    ]
+    labels = [model.schema.labels[i] for i in answers]
+    assert labels == [*model.predict(pd.DataFrame({"country": ["NA"], "age": [30]})).tolist() * 4]
+
+
+def test_a_table_with_spaces_scores_the_same_read_by_pandas(tmp_path: Path) -> None:
+    """Names and values that training trimmed are trimmed in a DataFrame, in JSON and in CSV."""
+    rng = np.random.default_rng(6)
+    work = rng.choice(["Private", "State"], 300)
+    path = tmp_path / "adult.csv"
+    rows = [f"{w}, {rng.integers(20, 60)}, {'high' if w == 'State' else 'low'}" for w in work]
+    path.write_text("\n".join(["work, hours, income", *rows]) + "\n")
+    model = orris.load(orris.train(path, target="income", store=None, folds=0))
+    frame = pd.read_csv(path)
+    assert frame.columns[1] == " hours"
+    truth = frame[" income"].str.strip()
+    assert (model.predict(frame) == truth).mean() > 0.99
+    with_space, without = ({"work": text, "hours": 30} for text in (" Private", "Private"))
+    assert by_json(model, with_space) == by_json(model, without)
+    assert by_json(model, {" work ": "State", " hours": 30}) == by_csv(model, "work, hours\nState, 30\n")
+
+
+def test_a_name_with_spaces_of_a_packaged_table_keeps_them() -> None:
+    """Nothing was trimmed in training, so nothing is trimmed now, in JSON or in CSV."""
+    X = pd.DataFrame({" amount ": RNG.normal(size=80), "b": RNG.normal(size=80)})
+    pipeline = LinearRegression().fit(X, X[" amount "])
+    model = loaded(pipeline, X, X[" amount "])
+    assert np.allclose([by_json(model, {" amount ": 2, "b": 1}), by_csv(model, " amount ,b\n2,1\n")], 2)
+    with pytest.raises(RowError, match="did you mean ' amount '"):
+        by_csv(model, "amount,b\n2,1\n")
+
+
+def test_a_quoted_text_in_csv_is_text() -> None:
+    """A column with the level ``NA`` has it in quotation marks and without, if training read no ``NA`` as missing."""
+    X = pd.DataFrame({"c": ["NA", "NO"] * 60, "x": RNG.normal(size=120)})
+    y = (X.c == "NA").astype(float)
+    pipeline = make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["c"]), remainder="passthrough"), Ridge(1e-9)
+    ).fit(X, y)
+    model = loaded(pipeline, X, y)
+    assert np.allclose(by_csv(model, 'c,x\n"NA",0\nNA,0\nNO,0\n'), [1, 1, 0], atol=1e-6)
+    expected = pipeline.predict(pd.DataFrame({"c": ["", None], "x": [0.0, 0.0]}))
+    assert np.allclose(by_csv(model, 'c,x\n"",0\n,0\n'), expected)
+
+
+def test_an_answer_that_is_no_number_is_a_refusal_that_names_the_column() -> None:
+    """No 200 with null, and no limit where the pipeline still has a finite answer."""
+    rng = np.random.default_rng(7)
+    X = pd.DataFrame(rng.uniform(0, 3, (300, 6)), columns=list("abcdef"))
+    model_of_rate = PoissonRegressor(alpha=0).fit(X, rng.poisson(np.exp(X.a)))
+    model = loaded(model_of_rate, X, rng.poisson(np.exp(X.a)))
+    beyond = X.iloc[:1].assign(a=float(X.a.max()) + 1)
+    assert np.allclose(model.predict(beyond), model_of_rate.predict(beyond))
+    with pytest.raises(RowError, match="column 'a': the model has no finite answer to this row"):
+        model.predict(X.iloc[:1].assign(a=1e4))
+    with pytest.raises(RowError, match=r"^row 0: the model has no finite answer"):
+        model.predict(pd.DataFrame([dict.fromkeys("abcdef", 1e5)]))
+
+
+def test_a_target_on_a_log_scale_answers_beyond_the_training_range() -> None:
+    """A salary that is one more than training saw is answered."""
+    rng = np.random.default_rng(8)
+    X = pd.DataFrame({"salary": rng.integers(20_000, 49_917, 400).astype(float)})
+    y = np.exp(X.salary / 20_000)
+    pipeline = TransformedTargetRegressor(LinearRegression(), func=np.log1p, inverse_func=np.expm1).fit(X, y)
+    model = loaded(pipeline, X, y)
+    for salary in (49_917.0, 60_000.0, 0.0, -5e4):
+        row = pd.DataFrame({"salary": [salary]})
+        assert np.allclose(model.predict(row), pipeline.predict(row), rtol=1e-9)
+    with pytest.raises(RowError, match="column 'salary': the model has no finite answer"):
+        model.predict([{"salary": 1e9}])
+
+
+def customers() -> tuple[pd.DataFrame, Any]:
+    """A table with columns that the pipeline drops."""
+    rng = np.random.default_rng(9)
+    X = pd.DataFrame(
+        {
+            "customerID": [f"id-{i:05}" for i in range(200)],
+            "age": rng.integers(18, 80, 200),
+            "signup_date": pd.date_range("2020-01-01", periods=200),
+            "plan": rng.choice(["a", "b"], 200),
+        }
+    )
+    y = (X.age > 50).astype(int)
+    pipeline = make_pipeline(
+        make_column_transformer((StandardScaler(), ["age"]), (OneHotEncoder(), ["plan"]), remainder="drop"),
+        LogisticRegression(),
+    )
+    return X, pipeline.fit(X, y)
+
+
+def test_columns_that_the_pipeline_never_reads_are_not_in_the_contract() -> None:
+    """Rows carry them or leave them out, in every form."""
+    X, pipeline = customers()
+    model = loaded(pipeline, X, (X.age > 50).astype(int))
+    assert model.schema.names == ("age", "plan")
+    expected = pipeline.predict(X).tolist()
+    assert model.predict(X).tolist() == model.predict(X[["plan", "age"]]).tolist() == expected
+    full = {"customerID": "x:1", "age": 70, "signup_date": "2021-01-01T00:00:00", "plan": "a"}
+    assert by_json(model, full) == by_json(model, {"age": 70, "plan": "a"})
+    body = json.dumps({"instances": [list(full.values()), [70, "a"], {"age": 70, "plan": "a"}]}).encode()
+    assert len({*model.engine.run(InstanceRows().read(model.engine, body, JSON).rows).found.tolist()}) == 1
+    assert by_csv(model, "customerID,age,plan\n7,70,a\n") == by_json(model, full)
+
+
+def test_unread_columns_of_an_array_keep_their_place() -> None:
+    """The pipeline is given arrays as wide as it was fitted on."""
+    X = np.column_stack([np.arange(100.0), RNG.normal(size=(100, 3))])
+    y = X[:, 2] > 0
+    pipeline = make_pipeline(make_column_transformer((StandardScaler(), [2, 3])), LogisticRegression()).fit(X, y)
+    model = loaded(pipeline, X, y)
+    assert model.schema.names == ("x2", "x3")
+    assert model.predict(X).tolist() == model.predict(X[:, 2:]).tolist() == pipeline.predict(X).tolist()
+
+
+def test_a_missing_value_is_answered_where_the_pipeline_answers_it() -> None:
+    """Training saw none; with an imputer there is an answer, with a warning, unless the column is declared required."""
+    X = pd.DataFrame({"n": RNG.integers(0, 9, 150), "x": RNG.normal(size=150)})
+    y = X.n + X.x
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), Ridge()).fit(X, y)
+    model = loaded(pipeline, X, y)
+    row = pd.DataFrame({"n": [2.5], "x": [None]}, dtype=float)
+    assert np.allclose([by_json(model, {"n": 2.5, "x": None}), by_json(model, {"n": 2.5})], pipeline.predict(row))
+    kinds = model.engine.watch.kinds(model.engine.reader.read(b'{"n": 2.5}')[0])
+    assert [kind for _, _, kind in kinds] == ["fraction", "missing"]
+    strict = loaded(pipeline, X, y, required=["x"], integer=["n"], bounds={"x": Bounds(maximum=9)})
+    for document, words in (({"n": 2.5, "x": 1}, "declared integer"), ({"n": 2}, "declared required")):
+        with pytest.raises(RowError, match=words):
+            by_json(strict, document)
+    with pytest.raises(RowError, match=r"must be at most 9 \(a declared bound\)"):
+        by_json(strict, {"n": 2, "x": 10})
+    plain = loaded(make_pipeline(StandardScaler(), Ridge()).fit(X, y), X, y)
+    with pytest.raises(RowError, match="the fitted model takes no missing values here"):
+        by_json(plain, {"n": 2, "x": None})
+
+
+def test_unknown_columns_are_ignored_with_a_warning_and_misspelt_ones_refused() -> None:
+    """Also where the absent column may be missing."""
+    X = pd.DataFrame({"age": RNG.normal(size=90), "income": RNG.normal(size=90)})
+    pipeline = make_pipeline(SimpleImputer(), Ridge()).fit(X, X.age)
+    model = loaded(pipeline, X, X.age)
+    with pytest.warns(InputWarning, match="'colour'"):
+        assert np.allclose(model.predict(X.assign(colour="red")), pipeline.predict(X))
+    for rows in (X.rename(columns={"income": "Income"}), [{"age": 1, "incmoe": 2}]):
+        with pytest.raises(RowError, match="did you mean 'income'"):
+            model.predict(rows)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda X: X.to_numpy(),
+        lambda X: X.to_numpy().astype(np.float32).astype(np.float64),
+        lambda X: X.to_numpy().tolist(),
+        lambda X: X.to_dict("list"),
+        lambda X: X.to_dict("records"),
+        lambda X: X.convert_dtypes(),
+        lambda X: X.convert_dtypes(dtype_backend="pyarrow"),
+        lambda X: pa.Table.from_pandas(X, preserve_index=False),
+        pl.from_pandas,
+        lambda X: pl.from_pandas(X).lazy(),
+        lambda X: [dict(row) for _, row in X.iterrows()],
+    ],
+)
+def test_rows_may_come_in_any_form(form: Any) -> None:
+    """The answers are those to the DataFrame."""
+    X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
+    X = X.head(40).astype(np.float64)
+    pipeline = make_pipeline(StandardScaler(), Ridge()).fit(X, y.head(40))
+    model = loaded(pipeline, X, y.head(40).to_numpy().reshape(-1, 1))
+    expected = pipeline.predict(X)
+    if not isinstance(form(X), np.ndarray):
+        assert np.allclose(model.predict(form(X)), expected, rtol=1e-12)
+    assert np.allclose(model.predict(X.iloc[0]), expected[:1], rtol=1e-12)
+
+
+def test_a_pipeline_fitted_on_polars_keeps_its_names() -> None:
+    """Text with missing values among the columns, and the target as a column vector."""
+    rng = np.random.default_rng(11)
+    town = rng.choice(np.array(["Lima", "Oslo", None], dtype=object), 200)
+    X = pl.DataFrame({"town": town.tolist(), "age": rng.integers(18, 80, 200)})
+    y = np.where(town == "Oslo", 1.0, 0.0).reshape(-1, 1)
+    parts = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"]), (StandardScaler(), ["age"]))
+    pipeline = make_pipeline(parts, Ridge()).fit(X, y.ravel())
+    bundle = orris.package(pipeline, X, y, name="m", store=None)
+    model = orris.load(bundle)
+    assert model.schema.names == ("town", "age")
+    assert np.allclose(model.predict(X), pipeline.predict(X), rtol=1e-12)
+    assert np.allclose(
+        by_json(model, {"town": None, "age": 30}), pipeline.predict(pl.DataFrame({"town": [None], "age": [30]}))
+    )
+
+
+def test_what_cannot_be_packaged_is_refused_in_words() -> None:
+    """A sparse matrix, a pipeline that is not fitted, and more targets than rows."""
+    from scipy.sparse import csr_matrix
+
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(TableError, match="sparse"):
+        loaded(Ridge().fit(X, y), csr_matrix(X), y)
+    with pytest.raises(TrainingError, match="is not fitted"):
+        loaded(make_pipeline(StandardScaler(), Ridge()), X, y)
+    with pytest.raises(TrainingError, match="one target per row"):
+        loaded(Ridge().fit(X, y), X, y[:-1])
+
+
+def test_a_model_that_answers_raw_rows_otherwise_is_not_published(tmp_path: Path) -> None:
+    """The error names the row and the way in."""
+    X, y = towns()
+    pipeline = make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"])), LogisticRegression()
+    ).fit(X, y)
+    bundle = orris.package(pipeline, X, y, name="m", store=None)
+    assert bundle.verdict.rows_by_route == dict.fromkeys(["DataFrame", "JSON", "instances", "V2", "CSV"], 300)
+    other = X.assign(town=X.town.replace("Rome", "Rom"))
+    with pytest.raises(ParityError, match=r"DataFrame: .* training rows are answered otherwise .* row \d+"):
+        compare(bundle.folder, Given(pipeline, other, None, X))
+    assert not list(tmp_path.iterdir())
+    stateful = make_pipeline(FunctionTransformer(), LinearRegression()).fit(X[["age"]], y)
+    assert msgspec.structs.asdict(orris.package(stateful, X[["age"]], y, name="m", store=None).verdict)["rows_by_route"]
