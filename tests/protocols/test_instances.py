@@ -283,7 +283,7 @@ def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) 
         if "examples" in content
         else [content["example"]]
     )
-    assert len(examples) == (4 if route.endswith("/predict") else 1)
+    assert len(examples) == (3 if route.endswith("/predict") else 1)
     for example in examples:
         assert ask.post(route, json=example).status_code == 200
     refused = ask.post(route, content=b"{", headers=JSON)

@@ -10,9 +10,11 @@ import pytest
 from starlette.routing import Route as StarletteRoute
 
 from orris.api import Bundle
+from orris.protocols.descriptions import schemas
 from orris.protocols.grpc.dialect import PROTOCOL as GRPC
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.server.assembly import PROTOCOLS, Served, assemble
+from orris.serving.access.gate import Access
 from orris.serving.engine import Engine
 from orris.serving.exchange import Reply
 from orris.serving.pages.application import build_pages
@@ -90,7 +92,13 @@ def test_no_two_protocols_have_a_route_in_common() -> None:
 
 def test_the_pages_of_fastapi_are_those_of_the_record(served: Served) -> None:
     """A page that FastAPI answers without a record would be closed, and one of the record without a page 404."""
-    app = build_pages(served.catalog, served.routes.table, problem=lambda *_: Reply(404, b""), access=None)  # type: ignore[arg-type]
+    app = build_pages(
+        served.catalog,
+        served.routes.table,
+        problem=lambda *_: Reply(404, b""),
+        access=Access(),
+        schemas=schemas,
+    )
     assert {route.path for route in app.routes if isinstance(route, StarletteRoute)} == {
         route.template for route in PAGES.routes
     }

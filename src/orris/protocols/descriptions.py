@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from orris.protocols.tensors import DATATYPES, input_specs
-from orris.schema import Schema
+from orris.schema import Kind, Schema
 from orris.schema.documents import example_row
 
 JsonObject = dict[str, Any]
@@ -15,7 +15,12 @@ OPEN_INFERENCE = "Open Inference Protocol V2"
 
 _ROW: JsonObject = {"$ref": "#/components/schemas/Row"}
 _PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_DIMENSIONS: JsonObject = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+_CSV: JsonObject = {
+    "text/csv": {"schema": {"type": "string", "description": "A line of column names, and a line per row."}}
+}
 _REASONS = {
+    "404": "There is no such model or version here.",
     "400": "The body is not JSON, or in no form that is read here.",
     "413": "The body is too long.",
     "415": "The body is not of a content type that is read here.",
@@ -24,82 +29,105 @@ _REASONS = {
 }
 
 
+def schemas(schema: Schema) -> JsonObject:
+    """The named schemas that the operations refer to.
+
+    Generators of clients make a class of each; so arrays have items, and what several operations share has one name.
+    """
+    text: JsonObject = {"type": "string"}
+    data: JsonObject = {"type": "array", "items": {}, "description": "Flat or nested; left out where it is binary."}
+    tensor = _object(name=text, shape=_DIMENSIONS, datatype={"type": "string", "enum": list(DATATYPES)})
+    tensor["properties"] |= {"data": data, "parameters": {"type": "object"}}
+    request = _object(inputs={"type": "array", "items": _ref("InferTensor"), "minItems": 1})
+    request["properties"] |= {
+        "id": text,
+        "parameters": {"type": "object"},
+        "outputs": {"type": "array", "items": _ref("InferOutput")},
+    }
+    response = _object(model_name=text, model_version=text, id=text)
+    response["properties"] |= {
+        "outputs": {"type": "array", "items": _ref("InferTensor")},
+        "parameters": {"type": "object", "description": "`warnings`: unusual values, as a JSON text."},
+    }
+    response["required"].append("outputs")
+    forms = [_ROW, *(_ref(name.capitalize()) for name in ("features", "instances") if name not in schema.names)]
+    frame = _object(columns={"type": "array", "items": text}, data=_rows(schema))
+    return {
+        "PredictRequest": {"anyOf": forms},
+        "PredictResponse": {"anyOf": [_ref(name) for name in ("Answer", "AnswerList", "PredictionList")]},
+        "Features": _object(features=_listed(schema)),
+        "Instances": _object(instances=_rows(schema)),
+        "Inputs": _object(inputs=_rows(schema)),
+        "DataframeSplit": _object(dataframe_split=frame),
+        "DataframeRecords": _object(dataframe_records={"type": "array", "items": _ROW, "minItems": 1}),
+        "Predictions": _object(predictions={"type": "array", "items": _prediction(schema)}),
+        "InferTensor": tensor,
+        "InferOutput": _object(name=text),
+        "InferRequest": request,
+        "InferResponse": response,
+        "ProtocolError": _object(error=text),
+        "MLflowError": _object(error_code=text, message=text),
+    }
+
+
 def named_rows(schema: Schema) -> JsonObject:
     """Orris' own routes."""
     row = example_row(schema)
-    forms: list[JsonObject] = [_ROW, {"type": "array", "items": _ROW, "minItems": 1}]
-    examples = {"one row": {"value": row}, "several rows": {"value": [row, row]}}
+    examples = {"one row": {"value": row}}
     if "features" not in schema.names:
-        forms.append(_object(features=_listed(schema)))
         examples["a row without names"] = {"value": {"features": list(row.values())}}
     if "instances" not in schema.names:
-        forms.append(_object(instances=_rows(schema)))
         examples["instances"] = {"value": {"instances": [list(row.values())]}}
-    answers = [{"$ref": f"#/components/schemas/{name}"} for name in ("Answer", "AnswerList", "PredictionList")]
     return {
         "summary": "Predict one row, or a list of rows",
+        # A list in a union is what generators of clients make no class of.
+        "description": "A JSON list of rows is read as well, and answered with a list of answers under `predictions`.",
         "tags": ["predict"],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": {"anyOf": forms}, "examples": examples}},
+            "content": {"application/json": {"schema": _ref("PredictRequest"), "examples": examples}, **_CSV},
         },
-        "responses": _answered({"anyOf": answers})
+        "responses": _answered(_ref("PredictResponse"))
         | {status: {"description": text, "content": _PROBLEM} for status, text in _REASONS.items()},
     }
 
 
 def instances(schema: Schema) -> JsonObject:
     """KServe V1 and Vertex AI."""
-    body = {"anyOf": [_object(instances=_rows(schema)), _object(inputs=_rows(schema))]}
     example = {"instances": [list(example_row(schema).values())]}
+    body = {"schema": _ref("Instances"), "example": example}
     return {
         "summary": "Predict a list of instances (KServe V1, Vertex AI)",
         "tags": ["KServe V1"],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": body, "example": example}}},
-        "responses": _answered(_predictions(schema)) | _refused(_object(error={"type": "string"})),
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": _answered(_ref("Predictions")) | _refused("ProtocolError"),
     }
 
 
 def invocations(schema: Schema) -> JsonObject:
     """MLflow and SageMaker."""
-    names = {"type": "array", "items": {"type": "string"}}
-    split = _object(columns=names, data={"type": "array", "items": {"type": "array"}, "minItems": 1})
-    forms = [
-        _object(dataframe_split=split),
-        _object(dataframe_records={"type": "array", "items": _ROW, "minItems": 1}),
-        _object(instances=_rows(schema)),
-        _object(inputs={"anyOf": [_rows(schema), {"type": "object"}]}),
-    ]
     row = example_row(schema)
+    forms = [_ref(name) for name in ("DataframeSplit", "DataframeRecords", "Instances", "Inputs")]
     content = {
         "application/json": {
             "schema": {"oneOf": forms},
             "example": {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}},
         },
-        "text/csv": {"schema": {"type": "string", "description": "A line of column names, and a line per row."}},
+        **_CSV,
     }
-    refusal = _object(error_code={"type": "string"}, message={"type": "string"})
+    refused = _refused("MLflowError")
+    refused["415"] = {**refused["415"], "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
         "summary": "Predict a table (MLflow, SageMaker)",
+        "description": "NumPy arrays and JSON lines are read as well; `Accept` chooses the form of the answer.",
         "tags": ["MLflow"],
         "requestBody": {"required": True, "content": content},
-        "responses": _answered(_predictions(schema)) | _refused(refusal),
+        "responses": _answered(_ref("Predictions")) | refused,
     }
 
 
 def tensors(schema: Schema) -> JsonObject:
     """The Open Inference Protocol V2: one tensor per column, or one of all rows where no column holds text."""
-    dimensions = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
-    text, anything = {"type": "string"}, {"type": "array"}
-    tensor = _object(name=text, shape=dimensions, datatype={"enum": list(DATATYPES)})
-    data = {"description": "Flat or nested; left out where the data are binary.", **anything}
-    given = {**tensor, "properties": {**tensor["properties"], "data": data}}
-    body = _object(inputs={"type": "array", "items": given, "minItems": 1})
-    body["properties"] |= {
-        "id": text,
-        "parameters": {"type": "object"},
-        "outputs": {"type": "array", "items": _object(name=text)},
-    }
     row = example_row(schema)
     example = {
         "inputs": [
@@ -107,22 +135,15 @@ def tensors(schema: Schema) -> JsonObject:
             for spec in input_specs(schema)
         ]
     }
-    answer = _object(model_name=text, model_version=text, id=text, outputs={"type": "array", "items": given})
-    answer["properties"]["parameters"] = {
-        "type": "object",
-        "description": "`warnings`: unusual values, as a JSON text.",
-    }
-    content = {
-        "application/json": {"schema": body, "example": example},
-        "application/octet-stream": {
-            "schema": {**text, "format": "binary", "description": "JSON, then binary tensors (Triton's extension)."}
-        },
-    }
     return {
         "summary": "Infer (Open Inference Protocol V2)",
+        "description": "JSON with binary tensors behind it (Triton's extension) is read as well.",
         "tags": [OPEN_INFERENCE],
-        "requestBody": {"required": True, "content": content},
-        "responses": _answered(answer) | _refused(_object(error=text)),
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _ref("InferRequest"), "example": example}},
+        },
+        "responses": _answered(_ref("InferResponse")) | _refused("ProtocolError"),
     }
 
 
@@ -136,13 +157,20 @@ def model_metadata() -> JsonObject:
     return {"application/json": {"schema": schema}}
 
 
+def _ref(name: str) -> JsonObject:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
 def _object(**properties: JsonObject) -> JsonObject:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def _listed(schema: Schema) -> JsonObject:
+    """A row as a list."""
+    numbers = all(column.kind in {Kind.NUMBER, Kind.INTEGER} and not column.missing for column in schema.columns)
     return {
         "type": "array",
+        "items": {"type": "number"} if numbers else {},
         "minItems": schema.n_columns,
         "maxItems": schema.n_columns,
         "description": f"In the order {_order(schema)}.",
@@ -150,7 +178,12 @@ def _listed(schema: Schema) -> JsonObject:
 
 
 def _rows(schema: Schema) -> JsonObject:
-    return {"type": "array", "items": {"anyOf": [_listed(schema), _ROW]}, "minItems": 1}
+    return {
+        "type": "array",
+        "items": _listed(schema),
+        "minItems": 1,
+        "description": "A row may be an object by names as well.",
+    }
 
 
 def _order(schema: Schema) -> str:
@@ -158,17 +191,16 @@ def _order(schema: Schema) -> str:
     return ", ".join(schema.names[:20]) + more
 
 
-def _predictions(schema: Schema) -> JsonObject:
-    item: JsonObject = {"type": "number"} if schema.task == "regression" else {"enum": list(schema.labels)}
-    probabilities = {"type": "array", "items": {"type": "number"}}
-    return _object(predictions={"type": "array", "items": {"anyOf": [item, probabilities]}})
+def _prediction(schema: Schema) -> JsonObject:
+    """A prediction; where a model has probabilities, a list of them may be asked for instead."""
+    return {"type": "number"} if schema.task == "regression" else {}
 
 
 def _answered(schema: JsonObject) -> JsonObject:
     return {"200": {"description": "The answer, or the answers.", "content": {"application/json": {"schema": schema}}}}
 
 
-def _refused(schema: JsonObject) -> JsonObject:
+def _refused(name: str) -> JsonObject:
     """The refusals of a protocol with an error shape of its own, and no 422."""
-    told = {"application/json": {"schema": schema}, "text/plain": {"schema": {"type": "string"}}}
-    return {status: {"description": text, "content": told} for status, text in _REASONS.items() if status != "422"}
+    content = {"application/json": {"schema": _ref(name)}}
+    return {status: {"description": text, "content": content} for status, text in _REASONS.items() if status != "422"}

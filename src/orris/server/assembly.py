@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orris.protocols import instances, invocations, named, openinference
+from orris.protocols import descriptions, instances, invocations, named, openinference
 from orris.protocols.repository import Repository
 from orris.protocols.status import problem_document, refused
 from orris.server.access import build_access, build_cors, build_guard
@@ -109,7 +109,7 @@ def assemble(
     def pages() -> Any:
         from orris.serving.pages.application import build_pages  # noqa: PLC0415 (FastAPI and pydantic, which most servers never need)
 
-        return build_pages(catalog, table, problem=problem_document, access=access)
+        return build_pages(catalog, table, problem=problem_document, access=access, schemas=descriptions.schemas)
 
     guard = build_guard(access, table, settings)
     app = App(routes, pages, problem=problem_document, metrics=metrics, log=log, guard=guard, cors=cors)

@@ -18,7 +18,7 @@ from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.exchange import ProblemDocument, Reply
 from orris.serving.pages.card import describe
-from orris.serving.pages.openapi import document
+from orris.serving.pages.openapi import Schemas, document
 from orris.serving.protocol import Get, Page, Post, Predict, Route
 from orris.serving.routing import RouteTable
 from orris.version import __version__
@@ -58,7 +58,9 @@ show("");
 _DOCS_POLICY = "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
 
 
-def build_pages(catalog: Catalog, table: RouteTable, *, problem: ProblemDocument, access: Access) -> FastAPI:
+def build_pages(
+    catalog: Catalog, table: RouteTable, *, problem: ProblemDocument, access: Access, schemas: Schemas
+) -> FastAPI:
     """The FastAPI application.
 
     Args:
@@ -66,11 +68,12 @@ def build_pages(catalog: Catalog, table: RouteTable, *, problem: ProblemDocument
         table: The records of all routes, which the OpenAPI document describes.
         problem: Writes problem documents.
         access: The access rules; described in the OpenAPI document.
+        schemas: The named schemas of the protocols, for the same.
     """
     app = FastAPI(title="Orris", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app, problem)
     _add_model(app, catalog, table)
-    _add_documentation(app, catalog, table, access)
+    _add_documentation(app, catalog, table, access, schemas)
     return app
 
 
@@ -119,11 +122,11 @@ def _is_part(route: Route) -> bool:
     return route.template.startswith(("/docs/", "/ui/"))
 
 
-def _add_documentation(app: FastAPI, catalog: Catalog, table: RouteTable, access: Access) -> None:
+def _add_documentation(app: FastAPI, catalog: Catalog, table: RouteTable, access: Access, schemas: Schemas) -> None:
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request) -> JSONResponse:
         """The OpenAPI document."""
-        described = document(catalog.default.current().engine, table, access)
+        described = document(catalog.default.current().engine, table, access, schemas)
         root = request.scope.get("root_path", "")
         return JSONResponse({**described, "servers": [{"url": root}]} if root else described)
 

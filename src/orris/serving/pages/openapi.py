@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
+from orris.schema import Schema
 from orris.schema.documents import row_schema
 from orris.serving.access.gate import Access
 from orris.serving.engine import Engine
@@ -23,11 +25,14 @@ _REFUSALS = {
     "403": "The credential is not an administrator's, or there is none.",
     "429": "The caller's rate is used up; Retry-After says when to try again.",
 }
+Schemas = Callable[[Schema], JsonObject]
+"""``(schema of the default model)`` -> the named schemas that operations refer to."""
+
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _NO_WORD = re.compile(r"[^0-9A-Za-z]+")
 
 
-def document(engine: Engine, table: RouteTable, access: Access) -> JsonObject:
+def document(engine: Engine, table: RouteTable, access: Access, schemas: Schemas) -> JsonObject:
     """The document for the default model: the operation of every record that has one.
 
     Credentials and their refusals are in it where a credential is configured.
@@ -36,6 +41,7 @@ def document(engine: Engine, table: RouteTable, access: Access) -> JsonObject:
         engine: The default model's live version.
         table: The records.
         access: The access rules; without an administrator, the routes that change what is served are off, and left out.
+        schemas: The named schemas of the protocols.
     """
     manifest = engine.manifest
     components: JsonObject = {
@@ -43,8 +49,10 @@ def document(engine: Engine, table: RouteTable, access: Access) -> JsonObject:
             "Row": row_schema(manifest.schema),
             "Answer": _answer(engine),
             "Problem": _problem(),
+            "RowProblem": _row_problem(),
             "AnswerList": _list_of({"$ref": "#/components/schemas/Answer"}),
             "PredictionList": _prediction_list(engine),
+            **schemas(manifest.schema),
         }
     }
     if access.guards or access.administered:
@@ -123,7 +131,7 @@ def _answer(engine: Engine) -> JsonObject:
     properties: JsonObject = {
         "request_id": {"type": "string"},
         "model_version": {"type": "string"},
-        "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/Problem/properties/errors/items"}},
+        "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/RowProblem"}},
     }
     if engine.schema.task == "regression":
         properties = {"prediction": {"type": "number"}, **properties}
@@ -151,7 +159,7 @@ def _list_of(item: JsonObject) -> JsonObject:
             "predictions": {"type": "array", "items": item},
             "request_id": {"type": "string"},
             "model_version": {"type": "string"},
-            "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/Problem/properties/errors/items"}},
+            "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/RowProblem"}},
         },
     }
 
@@ -159,7 +167,7 @@ def _list_of(item: JsonObject) -> JsonObject:
 def _prediction_list(engine: Engine) -> JsonObject:
     """The answer to ``instances``."""
     schema = engine.schema
-    described = _list_of({"type": "number"} if schema.task == "regression" else {"enum": list(schema.labels)})
+    described = _list_of({"type": "number"} if schema.task == "regression" else {})
     described["properties"]["probabilities"] = {
         "type": "array",
         "items": {"type": "array", "items": {"type": "number"}},
@@ -167,15 +175,19 @@ def _prediction_list(engine: Engine) -> JsonObject:
     return described
 
 
-def _problem() -> JsonObject:
-    where = {
+def _row_problem() -> JsonObject:
+    return {
         "type": "object",
+        "required": ["problem"],
         "properties": {
             "row": {"type": ["integer", "null"]},
             "column": {"type": ["string", "null"]},
             "problem": {"type": "string"},
         },
     }
+
+
+def _problem() -> JsonObject:
     return {
         "title": "Problem (RFC 9457)",
         "type": "object",
@@ -186,7 +198,7 @@ def _problem() -> JsonObject:
             "status": {"type": "integer"},
             "detail": {"type": "string"},
             "error": {"type": "string", "description": "With 400: the detail again."},
-            "errors": {"type": "array", "items": where},
+            "errors": {"type": "array", "items": {"$ref": "#/components/schemas/RowProblem"}},
             "request_id": {"type": "string"},
         },
     }
