@@ -87,9 +87,10 @@ format: $(VENV)/.dev ## Format the code
 
 ##@ Measure
 .PHONY: bench
-bench: $(VENV)/.dev ## Measure start-up times and requests a second beside the floor (needs wrk)
+bench: $(VENV)/.dev ## Measure start-up times and requests a second beside nginx (needs wrk and nginx)
 	@$(BIN)/python benchmarks/start.py
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/request_profile.py
 
 .PHONY: bench-grpc
 bench-grpc: $(VENV)/.dev #- Measure gRPC calls a second beside the floor (needs h2load and wrk)

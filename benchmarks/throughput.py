@@ -1,6 +1,7 @@
-"""Requests a second of one core, beside the floor.
+"""Requests a second of one core, beside a fixed answer of nginx and one of uvicorn.
 
-A fixed answer from the same uvicorn with the same settings (``floor.py``).
+nginx (``nginx.py``) is the upper bound: HTTP in C, and nothing else. The floor (``floor.py``) is a raw ASGI application
+on the same uvicorn with the same settings.
 
 Iris, one JSON row in, class and probabilities out, validated, counted and logged (the log goes to ``/dev/null``). The
 servers are pinned to one core and asked in turn, round after round, by ``wrk`` on another core, so that whatever else
@@ -18,45 +19,55 @@ from pathlib import Path
 from statistics import median
 
 import harness
+import nginx
 from harness import Load
 
-FLOOR = "floor: fixed answer"
+FLOOR = "floor: fixed answer of uvicorn"
+NGINX = "upper bound: fixed answer of nginx"
+CONNECTIONS = (64, 1_000, 2_000)
 MODELS = {"Orris, logistic regression": "logistic", "Orris, forest of 100 trees": "forest"}
 
 
 Measured = dict[str, list[tuple[Load, tuple[float, float]]]]
 """By server, for every round.
 
-What ``wrk`` saw, and microseconds of CPU time per answer, in user space and in the kernel.
+The figures of ``wrk``, and microseconds of CPU time per answer, in user space and in the kernel.
 """
 
 
-def measure(rounds: int, seconds: int, warm_up: int) -> Measured:
-    """What every round measured, by server."""
+def measure(rounds: int, seconds: int, warm_up: int, connections: tuple[int, ...]) -> dict[int, Measured]:
+    """The measurements of every round, by number of connections and server."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as running:
         folder = Path(name)
         script = harness.write_script(folder)
         floor = harness.serving([sys.executable, harness.HERE / "floor.py"], folder, harness.SERVER_CORE)
-        servers = {FLOOR: running.enter_context(floor)}
+        servers = {NGINX: running.enter_context(nginx.fixed_answer(folder)), FLOOR: running.enter_context(floor)}
         for title, preset in MODELS.items():
             harness.orris(
                 "train", "--model", preset, "--name", preset, "--version", "1.0.0", "--store", "served", folder=folder
             )
             command: list[str | Path] = [harness.ORRIS, "serve", preset, "--store", "served", "--port", "0"]
             servers[title] = running.enter_context(harness.serving(command, folder, harness.SERVER_CORE))
-        measured: Measured = {title: [] for title in servers}
+        measured: dict[int, Measured] = {n: {title: [] for title in servers} for n in connections}
         for _ in range(rounds):
-            for title, server in servers.items():
-                url = f"{server.url}/api/v1/predict"
-                harness.load(url, warm_up, script)
-                before = spent(server.process.pid)
-                load = harness.load(url, seconds, script)
-                n_answers = load.requests_per_second * seconds
-                user, kernel = (
-                    (now - then) / n_answers for now, then in zip(spent(server.process.pid), before, strict=True)
-                )
-                measured[title].append((load, (user, kernel)))
+            for n in connections:
+                for title, server in servers.items():
+                    measured[n][title].append(_measure(server, script, n, seconds, warm_up))
         return measured
+
+
+def _measure(
+    server: harness.Served, script: Path, connections: int, seconds: int, warm_up: int
+) -> tuple[Load, tuple[float, float]]:
+    url = f"{server.url}/api/v1/predict"
+    harness.load(url, warm_up, script, connections=connections)
+    before = spent(server.process.pid)
+    load = harness.load(url, seconds, script, connections=connections)
+    n_answers = load.requests_per_second * seconds
+    if not n_answers:
+        sys.exit(f"{url} gave no answer in {seconds} s to {connections} connections")
+    user, kernel = ((now - then) / n_answers for now, then in zip(spent(server.process.pid), before, strict=True))
+    return load, (user, kernel)
 
 
 def spent(pid: int) -> tuple[float, float]:
@@ -66,20 +77,26 @@ def spent(pid: int) -> tuple[float, float]:
     return user, kernel
 
 
-def row(title: str, rounds: Measured) -> tuple[str, ...]:
-    """A line of the table: medians over the rounds; the ratio is taken within each round."""
-    loads, floor = ([load for load, _ in rounds[each]] for each in (title, FLOOR))
+def row(connections: int, title: str, rounds: Measured) -> tuple[str, ...]:
+    """A line of the table: medians over the rounds; the shares are taken within each round."""
+    loads = [load for load, _ in rounds[title]]
     user, kernel = (median(times[i] for _, times in rounds[title]) for i in (0, 1))
-    ratio = median(load.requests_per_second / base.requests_per_second for load, base in zip(loads, floor, strict=True))
     return (
+        f"{connections:,}",
         title,
         f"{median(load.requests_per_second for load in loads):,.0f}",
         f"{median(load.p50_milliseconds for load in loads):.2f} ms",
         f"{median(load.p99_milliseconds for load in loads):.2f} ms",
-        f"{ratio:.2f}",
+        f"{_share(loads, rounds[NGINX]):.2f}",
+        f"{_share(loads, rounds[FLOOR]):.2f}",
         f"{user:.1f} µs",
         f"{kernel:.1f} µs",
     )
+
+
+def _share(loads: list[Load], others: list[tuple[Load, tuple[float, float]]]) -> float:
+    pairs = zip(loads, others, strict=True)
+    return median(load.requests_per_second / other.requests_per_second for load, (other, _) in pairs)
 
 
 def main() -> None:
@@ -90,15 +107,31 @@ def main() -> None:
         "--seconds", type=int, default=6, help="seconds of load that count, per server and round [default: 6]"
     )
     parser.add_argument("--warm-up", type=int, default=2, help="seconds of load before them [default: 2]")
+    parser.add_argument(
+        "--connections", type=int, nargs="*", default=CONNECTIONS, help="numbers of connections [default: 64 1000 2000]"
+    )
     asked = parser.parse_args()
     harness.require_tools()
-    measured = measure(asked.rounds, asked.seconds, asked.warm_up)
-    rows = [row(title, measured) for title in measured]
-    harness.print_table(("server (one core)", "requests/s", "p50", "p99", "of the floor", "CPU: user", "kernel"), rows)
-    harness.write_json(asked.json, {"connections": harness.CONNECTIONS, "loads": measured})
-    failed = sum(load.n_failed for rounds in measured.values() for load, _ in rounds)
+    if not nginx.installed():
+        sys.exit("nginx is needed: apt-get install -y nginx-light")
+    measured = measure(asked.rounds, asked.seconds, asked.warm_up, tuple(asked.connections))
+    rows = [row(n, title, rounds) for n, rounds in measured.items() for title in rounds]
+    head = (
+        "connections",
+        "server (one core)",
+        "requests/s",
+        "p50",
+        "p99",
+        "of nginx",
+        "of the floor",
+        "user",
+        "kernel",
+    )
+    harness.print_table(head, rows)
+    harness.write_json(asked.json, {"loads": measured})
+    failed = sum(load.n_failed for rounds in measured.values() for each in rounds.values() for load, _ in each)
     if failed:
-        sys.exit(f"{failed} requests failed")
+        sys.exit(f"{failed} requests failed, or took longer than 10 s")
 
 
 if __name__ == "__main__":
