@@ -282,7 +282,7 @@ class _Statistics:
             column = self.description.columns[elements[0]["cat_feature_index"]]
             part = self.graph.take(self.frame, [column])
             signed = [self.description.signed_hash(value) for value in slots(part.features[0])]
-            return lookup(self.graph, part, [[found.get(_combined(0, one), unknown) for one in signed]])
+            return lookup(self.graph, part, [[float(found.get(_combined(0, one), unknown)) for one in signed]])
         key = json.dumps(elements)
         if key not in self.hashes:
             self.hashes[key] = self._hash(elements)
@@ -420,7 +420,9 @@ def _branching(root: Mapping[str, Any], n_targets: int) -> list[_Node]:
     while pending:
         node, parent, side = pending.pop()
         if parent != LEAF:
-            nodes[parent] = replace(nodes[parent], **{side: len(nodes)})
+            here = len(nodes)
+            above = side == "above"
+            nodes[parent] = replace(nodes[parent], above=here) if above else replace(nodes[parent], below=here)
         if "split" in node:
             pending += [(node["left"], len(nodes), "below"), (node["right"], len(nodes), "above")]
             nodes.append(_Node(split=node["split"]["split_index"]))
