@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
+import grimp
 from tools import module_graph
 
 import orris
@@ -81,3 +83,10 @@ def test_tests_import_nothing_from_a_conftest() -> None:
     importing = re.compile(r"^\s*(from tests[.\w]*\.conftest import|from tests[.\w]* import conftest)", re.MULTILINE)
     files = [path for path in (ROOT / "tests").rglob("*.py") if importing.search(path.read_text("utf-8"))]
     assert files == []
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """The imports that are carried out, also inside functions, form no circle; those for type checkers may."""
+    graph = grimp.build_graph("orris", exclude_type_checking_imports=True)
+    modules = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    assert len(list(TopologicalSorter(modules).static_order())) == len(modules)
