@@ -20,7 +20,7 @@ from orris.runtime import Answers, OnnxRuntime
 from orris.runtime import onnx as runtime
 from orris.schema.arrays import FloatArray
 from orris.schema.frames import encode
-from orris.training.learning import learn_schema
+from orris.training.learning import Declared, learn_schema
 
 N_LEVELS = 1_200
 RNG = np.random.default_rng(0)
@@ -47,7 +47,7 @@ def packaged(pipeline: Any, target: Any, *, classes: tuple[Any, ...] = ()) -> Co
     """The pipeline, fitted on the table and compiled."""
     pipeline.fit(TABLE, target)
     task: Any = "classification" if classes else "regression"
-    schema = learn_schema(TABLE, target="y", task=task, labels=classes, categorical=("code",))
+    schema = learn_schema(TABLE, target="y", task=task, labels=classes, declared=Declared(categorical=("code",)))
     return compile_pipeline(pipeline, schema, encode(schema, TABLE))
 
 
@@ -90,7 +90,9 @@ def test_a_regression_over_levels_alone_is_looked_up() -> None:
 def test_what_cannot_be_looked_up_is_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A tree over a wide table is given no more rows at a time than make a table of the size allowed."""
     pipeline = make_pipeline(encoded(), DecisionTreeClassifier(max_depth=3)).fit(TABLE, THREE)
-    schema = learn_schema(TABLE, target="y", task="classification", labels=(0, 1, 2), categorical=("code",))
+    schema = learn_schema(
+        TABLE, target="y", task="classification", labels=(0, 1, 2), declared=Declared(categorical=("code",))
+    )
     model, graph = build(pipeline, schema)
     assert graph.widest == N_LEVELS + 4
     rows = encode(schema, TABLE)

@@ -510,6 +510,8 @@ def test_cloud_trace_gets_the_trace_by_the_exporter_for_google_cloud() -> None:
 class Broken:
     """A model that fails."""
 
+    has_probabilities = True
+
     def run(self, _rows: Any) -> Any:
         """Fail."""
         raise ServingError("out of memory")

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from orris.compile.converters.levels import numbers, require_values, values
+from orris.compile.converters.levels import numbers, values
 from orris.compile.graph import Feature, Frame, Graph
-from orris.compile.registry import transformer
+from orris.compile.registry import require_values, transformer
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 
