@@ -12,6 +12,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from orris.cli.models import _values
+from orris.schema import Column, Kind
+
 COMMANDS = [[], ["train"], ["package"], ["serve"], ["models"], ["promote"], ["check"], ["ping"]]
 _OF_MODELS = "list show compare promote rollback history delete prune verify sign push pull export"
 COMMANDS += [["models", command] for command in _OF_MODELS.split(" ")]
@@ -301,3 +304,8 @@ def test_a_changed_byte_is_not_exported(home: Path, tmp_path: Path) -> None:
     )
     assert "model.onnx" in text
     assert not (tmp_path / "bundle").exists()
+
+
+def test_the_values_of_a_boolean_column_are_shown_as_requests_write_them() -> None:
+    """A request that writes 0 or 1 is refused."""
+    assert _values(Column("sunny", Kind.BOOLEAN, dtype="bool", low=0, high=1)) == "false, true"

@@ -115,8 +115,12 @@ def _origin(provenance: Provenance) -> list[tuple[str, str]]:
 
 
 def _values(column: Column) -> str:
+    from orris.schema import Kind  # noqa: PLC0415
+
     if column.levels:
         return ", ".join(map(str, column.levels))
+    if column.kind is Kind.BOOLEAN:
+        return "false, true"
     return "" if column.low is None or column.high is None else f"{column.low:g} … {column.high:g}"
 
 
