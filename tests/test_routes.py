@@ -376,3 +376,16 @@ def test_a_model_that_answers_raw_rows_otherwise_is_not_published(tmp_path: Path
     assert not list(tmp_path.iterdir())
     stateful = make_pipeline(FunctionTransformer(), LinearRegression()).fit(X[["age"]], y)
     assert msgspec.structs.asdict(orris.package(stateful, X[["age"]], y, name="m", store=None).verdict)["rows_by_route"]
+
+
+def test_one_none_among_many_nan_is_compared() -> None:
+    """scikit-learn's encoders take None and NaN for different values, and a schema has one missing value."""
+    towns = np.array(["Lima", "Oslo", np.nan] * 3000, dtype=object)
+    towns[[4100, 4103]] = None
+    X = pd.DataFrame({"town": pd.Series(towns, dtype=object), "size": np.arange(9000.0) / 9000})
+    y = np.array([0, 1, 1] * 3000)
+    y[[4100, 4103]] = 0
+    encode_towns = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"]), remainder="passthrough")
+    pipeline = make_pipeline(encode_towns, LogisticRegression(max_iter=200)).fit(X, y)
+    with pytest.raises(ParityError, match=r"DataFrame: .* the first of them row 4100"):
+        orris.package(pipeline, X, y, name="towns", store=None)

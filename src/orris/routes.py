@@ -37,6 +37,9 @@ MAX_ROWS = 2_000
 N_SINGLE = 50
 """Of these, rows that are also sent alone."""
 
+N_SORT = 20
+"""Rows beside these of each sort of missing value (None, NaN), for each column that holds several."""
+
 Read = Callable[[], FloatArray]
 
 
@@ -53,10 +56,11 @@ def compare(folder: Path, given: Given) -> dict[str, int]:
     Raises:
         ParityError: An answer differs, or a row is refused; names row, column and way in.
     """
-    engine = Engine.load(folder, max_rows=max(MAX_ROWS, 1))
     table = as_rows(given.rows)
     n_rows = len(table)
-    chosen = np.unique(np.linspace(0, n_rows - 1, min(n_rows, MAX_ROWS)).astype(np.int64))
+    spread = np.linspace(0, n_rows - 1, min(n_rows, MAX_ROWS)).astype(np.int64)
+    chosen = np.union1d(spread, _sorts_of_missing(table))
+    engine = Engine.load(folder, max_rows=max(len(chosen), 1))
     expected = _Expected(engine, given, _taken(given.rows if given.reference is None else given.reference, chosen))
     taken = _taken(table, chosen)
     values = _values(engine.schema, taken)
@@ -234,6 +238,24 @@ def _quoted(text: str) -> str:
 
 def _json(document: Any) -> bytes:
     return json.dumps(document).encode()
+
+
+def _sorts_of_missing(table: Any) -> npt.NDArray[np.int64]:
+    """The first rows of None and of NaN in each column of objects that holds both.
+
+    scikit-learn takes them for different values, a schema does not, and a few of one among many rows would be missed
+    by the rows that are spread evenly.
+    """
+    rows: list[int] = []
+    for j in range(table.shape[1]) if hasattr(table, "iloc") else ():
+        if table.dtypes.iloc[j].kind != "O":
+            continue
+        missing = np.flatnonzero(table.iloc[:, j].isna().to_numpy())
+        sorts = np.array([type(value).__name__ for value in table.iloc[missing, j]])
+        different = np.unique(sorts)
+        if len(different) > 1:
+            rows.extend(int(row) for sort in different for row in missing[sorts == sort][:N_SORT])
+    return np.array(rows, dtype=np.int64)
 
 
 def _taken(rows: Any, chosen: npt.NDArray[np.int64]) -> Any:
