@@ -11,7 +11,8 @@ STORE ?= ./artifacts
 # uv where it is installed, pip otherwise (make UV= takes pip); both show their progress.
 UV ?= $(shell command -v uv)
 PIP := $(if $(UV),$(UV) pip,$(BIN)/python -m pip --disable-pip-version-check)
-INSTALL := $(PIP) install $(if $(UV),--python $(BIN)/python)
+# uv leaves compiling to the first import; where that may not write, every start would compile all libraries anew.
+INSTALL := $(PIP) install $(if $(UV),--python $(BIN)/python --compile-bytecode)
 
 # Targets with ## are shown by `make help`, those with #- by `make help-all`.
 .PHONY: help help-all

@@ -46,6 +46,7 @@ _FLOATS = {"float16", "float32", "float64"}
 _TRAIN_SETTINGS = (
     *("target", "name", "model", "pipeline", "task", "drop", "categorical", "bounds", "required", "integer", "closed"),
     *("test_size", "folds", "seed", "tune", "gates", "model_parameters", "require_compiled"),
+    *("decimal", "thousands", "strict", "skip_bad_lines"),
 )
 
 
@@ -210,6 +211,10 @@ def train(
     gates: Sequence[str] | None = None,
     model_parameters: Mapping[str, Any] | None = None,
     require_compiled: bool | None = None,
+    decimal: Literal["", ".", ","] | None = None,
+    thousands: str | None = None,
+    strict: bool | None = None,
+    skip_bad_lines: bool | None = None,
 ) -> Bundle:
     """``orris train`` from Python: train, evaluate, prove, package and publish.
 
@@ -237,6 +242,10 @@ def train(
         gates: Conditions such as ``accuracy>=0.9``; if one fails, nothing is published.
         model_parameters: The model's parameters, by scikit-learn's names.
         require_compiled: Fail rather than serve through scikit-learn.
+        decimal: The decimal mark of a CSV's numbers; by default it is found out.
+        thousands: What separates thousands in a CSV's numbers; by default nothing does.
+        strict: What would be a notice about the table's values is an error.
+        skip_bad_lines: Leave out and count the lines of a CSV with too few or too many values.
 
     Raises:
         OrrisError: See ``orris.training.run.train``.

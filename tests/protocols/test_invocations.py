@@ -175,7 +175,7 @@ BAD_CSVS = {
     "infinity": f"{HEADER}\n5.1,3.5,1.4,inf\n",
     "underscores": f"{HEADER}\n5.1,3.5,1.4,1_0\n",
     "out of bounds": f"{HEADER}\n5.1,3.5,1.4,-1\n",
-    "an unknown column": f"{HEADER},colour\n5.1,3.5,1.4,0.2,red\n",
+    "a misspelt column": f"{HEADER}".replace("petal_width", "petal_with") + "\n5.1,3.5,1.4,0.2\n",
     "a column twice": f"{HEADER},{NAMES[0]}\n5.1,3.5,1.4,0.2,5.1\n",
     "an open quotation": f'{HEADER}\n5.1,3.5,1.4,"0.2\n',
 }

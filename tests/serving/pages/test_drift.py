@@ -170,7 +170,7 @@ def test_rows_count_over_every_protocol(iris: Bundle, tmp_path: Path) -> None:
         for i, (path, body) in enumerate(bodies, 1):
             assert ask.post(path, json=body).status_code == 200
             assert gauges(ask)["rows", "1.0.0", ""] == (i if i < len(bodies) else len(bodies) - 1 + 1_500)
-        assert ask.post("/predict", json=row | {"colour": "red"}).status_code == 422
+        assert ask.post("/predict", json=row | {"petal_length": "red"}).status_code == 422
         with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as asking:
             given = triton.InferInput("rows", [1, 4], "FP64")
             given.set_data_from_numpy(np.array([values]))
