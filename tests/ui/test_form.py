@@ -40,11 +40,12 @@ IRIS = ("setosa", "versicolor", "virginica")
 
 
 def test_a_number_has_a_slider_over_the_range_of_the_training_table(visit: Visit, server: Server) -> None:
-    """And a field whose steps are those of the table's values."""
+    """And a field whose steps are those of the table's values, with the bounds that were declared."""
     page = visit.open(server.url)
     slider = field_of(page, "petal_length").get_by_role("slider")
     assert [slider.get_attribute(name) for name in ("min", "max", "step")] == ["1", "6.9", "0.1"]
     assert page.locator(".field").count() == 4
+    expect(field_of(page, "petal_length").locator(".bounds")).to_have_text("> 0")
 
 
 def test_an_example_fills_the_form_and_is_answered(visit: Visit, server: Server, ask: httpx.Client) -> None:
@@ -146,6 +147,7 @@ def test_each_kind_of_column_has_its_control(visit: Visit, mixed_server: Server)
         "age",
         "visits",
         "member",
+        "spend",
     ]
 
 

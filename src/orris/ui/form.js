@@ -87,7 +87,7 @@ function fieldOf(column, id, values, changed) {
 
 function boundsText(bounds) {
   const words = { minimum: "≥", maximum: "≤", exclusive_minimum: ">", exclusive_maximum: "<" };
-  return Object.entries(bounds ?? {}).filter(([, value]) => value !== null).map(([name, value]) => `${words[name]} ${short(value)}`).join(", ");
+  return Object.entries(bounds ?? {}).filter(([name, value]) => name in words && value !== null).map(([name, value]) => `${words[name]} ${short(value)}`).join(", ");
 }
 
 function missingBox(column, id, control, changed) {
