@@ -199,8 +199,11 @@ def existing_tests() -> dict[str, set[str]]:
 
 
 def test_every_protocol_says_which_test_holds_what() -> None:
-    """Each section has a table, and each of its rows names a test or several."""
+    """Each section on a protocol has a table, and each of its rows names a test or several."""
+    others = {"Clients that were tried", "Add a protocol"}
     for protocol, text in sections(ROOT / "docs" / "protocols.md").items():
+        if protocol in others:
+            continue
         table = text.partition(" | held by |\n|---|---|\n")[2].partition("\n\n")[0].splitlines()
         assert table, protocol
         assert [row for row in table if "`test_" not in row] == [], protocol
