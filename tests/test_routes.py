@@ -27,6 +27,8 @@ from orris.errors import ParityError, RowError, TableError, TrainingError
 from orris.protocols.instances import InstanceRows
 from orris.protocols.invocations import Invocations
 from orris.protocols.named import NamedRows
+from orris.protocols.openinference import OpenInference
+from orris.protocols.tensors import TensorReader, from_raw, from_values, to_raw
 from orris.routes import compare
 from orris.schema import Bounds
 from orris.training.run import Given
@@ -185,6 +187,26 @@ def test_a_name_with_spaces_of_a_packaged_table_keeps_them() -> None:
     assert np.allclose([by_json(model, {" amount ": 2, "b": 1}), by_csv(model, " amount ,b\n2,1\n")], 2)
     with pytest.raises(RowError, match="did you mean ' amount '"):
         by_csv(model, "amount,b\n2,1\n")
+
+
+@pytest.mark.parametrize("meant", [None, ""])
+def test_an_empty_v2_text_is_answered_as_a_missing_value_unless_it_is_a_level(meant: str | None) -> None:
+    """The fitted pipeline's answer to None, or to the level; an unknown level would be answered otherwise."""
+    X = pd.DataFrame({"c": pd.Series(["yes", "no", meant] * 40, dtype=object), "x": RNG.normal(size=120)})
+    y = np.array([1.0, 2.0, 5.0] * 40)
+    pipeline = make_pipeline(
+        make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["c"]), remainder="passthrough"), Ridge(1e-9)
+    ).fit(X, y)
+    model = loaded(pipeline, X, y)
+    expected = pipeline.predict(pd.DataFrame({"c": pd.Series([meant, "yes", "Rome"], dtype=object), "x": [0.0] * 3}))
+    assert len(set(expected.round(2))) == 3
+    inputs = [from_values("c", "BYTES", [3], [b"", b"yes", b"Rome"]), from_values("x", "FP64", [3], [0.0] * 3)]
+    rows = TensorReader(model.engine.schema).read([from_raw(*tensor[:3], to_raw(tensor)) for tensor in inputs])
+    assert np.allclose(model.engine.run(rows).found, expected)
+    document = {"inputs": [{"name": "c", "shape": [1], "datatype": "BYTES", "data": [""]}]}
+    document["inputs"].append({"name": "x", "shape": [1], "datatype": "FP64", "data": [0.0]})
+    rows = OpenInference().read(model.engine, json.dumps(document).encode(), JSON).rows
+    assert np.allclose(model.engine.run(rows).found, expected[:1])
 
 
 def test_a_quoted_text_in_csv_is_text() -> None:

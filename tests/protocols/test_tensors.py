@@ -221,10 +221,7 @@ def test_one_tensor_cannot_hold_text() -> None:
 
 
 def test_a_missing_value_is_nan_null_or_an_empty_text() -> None:
-    """Floats say it for integers, booleans and integer levels as well.
-
-    An empty text says it where it did so in training.
-    """
+    """Floats say it for integers, booleans and integer levels as well."""
     nan = np.array([NAN]).tobytes()
     tensors = [from_raw(name, "FP64", [1, 1], nan) for name in ("age", "visits", "member", "tariff")]
     tensors += [from_raw("town", "BYTES", [1, 1], b"\0\0\0\0"), column("spend", "FP64", [1])]
@@ -236,6 +233,30 @@ def test_a_missing_value_is_nan_null_or_an_empty_text() -> None:
     )
 
 
+@pytest.mark.parametrize("trim", [False, True])
+def test_an_empty_text_is_a_missing_value_where_there_is_no_other_word(trim: bool) -> None:
+    """Whatever training read as missing: BYTES have no null.
+
+    It is a text like any other where a missing value has no answer, and in arrays, which are read as they are.
+    """
+    may, may_not = (Column(name, Kind.CATEGORY, levels=("x",), missing=name == "t", unseen=True) for name in ("t", "u"))
+    reader = TensorReader(Schema((may, may_not), "y", "regression", reading=Reading(trim=trim)))
+    empty = [from_raw(name, "BYTES", [1], b"\0\0\0\0") for name in ("t", "u")]
+    assert np.array_equal(reader.read(empty), [[NAN, -1]], equal_nan=True)
+    typed = [from_values(name, "BYTES", [1], [b""]) for name in ("t", "u")]
+    assert np.array_equal(reader.read(typed), [[NAN, -1]], equal_nan=True)
+    assert np.array_equal(
+        reader.read([column(name, "BYTES", [""]) for name in ("t", "u")]), [[NAN, -1]], equal_nan=True
+    )
+    quick = QuickRows(reader).read([Input(name, "BYTES", [1], [""]) for name in ("t", "u")])
+    assert quick is not None
+    assert np.array_equal(quick, [[NAN, -1]], equal_nan=True)
+    blank = [column(name, "BYTES", [" "]) for name in ("t", "u")]
+    assert np.array_equal(reader.read(blank), [[NAN if trim else -1, -1]], equal_nan=True)
+    plain = TensorReader(reader.schema, empty_is_missing=False)
+    assert plain.read(empty).tolist() == [[-1, -1]]
+
+
 def test_a_column_that_may_be_missing_may_be_left_out() -> None:
     """As in named rows."""
     assert np.array_equal(TensorReader(SCHEMA).read(row()[-1:])[0], [NAN, NAN, NAN, NAN, NAN, 20.5], equal_nan=True)
@@ -245,6 +266,7 @@ def test_an_empty_text_that_is_a_level_is_that_level() -> None:
     """Only where training saw no empty level does it stand for a missing value."""
     schema = Schema((Column("t", Kind.CATEGORY, levels=("", "x"), missing=True),), "y", "regression")
     assert TensorReader(schema).read([from_raw("t", "BYTES", [1], b"\0\0\0\0")]).tolist() == [[0]]
+    assert QuickRows(TensorReader(schema)).codes([Input("t", "BYTES", [1], [""])]) == [0]
 
 
 def test_integers_are_never_rounded_to_others() -> None:

@@ -53,10 +53,9 @@ class QuickRows:
 
     def __init__(self, reader: TensorReader) -> None:
         schema = reader.schema
-        limits = zip(reader.low.tolist(), reader.high.tolist(), strict=True)
+        limits = zip(reader.readings, reader.low.tolist(), reader.high.tolist(), strict=True)
         self._columns = {
-            c.name: _expected(j, c, schema.reading, *limit)
-            for j, (c, limit) in enumerate(zip(schema.columns, limits, strict=True))
+            c.name: _expected(j, c, *limit) for j, (c, limit) in enumerate(zip(schema.columns, limits, strict=True))
         }
         self._limits = [(expected.low, expected.high) for expected in self._columns.values()]
         self._n_columns = schema.n_columns

@@ -92,7 +92,7 @@ def read_npy(reader: RowReader, body: bytes) -> FloatArray:
     n_bytes, there = math.prod(shape) * dtype.itemsize, len(body) - stream.tell()
     if n_bytes != there:
         raise BodyError(f"an array of shape {list(shape)} and {dtype} has {n_bytes} bytes, and {there} are there")
-    tensors = TensorReader(reader.schema, reader.max_rows)
+    tensors = TensorReader(reader.schema, reader.max_rows, empty_is_missing=False)
     rows = (1, *shape) if len(shape) == 1 else shape
     tensors.check_size("array", "FP64", rows)
     values: np.ndarray[Any, Any] = np.frombuffer(body, dtype, offset=stream.tell())

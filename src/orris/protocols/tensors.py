@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,7 +21,7 @@ from orris.runtime import Answers
 from orris.schema import strict
 from orris.schema.arrays import FloatArray
 from orris.schema.checks import check
-from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
+from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Reading, Schema
 from orris.schema.frames import encode_column
 from orris.schema.names import Names
 from orris.schema.rows import MAX_ROWS
@@ -264,20 +265,27 @@ def _texts_from_raw(name: str, shape: Sequence[int], size: int, raw: bytes) -> V
 class TensorReader:
     """Reads a request's inputs as encoded rows, checked as every other route checks them.
 
-    A missing value is NaN among floats (which every column but text takes) or ``None``; a text means what it means on
-    every other route. A column that may be missing may be left out.
+    A missing value is NaN among floats (which every column but text takes), ``None``, or an empty text where that is no
+    level and a missing value is answered: BYTES have no other word for it. Any other text means what it means on every
+    other route. A column that may be missing may be left out.
 
     Args:
         schema: The contract.
         max_rows: Most rows that one request may hold.
+        empty_is_missing: Whether an empty text can stand for a missing value, as in BYTES.
 
     Attributes:
+        readings: The rules by which text becomes values, of each column.
         low: Smallest code of each column that is plainly right, float64 ``(n_columns,)``.
         high: Largest such code.
     """
 
-    def __init__(self, schema: Schema, max_rows: int = MAX_ROWS) -> None:
+    def __init__(self, schema: Schema, max_rows: int = MAX_ROWS, *, empty_is_missing: bool = True) -> None:
         self.schema = schema
+        empty = msgspec.structs.replace(schema.reading, missing=(*schema.reading.missing, ""))
+        self.readings = tuple(
+            empty if empty_is_missing and column.missing else schema.reading for column in schema.columns
+        )
         self.max_rows = max_rows
         self.has_text = any(column_datatype(column) == "BYTES" for column in schema.columns)
         self._plain = all(column.kind is Kind.NUMBER for column in schema.columns)
@@ -380,7 +388,7 @@ class TensorReader:
         problems: list[Problem] = []
         for j, column in enumerate(self.schema.columns):
             if column.name in values:
-                rows[:, j] = _codes(self.schema, column, values[column.name], problems)
+                rows[:, j] = _codes(self.readings[j], column, values[column.name], problems)
         if problems:
             raise RowError(sorted(problems, key=lambda problem: problem.row or 0)[: strict.MAX_PROBLEMS])
         return rows
@@ -408,11 +416,11 @@ def _limits(schema: Schema, column: Column) -> tuple[float, float]:
     return max(lows), min(highs)
 
 
-def _codes(schema: Schema, column: Column, values: Values, problems: list[Problem]) -> FloatArray:
+def _codes(reading: Reading, column: Column, values: Values, problems: list[Problem]) -> FloatArray:
     """The codes of one column, float64 ``(n_rows,)``; what does not fit is appended to ``problems``."""
     kind = values.dtype.kind
     if kind == "O":
-        return encode_column(column, _texts(column, values, problems), problems, schema.reading)
+        return encode_column(column, _texts(column, values, problems), problems, reading)
     if kind in "iu" and column.kind is not Kind.NUMBER and not column.fractions:
         large = (values > MAX_INTEGER) | (values < -MAX_INTEGER)
         if large.any():
