@@ -206,6 +206,6 @@ def test_more_than_one_output_is_refused() -> None:
 def test_category_codes_are_refused() -> None:
     """A tree cannot take codes where it was fitted on values."""
     x, y = load_iris(return_X_y=True)
-    frame = Frame(INPUT, (Feature(name="kind", levels=(1, 2)), *(Feature(),) * 3))
+    frame = Frame(INPUT, (Feature(name="kind", levels=("red", "blue")), *(Feature(),) * 3))
     with pytest.raises(NotConvertibleError, match="kind"):
         predict(Graph(), fitted(DecisionTreeClassifier, x, y), frame)
