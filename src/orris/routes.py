@@ -87,7 +87,8 @@ class _Expected:
                 self.numbers = np.asarray(predicted, dtype=np.float64).reshape(len(predicted), -1)
             elif engine.manifest.golden.probabilities:
                 self.numbers = np.asarray(pipeline.predict_proba(rows), dtype=np.float64)
-        self.labels = None if schema.task == "regression" else predicted.tolist()
+        # CatBoost answers several classes as a column.
+        self.labels = None if schema.task == "regression" else predicted.reshape(len(predicted)).tolist()
         n_rows = len(predicted)
         self.answered: npt.NDArray[np.bool_] = np.ones(n_rows, dtype=np.bool_)
         if self.numbers is not None:
