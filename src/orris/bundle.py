@@ -116,6 +116,12 @@ class _Format(msgspec.Struct):
     format: int
 
 
+# Made once, on one thread: msgspec reads a type's fields when it first meets it, and versions are listed on several
+# threads.
+_FORMAT = msgspec.json.Decoder(_Format)
+_MANIFEST = msgspec.json.Decoder(Manifest)
+
+
 def seal(
     folder: Path,
     *,
@@ -185,7 +191,7 @@ def read_manifest(folder: Path) -> Manifest:
 def parse_manifest(content: bytes, origin: str) -> Manifest:
     """``read_manifest`` for bytes that are at hand already; ``origin`` names them in errors."""
     try:
-        written = msgspec.json.decode(content, type=_Format).format
+        written = _FORMAT.decode(content).format
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise IntegrityError(f"{origin}: not a manifest ({error}); fetch or publish the bundle again") from None
     if written > FORMAT:
@@ -197,7 +203,7 @@ def parse_manifest(content: bytes, origin: str) -> Manifest:
     if found is None or hashlib.sha256(blank).hexdigest().encode() != found.group(2):
         raise IntegrityError(f"{origin}: changed after it was sealed; fetch or publish the bundle again")
     try:
-        return msgspec.json.decode(content, type=Manifest)
+        return _MANIFEST.decode(content)
     except msgspec.DecodeError as error:
         raise BundleError(f"{origin}: {error}") from None
 

@@ -42,6 +42,10 @@ class AliasRecord(msgspec.Struct, frozen=True):
     id: str
 
 
+_RECORD = msgspec.json.Decoder(AliasRecord)
+"""Made once, on one thread: msgspec reads a type's fields when it first meets it."""
+
+
 def history(place: Place, name: str, alias: str) -> list[AliasRecord]:
     """Every move of the alias, oldest first; empty when it does not exist."""
     return [_read(place, name, alias, number) for number in _numbers(place, name, alias)]
@@ -131,7 +135,7 @@ def _numbers(place: Place, name: str, alias: str) -> list[int]:
 def _read(place: Place, name: str, alias: str, number: int) -> AliasRecord:
     path = _path(name, alias, number)
     try:
-        return msgspec.json.decode(place.read(path) or b"", type=AliasRecord)
+        return _RECORD.decode(place.read(path) or b"")
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise StoreError(
             f"{place.url}/{path}: not an alias record ({error}); restore it, or remove it to undo that move"
