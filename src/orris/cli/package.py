@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_json, say, store_url
+from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, store_url
 
 EXAMPLES = "Example:  orris package model.json --data rows.csv --target churned --name churn"
 
@@ -52,18 +52,7 @@ def package(
         aliases=alias or ["latest"],
     )
     if as_json:
-        manifest = bundle.manifest
-        print_json(
-            {
-                "name": manifest.name,
-                "version": manifest.version,
-                "digest": manifest.digest,
-                "store": url,
-                "folder": str(bundle.folder),
-                "metrics": manifest.metrics,
-                "verdict": manifest.verdict,
-            }
-        )
+        print_bundle(bundle, url)
         return
     say(bundle.verdict.sentence())
     say(f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])})")

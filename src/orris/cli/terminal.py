@@ -8,11 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orris.settings import DEFAULT_STORE
+
+if TYPE_CHECKING:
+    from orris.api import Bundle
 
 StoreOption = Annotated[
     str | None,
@@ -112,3 +115,19 @@ def store_url(flag: str | None) -> str:
     from orris.settings import read_settings  # noqa: PLC0415
 
     return read_settings(os.environ, store=flag).store
+
+
+def print_bundle(bundle: Bundle, store: str | None) -> None:
+    """Print a bundle as JSON, for ``--json`` of train and package; ``store`` is ``None`` if nothing was published."""
+    manifest = bundle.manifest
+    print_json(
+        {
+            "name": manifest.name,
+            "version": manifest.version,
+            "digest": manifest.digest,
+            "store": store,
+            "folder": str(bundle.folder),
+            "metrics": manifest.metrics,
+            "verdict": manifest.verdict,
+        }
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_json, say, store_url, tell, working
+from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, store_url, tell, working
 from orris.installation import command
 
 if TYPE_CHECKING:
@@ -132,18 +132,7 @@ def train(
             done=None if as_json else lambda trained: _print_trained(trained, notices),
         )
     if as_json:
-        manifest = bundle.manifest
-        print_json(
-            {
-                "name": manifest.name,
-                "version": manifest.version,
-                "digest": manifest.digest,
-                "store": url,
-                "folder": str(bundle.folder),
-                "metrics": manifest.metrics,
-                "verdict": manifest.verdict,
-            }
-        )
+        print_bundle(bundle, url)
     elif url is None:
         say(f"Built {bundle.name}@{bundle.version} in {bundle.folder}; nothing was published")
     else:
