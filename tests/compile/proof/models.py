@@ -90,6 +90,14 @@ def mixed(n_rows: int = 240) -> pd.DataFrame:
     return table
 
 
+def categories(n_rows: int = 240) -> pd.DataFrame:
+    """Numbers, and columns of the ``category`` dtype: texts in an order of their own, and whole numbers."""
+    table = mixed(n_rows)[["x0", "town", "count"]]
+    table["town"] = pd.Categorical(table["town"], categories=["Rome", "Oslo", "Kyiv", "Lima", "Bonn"])
+    table["count"] = pd.Categorical(table["count"])
+    return table
+
+
 def _target(table: pd.DataFrame, n_classes: int) -> Any:
     rng = np.random.default_rng(5)
     ranks = [np.unique(table[name].map(repr), return_inverse=True)[1] % 7 for name in table]
@@ -293,6 +301,28 @@ CASES: dict[str, Case] = {
         numbers,
         0,
     ),
+    "XGBoost, poisson": (
+        lambda: xgboost.XGBRegressor(n_estimators=5, max_depth=4, objective="count:poisson", n_jobs=1),
+        gaps,
+        0,
+    ),
+    "XGBoost of categories": (
+        lambda: xgboost.XGBClassifier(
+            n_estimators=6, max_depth=4, max_cat_to_onehot=3, enable_categorical=True, n_jobs=1
+        ),
+        categories,
+        2,
+    ),
+    "XGBoost, three labels": (
+        lambda: prepared(hot(), pp.StandardScaler(), xgboost.XGBClassifier(n_estimators=3, max_depth=3, n_jobs=1)),
+        mixed,
+        3,
+    ),
+    "XGBoost forest": (
+        lambda: xgboost.XGBRFClassifier(n_estimators=5, max_depth=4, missing=0.5, n_jobs=1),
+        gaps,
+        2,
+    ),
     "dummy": (DummyRegressor, numbers, 0),
     "indicators": (
         lambda: make_pipeline(
@@ -310,6 +340,8 @@ def model(name: str) -> Model:
     make, rows_of, n_classes = CASES[name]
     table = rows_of()
     target = _target(table, n_classes)
+    if n_classes and name.startswith("XGBoost"):  # whose labels are numbers
+        target = np.unique(target, return_inverse=True)[1]
     task: Task = "classification" if n_classes else "regression"
     labels = tuple(np.unique(target).tolist()) if n_classes else ()
     schema = learn_schema(table, target="target", task=task, labels=labels)

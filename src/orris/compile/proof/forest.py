@@ -123,7 +123,7 @@ def canonical(algebra: Algebra, forest: Forest, roots: IntArray) -> list[Canonic
     Raises:
         NotProvedError: A node is reached twice, or the arrays do not describe trees.
     """
-    forest = _on_sets(algebra, forest)
+    forest = _on_sets(algebra, _on_doubles(forest))
     records = _records(algebra, forest)
     left, right = _turned(forest)
     n_nodes = len(forest.leaf)
@@ -149,6 +149,27 @@ def canonical(algebra: Algebra, forest: Forest, roots: IntArray) -> list[Canonic
     by_tree = order[np.argsort(owner, kind="stable")]
     ends = np.cumsum(np.bincount(owner, minlength=len(roots)))
     return [_one(records[part], forest.leaf[part]) for part in np.split(by_tree, ends[:-1])]
+
+
+def unrounded(term: Term) -> Term:
+    """The number behind roundings to float32 and back."""
+    while term.op == "Cast" and term.args[0].dtype in {"f4", "f8"}:
+        term = term.args[0]
+    return term
+
+
+def _on_doubles(forest: Forest) -> Forest:
+    """Splits of what was rounded to float32 as splits of the number before; of other float32 numbers, at such a one."""
+    columns = [unrounded(term) for term in forest.columns]
+    rounded = np.array([inner is not term for inner, term in zip(columns, forest.columns, strict=True)], np.bool_)
+    single = np.array([inner.dtype == "f4" for inner in columns], np.bool_)
+    cut = forest.cut.copy()
+    tested = np.where((forest.leaf < 0) & (forest.feature >= 0) & (forest.feature < len(columns)), forest.feature, -1)
+    with np.errstate(all="ignore"):
+        for flags, moved in ((rounded & ~single, _rounding_to), (single, np.float64)):
+            chosen = (tested >= 0) & np.append(flags, False)[tested]
+            cut[chosen] = moved(_largest_single(cut[chosen], strict=False))
+    return replace(forest, columns=columns, cut=cut)
 
 
 def _on_sets(algebra: Algebra, forest: Forest) -> Forest:

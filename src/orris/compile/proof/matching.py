@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ _ARITHMETIC = (
 _FUNCTIONS = (
     "exponential, hyperbolic tangent and logistic function lie within 8 units of the last place in both libraries"
 )
+_POWERS = "XGBoost's exponential is that of the C library glibc, 2.27 or later, computed without fused multiply-add"
 
 _WIDEST = 5_000
 """Sums of more terms get no bound of their own: it would take longer than the comparison."""
@@ -84,6 +85,20 @@ class Proved:
 def _differences(terms: Sequence[Term], rows: FloatArray, answers: FloatArray) -> FloatArray:
     errors = Errors(rows, {term.number: answers[:, i] for i, term in enumerate(terms)})
     return np.stack([errors.difference(term) for term in terms], axis=1)
+
+
+def _holds_power(outputs: Iterable[Sequence[Term]]) -> bool:
+    """Whether XGBoost's exponential is computed: its table of powers is read."""
+    seen: set[int] = set()
+    stack = [term for terms in outputs for term in terms]
+    while stack:
+        term = stack.pop()
+        if term.op == "Pick":
+            return True
+        if term.number not in seen:
+            seen.add(term.number)
+            stack += term.args
+    return False
 
 
 def _widest(terms: Sequence[Term]) -> int:
@@ -144,6 +159,7 @@ class Claim:
             _require_same(name, found[name], terms, shape)
         exact = all(term.exact for terms in self._wanted.values() for term in terms)
         assumes = [_RUNTIME, *([_ORDER] if interpreter.n_trees else []), _ARITHMETIC, *([] if exact else [_FUNCTIONS])]
+        assumes += [_POWERS] if _holds_power(self._wanted.values()) else []
         facts = Proof(
             equality="bits" if exact else "rounding",
             n_operators=len(document.nodes),

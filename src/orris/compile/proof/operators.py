@@ -15,7 +15,7 @@ import numpy.typing as npt
 from onnx import TensorProto
 
 from orris.compile.proof.document import Document, Node
-from orris.compile.proof.forest import Forest, cuts, totals
+from orris.compile.proof.forest import Forest, cuts, totals, unrounded
 from orris.compile.proof.terms import Algebra, Dtype, Term
 from orris.errors import NotProvedError
 
@@ -367,6 +367,17 @@ def _reduce_max(interpreter: Interpreter, node: Node, inputs: Sequence[Tensor]) 
     return [Rows(_objects([interpreter.algebra.several("Largest", terms)], (1, 1)), 0)]
 
 
+def _running_sums(interpreter: Interpreter, _: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """``CumSum`` along a row: each column is the one before plus the next."""
+    _arity(inputs, 2)
+    rows = _rows(inputs[0], "what CumSum is applied to")
+    terms = _matrix(rows, "CumSum")
+    if _fixed(inputs[1], "an axis").reshape(-1).tolist() != [1]:
+        _unknown("the axis of CumSum")
+    sums = [interpreter.algebra.fold(terms[: k + 1], rows.dtype) for k in range(len(terms))]
+    return [Rows(_objects(sums, rows.terms.shape), 0)]
+
+
 def _softmax(interpreter: Interpreter, node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
     _arity(inputs, 1)
     terms = _matrix(inputs[0], "Softmax")
@@ -451,40 +462,26 @@ def _tree_ensemble(interpreter: Interpreter, node: Node, inputs: Sequence[Tensor
     interpreter.n_trees += len(roots)
     interpreter.n_splits += n_splits
     interpreter.n_leaves += n_leaves
-    columns, rounds = _columns(terms)
     forest = Forest(
-        columns=columns,
+        columns=terms,
         feature=np.append(ids, np.zeros(n_leaves, np.int64)),
-        cut=np.append(_cuts(splits, modes, rounds[ids]), np.zeros(n_leaves)),
+        cut=np.append(_cuts(splits, modes), np.zeros(n_leaves)),
         left=np.append(true + n_splits * true_leaf, np.zeros(n_leaves, np.int64)),
         right=np.append(false + n_splits * false_leaf, np.zeros(n_leaves, np.int64)),
         missing_left=np.append(missing, np.zeros(n_leaves, np.int64)).astype(np.bool_),
         leaf=np.append(np.full(n_splits, -1), np.arange(n_leaves)),
-        members=_member_sets(interpreter.algebra, attributes, modes, columns, ids, missing),
+        members=_member_sets(interpreter.algebra, attributes, modes, terms, ids, missing),
     )
     owners = _targets_of(forest, roots, targets, n_targets)
     sums = totals(interpreter.algebra, forest, roots, weights, owners, n_targets)
     return [Rows(_objects(sums, (1, n_targets)), 0)]
 
 
-def _columns(terms: Sequence[Term]) -> tuple[list[Term], npt.NDArray[np.bool_]]:
-    """What is compared before it was rounded to float32, and whether it was."""
-    columns, rounds = [], []
-    for term in terms:
-        inner = term
-        while inner.op == "Cast" and inner.args[0].dtype in {"f4", "f8"}:
-            inner = inner.args[0]
-        rounds.append(inner is not term)
-        columns.append(inner)
-    return columns, np.array(rounds, dtype=np.bool_)
-
-
-def _cuts(splits: npt.NDArray[Any], modes: npt.NDArray[Any], rounds: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _cuts(splits: npt.NDArray[Any], modes: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     made = np.zeros(len(splits))
     for strict in (False, True):
-        for single in (False, True):
-            chosen = (modes == (_LT if strict else _LEQ)) & (rounds == single)
-            made[chosen] = cuts(splits[chosen], strict=strict, single=single)
+        chosen = modes == (_LT if strict else _LEQ)
+        made[chosen] = cuts(splits[chosen], strict=strict)
     return made
 
 
@@ -506,7 +503,7 @@ def _member_sets(
     for node, end in zip(nodes, ends, strict=True):
         members = values[start:end]
         start = end + 1
-        term = columns[ids[node]]
+        term = unrounded(columns[ids[node]])
         if missing[node] or not algebra.is_whole(term):
             raise NotProvedError("a TreeEnsemble tests membership of numbers that may be no whole ones, or missing")
         if (members != np.floor(members)).any() or (np.abs(members) >= 2.0**31).any() or not len(members):
@@ -544,9 +541,11 @@ def _targets_of(
 
 
 _ELEMENTWISE = {
-    **dict.fromkeys(("Neg", "Abs", "Sqrt", "Floor", "Exp", "Tanh", "Log", "Sigmoid", "Reciprocal", "Relu"), (1, 1)),
+    **dict.fromkeys(
+        ("Neg", "Abs", "Sqrt", "Floor", "Round", "Exp", "Tanh", "Log", "Sigmoid", "Reciprocal", "Relu"), (1, 1)
+    ),
     **dict.fromkeys(("Not", "IsNaN", "Cast"), (1, 1)),
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "And", "Or"), (2, 2)),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Mod", "Min", "Pow", "And", "Or"), (2, 2)),
     **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), (2, 2)),
     **dict.fromkeys(("Where", "Clip"), (3, 3)),
 }
@@ -565,6 +564,7 @@ _OPERATORS: dict[str, tuple[set[str], Carry]] = {
     "Gemm": (set(), _gemm),
     "ReduceSum": ({"keepdims"}, _reduce_sum),
     "ReduceMax": ({"keepdims"}, _reduce_max),
+    "CumSum": (set(), _running_sums),
     "Softmax": ({"axis"}, _softmax),
     "ArgMax": ({"axis", "keepdims"}, _argmax),
     "ai.onnx.ml.LabelEncoder": ({"keys_tensor", "values_tensor", "default_tensor"}, _label_encoder),

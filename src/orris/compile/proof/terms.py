@@ -31,8 +31,11 @@ _NUMPY: dict[str, Callable[..., Any]] = {
     "Abs": np.abs,
     "Sqrt": np.sqrt,
     "Floor": np.floor,
+    "Round": np.rint,
+    "Pow": np.power,
     "Mod": np.fmod,
     "Max": np.maximum,
+    "Min": np.minimum,
     "Clip": np.clip,
     "Equal": np.equal,
     "Greater": np.greater,
@@ -55,7 +58,8 @@ class Term:
 
     Attributes:
         op: Name of the operation: an ONNX operator's where there is one; ``Input``, ``Constant``, ``Map``, ``Leaf``,
-            ``Fold`` (a sum from zero, in order), ``Dot`` (a weighted sum in any order), ``Whole`` otherwise.
+            ``Fold`` (a sum from zero, in order), ``Dot`` (a weighted sum in any order), ``Whole``, ``Residue`` (of a
+            whole number by a power of two), ``Place`` (the same, 0 for NaN), ``Pick`` (of a table) otherwise.
         dtype: Element type.
         args: What it is applied to.
         payload: What else determines it, by ``op``.
@@ -193,7 +197,7 @@ class Algebra:
     def several(self, op: Literal["Softmax", "ArgMax", "Largest"], parts: Sequence[Term], position: int = 0) -> Term:
         """Component ``position`` of the soft-max of ``parts``, the position of the first largest, or that number."""
         if op == "Largest":
-            return self._intern("Largest", "f8", tuple(parts), None)
+            return self._intern("Largest", parts[0].dtype, tuple(parts), None)
         if op == "ArgMax":
             return self._intern("ArgMax", "i8", tuple(parts), None)
         return self._intern("Softmax", "f8", tuple(parts), position, position)
@@ -328,13 +332,13 @@ class Algebra:
         if op in {"And", "Or"} and last.op == "Constant":
             return last if bool(last.payload) is (op == "Or") else args[0]
         if op == "Where":
-            condition, a, b = args
-            if condition.op == "Constant":
-                return a if condition.payload else b
-            if a is b:
-                return a
-            if condition.op == "Equal" and b is self.constant(np.nan) and condition is self._is_whole(a):
-                return self._intern("Whole", "f8", (a,), None)
+            return self._chosen(*args)
+        if op == "Sub" and args[0].op == "Round":
+            return self._residue(*args)
+        if op == "Pow" and (args[0] is not self.constant(2.0) or last.op != "Floor"):
+            raise NotProvedError(
+                "a power is taken of another number than 2, or with an exponent that may be no whole one"
+            )
         if op == "Div" and args[0].op == "Exp" and args[1].op == "Dot":
             return self._softmax(args[0], args[1])
         if op == "Div" and args[0] is self.constant(1.0) and args[1].op == "Add":
@@ -343,6 +347,18 @@ class Algebra:
                 return self.apply("Expit", self.apply("Neg", first.args[0]))
         if op == "Mod":
             return self._digit(args[0], last)
+        return None
+
+    def _chosen(self, condition: Term, a: Term, b: Term) -> Term | None:
+        """``Where`` of a condition that is known, of equal parts, and the guards of places in tables."""
+        if condition.op == "Constant":
+            return a if condition.payload else b
+        if a is b:
+            return a
+        if condition.op == "Equal" and b is self.constant(np.nan) and condition is self._is_whole(a):
+            return self._intern("Whole", "f8", (a,), None)
+        if a is self.constant(0.0) and b.op == "Residue" and condition is self.apply("IsNaN", b):
+            return self._intern("Place", "f8", b.args, b.payload, b.payload)
         return None
 
     def _softmax(self, power: Term, total: Term) -> Term | None:
@@ -368,6 +384,15 @@ class Algebra:
             if abs(value) == 1.0 or abs(inner) == 1.0:
                 return self.apply("Mul", term.args[0], self.constant(value * inner, factor.dtype))
         return None
+
+    def _residue(self, number: Term, multiple: Term) -> Term | None:
+        """``n - k * floor(n / k)`` of a whole ``n``, ``k`` a power of two: exact, 0 to ``k - 1``, NaN if infinite."""
+        if multiple.op != "Mul" or multiple.args[0].op != "Floor" or multiple.args[1].op != "Constant":
+            return None
+        size, quotient = float(multiple.args[1].payload), multiple.args[0].args[0]
+        if not _is_power_of_two(size) or size < 2 or quotient is not self.apply("Mul", number, self.constant(1 / size)):
+            return None
+        return self._intern("Residue", "f8", (number,), size, size)
 
     def _is_whole(self, term: Term) -> Term:
         return self.apply("Equal", term, self.apply("Floor", term))
@@ -422,7 +447,7 @@ class Algebra:
                 return self.map(term.args[0], held.keys, values, nan, default, to)
         if self.domain(term) is not None and to == "i8":
             raise NotProvedError("codes are cast to integers where they may be missing")
-        if to == "i8" and term.dtype != "b1":
+        if to == "i8" and term.dtype != "b1" and term.op != "Place":
             raise NotProvedError("numbers are cast to integers")
         return self._intern("Cast", to, (term,), None)
 
@@ -436,6 +461,10 @@ class Algebra:
             return self.leaves(index.payload.tree, table[_inside(index.payload.values, len(table))], dtype)
         if index.op == "Constant":
             return self.constant(table[_inside(index.payload, len(table))], dtype)
+        if index.op == "Cast" and index.args[0].op == "Place":
+            if index.args[0].payload > len(table):
+                raise NotProvedError(f"a position outside a table of {len(table)} entries")
+            return self._intern("Pick", dtype, (index.args[0],), _bits(table), table)
         if index.op != "Map":
             raise NotProvedError("a table is read at a position that is neither a leaf's nor a code's")
         held: Table = index.payload
