@@ -1,4 +1,4 @@
-"""The commands as a user runs them: in a process, with exit codes, on a store of their own."""
+"""Tests of the commands as a user runs them: in a process, with exit codes, on a store of their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ COMMANDS += [["models", command] for command in _OF_MODELS.split(" ")]
 
 
 def orris(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> str:
-    """Run a command; returns standard output, or standard error where a failure is expected."""
+    """Run a command and return its standard output, or its standard error if a failure is expected."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
     done = subprocess.run(
         [sys.executable, "-m", "orris", *arguments],
@@ -37,7 +37,7 @@ def orris(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> str:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which two versions of iris have been trained."""
+    """Return a folder in whose store two versions of iris have been trained."""
     folder = tmp_path_factory.mktemp("home")
     orris("train", "--version", "1.0.0", cwd=folder)
     orris("train", "--version", "1.1.0", "--model", "forest", "--alias", "latest", "--alias", "stage", cwd=folder)
@@ -46,14 +46,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_help_has_an_example(command: list[str], tmp_path: Path) -> None:
-    """Every command explains itself."""
+    """The help of every command has an example."""
     text = orris(*command, "--help", cwd=tmp_path)
     assert "Usage: orris" in text
     assert command in ([], ["models"]) or "Example" in text
 
 
 def test_help_cuts_no_sentence_and_lists_presets_and_defaults(tmp_path: Path) -> None:
-    """A list of commands has whole sentences, and every preset of training is named."""
+    """The list of commands has whole sentences, and the help of ``train`` names every preset and default."""
     from orris.cli.train import PRESET_NAMES
     from orris.training.pipelines import PRESETS
 
@@ -66,7 +66,7 @@ def test_help_cuts_no_sentence_and_lists_presets_and_defaults(tmp_path: Path) ->
 
 
 def test_without_arguments_the_bundled_table_is_written_and_trained_on(tmp_path: Path) -> None:
-    """And what the reference projects print is printed: accuracy, report, version."""
+    """``orris train`` without arguments trains on the bundled table and prints accuracy, report and version."""
     text = orris("train", cwd=tmp_path)
     assert "wrote the bundled iris table" in text
     assert "Model accuracy: 0." in text
@@ -80,14 +80,14 @@ def test_without_arguments_the_bundled_table_is_written_and_trained_on(tmp_path:
 
 
 def test_a_gate_that_fails_is_exit_code_1_and_publishes_nothing(tmp_path: Path) -> None:
-    """With the measured value in the message."""
+    """A gate that fails ends with exit code 1, prints the measured value and publishes nothing."""
     text = orris("train", "--gate", "accuracy>=0.99999", cwd=tmp_path, expect=1)
     assert "accuracy" in text
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_what_is_suspicious_about_a_table_is_said_before_training(tmp_path: Path) -> None:
-    """Notices go to standard error, each with what to do; the report repeats them."""
+def test_notices_about_a_table_are_printed_before_training(tmp_path: Path) -> None:
+    """Notices about a suspicious table go to standard error, each with advice, and the report repeats them."""
     rows = "".join(f"{i},{i % 7}.5,{'?' if i == 9 else i % 11},{'ab'[i % 2]}\n" for i in range(60))
     (tmp_path / "t.csv").write_text("row,size,age,y\n" + rows)
     command = [sys.executable, "-m", "orris", "train", "t.csv", "--target", "y", "--version", "v1.2.0", "--folds", "0"]
@@ -117,8 +117,8 @@ def test_what_is_suspicious_about_a_table_is_said_before_training(tmp_path: Path
         (["models", "show", "nobody"], "nobody"),
     ],
 )
-def test_mistakes_are_told_in_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
-    """No traceback, exit code 1 or 2, and what to do."""
+def test_mistakes_are_reported_in_one_line(arguments: list[str], words: str, tmp_path: Path) -> None:
+    """A mistake ends with exit code 1 or 2 and one line of advice, without a traceback."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
     done = subprocess.run(
         [sys.executable, "-m", "orris", *arguments],
@@ -135,7 +135,7 @@ def test_mistakes_are_told_in_one_line(arguments: list[str], words: str, tmp_pat
 
 
 def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
-    """Unknown options, unknown variables, unknown keys of params.yaml."""
+    """Unknown options, unknown variables and unknown keys of params.yaml end with exit code 2."""
     orris("train", "--nonsense", cwd=tmp_path, expect=2)
     assert "ORRIS_STOER" in orris("models", "list", cwd=tmp_path, expect=2, ORRIS_STOER="x")
     (tmp_path / "params.yaml").write_text("modell: forest\n")
@@ -143,7 +143,7 @@ def test_wrong_usage_is_exit_code_2(tmp_path: Path) -> None:
 
 
 def test_settings_come_from_params_yaml_and_flags_win(tmp_path: Path) -> None:
-    """And the JSON output says what was done."""
+    """Settings come from params.yaml, flags override them, and the JSON output shows the result."""
     (tmp_path / "params.yaml").write_text("model: decision-tree\nfolds: 0\nname: flowers\n")
     printed = json.loads(orris("train", "--name", "blumen", "--no-publish", "--json", cwd=tmp_path))
     assert printed["name"] == "blumen"
@@ -152,7 +152,7 @@ def test_settings_come_from_params_yaml_and_flags_win(tmp_path: Path) -> None:
 
 
 def test_the_list_shows_versions_and_aliases(home: Path) -> None:
-    """As a table and as JSON."""
+    """``orris models list`` shows versions and aliases, as a table and as JSON."""
     text = orris("models", "list", cwd=home)
     assert "1.0.0" in text
     assert "latest stage" in text
@@ -164,7 +164,7 @@ def test_the_list_shows_versions_and_aliases(home: Path) -> None:
 
 
 def test_a_version_is_shown_and_compared(home: Path) -> None:
-    """Schema, metrics, verdict; and the differences of two."""
+    """``show`` prints schema, metrics and verdict; ``compare`` prints the differences of two versions."""
     text = orris("models", "show", "iris@1.0.0", cwd=home)
     assert "sepal_length" in text
     assert "parity: exact" in text
@@ -179,7 +179,7 @@ def test_a_version_is_shown_and_compared(home: Path) -> None:
     assert "cross-validation" in text
 
 
-def test_a_version_shows_what_it_comes_from(home: Path) -> None:
+def test_a_version_shows_its_provenance(home: Path) -> None:
     """The manifest names the preset, its parameters, the table and the commit."""
     text = orris("models", "show", "iris@1.1.0", cwd=home)
     for words in ("iris.csv, 150 rows", "git commit", "forest", "require_compiled", "false", "may be missing"):
@@ -189,8 +189,8 @@ def test_a_version_shows_what_it_comes_from(home: Path) -> None:
     assert "signed" in text
 
 
-def test_old_versions_are_deleted_and_what_an_alias_points_to_is_not(home: Path, tmp_path: Path) -> None:
-    """Prune keeps the newest and whatever an alias points to; delete refuses what an alias points to."""
+def test_versions_with_an_alias_are_not_deleted(home: Path, tmp_path: Path) -> None:
+    """``prune`` keeps the newest versions and those with an alias; ``delete`` refuses a version with an alias."""
     store = str(tmp_path / "store")
     for reference in ("iris@1.0.0", "iris@1.1.0"):
         orris("models", "push", reference, store, cwd=home)
@@ -207,7 +207,7 @@ def test_old_versions_are_deleted_and_what_an_alias_points_to_is_not(home: Path,
 
 
 def test_an_alias_is_promoted_and_rolled_back(home: Path) -> None:
-    """Back to what it was before."""
+    """A rollback returns an alias to the version before its promotion."""
     orris("models", "promote", "iris@1.0.0", "prod", cwd=home)
     orris("models", "promote", "iris@1.1.0", "prod", cwd=home)
     assert "prod is now 1.0.0" in orris("models", "rollback", "iris", "prod", cwd=home)
@@ -215,14 +215,14 @@ def test_an_alias_is_promoted_and_rolled_back(home: Path) -> None:
 
 
 def test_a_version_is_copied_between_stores(home: Path, tmp_path: Path) -> None:
-    """Push and pull, audited."""
+    """``push`` and ``pull`` copy an audited version from one store to another."""
     orris("models", "push", "iris@1.0.0", str(tmp_path / "other"), cwd=home)
     orris("models", "pull", "iris@1.0.0", str(tmp_path / "other"), "--store", str(tmp_path / "third"), cwd=home)
     assert "files unchanged" in orris("models", "verify", "iris@1.0.0", "--store", str(tmp_path / "third"), cwd=home)
 
 
 def test_a_signature_is_made_and_verified(home: Path, tmp_path: Path) -> None:
-    """With the right key only; a server with a key refuses unsigned versions."""
+    """A signature verifies with the right key only, and a server with a key refuses unsigned versions."""
     paths = []
     for name in ("a", "b"):
         key = ec.generate_private_key(ec.SECP256R1())
@@ -242,7 +242,7 @@ def test_a_signature_is_made_and_verified(home: Path, tmp_path: Path) -> None:
 
 
 def test_a_changed_byte_stops_verification_and_serving(tmp_path: Path) -> None:
-    """The file is named."""
+    """A bundle with a changed byte is neither verified nor served, and the error names the file."""
     orris("train", "--version", "1.0.0", "--folds", "0", cwd=tmp_path)
     model = tmp_path / "artifacts" / "iris" / "versions" / "1.0.0" / "model.onnx"
     content = bytearray(model.read_bytes())
@@ -254,7 +254,7 @@ def test_a_changed_byte_stops_verification_and_serving(tmp_path: Path) -> None:
 
 
 def test_the_server_imports_neither_pandas_nor_scikit_learn_nor_pydantic(home: Path) -> None:
-    """Not when a model is loaded, nor when a request is answered."""
+    """A server that has loaded a model and answered a request has not imported pandas, scikit-learn or pydantic."""
     program = """
 import sys
 from pathlib import Path
@@ -274,7 +274,7 @@ print(sorted({name.partition(".")[0] for name in sys.modules} & heavy))
 
 
 def test_an_exported_bundle_is_a_checked_copy(home: Path, tmp_path: Path) -> None:
-    """It can be served and opened; with --report only what people and tools read is written."""
+    """An exported bundle can be served and opened; with ``--report`` only the files for reading are written."""
     orris("models", "export", "iris@1.0.0", str(tmp_path / "bundle"), cwd=home)
     original = home / "artifacts" / "iris" / "versions" / "1.0.0"
     names = {path.relative_to(original) for path in original.rglob("*") if path.is_file()}
@@ -286,15 +286,15 @@ def test_an_exported_bundle_is_a_checked_copy(home: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "report" / "model.onnx").exists()
 
 
-def test_nothing_is_exported_over_something(home: Path, tmp_path: Path) -> None:
-    """A folder with files is left as it is."""
+def test_an_export_does_not_overwrite_a_folder(home: Path, tmp_path: Path) -> None:
+    """An export to a folder that holds files is refused and leaves them as they are."""
     (tmp_path / "note.txt").write_text("mine")
     assert "not empty" in orris("models", "export", "iris@1.0.0", str(tmp_path), cwd=home, expect=1)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
 
 def test_a_changed_byte_is_not_exported(home: Path, tmp_path: Path) -> None:
-    """The file is named, and no folder appears."""
+    """A bundle with a changed byte is not exported: the error names the file, and no folder appears."""
     orris("train", "--version", "3.0.0", "--store", str(tmp_path / "store"), cwd=home)
     model = tmp_path / "store" / "iris" / "versions" / "3.0.0" / "model.onnx"
     model.chmod(0o644)
@@ -307,5 +307,5 @@ def test_a_changed_byte_is_not_exported(home: Path, tmp_path: Path) -> None:
 
 
 def test_the_values_of_a_boolean_column_are_shown_as_requests_write_them() -> None:
-    """A request that writes 0 or 1 is refused."""
+    """``show`` prints the values of a boolean column as true and false, because requests with 0 or 1 are refused."""
     assert _values(Column("sunny", Kind.BOOLEAN, dtype="bool", low=0, high=1)) == "false, true"

@@ -1,4 +1,4 @@
-"""``orris keys new``: keys are shown once, and only their hashes are kept."""
+"""Tests of ``orris keys new``, which prints a key once and keeps only its hash."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from orris.serving.access.keys import read_keys
 
 
 def make(*arguments: str) -> str:
-    """The key that a command prints."""
+    """Run ``orris keys new`` and return the key that it prints."""
     done = CliRunner().invoke(app, ["keys", "new", *arguments], catch_exceptions=False)
     assert done.exit_code == 0
     return done.stdout.strip()
 
 
 def test_a_key_is_printed_once_and_its_hash_written(tmp_path: Path) -> None:
-    """To a file that only its owner may read; the server knows the key by it."""
+    """A new key's hash is written to a file that only its owner may read, and the server accepts the key."""
     file = tmp_path / "new" / "keys.toml"
     key = make("--name", "billing", "--file", str(file))
     assert key.startswith("orris_")
@@ -36,7 +36,7 @@ def test_a_key_is_printed_once_and_its_hash_written(tmp_path: Path) -> None:
 
 
 def test_a_rotation_changes_the_hash_and_nothing_else(tmp_path: Path) -> None:
-    """Rate, expiry, comments and the other keys stay; so do the file's permissions."""
+    """A rotation keeps the rate, the expiry, comments, other keys and the permissions of the file."""
     file = tmp_path / "keys.toml"
     first = make("--name", "billing", "--file", str(file))
     make("--name", "ci", "--file", str(file))
@@ -58,7 +58,7 @@ def test_a_rotation_changes_the_hash_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_an_overlap_leaves_the_present_key_valid(tmp_path: Path) -> None:
-    """Until the next rotation: a client takes its time to change over."""
+    """With ``--overlap`` the previous key stays valid until the next rotation."""
     file = tmp_path / "keys.toml"
     first, second, third = (make("--name", "ci", "--overlap", "--file", str(file)) for _ in range(3))
     ring = read_keys(file.read_bytes(), "f")
@@ -67,8 +67,8 @@ def test_an_overlap_leaves_the_present_key_valid(tmp_path: Path) -> None:
     assert len(read_keys(file.read_bytes(), "f")) == 1
 
 
-def test_an_admin_key_is_made_for_a_new_name_only(tmp_path: Path) -> None:
-    """A right is not given in passing."""
+def test_admin_rights_are_given_only_to_a_new_name(tmp_path: Path) -> None:
+    """A rotation with ``--admin`` of an existing key is an error, because rights are given by hand."""
     file = tmp_path / "keys.toml"
     make("--name", "ops", "--admin", "--file", str(file))
     assert read_keys(file.read_bytes(), "f").has_admin
@@ -84,8 +84,8 @@ def test_an_admin_key_is_made_for_a_new_name_only(tmp_path: Path) -> None:
         (f'[ci]\nsha256 = "{"a" * 64}"\n', "ci", "does not stand on one line"),
     ],
 )
-def test_a_file_that_cannot_be_changed_stays_as_it_is(tmp_path: Path, content: str, name: str, said: str) -> None:
-    """And says what to do."""
+def test_a_malformed_file_is_not_changed(tmp_path: Path, content: str, name: str, said: str) -> None:
+    """A file of keys that cannot be edited safely stays as it is, and the error names the problem."""
     file = tmp_path / "keys.toml"
     file.write_text(content)
     with pytest.raises(SettingsError, match=said):
@@ -93,8 +93,8 @@ def test_a_file_that_cannot_be_changed_stays_as_it_is(tmp_path: Path, content: s
     assert file.read_text() == content
 
 
-def test_without_a_file_the_line_is_told_beside_the_key() -> None:
-    """The key alone on standard output, for a program; the line that the file needs on standard error."""
+def test_without_a_file_the_line_to_add_is_printed() -> None:
+    """Without ``--file`` the key alone goes to standard output and the line for the file to standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "orris", "keys", "new", "--name", "ci"], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,4 @@
-"""``orris ping``: exit code 0 if a server is ready, 1 if not, quickly, and with nothing heavy imported."""
+"""Tests of ``orris ping``: its exit codes, its time limit and its imports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def answering(answer: bytes) -> Iterator[int]:
 
 
 def test_a_ready_server_is_exit_code_0(server: Server) -> None:
-    """By its URL, by a page of it, and by the settings that it was started with."""
+    """A ready server is found by its URL, by the URL of one of its pages, and by its own settings."""
     for done in (
         ping(server.url),
         ping(f"{server.url}/health"),
@@ -54,8 +54,8 @@ def test_a_ready_server_is_exit_code_0(server: Server) -> None:
         assert "200 OK" in done.stdout
 
 
-def test_grpc_is_asked_for_its_health(iris: Bundle, tmp_path: Path) -> None:
-    """The states of a server and of a model differ from an unknown model, a missing server and a bad port."""
+def test_the_health_service_of_grpc_is_called(iris: Bundle, tmp_path: Path) -> None:
+    """Over gRPC the exit code tells a ready server or model from an unknown model, a missing server and a bad port."""
     with serving(str(iris.folder), "--grpc-port", "0", folder=tmp_path) as server:
         for path in ("", "/iris"):
             done = ping(f"grpc://127.0.0.1:{server.grpc_port}{path}", "--timeout", "30")
@@ -72,8 +72,8 @@ def test_grpc_is_asked_for_its_health(iris: Bundle, tmp_path: Path) -> None:
     assert "does not answer" in done.stderr
 
 
-def test_nobody_there_is_exit_code_1() -> None:
-    """A failure is one line that names the server that did not answer."""
+def test_a_missing_server_is_exit_code_1() -> None:
+    """If no server listens, one line names the server that did not answer, and the exit code is 1."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, but it does not listen: the port refuses
         done = ping(f"http://127.0.0.1:{taken.getsockname()[1]}")
@@ -94,7 +94,7 @@ def test_nobody_there_is_exit_code_1() -> None:
     ids=["not ready", "elsewhere", "not HTTP", "silent"],
 )
 def test_anything_but_success_is_exit_code_1(answer: bytes, words: str) -> None:
-    """A server that is not ready, sends elsewhere, speaks something else, or says nothing in time."""
+    """An answer that is not ready, redirects, is not HTTP, or comes too late ends with exit code 1."""
     with answering(answer) as port:
         done = ping(f"http://127.0.0.1:{port}", "--timeout", "0.5")
     assert done.returncode == 1
@@ -102,7 +102,7 @@ def test_anything_but_success_is_exit_code_1(answer: bytes, words: str) -> None:
 
 
 def test_a_server_on_a_unix_socket_is_found_by_its_settings(tmp_path: Path) -> None:
-    """The path is in ORRIS_UDS, as the server's."""
+    """The command reads the path of a Unix socket from ORRIS_UDS, as the server does."""
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -133,7 +133,7 @@ def test_a_server_with_tls_is_found_by_its_settings(iris: Bundle, tmp_path: Path
 
 
 def test_a_wrong_address_is_exit_code_2() -> None:
-    """It is wrong usage, not a server that does not answer."""
+    """A malformed address is wrong usage and ends with exit code 2."""
     for address in ("localhost:8000", "ftp://localhost", "http://localhost:port"):
         done = ping(address)
         assert done.returncode == 2
@@ -141,7 +141,7 @@ def test_a_wrong_address_is_exit_code_2() -> None:
 
 
 def test_nothing_heavy_is_imported() -> None:
-    """Neither NumPy nor ONNX Runtime, uvicorn, FastAPI or Rich: a check runs every few seconds."""
+    """The command imports no NumPy, ONNX Runtime, uvicorn, FastAPI or Rich, because it runs every few seconds."""
     program = (
         "import sys\n"
         "from orris.cli import main\n"

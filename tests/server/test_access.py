@@ -1,4 +1,4 @@
-"""Access to a real server: keys, tokens, rates, open routes, and the answers to refused requests."""
+"""Tests of access to a real server: keys, tokens, rates, open routes, and the answers to refused requests."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ SHOP = "https://shop.example"
 
 
 def sha256(key: str) -> str:
-    """A key's hash as the file holds it."""
+    """Return a key's hash as the file holds it."""
     return digest_of(key.encode()).hex()
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until something holds; what is waited for takes a second or two."""
+    """Wait until a condition holds, which takes a second or two."""
     give_up = time.monotonic() + 20
     while not holds():
         assert time.monotonic() < give_up, "it never came true"
@@ -54,14 +54,14 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[Issuer]:
-    """An issuer with a key of each kind."""
+    """Run an issuer with a key of each kind."""
     with issuing("rsa", "ec", "ed") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def guarded(iris: Bundle, issuer: Issuer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with keys, tokens, an admin token, guarded metrics and one foreign origin."""
+    """Run a server with keys, tokens, an admin token, guarded metrics and one foreign origin."""
     folder = tmp_path_factory.mktemp("guarded")
     (folder / "token").write_text(ADMIN_TOKEN + "\n")
     (folder / "keys.toml").write_text(
@@ -88,7 +88,7 @@ def guarded(iris: Bundle, issuer: Issuer, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def stranger(guarded: Server) -> Iterator[httpx.Client]:
-    """A client of ``guarded`` without a credential."""
+    """Return a client of ``guarded`` without a credential."""
     with client(guarded) as asking:
         yield asking
 
@@ -105,14 +105,14 @@ def stranger(guarded: Server) -> Iterator[httpx.Client]:
     ],
 )
 def test_a_key_opens_predictions(stranger: httpx.Client, headers: dict[str, str]) -> None:
-    """In either header; the administrator's token opens them, too."""
+    """A key in either header, or the administrator's token, opens the predict routes."""
     assert stranger.post("/predict", json=ROW, headers=headers).status_code == 200
     assert stranger.post("/predict?x=1", json=ROW, headers=headers).status_code == 200
     assert stranger.get("/api/v1/model/info", headers=headers).status_code == 200
 
 
-def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(stranger: httpx.Client) -> None:
-    """Missing, unknown, malformed, expired: 401 in the same words, so that guesses learn nothing."""
+def test_every_invalid_key_is_refused_alike(stranger: httpx.Client) -> None:
+    """A missing, unknown, malformed or expired key gets the same 401, so that guessing reveals nothing."""
     wrong: list[dict[str, str]] = [
         {},
         {"x-api-key": new_key()},
@@ -139,7 +139,7 @@ def test_whatever_is_wrong_with_a_key_the_answer_is_the_same(stranger: httpx.Cli
     ["/predict", "/v1/models/iris:predict", "/v2/models/iris/infer", "/v2/models/iris/infer?x=1", "/invocations"],
 )
 def test_each_protocol_refuses_in_its_own_shape(stranger: httpx.Client, path: str) -> None:
-    """A refused request is answered with the headers that HTTP demands."""
+    """A refusal has the protocol's own error shape and the headers that HTTP demands."""
     refused = stranger.post(path, json={})
     assert refused.status_code == 401
     assert refused.headers["www-authenticate"] == 'Bearer realm="orris"'
@@ -149,8 +149,8 @@ def test_each_protocol_refuses_in_its_own_shape(stranger: httpx.Client, path: st
     assert stranger.post(path, json={}, headers={"x-api-key": KEY}).status_code in {400, 422}
 
 
-def test_models_are_changed_by_administrators_alone(stranger: httpx.Client, ask: httpx.Client) -> None:
-    """A stranger is not known, another key may not, a server without an admin credential has it switched off."""
+def test_only_administrators_change_models(stranger: httpx.Client, ask: httpx.Client) -> None:
+    """A change gets 401 without a credential and 403 with an ordinary key, or if no admin credential is configured."""
     for path in ("/api/v1/model/reload", "/v2/repository/models/iris/load"):
         assert stranger.post(path).status_code == 401
         assert stranger.post(path, headers={"x-api-key": KEY}).status_code == 403
@@ -160,7 +160,7 @@ def test_models_are_changed_by_administrators_alone(stranger: httpx.Client, ask:
 
 @pytest.mark.parametrize("path", [*PROBES, "/", "/docs"])
 def test_probes_and_documentation_are_open(stranger: httpx.Client, path: str) -> None:
-    """Probes need no credential."""
+    """Probes and documentation need no credential."""
     assert stranger.get(path).status_code == 200
 
 
@@ -168,13 +168,13 @@ def test_probes_and_documentation_are_open(stranger: httpx.Client, path: str) ->
     "path", ["/metrics", "/api/v1/metrics", "/api/v1/model/info", "/api/v1/", "/nope", "/predict", "/v2", "/v1/models"]
 )
 def test_everything_else_is_guarded(stranger: httpx.Client, path: str) -> None:
-    """Unknown paths as well: what is not known to be open is not."""
+    """Every route that is not known to be open, unknown paths included, needs a credential."""
     assert stranger.get(path).status_code == 401
     assert stranger.get(path, headers={"x-api-key": KEY}).status_code in {200, 404, 405}
 
 
-def test_a_caller_over_its_rate_is_told_when_to_come_again(stranger: httpx.Client) -> None:
-    """429 with Retry-After, for this caller alone."""
+def test_a_caller_over_its_rate_gets_retry_after(stranger: httpx.Client) -> None:
+    """A caller over its rate gets 429 with Retry-After, and other callers are not affected."""
     answers = [stranger.post("/predict", json=ROW, headers={"x-api-key": SLOW}) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
     assert 900 < int(answers[-1].headers["retry-after"]) <= 1_000
@@ -184,13 +184,13 @@ def test_a_caller_over_its_rate_is_told_when_to_come_again(stranger: httpx.Clien
 
 @pytest.mark.parametrize("kid", ["rsa", "ec", "ed"])
 def test_a_token_opens_predictions(stranger: httpx.Client, issuer: Issuer, kid: str) -> None:
-    """Signed with any of the allowed algorithms, again and again."""
+    """A token signed with any allowed algorithm opens the predict routes, each time it is used."""
     headers = {"authorization": f"Bearer {issuer.token(kid)}"}
     assert [stranger.post("/predict", json=ROW, headers=headers).status_code for _ in range(3)] == [200] * 3
 
 
 def bad_tokens(issuer: Issuer) -> dict[str, str]:
-    """Every way in which a token can be wrong, by name."""
+    """Return invalid tokens, one for each check, by name."""
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + 60}
     good = issuer.token()
@@ -222,15 +222,15 @@ def bad_tokens(issuer: Issuer) -> dict[str, str]:
 
 
 def _signed_with_public_key(issuer: Issuer, claims: dict[str, Any]) -> str:
-    """The classic forgery, by hand: PyJWT refuses to make it."""
+    """Sign with the public key as an HMAC secret, a known forgery that PyJWT refuses to make."""
     secret = issuer.keys["rsa"][1].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     parts = [jwt.utils.base64url_encode(json.dumps(part).encode()) for part in ({"alg": "HS256", "kid": "rsa"}, claims)]
     signature = hmac.digest(secret, b".".join(parts), "sha256")
     return b".".join([*parts, jwt.utils.base64url_encode(signature)]).decode()
 
 
-def test_a_wrong_token_is_refused_in_the_same_words(stranger: httpx.Client, issuer: Issuer) -> None:
-    """Whatever is wrong with it; the log says what."""
+def test_every_invalid_token_is_refused_alike(stranger: httpx.Client, issuer: Issuer) -> None:
+    """Every invalid token gets the same answer, and the log has the reason."""
     answers = {
         name: stranger.post("/predict", json=ROW, headers={"authorization": f"Bearer {token}", "x-request-id": "same"})
         for name, token in bad_tokens(issuer).items()
@@ -239,10 +239,8 @@ def test_a_wrong_token_is_refused_in_the_same_words(stranger: httpx.Client, issu
     assert len({answer.content for answer in answers.values()}) == 1
 
 
-def test_a_key_that_the_issuer_adds_is_known_soon_and_one_that_it_withdraws_no_longer(
-    guarded: Server, stranger: httpx.Client, issuer: Issuer
-) -> None:
-    """Without a restart; tokens that were verified before go with their key."""
+def test_the_issuers_keys_are_followed(guarded: Server, stranger: httpx.Client, issuer: Issuer) -> None:
+    """Keys that the issuer adds or withdraws are followed without a restart, also for tokens verified before."""
     old = {"authorization": f"Bearer {issuer.token('ec')}"}
     assert stranger.post("/predict", json=ROW, headers=old).status_code == 200
     issuer.publish("rsa", "ed", "rsa2")
@@ -255,7 +253,7 @@ def test_a_key_that_the_issuer_adds_is_known_soon_and_one_that_it_withdraws_no_l
 
 
 def test_a_preflight_is_answered_without_a_credential(stranger: httpx.Client) -> None:
-    """For the configured origin; a browser sends no key with it."""
+    """A preflight from the configured origin is answered, since a browser sends no credential with it."""
     asked = {"access-control-request-method": "POST", "access-control-request-headers": "content-type,x-api-key"}
     answer = stranger.options("/predict", headers={"origin": SHOP} | asked)
     assert answer.status_code == 200
@@ -270,8 +268,8 @@ def test_a_preflight_is_answered_without_a_credential(stranger: httpx.Client) ->
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/predict"), ("POST", "/predict?x=1"), ("GET", "/health"), ("GET", "/docs")]
 )
-def test_every_answer_tells_the_allowed_origin(stranger: httpx.Client, method: str, path: str) -> None:
-    """Errors as well, or a page could not read them; never with credentials, never to another origin."""
+def test_every_answer_names_the_allowed_origin(stranger: httpx.Client, method: str, path: str) -> None:
+    """Every answer, errors included, allows the configured origin alone, and never with credentials."""
     for key in (KEY, "wrong"):
         answer = stranger.request(method, path, json=ROW, headers={"origin": SHOP, "x-api-key": key})
         assert answer.headers["access-control-allow-origin"] == SHOP
@@ -293,7 +291,7 @@ def test_every_answer_tells_the_allowed_origin(stranger: httpx.Client, method: s
     ),
 )
 def test_no_header_makes_the_server_fail(guarded: Server, name: bytes, value: bytes) -> None:
-    """Whatever bytes it holds, the answer is a refusal of the client's making."""
+    """Credentials of arbitrary bytes are refused as the client's error, never with a 5xx."""
     value = value.replace(b"\r", b"").replace(b"\n", b"")
     with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as connection:
         connection.sendall(
@@ -305,10 +303,7 @@ def test_no_header_makes_the_server_fail(guarded: Server, name: bytes, value: by
 
 
 def test_keys_are_rotated_under_requests(iris: Bundle, tmp_path: Path) -> None:
-    """Nothing is lost on the way; a malformed file changes nothing and is logged with its line.
-
-    No key is ever logged.
-    """
+    """A rotation loses no request, a malformed file is logged by its line and changes nothing, and no key is logged."""
     keys, old, new = tmp_path / "keys.toml", new_key(), new_key()
     keys.write_text(f'shop = {{ sha256 = "{sha256(old)}" }}\n')
     statuses: list[int] = []
@@ -351,8 +346,8 @@ def test_keys_are_rotated_under_requests(iris: Bundle, tmp_path: Path) -> None:
     assert sha256(new) not in logged
 
 
-def test_an_open_server_says_nothing_of_origins_and_needs_no_key(ask: httpx.Client) -> None:
-    """Access is off until it is configured; types are never guessed."""
+def test_a_server_without_access_settings_is_open(ask: httpx.Client) -> None:
+    """Without access settings no key is needed and no answer has CORS headers."""
     for answer in (
         ask.post("/predict", json=ROW, headers={"origin": SHOP}),
         ask.get("/metrics", headers={"origin": SHOP}),
@@ -363,7 +358,7 @@ def test_an_open_server_says_nothing_of_origins_and_needs_no_key(ask: httpx.Clie
 
 
 def test_pages_may_not_be_framed_and_send_no_referrer(ask: httpx.Client) -> None:
-    """Every page says so to the browser."""
+    """Every page forbids frames, referrers and guessed content types."""
     headers = ask.get("/docs").headers
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["referrer-policy"] == "no-referrer"
@@ -371,8 +366,8 @@ def test_pages_may_not_be_framed_and_send_no_referrer(ask: httpx.Client) -> None
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_openapi_names_the_credentials_where_there_are_some(ask: httpx.Client, guarded: Server) -> None:
-    """The OpenAPI document names credentials and refusals; that of an open server has neither."""
+def test_openapi_documents_configured_credentials(ask: httpx.Client, guarded: Server) -> None:
+    """The OpenAPI document lists credentials and refusals exactly if access is configured."""
     opened = ask.get("/openapi.json").json()
     assert "securitySchemes" not in opened["components"]
     assert "/api/v1/model/reload" not in opened["paths"]
@@ -405,7 +400,7 @@ def test_documentation_can_be_switched_off_and_any_origin_allowed(iris: Bundle, 
 
 
 def test_a_missing_file_of_keys_stops_the_server(iris: Bundle, tmp_path: Path) -> None:
-    """Rather than serve without them."""
+    """A missing file of keys stops the server instead of leaving it open."""
     with (
         pytest.raises(AssertionError, match=r"error: file of API keys \S+gone.toml: No such file"),
         serving(str(iris.folder), "--api-keys", str(tmp_path / "gone.toml"), folder=tmp_path),

@@ -1,7 +1,4 @@
-"""What is served changes while it is served: by a reload, by an alias, by a rollback.
-
-And a second version stands beside the first.
-"""
+"""Tests of changes to a running server: reloads, aliases, rollbacks, shadows and splits."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ def publish(store: Path, version: str, *, model: str = "logistic", alias: str = 
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with iris 1.0.0 and 2.0.0 (another family), and flowers 1.0.0."""
+    """Return a store with iris 1.0.0 and 2.0.0 (another family), and flowers 1.0.0."""
     store = tmp_path_factory.mktemp("versions")
     publish(store, "1.0.0")
     publish(store, "2.0.0", model="decision-tree", alias="next")
@@ -54,7 +51,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(versions: Path, tmp_path: Path) -> Path:
-    """A copy that a test may change."""
+    """Return a copy of the store that a test may change."""
     copy = Store(tmp_path / "store")
     for reference in ("iris@1.0.0", "iris@2.0.0", "flowers@1.0.0"):
         Store(versions).copy(reference, copy)
@@ -63,12 +60,12 @@ def store(versions: Path, tmp_path: Path) -> Path:
 
 
 def version_of(ask: httpx.Client, path: str = "/predict") -> str:
-    """The version that answers."""
+    """Return the version that answers."""
     return str(ask.post(path, json=ROW).json()["model_version"])
 
 
 def eventually(check: Callable[[], bool], seconds: float = 20) -> bool:
-    """Whether something becomes true within a while."""
+    """Wait until a condition holds; return whether it did in time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if check():
@@ -79,13 +76,13 @@ def eventually(check: Callable[[], bool], seconds: float = 20) -> bool:
 
 @pytest.fixture
 def running(store: Path, tmp_path: Path) -> Iterator[Server]:
-    """``orris serve iris:prod`` with an admin token."""
+    """Run ``orris serve iris:prod`` with an admin token."""
     with serving("iris:prod", "--store", str(store), folder=tmp_path, environ=ENVIRON) as server:
         yield server
 
 
 def test_a_reload_follows_the_alias(running: Server, store: Path) -> None:
-    """The newer version answers, the routes of its number appear, and a second reload changes nothing."""
+    """After a reload the alias's new version answers on its own routes too, and a second reload changes nothing."""
     with client(running) as ask:
         assert version_of(ask) == "1.0.0"
         Store(store).promote("iris", "2.0.0", "prod")
@@ -105,8 +102,8 @@ def test_a_reload_follows_the_alias(running: Server, store: Path) -> None:
         assert 'orris_swaps_total{model="iris",outcome="swapped"} 1.0' in ask.get("/metrics").text
 
 
-def test_a_version_is_asked_for_by_number_and_rolled_back_in_one_call(running: Server) -> None:
-    """The version before is still in memory."""
+def test_a_version_is_loaded_by_number_and_rolled_back(running: Server) -> None:
+    """A version is loaded by its number, and one call returns to the previous version, which is still in memory."""
     with client(running) as ask:
         assert (
             ask.post("/api/v1/model/reload", headers=ADMIN, json={"version": "2.0.0"}).json()["model_version"]
@@ -123,7 +120,7 @@ def test_a_version_is_asked_for_by_number_and_rolled_back_in_one_call(running: S
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer wrong"}])
 def test_a_change_needs_the_admin_token(running: Server, headers: dict[str, str]) -> None:
-    """Without it nothing changes."""
+    """Without the admin token a request to change the model is refused and changes nothing."""
     with client(running) as ask:
         for path in ("/api/v1/model/reload", "/api/v1/model/rollback", "/v2/repository/models/iris/unload"):
             assert ask.post(path, headers=headers).status_code in {401, 403}
@@ -137,7 +134,7 @@ def test_changes_are_off_without_an_admin_credential(server: Server) -> None:
 
 
 def test_a_broken_version_is_refused_and_the_old_one_stays(running: Server, store: Path) -> None:
-    """The answer says why, and so do the metrics."""
+    """A damaged version is not loaded, the old one answers on, and both the answer and the metrics give the reason."""
     model = store / "iris" / "versions" / "2.0.0" / "model.onnx"
     model.chmod(0o644)
     model.write_bytes(model.read_bytes()[:-10])
@@ -153,7 +150,7 @@ def test_a_broken_version_is_refused_and_the_old_one_stays(running: Server, stor
 
 
 def test_v2_loads_unloads_and_lists(running: Server) -> None:
-    """Triton's repository extension over REST."""
+    """Triton's repository extension over REST loads, unloads and lists models."""
     with client(running) as ask:
         listed = ask.post("/v2/repository/index").json()
         assert listed == [{"name": "iris", "version": "1.0.0", "state": "READY", "reason": ""}]
@@ -174,10 +171,7 @@ def test_v2_loads_unloads_and_lists(running: Server) -> None:
 
 
 def test_a_watched_alias_is_followed(store: Path, tmp_path: Path) -> None:
-    """When it moves, the server moves; a bundle that is not sound is not followed.
-
-    A store that is gone changes nothing.
-    """
+    """A watching server follows its alias, but not to a damaged bundle, and survives the loss of the store."""
     with (
         serving("iris:prod", "--store", str(store), "--watch", "0.2", folder=tmp_path) as server,
         client(server) as ask,
@@ -197,7 +191,7 @@ def test_a_watched_alias_is_followed(store: Path, tmp_path: Path) -> None:
 
 
 def test_no_request_is_lost_while_versions_are_swapped(running: Server) -> None:
-    """Under a steady load every request is answered, by the one version or the other."""
+    """Under a steady load every request is answered by one version or the other."""
     answers: Counter[tuple[int, str]] = Counter()
     stop = threading.Event()
 
@@ -220,7 +214,7 @@ def test_no_request_is_lost_while_versions_are_swapped(running: Server) -> None:
 
 
 def test_several_models_are_served_by_name(versions: Path, tmp_path: Path) -> None:
-    """The first is the default; further versions of a model are reached by number."""
+    """The first model is the default, and further versions of a model are reached by number."""
     with (
         serving("iris@1.0.0", "iris@2.0.0", "flowers", "--store", str(versions), folder=tmp_path) as server,
         client(server) as ask,
@@ -231,8 +225,8 @@ def test_several_models_are_served_by_name(versions: Path, tmp_path: Path) -> No
         assert ask.post("/api/v1/models/nobody/predict", json=ROW).status_code == 404
 
 
-def test_a_shadow_is_asked_compared_and_never_answers(versions: Path, tmp_path: Path) -> None:
-    """Agreement and the largest difference are counted."""
+def test_a_shadow_is_compared_and_never_answers(versions: Path, tmp_path: Path) -> None:
+    """A shadow's answers are compared, with agreement and largest difference counted, and never sent."""
     arguments = ("iris@1.0.0", "--shadow", "iris@2.0.0", "--store", str(versions))
     with serving(*arguments, folder=tmp_path) as server, client(server) as ask:
         for _ in range(20):
@@ -243,7 +237,7 @@ def test_a_shadow_is_asked_compared_and_never_answers(versions: Path, tmp_path: 
 
 
 def test_a_split_shares_the_requests(versions: Path, tmp_path: Path) -> None:
-    """By weight, and equal values of the header always reach the same version."""
+    """Requests are split by weight, and equal values of the header always reach the same version."""
     arguments = ("iris@1.0.0", "--split", "iris@2.0.0=0.5", "--split-header", "x-user", "--store", str(versions))
     with serving(*arguments, folder=tmp_path) as server, client(server) as ask:
         by_user = {

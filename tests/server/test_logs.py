@@ -1,4 +1,4 @@
-"""The log of a real server: its forms, its content, and its behaviour without a reader or when killed."""
+"""Tests of a real server's log: its forms, its content, and its behaviour without a reader or when killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up, "it never came true"
@@ -38,14 +38,14 @@ def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def logged(log: Path) -> list[dict[str, Any]]:
-    """The lines of a file: each is a whole one."""
+    """Return the lines of a file, each of which must be whole."""
     content = log.read_bytes()
     assert content.endswith(b"\n")
     return [json.loads(line) for line in content.splitlines()]
 
 
-def told(server: Server) -> list[str]:
-    """The standard error of a stopped server after the announcement."""
+def messages_of(server: Server) -> list[str]:
+    """Return the standard error of a stopped server after the announcement."""
     assert server.process.stderr is not None
     lines = server.process.stderr.read().splitlines()
     command = next((number for number, line in enumerate(lines) if line.lstrip().startswith("curl ")), -1)
@@ -53,7 +53,7 @@ def told(server: Server) -> list[str]:
 
 
 def dropped(server: Server, kind: str = "requests") -> float:
-    """What the server says that it dropped."""
+    """Return the number of lines that the server reports as dropped."""
     families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics", trust_env=False).text)
     samples = [
         sample for family in families for sample in family.samples if sample.name == "orris_log_lines_dropped_total"
@@ -102,7 +102,7 @@ def test_a_machine_reads_both_streams_in_the_same_form(iris: Bundle, tmp_path: P
             asking.post("/predict", json={"sepal_length": "long"}, headers={"x-request-id": "r-3"})
             asking.get("/nowhere", headers={"x-request-id": "r-4"})
         assert server.stop() == 0
-        messages = [json.loads(line) for line in told(server)]
+        messages = [json.loads(line) for line in messages_of(server)]
     first, unusual, refused, unmatched = logged(server.log)
     assert (first["level"], first["label"], first["trace_id"], first["model_version"]) == (
         "info",
@@ -119,13 +119,13 @@ def test_a_machine_reads_both_streams_in_the_same_form(iris: Bundle, tmp_path: P
 
 
 def test_google_cloud_reads_both_streams(iris: Bundle, tmp_path: Path) -> None:
-    """Severity, the request, and the trace by its full name."""
+    """In the format ``gcp`` lines have a severity, the request and the trace by its full name."""
     environ = {"ORRIS_LOG_FORMAT": "gcp", "GOOGLE_CLOUD_PROJECT": "farm"}
     with serving(str(iris.folder), folder=tmp_path, environ=environ) as server:
         with client(server) as asking:
             asking.post("/predict", json=ROW, headers={"traceparent": f"00-{TRACE}-00f067aa0ba902b7-00"})
         assert server.stop() == 0
-        messages = [json.loads(line) for line in told(server)]
+        messages = [json.loads(line) for line in messages_of(server)]
     (line,) = logged(server.log)
     assert line["logging.googleapis.com/trace"] == f"projects/farm/traces/{TRACE}"
     assert line["trace_id"] == TRACE
@@ -134,13 +134,13 @@ def test_google_cloud_reads_both_streams(iris: Bundle, tmp_path: Path) -> None:
     assert {message["severity"] for message in messages} == {"INFO"}
 
 
-def test_people_read_the_console_form(iris: Bundle, tmp_path: Path) -> None:
+def test_the_console_form_has_no_colours_in_a_file(iris: Bundle, tmp_path: Path) -> None:
     """The console form has no colours when the output is not a terminal."""
     with serving(str(iris.folder), "--log-format", "console", folder=tmp_path) as server:
         with client(server) as asking:
             asking.post("/predict", json=ROW, headers={"x-request-id": "r-1"})
         assert server.stop() == 0
-        messages = told(server)
+        messages = messages_of(server)
     (line,) = server.log.read_text().splitlines()
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d\.\d{3} INFO    POST /predict 200  \d+\.\d{3} ms  1\.0\.0  1 row  setosa  request r-1.*", line
@@ -149,7 +149,7 @@ def test_people_read_the_console_form(iris: Bundle, tmp_path: Path) -> None:
 
 
 def test_values_are_logged_on_request_and_redacted_by_column(mixed: Bundle, tmp_path: Path) -> None:
-    """Of the first rows of a request."""
+    """Input values of a request's first rows are logged if configured, without the columns to redact."""
     columns = [column.name for column in mixed.manifest.schema.columns]
     row = {column.name: column.example for column in mixed.manifest.schema.columns}
     environ = {"ORRIS_LOG_VALUES": "on", "ORRIS_LOG_REDACT": f"{columns[0]}, {columns[-1]}"}
@@ -167,7 +167,7 @@ def test_values_are_logged_on_request_and_redacted_by_column(mixed: Bundle, tmp_
 
 
 def test_a_column_to_redact_that_no_model_has_stops_the_process(iris: Bundle) -> None:
-    """A typo would let out what must not be logged."""
+    """A column to redact that no model has stops the process, because a typo would log its values."""
     command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--port", "0", "--grpc-port", "off"]
     done = subprocess.run(
         command,
@@ -183,10 +183,7 @@ def test_a_column_to_redact_that_no_model_has_stops_the_process(iris: Bundle) ->
 
 
 def test_sampling_and_level_of_a_server(iris: Bundle, tmp_path: Path) -> None:
-    """Of the successes the chosen ones, each with what it stands for.
-
-    Every refusal and every answer to unusual values.
-    """
+    """The log samples successes and gives their rate, and keeps every refusal and every answer with warnings."""
     with serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_LOG_SAMPLE": "0.25"}) as server:
         with client(server) as asking:
             for number in range(200):
@@ -209,7 +206,7 @@ def test_sampling_and_level_of_a_server(iris: Bundle, tmp_path: Path) -> None:
             asking.post("/predict", json=ROW)
             asking.post("/predict", content=b"{")
         server.stop()
-        assert not [line for line in told(server) if "stop" in line]
+        assert not [line for line in messages_of(server) if "stop" in line]
     assert [line["status"] for line in logged(server.log)] == [400]
 
 
@@ -217,11 +214,8 @@ def test_sampling_and_level_of_a_server(iris: Bundle, tmp_path: Path) -> None:
 
 
 @contextmanager
-def chronicled(dropped: Counter[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ServerLog, int]]:
-    """A server log of this process whose standard error is a pipe, and the pipe's other end.
-
-    Then everything is as before.
-    """
+def server_log_on_pipe(dropped: Counter[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ServerLog, int]]:
+    """Start this process's server log with a pipe as its standard error, and undo it afterwards."""
     reading, writing = os.pipe()
     before, root, ours = os.dup(2), logging.getLogger(), logging.getLogger("orris")
     levels, handlers = (root.level, ours.level), list(root.handlers)
@@ -240,9 +234,9 @@ def chronicled(dropped: Counter[str], monkeypatch: pytest.MonkeyPatch) -> Iterat
             os.close(end)
 
 
-def test_exceptions_go_out_in_the_same_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the ``logging`` module: ours from the level on, of others what is a warning; the traceback is in the line."""
-    with chronicled(Counter(), monkeypatch) as (_, reading):
+def test_records_of_logging_have_the_same_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records of ``logging`` are lines of the log, tracebacks included; other libraries' only from warnings on."""
+    with server_log_on_pipe(Counter(), monkeypatch) as (_, reading):
         try:
             raise ValueError("boom")
         except ValueError:
@@ -262,26 +256,26 @@ def test_exceptions_go_out_in_the_same_form(monkeypatch: pytest.MonkeyPatch) -> 
     assert (warning["level"], warning["message"]) == ("warning", "their warning")
 
 
-def test_messages_that_nobody_reads_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_without_a_reader_are_dropped_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A full standard error delays nothing, and its earlier messages come out whole and in order."""
     monkeypatch.setattr("orris.telemetry.nonblocking.MAX_WAITING_BYTES", 10_000)
     dropped: Counter[str] = Counter()
-    with chronicled(dropped, monkeypatch) as (server_log, reading):
+    with server_log_on_pipe(dropped, monkeypatch) as (log, reading):
         for number in range(2_000):
             tell(f"step {number}")
         content = os.read(reading, 1 << 20)
-        server_log.push()
+        log.push()
         content += os.read(reading, 1 << 20)
-    told = [json.loads(line)["message"] for line in content.splitlines()]
+    messages = [json.loads(line)["message"] for line in content.splitlines()]
     assert dropped["messages"] > 0
-    assert told == [f"step {number}" for number in range(2_000 - dropped["messages"])]
+    assert messages == [f"step {number}" for number in range(2_000 - dropped["messages"])]
 
 
 # nobody reads, and sudden ends
 
 
 def test_a_killed_server_leaves_whole_lines_and_loses_the_last_ones_only(iris: Bundle, tmp_path: Path) -> None:
-    """What was written is the beginning of what happened, without a gap."""
+    """The log of a killed server is a gapless beginning of its requests, in whole lines."""
     with serving(str(iris.folder), folder=tmp_path) as server:
         with client(server) as asking:
             for number in range(300):
@@ -298,8 +292,8 @@ def test_a_killed_server_leaves_whole_lines_and_loses_the_last_ones_only(iris: B
     assert len(ids) >= 300
 
 
-def test_workers_that_are_killed_leave_whole_lines_in_the_pipe_that_they_share(iris: Bundle) -> None:
-    """While others write to it, and its reader is slow."""
+def test_killed_workers_leave_whole_lines_in_a_shared_pipe(iris: Bundle) -> None:
+    """Killed workers leave only whole lines in the pipe that they share with others, even with a slow reader."""
     with piped(str(iris.folder), "--workers", "2") as (server, output):
         read = bytearray()
         with load(server.port, n_clients=8) as tally:
@@ -317,8 +311,8 @@ def test_workers_that_are_killed_leave_whole_lines_in_the_pipe_that_they_share(i
     assert {line["status"] for line in lines} == {200}
 
 
-def test_a_pipe_that_nobody_reads_holds_up_no_answer(iris: Bundle) -> None:
-    """Lines are dropped and counted, the others are whole; the end of the server is not held up either."""
+def test_a_pipe_without_a_reader_delays_no_answer(iris: Bundle) -> None:
+    """A full pipe delays neither answers nor shutdown; whole lines are dropped and counted."""
     asked = 0
     with piped(str(iris.folder), environ={"ORRIS_LOG_VALUES": "on"}) as (server, output):
 
@@ -354,8 +348,8 @@ def test_a_pipe_that_nobody_reads_holds_up_no_answer(iris: Bundle) -> None:
     assert len(lines) + n_dropped == asked
 
 
-def test_a_full_pipe_does_not_hold_up_the_end(iris: Bundle) -> None:
-    """The process waits for its reader for a while, and ends."""
+def test_a_full_pipe_does_not_prevent_shutdown(iris: Bundle) -> None:
+    """At shutdown the process waits for its reader for a limited time, and ends."""
     with piped(str(iris.folder), environ={"ORRIS_LOG_VALUES": "on"}) as (server, output):
         with client(server) as asking:
             for _ in range(400):
@@ -377,5 +371,5 @@ def test_a_closed_output_stops_nothing(iris: Bundle, how: str) -> None:
             assert asking.post("/predict", json=ROW).status_code == 200
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == 0
-        said = [json.loads(line) for line in told(server)]
+        said = [json.loads(line) for line in messages_of(server)]
     assert [line["level"] for line in said].count("warning") == 1

@@ -1,4 +1,4 @@
-"""The metrics of a real server: both formats, and series that no request can create."""
+"""Tests of a real server's metrics: both formats, and series that no request can create."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ METHODS = ("GET", "POST", "PUT", "DELETE", "OPTIONS")
 
 
 def parsed(ask: httpx.Client, accept: str) -> list[Metric]:
-    """The scrape, as the parser of its format reads it."""
+    """Return the scrape as the parser of its format reads it."""
     answer = ask.get("/metrics", headers={"accept": accept})
     assert answer.status_code == 200
     if answer.headers["content-type"].startswith("application/openmetrics-text"):
@@ -45,7 +45,7 @@ def parsed(ask: httpx.Client, accept: str) -> list[Metric]:
 
 
 def series(families: list[Metric]) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
-    """Name and labels of every sample."""
+    """Return the name and labels of every sample."""
     return {(sample.name, tuple(sorted(sample.labels.items()))) for family in families for sample in family.samples}
 
 
@@ -64,7 +64,7 @@ def test_the_format_is_negotiated(ask: httpx.Client, path: str) -> None:
 
 
 def test_both_formats_hold_the_same_series(ask: httpx.Client) -> None:
-    """Each is read by the parser of its format."""
+    """Text and OpenMetrics hold the same series, each as read by the parser of its format."""
     ask.post("/predict", json=ROW)
     for accept in ("text/plain", OPENMETRICS):
         ask.get("/metrics", headers={"accept": accept})
@@ -74,7 +74,7 @@ def test_both_formats_hold_the_same_series(ask: httpx.Client) -> None:
 
 
 def hostile(rng: random.Random, n_rounds: int) -> Iterator[tuple[str, str, dict[str, str], bytes]]:
-    """Requests with made-up paths, methods, headers, columns and values; in each round one of every kind."""
+    """Return requests with made-up paths, methods, headers, columns and values, one of every kind for each round."""
     for _ in range(n_rounds):
         word = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789_-.~%22", k=rng.randint(3, 40))).replace(
             "%", ""
@@ -101,7 +101,7 @@ def hostile(rng: random.Random, n_rounds: int) -> Iterator[tuple[str, str, dict[
 
 
 def test_no_request_can_create_a_series(server: Server, ask: httpx.Client) -> None:
-    """After one hostile request of each kind, fifteen more of each, all different, add nothing."""
+    """After one hostile request of each kind, fifteen different ones of each kind add no series."""
     assert ask.post("/predict", json=ROW).status_code == 200
     rng = random.Random(7)
 

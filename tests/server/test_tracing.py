@@ -1,4 +1,4 @@
-"""Traces of a real server, put together again by a receiver of OTLP at the other end of a real connection."""
+"""Tests of a real server's traces, as a receiver of OTLP gets them over a real connection."""
 
 from __future__ import annotations
 
@@ -47,20 +47,20 @@ REMOTE_PARENT = 0x300
 """OTLP's flags: it is known whether the parent is remote, and it is."""
 
 
-def begun(flags: str = "01") -> tuple[str, dict[str, str]]:
-    """A new trace of a caller, and the header that carries it."""
+def new_trace(flags: str = "01") -> tuple[str, dict[str, str]]:
+    """Return the id of a caller's new trace, and the headers that carry it."""
     trace_id = secrets.token_hex(16)
     return trace_id, {"traceparent": f"00-{trace_id}-{PARENT}-{flags}"}
 
 
 def exporting(receiver: Receiver, **more: str) -> dict[str, str]:
-    """The variables of a server that exports to this receiver over gRPC, at once."""
+    """Return the variables of a server that exports to this receiver over gRPC without delay."""
     return {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "50", **more}
 
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with two versions of iris."""
+    """Return a store with two versions of iris."""
     store = tmp_path_factory.mktemp("store")
     for version in ("1.0.0", "2.0.0"):
         orris.train(store=store, table=TABLE, target="species", name="iris", version=version)
@@ -69,14 +69,14 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
-    """A receiver over gRPC."""
+    """Run a receiver over gRPC."""
     with grpc_receiver() as receiving:
         yield receiving
 
 
 @pytest.fixture(scope="module")
 def traced(versions: Path, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a shadow, over HTTP and gRPC, that records every trace."""
+    """Run a server with a shadow, over HTTP and gRPC, that records every trace."""
     arguments = ("iris@1.0.0", "--shadow", "iris@2.0.0", "--store", str(versions), "--grpc-port", "0")
     with serving(*arguments, folder=tmp_path_factory.mktemp("traced"), environ=exporting(receiver)) as running:
         yield running
@@ -84,13 +84,13 @@ def traced(versions: Path, receiver: Receiver, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture
 def ask(traced: Server) -> Iterator[httpx.Client]:
-    """A client of ``traced``."""
+    """Return a client of ``traced``."""
     with client(traced) as asking:
         yield asking
 
 
 def lines(server: Server, trace_id: str) -> list[dict[str, Any]]:
-    """The lines of the log about this trace, once there is one."""
+    """Wait for the lines of the log about this trace and return them."""
     for _ in range(200):
         found = [
             line for line in map(json.loads, server.log.read_text().splitlines()) if line.get("trace_id") == trace_id
@@ -102,20 +102,20 @@ def lines(server: Server, trace_id: str) -> list[dict[str, Any]]:
 
 
 def calling(channel: grpc.Channel, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
-    """A call of the service, with messages as bytes."""
+    """Return a call of the service that takes and returns messages as bytes."""
     call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(f"/{SERVICE}/{method}")
     return call
 
 
 def within(inner: Received, outer: Received) -> bool:
-    """Whether one span's time lies in another's."""
+    """Return whether one span's time lies in another's."""
     start, end = outer.span.start_time_unix_nano, outer.span.end_time_unix_nano
     return bool(start <= inner.span.start_time_unix_nano <= inner.span.end_time_unix_nano <= end)
 
 
 def test_a_trace_goes_on_from_the_caller_to_the_model(traced: Server, receiver: Receiver, ask: httpx.Client) -> None:
-    """A server span under the caller's, and one around the model under that; answer and log name the server span."""
-    trace_id, headers = begun()
+    """A request has a server span under the caller's and a model span under that, and its log line names the first."""
+    trace_id, headers = new_trace()
     answer = ask.post("/api/v1/predict", json=ROW, headers={**headers, "tracestate": "vendor=x"})
     spans = receiver.trace(trace_id, 2)
     server, model = spans["POST /api/v1/predict"], spans["model_prediction"]
@@ -153,8 +153,8 @@ def test_a_trace_goes_on_from_the_caller_to_the_model(traced: Server, receiver: 
     )
 
 
-def test_a_trace_begins_where_the_caller_has_none(traced: Server, receiver: Receiver, ask: httpx.Client) -> None:
-    """The answer names the trace that begins here; a request of several rows has no class of its own."""
+def test_a_request_without_a_trace_begins_one(traced: Server, receiver: Receiver, ask: httpx.Client) -> None:
+    """A request without a trace context begins a trace, which the answer names."""
     answer = ask.post("/api/v1/predict", json=[ROW, ROW])
     version, trace_id, span_id, flags = answer.headers["traceparent"].split("-")
     spans = receiver.trace(trace_id, 2)
@@ -169,8 +169,8 @@ def test_a_trace_begins_where_the_caller_has_none(traced: Server, receiver: Rece
 @pytest.mark.parametrize(
     "text", ["nonsense", f"00-{'0' * 32}-{PARENT}-01", f"ff-{'a' * 32}-{PARENT}-01", f"00-{'A' * 32}-{PARENT}-01"]
 )
-def test_a_place_that_is_not_valid_begins_a_new_trace(receiver: Receiver, ask: httpx.Client, text: str) -> None:
-    """And what belongs to it, the caller's state, is not read."""
+def test_a_malformed_trace_context_begins_a_new_trace(receiver: Receiver, ask: httpx.Client, text: str) -> None:
+    """A malformed ``traceparent`` begins a new trace, and its ``tracestate`` is ignored."""
     answer = ask.post("/api/v1/predict", json=ROW, headers={"traceparent": text, "tracestate": "vendor=x"})
     trace_id = answer.headers["traceparent"].split("-")[1]
     assert trace_id not in text.lower()
@@ -178,22 +178,22 @@ def test_a_place_that_is_not_valid_begins_a_new_trace(receiver: Receiver, ask: h
     assert (server.parent_id, server.span.trace_state) == ("", "")
 
 
-def test_what_the_caller_does_not_record_is_not_recorded(traced: Server, receiver: Receiver, ask: httpx.Client) -> None:
-    """The answer gives the caller's place back as it came, and the log names the trace."""
-    unrecorded, headers = begun("00")
+def test_an_unsampled_trace_is_not_recorded(traced: Server, receiver: Receiver, ask: httpx.Client) -> None:
+    """A trace that the caller does not sample is not recorded; its context returns unchanged and the log names it."""
+    unrecorded, headers = new_trace("00")
     answer = ask.post("/api/v1/predict", json=ROW, headers=headers)
     assert answer.headers["traceparent"] == headers["traceparent"]
     (line,) = lines(traced, unrecorded)
     assert (line["trace_flags"], "span_id" in line) == ("00", False)
-    recorded, headers = begun()
+    recorded, headers = new_trace()
     ask.post("/api/v1/predict", json=ROW, headers=headers)
     receiver.trace(recorded, 2)
     assert unrecorded not in {span.trace_id for span in receiver.spans}
 
 
 def test_a_refusal_has_a_server_span_alone(receiver: Receiver, ask: httpx.Client) -> None:
-    """A caller's mistake is not an error of the server span, and has no span of a model."""
-    trace_id, headers = begun()
+    """A refused request has a server span without an error status, and no model span."""
+    trace_id, headers = new_trace()
     assert ask.post("/api/v1/predict", json={**ROW, "petal_width": "wide"}, headers=headers).status_code == 422
     (server,) = receiver.trace(trace_id, 1).values()
     assert server.attributes["http.response.status_code"] == 422
@@ -214,8 +214,8 @@ def test_a_refusal_has_a_server_span_alone(receiver: Receiver, ask: httpx.Client
 def test_other_requests_have_a_server_span_by_their_route(
     receiver: Receiver, ask: httpx.Client, method: str, path: str, status: int, name: str, route: str | None
 ) -> None:
-    """The path is said without its query, and unknown paths and methods make no names of spans."""
-    trace_id, headers = begun()
+    """Server spans are named by the route template: no query, unknown path or unknown method makes a name."""
+    trace_id, headers = new_trace()
     answer = ask.request(method, path, headers=headers, json=ROW if status == 200 and method == "POST" else None)
     assert answer.status_code == status
     server = receiver.trace(trace_id, 2 if method == "POST" else 1)[name]
@@ -225,31 +225,31 @@ def test_other_requests_have_a_server_span_by_their_route(
 
 
 def test_probes_and_scrapes_are_not_recorded(receiver: Receiver, ask: httpx.Client) -> None:
-    """Whatever their caller says."""
-    probed, headers = begun()
+    """Probes and scrapes are not recorded, even if their caller samples its trace."""
+    probed, headers = new_trace()
     for path in ("/health", "/ready", "/metrics", "/v2/health/live", "/ping"):
         assert ask.get(path, headers=headers).headers["traceparent"] == headers["traceparent"]
-    trace_id, headers = begun()
+    trace_id, headers = new_trace()
     ask.post("/api/v1/predict", json=ROW, headers=headers)
     receiver.trace(trace_id, 2)
     assert probed not in {span.trace_id for span in receiver.spans}
 
 
 def test_a_long_body_is_traced_too(receiver: Receiver, ask: httpx.Client) -> None:
-    """It is read and answered on a thread."""
-    trace_id, headers = begun()
+    """A body that is read and answered on a thread has the same spans as a short one."""
+    trace_id, headers = new_trace()
     assert ask.post("/api/v1/predict", json=[ROW] * 2_000, headers=headers).status_code == 200
     spans = receiver.trace(trace_id, 2)
     assert spans["model_prediction"].attributes["orris.rows"] == 2_000
     assert within(spans["model_prediction"], spans["POST /api/v1/predict"])
 
 
-def test_a_call_over_grpc_is_traced_as_such(traced: Server, receiver: Receiver) -> None:
-    """With the conventions' names for gRPC; its metadata carry the caller's place, and the answer's."""
+def test_a_call_over_grpc_follows_the_conventions(traced: Server, receiver: Receiver) -> None:
+    """A call over gRPC has the conventions' names, and its metadata carry the context in and out."""
     tensors = [pb.ModelInferRequest.InferInputTensor(name="input", datatype="FP64", shape=[1, 4])]
     tensors[0].contents.fp64_contents.extend(ROW.values())
     infer = pb.ModelInferRequest(model_name="iris", inputs=tensors)
-    trace_id, headers = begun()
+    trace_id, headers = new_trace()
     with grpc.insecure_channel(f"127.0.0.1:{traced.grpc_port}") as channel:
         _, outcome = calling(channel, "ModelInfer").with_call(
             infer.SerializeToString(), metadata=tuple(headers.items()), timeout=10
@@ -270,11 +270,11 @@ def test_a_call_over_grpc_is_traced_as_such(traced: Server, receiver: Receiver) 
 
 
 def test_other_calls_over_grpc_have_a_server_span(traced: Server, receiver: Receiver) -> None:
-    """A refused one too; probes have none."""
+    """Other calls over gRPC, refused ones included, have a server span; probes have none."""
     with grpc.insecure_channel(f"127.0.0.1:{traced.grpc_port}") as channel:
-        probed, headers = begun()
+        probed, headers = new_trace()
         calling(channel, "ServerLive")(b"", metadata=tuple(headers.items()), timeout=10)
-        trace_id, headers = begun()
+        trace_id, headers = new_trace()
         wanted = pb.ModelMetadataRequest(name="nobody").SerializeToString()
         with pytest.raises(grpc.RpcError):
             calling(channel, "ModelMetadata")(wanted, metadata=tuple(headers.items()), timeout=10)
@@ -286,7 +286,7 @@ def test_other_calls_over_grpc_have_a_server_span(traced: Server, receiver: Rece
 
 def test_a_shadow_has_a_trace_of_its_own_linked_to_the_request(receiver: Receiver, ask: httpx.Client) -> None:
     """The shadow's span begins after the answer, in a trace of its own that links to the request."""
-    trace_id, headers = begun()
+    trace_id, headers = new_trace()
     ask.post("/api/v1/predict", json=ROW, headers=headers)
     server = receiver.trace(trace_id, 2)["POST /api/v1/predict"]
     place = (trace_id, server.span_id)
@@ -304,10 +304,10 @@ def test_a_shadow_has_a_trace_of_its_own_linked_to_the_request(receiver: Receive
 
 
 def test_buckets_of_durations_name_the_trace_of_a_recorded_request(ask: httpx.Client) -> None:
-    """In OpenMetrics, as exemplars; a trace that is not recorded is never named."""
-    trace_id, headers = begun()
+    """Duration buckets in OpenMetrics carry exemplars of recorded traces, and never of unrecorded ones."""
+    trace_id, headers = new_trace()
     ask.post("/api/v1/predict", json=ROW, headers=headers)
-    unrecorded, headers = begun("00")
+    unrecorded, headers = new_trace("00")
     ask.post("/api/v1/predict", json=ROW, headers=headers)
     text = ask.get("/metrics", headers={"accept": "application/openmetrics-text"}).text
     marked = [line for line in text.splitlines() if f'# {{trace_id="{trace_id}"}}' in line]
@@ -320,8 +320,8 @@ def test_buckets_of_durations_name_the_trace_of_a_recorded_request(ask: httpx.Cl
 # other variables
 
 
-def test_the_trace_goes_over_http_with_what_the_variables_say(iris: Bundle, tmp_path: Path) -> None:
-    """Compressed, with headers of its own, from the service that is named; what is waiting is sent at SIGTERM."""
+def test_the_exporter_over_http_follows_its_variables(iris: Bundle, tmp_path: Path) -> None:
+    """The exporter over HTTP uses the configured compression, headers and service, and flushes at SIGTERM."""
     with http_receiver() as receiver:
         environ = exporting(
             receiver,
@@ -333,7 +333,7 @@ def test_the_trace_goes_over_http_with_what_the_variables_say(iris: Bundle, tmp_
             OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=stage",
             OTEL_BSP_SCHEDULE_DELAY="600000",
         )
-        trace_id, headers = begun()
+        trace_id, headers = new_trace()
         with serving(str(iris.folder), folder=tmp_path, environ=environ) as server:
             with client(server) as ask:
                 ask.post("/api/v1/predict", json=ROW, headers=headers)
@@ -346,15 +346,15 @@ def test_the_trace_goes_over_http_with_what_the_variables_say(iris: Bundle, tmp_
     assert (receiver.metadata["x-tenant"], receiver.metadata["content-encoding"]) == ("flowers", "gzip")
 
 
-def test_each_worker_exports_its_own_and_all_of_it(iris: Bundle, tmp_path: Path) -> None:
-    """Exporters are built after the fork: both processes' spans arrive, and at SIGTERM what still waits."""
+def test_each_worker_exports_all_its_spans(iris: Bundle, tmp_path: Path) -> None:
+    """Every worker exports its own spans, and at SIGTERM those that still wait."""
     with grpc_receiver() as receiver:
         environ = exporting(receiver, OTEL_BSP_SCHEDULE_DELAY="600000")
         sent = []
         with serving(str(iris.folder), "--workers", "2", folder=tmp_path, environ=environ) as server:
             # The kernel spreads connections over the workers: 32 of them miss one with a chance of 1 in 2 ** 31.
             for _ in range(32):
-                trace_id, headers = begun()
+                trace_id, headers = new_trace()
                 sent.append(trace_id)
                 with client(server) as ask:
                     assert ask.post("/api/v1/predict", json=ROW, headers=headers).status_code == 200
@@ -371,13 +371,11 @@ def test_each_worker_exports_its_own_and_all_of_it(iris: Bundle, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("ratio", "flags", "n_spans"), [("0", "01", 0), ("1", "00", 2)])
-def test_a_share_of_all_traces_is_recorded_whatever_callers_say(
-    iris: Bundle, tmp_path: Path, ratio: str, flags: str, n_spans: int
-) -> None:
-    """``traceidratio`` does not ask the caller."""
+def test_a_ratio_of_all_traces_is_recorded(iris: Bundle, tmp_path: Path, ratio: str, flags: str, n_spans: int) -> None:
+    """The sampler ``traceidratio`` decides by the trace id and ignores the caller's flag."""
     with grpc_receiver() as receiver:
         environ = exporting(receiver, OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG=ratio)
-        trace_id, headers = begun(flags)
+        trace_id, headers = new_trace(flags)
         with serving(str(iris.folder), folder=tmp_path, environ=environ) as server:
             with client(server) as ask:
                 ask.post("/api/v1/predict", json=ROW, headers=headers)
@@ -389,8 +387,8 @@ def test_a_share_of_all_traces_is_recorded_whatever_callers_say(
 
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
-def test_nobody_who_receives_holds_up_no_request_and_not_the_end(iris: Bundle, tmp_path: Path, protocol: str) -> None:
-    """A collector that is down changes no answer; shutdown waits as configured, and the lost spans are logged."""
+def test_an_unreachable_collector_delays_nothing(iris: Bundle, tmp_path: Path, protocol: str) -> None:
+    """Without a collector requests are answered, shutdown waits as configured, and lost spans are logged."""
     environ = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
         "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
@@ -407,24 +405,24 @@ def test_nobody_who_receives_holds_up_no_request_and_not_the_end(iris: Bundle, t
     assert "Traceback" not in told
 
 
-def test_a_receiver_that_comes_back_gets_what_comes_then(iris: Bundle, tmp_path: Path) -> None:
-    """A server outlives its collector's restart."""
+def test_exports_resume_when_the_collector_returns(iris: Bundle, tmp_path: Path) -> None:
+    """After a restart of the collector, the same server exports its new spans to it."""
     with grpc_receiver() as receiver:
         port = receiver.port
         with serving(str(iris.folder), folder=tmp_path, environ=exporting(receiver)) as server, client(server) as ask:
-            first, headers = begun()
+            first, headers = new_trace()
             ask.post("/api/v1/predict", json=ROW, headers=headers)
             receiver.trace(first, 2)
             receiver.stop()
             assert ask.post("/api/v1/predict", json=ROW).status_code == 200
             with grpc_receiver(port) as again:
-                later, headers = begun()
+                later, headers = new_trace()
                 ask.post("/api/v1/predict", json=ROW, headers=headers)
                 again.trace(later, 2)
 
 
-def test_a_killed_worker_is_followed_by_one_that_exports(iris: Bundle, tmp_path: Path) -> None:
-    """The new process has its own exporter."""
+def test_the_successor_of_a_killed_worker_exports(iris: Bundle, tmp_path: Path) -> None:
+    """The process that replaces a killed worker has an exporter of its own."""
     with grpc_receiver() as receiver:
         arguments = (str(iris.folder), "--workers", "2")
         with serving(*arguments, folder=tmp_path, environ=exporting(receiver)) as server:
@@ -451,11 +449,8 @@ def test_a_killed_worker_is_followed_by_one_that_exports(iris: Bundle, tmp_path:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_cloud_trace_gets_the_trace_by_the_exporter_for_google_cloud() -> None:
-    """Over its own API, here a stand-in at the other end of a real connection.
-
-    Names, parents, links and attributes arrive.
-    """
+def test_the_exporter_for_google_cloud_sends_the_trace() -> None:
+    """Names, parents, links and attributes arrive over Cloud Trace's own API, here at a stand-in."""
     from google.cloud.trace_v2 import BatchWriteSpansRequest, TraceServiceClient
     from google.cloud.trace_v2.services.trace_service.transports import TraceServiceGrpcTransport
     from opentelemetry.exporter.cloud_trace import CloudTraceSpanExporter
@@ -478,7 +473,7 @@ def test_cloud_trace_gets_the_trace_by_the_exporter_for_google_cloud() -> None:
             make: Any = CloudTraceSpanExporter
             exporter = make("a-project", TraceServiceClient(transport=TraceServiceGrpcTransport(channel=channel)))
             tracing = Tracing(read_rule({}), Ids(), Export([exporter], 10), read_resource())
-            trace_id, headers = begun()
+            trace_id, headers = new_trace()
             place = tracing.decide({b"traceparent": headers["traceparent"].encode()})
             assert place is not None
             told = Request(
@@ -518,7 +513,7 @@ class Broken:
 
 
 def ask_together(engine: Engine, rows: list[dict[str, float]]) -> tuple[list[int], tuple[ReadableSpan, ...]]:
-    """Ask for each row in one tick of the loop; the statuses of the answers, and all spans."""
+    """Send each row in one tick of the loop; return the statuses of the answers, and all spans."""
     exporter = InMemorySpanExporter()
     tracing = Tracing(read_rule({}), Ids(), Export([exporter]), read_resource())
 
@@ -537,10 +532,7 @@ def ask_together(engine: Engine, rows: list[dict[str, float]]) -> tuple[list[int
 
 
 def test_requests_that_share_a_call_of_the_model_are_linked(iris: Bundle) -> None:
-    """The call has one span, in a trace of its own, that links to each request.
-
-    Each request's span of the model links to it.
-    """
+    """A shared call of the model has a span in a trace of its own, linked to and from each request's spans."""
     statuses, spans = ask_together(Engine.load(iris.folder), [ROW, ROW, ROW])
     assert statuses == [200] * 3
     (batch,) = [span for span in spans if span.name == "model_batch"]
@@ -561,7 +553,7 @@ def test_requests_that_share_a_call_of_the_model_are_linked(iris: Bundle) -> Non
 
 
 def test_a_model_that_fails_is_seen_in_the_trace(iris: Bundle) -> None:
-    """A request that fails alone has its own call of the model; answers say nothing of why, spans do."""
+    """The spans record why a model failed, while the answers do not."""
     engine: Any = replace(Engine.load(iris.folder), runtime=Broken())
     statuses, spans = ask_together(engine, [ROW])
     assert statuses == [500]
@@ -579,7 +571,7 @@ def test_a_model_that_fails_is_seen_in_the_trace(iris: Bundle) -> None:
 def run(
     *, environ: dict[str, str], code: str = "", arguments: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """A command in a process with these variables."""
+    """Run a command in a process with these variables."""
     command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "orris", "serve", *arguments]
     return subprocess.run(
         command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60, check=False
@@ -606,15 +598,15 @@ print(served.tracing is not None, any(name.startswith("opentelemetry") for name 
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}, "True True"),
     ],
 )
-def test_opentelemetry_is_loaded_only_where_tracing_is_on(iris: Bundle, environ: dict[str, str], expected: str) -> None:
-    """Servers that do not trace are as small and as quick to start as ever."""
+def test_opentelemetry_is_imported_only_for_tracing(iris: Bundle, environ: dict[str, str], expected: str) -> None:
+    """A server without tracing does not import OpenTelemetry."""
     done = run(environ={"BUNDLE": str(iris.folder), **environ}, code=LOADED)
     assert done.stdout.strip() == expected, done.stderr
 
 
-def test_without_tracing_the_callers_place_comes_back(server: Server) -> None:
-    """As it came, if it is valid: the caller's trace is named in the log, and nothing is recorded."""
-    trace_id, headers = begun()
+def test_without_tracing_the_callers_context_returns(server: Server) -> None:
+    """Without tracing, a valid trace context returns unchanged, the log names it, and nothing is recorded."""
+    trace_id, headers = new_trace()
     with client(server) as ask:
         for path in ("/api/v1/predict", "/api/v1/predict?x=1"):
             assert ask.post(path, json=ROW, headers=headers).headers["traceparent"] == headers["traceparent"]
@@ -624,8 +616,8 @@ def test_without_tracing_the_callers_place_comes_back(server: Server) -> None:
     assert {line.get("trace_flags") for line in lines(server, trace_id)} == {"00"}
 
 
-def test_a_variable_that_nobody_understands_stops_the_process(iris: Bundle) -> None:
-    """By name, with what there is."""
+def test_an_unsupported_variable_stops_the_process(iris: Bundle) -> None:
+    """An unsupported value of an OpenTelemetry variable stops the process, and the message lists the supported ones."""
     done = run(
         environ={"ORRIS_TRACING": "on", "OTEL_TRACES_EXPORTER": "jaeger"},
         arguments=(str(iris.folder), "--port", "0", "--grpc-port", "off"),

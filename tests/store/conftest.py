@@ -14,14 +14,14 @@ from tests.store.sealing import MakeBundle, seal_bundle
 
 @pytest.fixture(scope="session")
 def unconditional_gs() -> Iterator[str]:
-    """The endpoint of an emulator that ignores conditions on writes."""
+    """Return the endpoint of an emulator that ignores conditions on writes."""
     with emulator("gs-unconditional") as endpoint:
         yield endpoint
 
 
 @pytest.fixture(params=["local", "gs", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store, of each kind."""
+    """Return the URL of an empty store, of each kind."""
     if request.param == "local":
         return str(tmp_path / "artifacts")
     return f"{request.getfixturevalue(request.param)}/{tmp_path.name}"
@@ -29,13 +29,13 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def store(url: str) -> Store:
-    """An empty store of each kind."""
+    """Return an empty store of each kind."""
     return Store(url)
 
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> MakeBundle:
-    """Makes a small sealed bundle: ``make_bundle(version, name="iris", content=b"...")``."""
+    """Return a function that makes a small sealed bundle: ``make_bundle(version, name="iris", content=b"...")``."""
 
     def make(version: str, name: str = "iris", content: bytes = b"model") -> Path:
         return seal_bundle(tmp_path / "bundles" / f"{name}-{version}-{content.hex()[:12]}", name, version, content)
@@ -45,5 +45,5 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """An empty cache directory."""
+    """Return an empty cache directory."""
     return tmp_path / "cache"

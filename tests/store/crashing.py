@@ -92,7 +92,7 @@ def _publish_forever(root: Path, work: Path, death: int) -> None:
 
 
 def _killed(task: Callable[[], None], after: float | None = None) -> bool:
-    """Run ``task`` in a fork, killed after so many seconds if a time is given; whether it ended by itself."""
+    """Run ``task`` in a fork, killed after so many seconds if a time is given; return whether it ended by itself."""
     child = os.fork()
     if child == 0:
         try:
@@ -106,7 +106,7 @@ def _killed(task: Callable[[], None], after: float | None = None) -> bool:
 
 
 def _seen(root: Path) -> dict[str, Any]:
-    """What a reader finds; every version is audited, which raises if one is half there."""
+    """Return what a reader finds; every version is audited, which raises if one is incomplete."""
     store = Store(root)
     if not store.models():
         return {"versions": [], "problems": [], "log": [], "latest": None}

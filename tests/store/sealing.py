@@ -1,4 +1,4 @@
-"""Seals small bundles; shared by the tests and the scripts that they run in other processes."""
+"""Small sealed bundles, for the tests and the scripts that they run in other processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures: made with one key, verified with its other half, worth nothing for anything else."""
+"""Tests of signatures: made with a private key, verified with its public key, invalid for anything else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _pair(folder: Path, name: str, key: ec.EllipticCurvePrivateKey | rsa.RSAPriv
 
 @pytest.fixture
 def keys(tmp_path: Path) -> tuple[Path, Path]:
-    """A private and a public key that belong together."""
+    """Return a private and a public key that belong together."""
     return _pair(tmp_path, "release", ec.generate_private_key(ec.SECP256R1()))
 
 
@@ -39,7 +39,7 @@ def test_signed_bundle_verifies(make_bundle: MakeBundle, keys: tuple[Path, Path]
 
 @pytest.mark.parametrize("file", ["model.onnx", "manifest.json", "plots/confusion.svg"])
 def test_changed_byte_is_refused_with_the_file(make_bundle: MakeBundle, keys: tuple[Path, Path], file: str) -> None:
-    """A change to any file, the manifest included, does not verify, and the error names the file."""
+    """A bundle with a changed file, the manifest included, does not verify, and the error names the file."""
     folder = make_bundle("1.0.0")
     sign(folder, keys[0])
     (folder / file).write_bytes((folder / file).read_bytes() + b" ")
@@ -48,7 +48,7 @@ def test_changed_byte_is_refused_with_the_file(make_bundle: MakeBundle, keys: tu
 
 
 def test_added_and_removed_files_are_refused(make_bundle: MakeBundle, keys: tuple[Path, Path]) -> None:
-    """What was added or removed after signing is named; git's own files are no exception."""
+    """A file added or removed after signing, one of git's included, is named by the error."""
     folder = make_bundle("1.0.0")
     sign(folder, keys[0])
     (folder / ".gitattributes").write_text("* -text")
@@ -78,7 +78,7 @@ def test_signature_of_another_bundle_is_refused(make_bundle: MakeBundle, keys: t
 
 
 def test_missing_and_malformed_signatures_are_refused(make_bundle: MakeBundle, keys: tuple[Path, Path]) -> None:
-    """An unsigned bundle, and one with anything else for a signature, do not verify."""
+    """A bundle without a signature, or with a malformed one, does not verify."""
     folder = make_bundle("1.0.0")
     with pytest.raises(SignatureError, match="not signed"):
         verify(folder, keys[1])
@@ -88,7 +88,7 @@ def test_missing_and_malformed_signatures_are_refused(make_bundle: MakeBundle, k
 
 
 def test_signing_twice_is_refused(make_bundle: MakeBundle, keys: tuple[Path, Path]) -> None:
-    """An existing signature is never replaced unasked."""
+    """An existing signature is not replaced unless that is requested."""
     folder = make_bundle("1.0.0")
     sign(folder, keys[0])
     with pytest.raises(SignatureError, match="a signature already"):
@@ -109,7 +109,7 @@ def test_unusable_keys_are_named(make_bundle: MakeBundle, keys: tuple[Path, Path
 
 
 def test_damaged_bundle_is_not_signed(make_bundle: MakeBundle, keys: tuple[Path, Path], tmp_path: Path) -> None:
-    """Only what its own manifest vouches for is signed, and a folder without one is no bundle."""
+    """A bundle that differs from its manifest is not signed, nor is a folder without a manifest."""
     folder = make_bundle("1.0.0")
     (folder / "model.onnx").write_bytes(b"mod3l")
     with pytest.raises(IntegrityError, match=r"model\.onnx"):
@@ -121,7 +121,7 @@ def test_damaged_bundle_is_not_signed(make_bundle: MakeBundle, keys: tuple[Path,
 def test_published_version_is_signed_afterwards(
     store: Store, make_bundle: MakeBundle, cache: Path, keys: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    """A version is published, signed, and verified by the one that fetches it; a second signature is refused."""
+    """A published version can be signed later and verified after fetching; a second signature is refused."""
     reference = store.publish(make_bundle("1.0.0"))
     store.attach_signature(reference, sign(store.fetch(reference, cache), keys[0], signature=tmp_path / "first.sig"))
     verify(store.fetch(reference, cache), keys[1])
@@ -135,7 +135,7 @@ def test_published_version_is_signed_afterwards(
 def test_missing_library_names_the_extra(
     make_bundle: MakeBundle, keys: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without model-signing the error says what to install."""
+    """Without model-signing the error names the extra to install."""
     for module in ("model_signing", "model_signing.signing", "model_signing.verifying"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"install .*\[sign\]"):

@@ -1,4 +1,4 @@
-"""What a store does, the same in a directory, in Google Cloud Storage and in S3."""
+"""Tests of what a store does, the same in a directory, in Google Cloud Storage and in S3."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _files(folder: Path) -> dict[str, str]:
 
 
 def test_published_version_comes_back_byte_for_byte(store: Store, make_bundle: MakeBundle, cache: Path) -> None:
-    """Publishing answers with the reference, and fetching that gives the same files."""
+    """Publishing answers with a reference, and fetching that reference gives the same files."""
     folder = make_bundle("1.0.0")
     reference = store.publish(folder)
     assert str(reference) == "iris@1.0.0"
@@ -36,7 +36,7 @@ def test_manifest_is_read_without_fetching(store: Store, make_bundle: MakeBundle
 
 
 def test_versions_are_listed_in_semver_order(store: Store, make_bundle: MakeBundle) -> None:
-    """Numbers count by value, and a pre-release comes before its release."""
+    """Versions are listed by numeric value, with a pre-release before its release."""
     for version in ("1.0.20261121031500", "1.0.9", "2.0.0", "1.10.0", "2.0.0-rc.2", "2.0.0-rc.10"):
         store.publish(make_bundle(version))
     listed = [info.version for info in store.versions("iris")]
@@ -55,7 +55,7 @@ def test_listing_describes_each_version(store: Store, make_bundle: MakeBundle) -
 
 
 def test_models_lists_names(store: Store, make_bundle: MakeBundle) -> None:
-    """An empty store holds no models; a published one appears under its name."""
+    """An empty store lists no models, and a published model is listed by its name."""
     assert store.models() == []
     store.publish(make_bundle("1.0.0", name="wine"))
     store.publish(make_bundle("1.0.0", name="iris"))
@@ -63,7 +63,7 @@ def test_models_lists_names(store: Store, make_bundle: MakeBundle) -> None:
 
 
 def test_identical_version_is_refused_as_identical(store: Store, make_bundle: MakeBundle) -> None:
-    """Publishing the same bundle twice says that there is nothing to do."""
+    """Publishing the same bundle twice reports that there is nothing to do."""
     folder = make_bundle("1.0.0")
     store.publish(folder)
     with pytest.raises(VersionExistsError, match="identical"):
@@ -98,8 +98,8 @@ def test_references_resolve(store: Store, make_bundle: MakeBundle) -> None:
     }
 
 
-def test_what_is_not_there_is_answered_with_what_is(store: Store, make_bundle: MakeBundle) -> None:
-    """An unknown model, version or alias names the known ones."""
+def test_an_unknown_reference_is_answered_with_the_known_ones(store: Store, make_bundle: MakeBundle) -> None:
+    """An unknown model, version or alias is an error that names the known ones."""
     store.publish(make_bundle("1.0.0"))
     store.publish(make_bundle("1.1.0"))
     with pytest.raises(NotFoundError, match="no model 'wine'; it holds: iris"):
@@ -110,7 +110,7 @@ def test_what_is_not_there_is_answered_with_what_is(store: Store, make_bundle: M
         store.resolve("iris:prod")
 
 
-def test_only_model_must_be_the_only_one(store: Store, make_bundle: MakeBundle) -> None:
+def test_an_empty_reference_needs_a_single_model(store: Store, make_bundle: MakeBundle) -> None:
     """An empty reference is refused in an empty store and among several models."""
     with pytest.raises(NotFoundError, match="train or package one first"):
         store.resolve("")
@@ -145,14 +145,14 @@ def test_promotion_is_recorded(store: Store, make_bundle: MakeBundle) -> None:
 
 
 def test_promotion_to_the_same_version_writes_nothing(store: Store, make_bundle: MakeBundle) -> None:
-    """An alias that points there already is not moved."""
+    """Promoting an alias to the version that it has writes no record."""
     store.publish(make_bundle("1.0.0"))
     assert store.promote("iris", "1.0.0", "latest").action == "publish"
     assert len(store.history("iris", "latest")) == 1
 
 
 def test_promotion_needs_a_published_version(store: Store, make_bundle: MakeBundle) -> None:
-    """An alias never points to what is not there."""
+    """An alias cannot be promoted to a version that is not published."""
     store.publish(make_bundle("1.0.0"))
     with pytest.raises(NotFoundError, match=r"no version 3\.0\.0"):
         store.promote("iris", "3.0.0", "prod")
@@ -179,20 +179,20 @@ def test_repeated_rollback_walks_back(store: Store, make_bundle: MakeBundle) -> 
 
 
 def test_rollback_of_an_unknown_alias_is_refused(store: Store, make_bundle: MakeBundle) -> None:
-    """There is nothing to roll back where nothing was promoted."""
+    """An alias that was never promoted cannot be rolled back."""
     store.publish(make_bundle("1.0.0"))
     with pytest.raises(NotFoundError, match="no alias 'prod'"):
         store.rollback("iris", "prod")
 
 
 def test_author_is_found_when_not_given(store: Store, make_bundle: MakeBundle) -> None:
-    """A record without a named author carries the one of this machine."""
+    """A record without a named author carries this machine's user."""
     store.publish(make_bundle("1.0.0"))
     assert store.history("iris", "latest")[0].author
 
 
 def test_signature_is_attached_once(store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path) -> None:
-    """A signature comes after publication; the same one again is fine, another one is refused."""
+    """A signature can be added after publication; the same one again is accepted, another one is refused."""
     reference = store.publish(make_bundle("1.0.0"))
     signature, other = tmp_path / "model.sig", tmp_path / "other.sig"
     signature.write_bytes(b"signature")
@@ -222,7 +222,7 @@ def test_signature_of_a_bundle_is_published_with_it(
 def test_copy_carries_files_and_signature_to_another_store(
     store: Store, make_bundle: MakeBundle, cache: Path, tmp_path: Path
 ) -> None:
-    """Pushing and pulling keep every byte, and move the requested aliases in the other store."""
+    """Push and pull keep every byte and move the requested aliases in the other store."""
     mine, back = Store(tmp_path / "mine"), Store(tmp_path / "back")
     folder = make_bundle("1.0.0")
     (folder / "model.sig").write_bytes(b"signature")
@@ -234,7 +234,7 @@ def test_copy_carries_files_and_signature_to_another_store(
 
 
 def test_a_deleted_version_is_gone_and_its_number_is_free(store: Store, make_bundle: MakeBundle) -> None:
-    """Nothing of it is listed or read; the others stay."""
+    """A deleted version is neither listed nor read, its number can be used again, and other versions stay."""
     folder = make_bundle("1.0.0")
     store.publish(folder, aliases=())
     store.publish(make_bundle("1.1.0"))
@@ -245,8 +245,8 @@ def test_a_deleted_version_is_gone_and_its_number_is_free(store: Store, make_bun
     assert str(store.publish(folder, aliases=())) == "iris@1.0.0"
 
 
-def test_what_an_alias_points_to_is_not_deleted(store: Store, make_bundle: MakeBundle) -> None:
-    """The message names the aliases; another version is deleted all the same."""
+def test_a_version_with_an_alias_is_not_deleted(store: Store, make_bundle: MakeBundle) -> None:
+    """Deleting a version with aliases is refused by an error that names them; another version is deleted."""
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         store.publish(make_bundle(version), aliases=())
     store.promote("iris", "1.0.0", "prod")
@@ -257,15 +257,15 @@ def test_what_an_alias_points_to_is_not_deleted(store: Store, make_bundle: MakeB
 
 
 def test_a_listing_has_the_size_of_each_version(store: Store, make_bundle: MakeBundle) -> None:
-    """The size is that of all files of the bundle."""
+    """The size in a listing is that of all files of the bundle."""
     folder = make_bundle("1.0.0")
     store.publish(folder)
     [info] = store.versions("iris")
     assert info.n_bytes >= sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_copying_what_is_there_already_is_success(store: Store, make_bundle: MakeBundle, tmp_path: Path) -> None:
-    """The same version of the same model is there afterwards, and aliases are moved; another model is refused."""
+def test_copying_an_existing_version_succeeds(store: Store, make_bundle: MakeBundle, tmp_path: Path) -> None:
+    """Copying an existing version moves the aliases and succeeds; another model under its number is refused."""
     store.publish(make_bundle("1.0.0"))
     other = Store(tmp_path / "other")
     assert store.copy("iris@1.0.0", other) == store.copy("iris@1.0.0", other, aliases=["prod"])

@@ -1,4 +1,4 @@
-"""What only a bucket does: downloads, a cache, uploads that were broken off, services that ignore conditions."""
+"""Tests of what only a bucket does: downloads, a cache, interrupted uploads, services that ignore conditions."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.store.sealing import MakeBundle
 
 @pytest.fixture(params=["gs", "s3"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty store, of each kind of bucket."""
+    """Return the URL of an empty store, of each kind of bucket."""
     return f"{request.getfixturevalue(request.param)}/{tmp_path.name}"
 
 
 @pytest.fixture
 def files(url: str) -> Any:
-    """The bucket, past the store."""
+    """Return the bucket's file system, past the store."""
     if url.startswith("gs://"):
         return GCSFileSystem(use_listings_cache=False, token="anon")
     return fsspec.filesystem("s3", use_listings_cache=False)
@@ -73,7 +73,7 @@ def test_damaged_file_in_the_bucket_is_refused(
 def test_unreadable_version_is_reported_beside_the_others(
     store: Store, files: Any, url: str, make_bundle: MakeBundle
 ) -> None:
-    """A version with a damaged manifest or record is listed with its problem, and the others as ever."""
+    """A version with a damaged manifest or record is listed with its problem, and the others as usual."""
     for version in ("1.0.0", "1.1.0", "1.2.0"):
         store.publish(make_bundle(version))
     files.pipe_file(f"{_upload(files, url, '1.1.0')}/manifest.json", b"{")
@@ -85,10 +85,10 @@ def test_unreadable_version_is_reported_beside_the_others(
     assert store.publish(make_bundle("1.3.0")).version == "1.3.0"
 
 
-def test_upload_without_a_record_is_invisible(
+def test_interrupted_upload_is_not_a_version(
     store: Store, files: Any, url: str, make_bundle: MakeBundle, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An interrupted upload is not a version, does not block publishing, and is removed once it is old."""
+    """An interrupted upload is not listed, does not block publishing, and is removed once it is old."""
     for version in ("1.0.0", "1.1.0"):
         files.pipe_file(f"{url}/iris/versions/{version}/0123456789abcdef/manifest.json", b"half")
     assert store.models() == []
@@ -104,21 +104,21 @@ def test_upload_without_a_record_is_invisible(
 @pytest.mark.filterwarnings(
     "ignore:Sending a large body directly with raw bytes:ResourceWarning"
 )  # gcsfs's way of sending
-def test_large_file_goes_through(store: Store, make_bundle: MakeBundle, cache: Path) -> None:
-    """A model of several megabytes survives the way there and back."""
+def test_large_file_is_copied_intact(store: Store, make_bundle: MakeBundle, cache: Path) -> None:
+    """A model of several megabytes is the same after an upload and a download."""
     content = bytes(range(256)) * 4 * 8192
     store.publish(make_bundle("1.0.0", content=content))
     assert (store.fetch("iris", cache) / "model.onnx").read_bytes() == content
 
 
-def test_service_that_ignores_conditions_is_found_out(
+def test_service_that_ignores_conditions_is_reported(
     unconditional_gs: str,
     make_bundle: MakeBundle,
     cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """There one publisher at a time works as everywhere, and the log says that two would not."""
+    """On a service that ignores conditions one publisher works, and the log warns that two at once would not."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", unconditional_gs)
     GCSFileSystem.clear_instance_cache()
     with caplog.at_level(logging.WARNING, logger="orris"):
@@ -148,7 +148,7 @@ def test_service_that_honours_conditions_is_not_reported(
 def test_missing_library_names_the_extra(
     scheme: str, library: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the library of a kind of bucket, the error says what to install."""
+    """Without the library of a kind of bucket, the error names the extra to install."""
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(MissingExtraError, match=rf"install .*\[{extra}\]"):
         Store(f"{scheme}://orris/models")

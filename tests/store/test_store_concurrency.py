@@ -1,4 +1,4 @@
-"""Publishers at the same instant, in processes of their own: nothing is lost, and a version belongs to one of them."""
+"""Tests of publishers at the same instant, in processes of their own."""
 
 from __future__ import annotations
 

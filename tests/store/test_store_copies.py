@@ -1,4 +1,4 @@
-"""A bundle that lies in a bucket on its own, as a platform copies it."""
+"""Tests of a bundle that lies in a bucket on its own, as a platform copies it."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def upload(folder: Path, url: str) -> None:
 
 @pytest.fixture(params=["gs", "s3"])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Where in a bucket the copy goes, for each kind of bucket."""
+    """Return where in a bucket the copy goes, for each kind of bucket."""
     return f"{request.getfixturevalue(request.param)}/copies/{tmp_path.name}"
 
 
 def test_a_copy_is_downloaded_and_audited_once(home: str, make_bundle: MakeBundle, cache: Path) -> None:
-    """With all its files; the second time the cached one is used."""
+    """A copy is downloaded with all its files, and the cached one is used the second time."""
     folder = make_bundle("1.0.0")
     upload(folder, home)
     fetched = fetch_bundle(home, cache)
@@ -47,7 +47,7 @@ def test_a_copy_is_downloaded_and_audited_once(home: str, make_bundle: MakeBundl
 
 
 def test_a_damaged_copy_is_refused_by_its_url(home: str, make_bundle: MakeBundle, cache: Path) -> None:
-    """The user knows the bucket, not our cache; nothing stays behind there."""
+    """A damaged copy is refused by the URL of its file, and nothing stays in the cache."""
     folder = make_bundle("1.0.0")
     (folder / "model.onnx").write_bytes(b"other")
     upload(folder, home)
@@ -57,7 +57,7 @@ def test_a_damaged_copy_is_refused_by_its_url(home: str, make_bundle: MakeBundle
 
 
 def test_a_copy_that_lacks_a_file_is_refused(home: str, make_bundle: MakeBundle, cache: Path) -> None:
-    """Named in full."""
+    """A copy that lacks a file is refused, and the error has the file's whole URL."""
     folder = make_bundle("1.0.0")
     (folder / "model.onnx").unlink()
     upload(folder, home)
@@ -66,7 +66,7 @@ def test_a_copy_that_lacks_a_file_is_refused(home: str, make_bundle: MakeBundle,
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(home: str, cache: Path) -> None:
-    """And another kind of URL is none that is read."""
+    """A folder without a manifest is refused, as is a URL of an unsupported kind."""
     with pytest.raises(BundleError, match="no Orris bundle"):
         fetch_bundle(home, cache)
     with pytest.raises(StoreError, match="begins with gs://"):
@@ -74,7 +74,7 @@ def test_a_folder_without_a_manifest_is_no_bundle(home: str, cache: Path) -> Non
 
 
 def test_a_manifest_cannot_name_files_outside_the_bundle(home: str, make_bundle: MakeBundle, cache: Path) -> None:
-    """Refused before anything is written there."""
+    """A manifest that names a file outside the bundle is refused before anything is written there."""
     folder = make_bundle("1.0.0")
     document = json.loads((folder / MANIFEST).read_text())
     document["files"]["../../escaped"] = "0" * 64

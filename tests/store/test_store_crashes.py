@@ -1,4 +1,4 @@
-"""Publishers killed with SIGKILL: a reader finds the old state or the new, and nothing half-way."""
+"""Tests of publishers killed with SIGKILL: a reader finds the old state or the new one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_death_before_any_step_leaves_the_old_state_or_the_new(tmp_path: Path) -
     assert [seen["repeated"] for seen in found] == expected
 
 
-def test_death_at_random_instants_loses_nothing_that_was_seen(tmp_path: Path) -> None:
+def test_death_at_random_instants_loses_no_published_version(tmp_path: Path) -> None:
     """Versions and records only grow, each version audits, and the log has no gap and points to existing versions."""
     found = _crash("random", tmp_path)
     for before, after in itertools.pairwise(found):

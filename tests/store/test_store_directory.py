@@ -1,4 +1,4 @@
-"""What only a local store does: people look into it, and disks go bad."""
+"""Tests of what only a store in a directory does: its layout for people, and damage on the disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.store.sealing import MakeBundle
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """The root of a local store that does not exist yet."""
+    """Return the root of a local store that does not exist yet."""
     return tmp_path / "artifacts"
 
 
@@ -29,7 +29,7 @@ def test_layout_is_readable_by_people(root: Path, make_bundle: MakeBundle) -> No
 
 
 def test_fetch_gives_the_folder_itself(root: Path, make_bundle: MakeBundle) -> None:
-    """Nothing is copied to read a local version."""
+    """Fetching a local version returns its folder and copies nothing."""
     assert Store(root).fetch(Store(root).publish(make_bundle("1.0.0"))) == root / "iris/versions/1.0.0"
 
 
@@ -40,7 +40,7 @@ def test_file_url_is_a_directory(root: Path, make_bundle: MakeBundle) -> None:
 
 
 def test_changed_byte_is_refused_with_the_file(root: Path, make_bundle: MakeBundle) -> None:
-    """A version whose file changed on disk cannot be fetched."""
+    """A version whose file changed on disk cannot be fetched, and the error names the file."""
     store = Store(root)
     store.publish(make_bundle("1.0.0"))
     (root / "iris/versions/1.0.0/model.onnx").write_bytes(b"mod3l")
@@ -50,7 +50,7 @@ def test_changed_byte_is_refused_with_the_file(root: Path, make_bundle: MakeBund
 
 @pytest.mark.parametrize("damage", ["corrupt", "missing"])
 def test_unreadable_version_is_reported_beside_the_others(root: Path, make_bundle: MakeBundle, damage: str) -> None:
-    """A version without a sound manifest is listed with its problem, and the others as ever."""
+    """A version without a sound manifest is listed with its problem, and the others are listed as usual."""
     store = Store(root)
     for version in ("1.0.0", "1.1.0"):
         store.publish(make_bundle(version))
@@ -80,7 +80,7 @@ def test_stray_folder_is_reported(root: Path, make_bundle: MakeBundle) -> None:
 
 
 def test_moved_folder_is_refused(root: Path, make_bundle: MakeBundle) -> None:
-    """A version under another version's name is not taken for it."""
+    """A version's folder under another version's name is refused."""
     store = Store(root)
     store.publish(make_bundle("1.0.0"))
     (root / "iris/versions/1.0.0").rename(root / "iris/versions/2.0.0")
@@ -89,7 +89,7 @@ def test_moved_folder_is_refused(root: Path, make_bundle: MakeBundle) -> None:
 
 
 def test_damaged_alias_record_names_its_file(root: Path, make_bundle: MakeBundle) -> None:
-    """A damaged record stops its own alias with the file's name; the listing goes on."""
+    """A damaged record stops its own alias with the file's name, while the listing goes on."""
     store = Store(root)
     store.publish(make_bundle("1.0.0"), aliases=("latest", "prod"))
     (root / "iris/aliases/prod/00000001.json").write_bytes(b"{")
@@ -99,7 +99,7 @@ def test_damaged_alias_record_names_its_file(root: Path, make_bundle: MakeBundle
 
 
 def test_old_leftovers_are_removed_and_new_ones_kept(root: Path, make_bundle: MakeBundle) -> None:
-    """Temporary files of crashed publishers stay invisible, and go with a publication once they are a day old."""
+    """Temporary files of crashed publishers are not listed, and a publication removes those older than a day."""
     store = Store(root)
     store.publish(make_bundle("1.0.0"))
     old, new = root / "iris/versions/.tmp-old", root / "iris/versions/.tmp-new"
@@ -115,7 +115,7 @@ def test_old_leftovers_are_removed_and_new_ones_kept(root: Path, make_bundle: Ma
     assert [path.exists() for path in (old, record, new)] == [False, False, True]
 
 
-def test_unwritable_store_says_so(tmp_path: Path, make_bundle: MakeBundle) -> None:
+def test_unwritable_store_is_a_store_error(tmp_path: Path, make_bundle: MakeBundle) -> None:
     """A store that cannot be written is a store error that names the place."""
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StoreError, match="could not be written"):

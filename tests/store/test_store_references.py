@@ -1,4 +1,4 @@
-"""Names, versions and references: what a store takes, before any path is made of it."""
+"""Tests of names, versions and references, which a store checks before it makes a path of them."""
 
 from __future__ import annotations
 
@@ -43,21 +43,21 @@ _NO_VERSIONS = [
 
 @pytest.mark.parametrize("text", ["../iris", "iris/../wine", "Iris", ".iris", "", "-iris", "a" * 129, "iris\n", "íris"])
 def test_malformed_names_are_refused(text: str) -> None:
-    """A model name cannot leave its folder."""
+    """A malformed model name, such as one that leaves the store's folder, is refused."""
     with pytest.raises(StoreError, match="model name"):
         check_name(text)
 
 
 @pytest.mark.parametrize("text", _NO_VERSIONS)
 def test_malformed_versions_are_refused(text: str) -> None:
-    """A version is SemVer and a container tag."""
+    """A version that is not both SemVer and a container tag is refused."""
     with pytest.raises(StoreError, match="use SemVer"):
         check_version(text)
 
 
 @pytest.mark.parametrize("text", ["../x", "1st", "", "Prod", "a/b", "prod\n"])
 def test_malformed_aliases_are_refused(text: str) -> None:
-    """An alias begins with a letter, so that it is never taken for a version."""
+    """An alias that does not begin with a letter, and could be taken for a version, is refused."""
     with pytest.raises(StoreError, match="alias"):
         check_alias(text)
 
@@ -72,7 +72,7 @@ def test_malformed_references_never_reach_a_path(tmp_path: Path, text: str) -> N
 
 
 def test_bundle_with_a_version_that_is_no_tag_is_not_published(tmp_path: Path) -> None:
-    """A store refuses a bundle sealed under a version it could not hold."""
+    """A bundle sealed under a version that a store cannot hold is not published."""
     folder = seal_bundle(tmp_path / "bundle", "iris", "1.0.0+build", b"model")
     with pytest.raises(StoreError, match="use SemVer"):
         Store(tmp_path / "artifacts").publish(folder)
@@ -81,7 +81,7 @@ def test_bundle_with_a_version_that_is_no_tag_is_not_published(tmp_path: Path) -
 
 @given(st.permutations(_ORDERED))
 def test_versions_sort_as_semver_says(shuffled: list[str]) -> None:
-    """Any order sorts into SemVer's."""
+    """Versions in any order are sorted as SemVer prescribes."""
     assert sorted(shuffled, key=version_key) == _ORDERED
 
 
@@ -93,21 +93,21 @@ def test_newest_prefers_releases() -> None:
 
 @given(st.from_regex(r"[a-z0-9][a-z0-9._-]{0,20}", fullmatch=True), st.tuples(*[st.integers(0, 10**15)] * 3))
 def test_reference_prints_as_it_is_parsed(name: str, numbers: tuple[int, int, int]) -> None:
-    """``NAME@VERSION`` survives the way through text."""
+    """A reference printed as ``NAME@VERSION`` is parsed to the same reference."""
     reference = Reference(check_name(name), check_version(".".join(map(str, numbers))))
     assert str(reference).split("@") == [reference.name, reference.version]
 
 
 @pytest.mark.parametrize(("text", "version"), [("v1.4.0", "1.4.0"), ("V2.0.0-rc.1", "2.0.0-rc.1"), ("1.0.0", "1.0.0")])
-def test_a_leading_v_is_dropped_from_what_a_person_writes(text: str, version: str) -> None:
-    """Tags of git begin with a v, versions in a store do not."""
+def test_a_leading_v_of_a_version_is_dropped(text: str, version: str) -> None:
+    """A version given as ``v1.0.0``, as tags of git are written, is read as ``1.0.0``."""
     assert as_version(text) == version
     with pytest.raises(StoreError, match="use SemVer"):
         as_version("version")
 
 
-def test_what_can_be_checked_of_a_publication_is_checked_before_it(tmp_path: Path) -> None:
-    """Names, the version and the store are checked, and nothing is left behind."""
+def test_a_publication_is_checked_before_training(tmp_path: Path) -> None:
+    """Names, the version and the store are checked before anything is trained, and nothing is left behind."""
     store = Store(tmp_path / "store")
     store.check_publishable("iris", "1.0.0", ["latest"])
     assert not (tmp_path / "store").exists()
