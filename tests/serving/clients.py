@@ -1,4 +1,4 @@
-"""Clients that count: what they sent, what was answered, what was lost, and how connections ended."""
+"""Clients that count requests sent, answered and lost, and how connections ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,11 @@ REQUEST = (
 
 @dataclass
 class Tally:
-    """What became of the requests of all clients.
+    """Counts over the requests of all clients.
 
-    Attributes:
-        answered: Answers with status 200.
-        failed: Other answers.
-        lost: Requests on a connection that ended without an answer, and without an earlier one that announced it.
-        announced: Connections whose last answer said that it was the last.
-        refused: Connections that were not accepted.
+     / Attributes: /     answered: Answers with status 200. /     failed: Other answers. /     lost: Requests on a
+    connection that ended without an answer, and without an earlier one that announced it. /     announced:
+    Connections whose last answer said that it was the last. /     refused: Connections that were not accepted.
     """
 
     answered: int = 0
@@ -53,7 +50,7 @@ async def one_client(
 
 
 async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tally: Tally, pipelined: int) -> bool:
-    """Send some requests and read their answers; whether the connection goes on."""
+    """Send some requests and read their answers; return whether the connection goes on."""
     try:
         writer.write(REQUEST * pipelined)
     except OSError:

@@ -33,13 +33,13 @@ class Kept(Exchange):
         self.reply.set_result(reply)
 
     async def document(self) -> dict[str, Any]:
-        """The reply's body, parsed."""
+        """Return the reply's body, parsed."""
         document: dict[str, Any] = json.loads((await self.reply).body)
         return document
 
 
 def predict_route(bundle: Bundle, **limits: Any) -> PredictRoute:
-    """A route of named rows that a bundle's model answers, without a log."""
+    """Return a route of named rows that a bundle's model answers, without a log."""
     metrics = Metrics()
     context = RequestContext(
         metrics, RequestLog(enabled=False), **{"max_body_bytes": 1_000_000, "max_in_flight": 100, **limits}

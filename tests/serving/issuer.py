@@ -49,12 +49,12 @@ class Issuer:
         self.published = {"keys": [json.loads(self.public(kid)) | {"kid": kid, "use": "sig"} for kid in kids]}
 
     def public(self, kid: str) -> str:
-        """The public half of a key as a JWK."""
+        """Return the public half of a key as a JWK."""
         algorithm, key = self.keys[kid]
         return str(_JWK[algorithm].to_jwk(key.public_key()))
 
     def token(self, kid: str = "rsa", **claims: Any) -> str:
-        """A token that is valid for a minute; a claim that is ``None`` is left out."""
+        """Return a token that is valid for a minute; a claim that is ``None`` is left out."""
         given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": int(time.time()) + 60} | claims
         algorithm, key = self.keys[kid]
         return jwt.encode(
@@ -72,13 +72,13 @@ def _private(kid: str) -> tuple[str, Any]:
 
 @contextmanager
 def issuing(*kids: str) -> Iterator[Issuer]:
-    """An issuer that publishes these keys on a local URL."""
+    """Run an issuer that publishes these keys on a local URL."""
     issuer = Issuer()
     issuer.publish(*kids)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Answer with what is published."""
+            """Answer with the published document."""
             issuer.n_fetches += 1
             body = json.dumps(issuer.published).encode()
             self.send_response(issuer.status)
@@ -87,7 +87,7 @@ def issuing(*kids: str) -> Iterator[Issuer]:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Silent."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
         issuer.url = f"http://127.0.0.1:{listening.server_port}/jwks.json"

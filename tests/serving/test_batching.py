@@ -1,4 +1,4 @@
-"""The queue in front of a model: what is answered together, and what a slow model may not hold up."""
+"""Tests of the queue in front of a model: which requests share a call, and what a slow model must not delay."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 10.0
 
 
 class Doubler:
-    """An engine that doubles its first column, and, while ``gate`` is closed, does not return."""
+    """An engine that doubles its first column and does not return while ``gate`` is closed."""
 
     def __init__(self, microseconds: float) -> None:
         self.manifest = SimpleNamespace(verdict=SimpleNamespace(one_row_microseconds=microseconds))
@@ -34,7 +34,7 @@ class Doubler:
         self.threads: set[str] = set()
 
     def run(self, rows: FloatArray) -> Answers:
-        """Twice the rows' first column; a negative one is an error."""
+        """Return twice the rows' first column; a negative value is an error."""
         self.sizes.append(len(rows))
         self.threads.add(threading.current_thread().name)
         self.called.set()
@@ -54,7 +54,7 @@ class Requests:
 
     @property
     def n_requests(self) -> int:
-        """Requests."""
+        """Return the number of requests."""
         return len(self.requests)
 
     def deliver(self, answers: Answers | Exception, usual: bool, call: Call) -> None:
@@ -70,7 +70,7 @@ class Requests:
             start += len(request)
 
     def split(self) -> list[Batch]:
-        """A batch for each request."""
+        """Return a batch for each request."""
         alone = [Requests([request]) for request in self.requests]
         for one, future in zip(alone, self.futures, strict=True):
             one.futures = [future]
@@ -91,12 +91,12 @@ class Caller:
 
 
 def within(work: Any) -> Any:
-    """Run a coroutine, but not for ever."""
+    """Run a coroutine with a time limit."""
     return asyncio.run(asyncio.wait_for(work, SECONDS))
 
 
 def test_the_requests_of_a_batch_are_one_call() -> None:
-    """Every request gets the answers to its own rows back."""
+    """The requests of a batch share one call, and each gets the answers to its own rows."""
     engine = Doubler(1)
 
     async def work() -> list[Any]:
@@ -159,7 +159,7 @@ def test_batches_that_waited_share_a_call_up_to_its_rows() -> None:
 
 
 def test_many_rows_of_a_quick_model_run_off_the_loop() -> None:
-    """It is the whole call that may not take long, not one row."""
+    """A call whose rows together take long runs on a thread, even if one row is quick."""
     engine = Doubler(1)
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Compressed bodies: read on every dialect, inflated no further than the limit."""
+"""Tests of compressed bodies: read by every dialect, inflated no further than the limit."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 @pytest.mark.parametrize("route", list(BODIES))
 @pytest.mark.parametrize("encoding", list(ENCODINGS))
 def test_compressed_bodies_are_read_on_every_dialect(ask: httpx.Client, route: str, encoding: str) -> None:
-    """A compressed body has the answer of the same body as it is."""
+    """A compressed body gets the answer of the same body uncompressed."""
     name, compress = ENCODINGS[encoding]
     body = json.dumps(BODIES[route]).encode()
     headers = {"content-type": "application/json", "x-request-id": "same"}
@@ -55,7 +55,7 @@ def test_compressed_bodies_are_read_on_every_dialect(ask: httpx.Client, route: s
 
 @pytest.mark.parametrize("route", list(BODIES))
 def test_other_encodings_are_415(ask: httpx.Client, route: str) -> None:
-    """Their names are in the answer, in the shape of the protocol."""
+    """An unsupported encoding gets 415 with the supported ones, in the protocol's error shape."""
     headers = {"content-type": "application/json", "content-encoding": "br"}
     refused = ask.post(route, content=b"{}", headers=headers)
     assert refused.status_code == 415
@@ -74,14 +74,14 @@ def test_a_body_that_inflates_over_the_limit_is_413(ask: httpx.Client) -> None:
     [b"", b"{}", gzip.compress(b"{}")[:-1], gzip.compress(b"{}") + b"x", gzip.compress(b"") * (MAX_MEMBERS + 1)],
     ids=["empty", "plain", "cut off", "something behind it", "many members"],
 )
-def test_what_is_not_gzip_is_refused(body: bytes) -> None:
-    """A body that is not what its encoding says is the caller's mistake."""
+def test_a_body_unlike_its_encoding_is_refused(body: bytes) -> None:
+    """A body that is not in the declared encoding is the caller's mistake."""
     with pytest.raises(BodyError):
         plain_body(body, {b"content-encoding": b"gzip"}, 1_000)
 
 
 def test_no_more_than_the_limit_is_inflated() -> None:
-    """The limit itself is allowed."""
+    """A body that inflates to exactly the limit is read, and a body over it by one byte is refused."""
     body = gzip.compress(b"x" * 1_000)
     assert plain_body(body, {b"content-encoding": b"GZIP"}, 1_000) == b"x" * 1_000
     with pytest.raises(TooLargeError):

@@ -1,4 +1,4 @@
-"""A predict route: every exchange gets one reply, and is counted once."""
+"""Tests of a predict route, which sends one reply to every exchange and counts it once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.serving.exchanges import BODY, ROUTE, ROW, Kept, predict_route
 
 
 def statuses(route: PredictRoute) -> dict[int, int]:
-    """The requests of the route, by status."""
+    """Return the number of the route's requests by status."""
     return dict(route.context.metrics.route("POST", ROUTE).statuses)
 
 
@@ -39,7 +39,7 @@ def test_exchanges_of_one_tick_are_answered_as_the_model_answers(iris: Bundle) -
 
 
 def test_a_tick_is_one_call_of_the_model_up_to_a_number_of_requests(iris: Bundle) -> None:
-    """The first of very many requests does not wait for the last."""
+    """The requests of a tick share a call up to a bound, so the first of very many does not wait for the last."""
 
     async def run() -> None:
         route = predict_route(iris)
@@ -104,7 +104,7 @@ def test_a_refused_exchange_is_in_flight_only_while_it_is_refused(iris: Bundle) 
 
 
 def test_a_request_without_credential_is_not_read(iris: Bundle) -> None:
-    """Its status is 401 whatever its body is."""
+    """A request without a credential gets 401, whatever its body is."""
 
     def admit(headers: Headers) -> None:
         if b"x-api-key" not in headers:
@@ -122,7 +122,7 @@ def test_a_request_without_credential_is_not_read(iris: Bundle) -> None:
 
 
 def test_more_than_may_be_in_flight_is_refused_at_once(iris: Bundle) -> None:
-    """The refusal does not wait for those that are being answered."""
+    """A request over the limit of requests in flight is refused without waiting for them."""
 
     async def run() -> None:
         route = predict_route(iris, max_in_flight=2)
@@ -136,7 +136,7 @@ def test_more_than_may_be_in_flight_is_refused_at_once(iris: Bundle) -> None:
 
 
 def test_an_answer_after_the_deadline_is_a_refusal(iris: Bundle) -> None:
-    """The client has given up by then."""
+    """A request whose answer comes after the deadline is refused, because its client has given up."""
 
     async def run() -> None:
         route = predict_route(iris, deadline_seconds=0.0)

@@ -1,4 +1,4 @@
-"""The records of protocols: what is derived from them, and how a new protocol is added."""
+"""Tests of the protocols' records: what is derived from them, and how a new protocol is added."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ ADMINISTRATORS = {
 
 @pytest.fixture(scope="module")
 def served(iris: Bundle) -> Served:
-    """A server that is put together, and does not listen."""
+    """Return a server that is put together and does not listen."""
     return assemble([(Engine.load(iris.folder), "iris")], Settings(access_log=False, tracing="off"), grpc_port=0)
 
 
-def test_a_route_that_says_nothing_needs_a_credential() -> None:
-    """The record's default closes a route, in every kind of record, and so does a path without a record."""
+def test_a_route_is_guarded_by_default() -> None:
+    """A record that does not open its route, and a path without a record, need a credential."""
     assert Route("/new").credential is Credential.CALLER
     for kind in (Route, Predict, Get, Page):
         default = next(field.default for field in fields(kind) if field.name == "credential")
@@ -72,8 +72,8 @@ def test_a_route_that_says_nothing_needs_a_credential() -> None:
     assert {table.credential(path) for path in ("/new", "/new/iris", "/other", "")} == {Credential.CALLER}
 
 
-def test_the_open_routes_are_those_that_were_meant_to_be(served: Served) -> None:
-    """A new route that is open, or an administrator's, has to be named in this test."""
+def test_the_open_routes_are_listed_here(served: Served) -> None:
+    """The open and the administrator's routes are exactly those that this test lists."""
     table = served.routes.table
     assert {route.template for route in table if route.credential is Credential.NONE} == OPEN
     assert {route.template for route in table if route.credential is Credential.ADMIN} == ADMINISTRATORS
@@ -85,13 +85,13 @@ def test_the_open_routes_are_those_that_were_meant_to_be(served: Served) -> None
 
 
 def test_no_two_protocols_have_a_route_in_common() -> None:
-    """A later record with the template of an earlier one would never be asked."""
+    """No two records share a method and a template, because the later one would never be reached."""
     templates = [route.template for protocol in (*PROTOCOLS, PAGES, GRPC) for route in protocol.routes]
     assert len(templates) == len(set(templates))
 
 
 def test_the_pages_of_fastapi_are_those_of_the_record(served: Served) -> None:
-    """A page that FastAPI answers without a record would be closed, and one of the record without a page 404."""
+    """Every page that FastAPI answers has a record, and every record of a page has an answer."""
     app = build_pages(
         served.catalog,
         served.routes.table,
@@ -126,7 +126,7 @@ def test_the_calls_over_grpc_are_those_of_the_service() -> None:
     ],
 )
 def test_a_path_is_counted_under_its_template(served: Served, path: str, label: str) -> None:
-    """The labels of metrics and logs are bounded, whatever paths are asked for."""
+    """Any path is counted under a template, so the labels of metrics and logs are bounded."""
     assert served.routes.template(path) == label
 
 
@@ -141,7 +141,7 @@ def test_every_documented_route_is_described_and_every_other_is_a_part_or_an_ali
 
 
 def written(folder: Path) -> Path:
-    """The two files of the recipe in docs/protocols.md, as they stand there; returns the second."""
+    """Write the two files of the recipe in docs/protocols.md and return the second."""
     page = (Path(__file__).parents[2] / "docs" / "protocols.md").read_text("utf-8")
     for name, content in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.DOTALL):
         (folder / name).write_text(content)
@@ -149,7 +149,7 @@ def written(folder: Path) -> Path:
 
 
 def test_the_recipe_of_a_new_protocol_works(iris: Bundle, tmp_path: Path) -> None:
-    """The example of docs/protocols.md, written to a file as it stands, answers beside the others."""
+    """The example of docs/protocols.md, written to a file as it stands, answers beside the other protocols."""
     program = written(tmp_path)
     with (
         serving(str(iris.folder), folder=tmp_path, program=program) as running,
@@ -164,8 +164,8 @@ def test_the_recipe_of_a_new_protocol_works(iris: Bundle, tmp_path: Path) -> Non
         assert 'route="/words/{model}"' in ask.get("/metrics").text
 
 
-def test_a_protocol_of_others_is_closed_where_keys_are_on(iris: Bundle, tmp_path: Path) -> None:
-    """A protocol says nothing of credentials to be guarded as the others are."""
+def test_a_third_party_protocol_is_guarded_by_keys(iris: Bundle, tmp_path: Path) -> None:
+    """With keys configured, a third party's protocol needs a credential although its record does not mention them."""
     program = written(tmp_path)
     (tmp_path / "keys.toml").write_text(f'ci = {{ sha256 = "{"a" * 64}" }}\n')
     environ = {"ORRIS_API_KEYS_FILE": str(tmp_path / "keys.toml")}

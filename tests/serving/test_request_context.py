@@ -1,4 +1,4 @@
-"""A finished request is counted and logged in one place, whichever protocol it came by."""
+"""Tests of the request context, which counts and logs a finished request of any protocol in one place."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from orris.telemetry.tracecontext import Arrival
 
 
 def record(method: str = "GET", code: str = "", **more: Any) -> Record:
-    """A finished request of a route named ``/x``."""
+    """Return a finished request of a route named ``/x``."""
     return Record(method, "/x", 200, "order-42", perf_counter(), {}, None, Arrival, code, **more)
 
 
 async def logged(*records: Record) -> tuple[Metrics, list[dict[str, Any]]]:
-    """The counts and the log lines of these requests."""
+    """Return the counts and the log lines of these requests."""
     readable, writable = os.pipe()
     metrics, log = Metrics(), RequestLog(writable)
     context = RequestContext(metrics, log, max_body_bytes=1, max_in_flight=1)
@@ -36,14 +36,14 @@ async def logged(*records: Record) -> tuple[Metrics, list[dict[str, Any]]]:
 
 @pytest.mark.parametrize(("method", "counted"), [("GET", "GET"), ("BREW", "(other)")])
 def test_a_request_over_http_is_counted_by_method_and_route(method: str, counted: str) -> None:
-    """A method that HTTP does not know creates no series of its own."""
+    """A request over HTTP is counted by method and route, and an unknown method creates no series of its own."""
     metrics, lines = asyncio.run(logged(record(method)))
     assert dict(metrics.routes[counted, "/x"].statuses) == {200: 1}
     assert [(line["method"], line["route"], line["request_id"]) for line in lines] == [(counted, "/x", "order-42")]
 
 
 def test_a_call_over_grpc_is_counted_by_its_code() -> None:
-    """It is no request over HTTP, and its line says so."""
+    """A call over gRPC is counted and logged by its code, and not as a request over HTTP."""
     metrics, lines = asyncio.run(logged(record("POST", "OK")))
     assert metrics.routes == {}
     assert metrics.calls == {("/x", "OK"): 1}
@@ -51,7 +51,7 @@ def test_a_call_over_grpc_is_counted_by_its_code() -> None:
 
 
 def test_input_values_are_not_computed_unless_the_log_holds_them() -> None:
-    """By default no value of a row reaches the log."""
+    """Input values are not even computed unless the log is configured to hold them."""
 
     def values() -> tuple[dict[str, Any], ...]:
         raise AssertionError("values were computed")

@@ -1,4 +1,4 @@
-"""The rules that a server puts together from its settings."""
+"""Tests of the access rules that a server makes from its settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEY, OPS, TOKEN = new_key(), new_key(), new_key()
 
 
 def access(tmp_path: Path, **environ: str) -> Access:
-    """The rules for these variables and a file of two keys."""
+    """Return the rules for these variables and a file of two keys."""
     keys = tmp_path / "keys.toml"
     hashes = [digest_of(key.encode()).hex() for key in (KEY, OPS)]
     keys.write_text(f'ci = {{ sha256 = "{hashes[0]}" }}\nops = {{ sha256 = "{hashes[1]}", admin = true }}\n')
@@ -36,7 +36,7 @@ def access(tmp_path: Path, **environ: str) -> Access:
 
 
 def rules_of(environ: dict[str, str]) -> Access:
-    """The rules for these variables, over the records of a server."""
+    """Return the rules for these variables, over the records of a server."""
     settings = read_settings(environ)
     vertex = instances.vertex(settings.predict_route, settings.health_route)
     table = RouteTable(*PROTOCOLS, probes(Metrics()), Playground().protocol, PAGES, vertex)
@@ -44,7 +44,7 @@ def rules_of(environ: dict[str, str]) -> Access:
 
 
 def test_nothing_is_guarded_until_it_is_configured() -> None:
-    """And what only an administrator may do is off."""
+    """Without access settings every route is open, except the administrator's, which are off."""
     rules = rules_of({})
     assert not rules.guards
     rules.admit_path("/api/v1/model/info", {})
@@ -53,8 +53,8 @@ def test_nothing_is_guarded_until_it_is_configured() -> None:
         rules.require_admin({b"x-api-key": b"anything"})
 
 
-def test_an_admin_credential_opens_what_is_the_administrators(tmp_path: Path) -> None:
-    """A key with ``admin = true``, or the token; another key is known and may not, a stranger is not known."""
+def test_an_admin_credential_opens_the_admin_routes(tmp_path: Path) -> None:
+    """A key with ``admin = true`` or the token opens them, another key gets 403, and no credential 401."""
     rules = access(tmp_path, ORRIS_ADMIN_TOKEN_SHA256=digest_of(TOKEN.encode()).hex())
     rules.require_admin({b"x-api-key": OPS.encode()})
     rules.require_admin({b"authorization": b"Bearer " + TOKEN.encode()})
@@ -65,7 +65,7 @@ def test_an_admin_credential_opens_what_is_the_administrators(tmp_path: Path) ->
 
 
 def test_an_admin_token_alone_leaves_predictions_open(tmp_path: Path) -> None:
-    """The administrator's token is needed for changes only, and its file may be replaced."""
+    """An admin token alone guards only changes, and its file may be replaced while serving."""
     path = tmp_path / "token"
     path.write_text(TOKEN + "\n")
     rules = rules_of({"ORRIS_ADMIN_TOKEN_FILE": str(path)})
@@ -79,7 +79,7 @@ def test_an_admin_token_alone_leaves_predictions_open(tmp_path: Path) -> None:
 
 
 def test_the_limit_of_the_settings_counts_for_keys_without_their_own(tmp_path: Path) -> None:
-    """Each key has its own bucket."""
+    """The rate of the settings applies to each key without a rate of its own, in its own bucket."""
     rules = access(tmp_path, ORRIS_RATE_LIMIT="0.01", ORRIS_RATE_BURST="2")
     for _ in range(2):
         rules.admit({b"x-api-key": KEY.encode()})
@@ -97,7 +97,7 @@ def test_the_limit_of_the_settings_counts_for_keys_without_their_own(tmp_path: P
     )
 )
 def test_any_header_is_refused_with_401(headers: dict[bytes, bytes]) -> None:
-    """Whatever it holds."""
+    """Any header that is not a valid credential is refused with 401."""
     rules = rules_of({"ORRIS_ADMIN_TOKEN_SHA256": "a" * 64})
     with pytest.raises(UnauthorizedError) as told:
         rules.admit(headers)
@@ -116,7 +116,7 @@ GUARDED += ["/openapi.json", "/openapi.json2", "//health", "/health\n", "", "/in
 
 @pytest.mark.parametrize("path", OPEN)
 def test_probes_and_pages_are_open(tmp_path: Path, path: str) -> None:
-    """A request without a credential may ask a probe, and read pages that hold no data."""
+    """Probes and pages without data need no credential."""
     access(tmp_path).admit_path(path, {})
 
 
@@ -128,7 +128,7 @@ def test_all_else_is_guarded(tmp_path: Path, path: str) -> None:
 
 
 def test_the_openapi_document_can_be_opened(tmp_path: Path) -> None:
-    """``ORRIS_OPENAPI_AUTH=false`` gives the document to everybody, and nothing else."""
+    """``ORRIS_OPENAPI_AUTH=false`` opens the document and nothing else."""
     rules = access(tmp_path, ORRIS_OPENAPI_AUTH="false")
     rules.admit_path("/openapi.json", {})
     with pytest.raises(UnauthorizedError):
@@ -136,7 +136,7 @@ def test_the_openapi_document_can_be_opened(tmp_path: Path) -> None:
 
 
 def test_a_health_route_of_the_platform_is_open(tmp_path: Path) -> None:
-    """Whatever its name."""
+    """A health route that the platform names is open, whatever its path is."""
     rules = access(tmp_path, ORRIS_HEALTH_ROUTE="/well")
     rules.admit_path("/well", {})
     with pytest.raises(UnauthorizedError):
@@ -156,7 +156,7 @@ CONTRADICTIONS = [
 
 @pytest.mark.parametrize(("environ", "said"), CONTRADICTIONS, ids=[said for _, said in CONTRADICTIONS])
 def test_settings_that_guard_nothing_stop_the_process(environ: dict[str, str], said: str) -> None:
-    """Rather than leave open what somebody meant to close."""
+    """Access settings that would guard nothing stop the process."""
     with pytest.raises(SettingsError, match=said):
         rules_of(environ)
 
@@ -165,13 +165,13 @@ def test_settings_that_guard_nothing_stop_the_process(environ: dict[str, str], s
     "origin",
     ["shop.example", "https://shop.example/", "https://Shop.example", "null", "https://*.example", "https://a b"],
 )
-def test_what_is_no_origin_is_refused(origin: str) -> None:
-    """It would never match, or match too much."""
+def test_a_malformed_origin_is_refused(origin: str) -> None:
+    """A malformed origin, which would match nothing or too much, is refused."""
     with pytest.raises(SettingsError, match="an origin is"):
         build_cors(read_settings({"ORRIS_CORS_ORIGINS": f"https://fine.example:8443, {origin}"}))
 
 
 def test_the_jwt_library_is_imported_only_when_it_is_needed() -> None:
-    """It is in an extra, and takes time and memory."""
+    """PyJWT, which comes with an extra, is imported only if tokens are configured."""
     code = "import sys, orris.server.assembly; sys.exit('jwt' in sys.modules or 'cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Files of API keys: what they may hold, and what is said of one that is wrong."""
+"""Tests of files of API keys: their content, and the errors of a malformed one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ A, B = new_key(), new_key()
 
 
 def sha256(key: str) -> str:
-    """A key's hash as the file holds it."""
+    """Return a key's hash as the file holds it."""
     return digest_of(key.encode()).hex()
 
 
 def test_a_key_is_32_random_bytes_with_a_prefix() -> None:
-    """Scanners of repositories find it by the prefix; no two are alike."""
+    """A key has 32 random bytes behind a prefix by which scanners of repositories find it."""
     assert A.startswith(PREFIX)
     assert len(A) == len(PREFIX) + 43
     assert A != B
 
 
-def test_a_line_tells_all_of_a_key() -> None:
-    """Name, hashes, rate, burst, expiry, right."""
+def test_a_line_describes_a_key() -> None:
+    """A line of the file gives a key's name, hashes, rate, burst, expiry and rights."""
     ring = read_keys(
         f'ops = {{ sha256 = ["{sha256(A)}", "{sha256(B)}"], rate = 5, burst = 9, expires = 2030-01-01T00:00:00Z, admin'
         " = true }".encode(),
@@ -48,7 +48,7 @@ def test_a_line_tells_all_of_a_key() -> None:
 
 
 def test_tables_are_read_as_well() -> None:
-    """It is TOML, however it is laid out; an empty file holds no keys."""
+    """The file may be laid out as TOML tables, and an empty file holds no keys."""
     assert read_keys(f'[ci]\nsha256 = "{sha256(A)}"\n'.encode(), "f").find(A.encode()) is not None
     assert len(read_keys(b"# none yet\n", "f")) == 0
 
@@ -78,7 +78,7 @@ MALFORMED = [
     ("text", "said"), MALFORMED, ids=[f"{number} {said}" for number, (_, said) in enumerate(MALFORMED)]
 )
 def test_a_malformed_file_is_refused_with_its_line(text: str, said: str) -> None:
-    """And what it holds is not repeated: it may be a key."""
+    """The error of a malformed file names the line and does not repeat its content, which may be a key."""
     with pytest.raises(SettingsError, match=said) as told:
         read_keys(text.encode(), "f")
     assert A not in str(told.value)
@@ -87,7 +87,7 @@ def test_a_malformed_file_is_refused_with_its_line(text: str, said: str) -> None
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_keys_or_a_settings_error(content: bytes) -> None:
-    """Nothing else comes out of a file."""
+    """Any bytes as a file give keys or a settings error."""
     with contextlib.suppress(SettingsError):
         assert len(read_keys(content, "f")) == 0
 
@@ -99,7 +99,7 @@ def test_no_other_bytes_are_a_key(presented: bytes) -> None:
 
 
 def test_a_changed_file_is_read_again_and_at_most_once_a_second(tmp_path: Path) -> None:
-    """By the clock that it is given; a file of the same length and age as well."""
+    """A changed file, even of equal size and time, is read again, at most once a second."""
     path = tmp_path / "keys.toml"
     path.write_text(f'ci = {{ sha256 = "{sha256(A)}" }}')
     keys = KeyFile(path)
@@ -117,10 +117,10 @@ def test_a_changed_file_is_read_again_and_at_most_once_a_second(tmp_path: Path) 
 @pytest.mark.parametrize(
     "content", [None, b"ci = {", b"#" * (MAX_FILE_BYTES + 1)], ids=["gone", "malformed", "too long"]
 )
-def test_a_file_that_went_wrong_leaves_the_old_keys(
+def test_a_malformed_change_leaves_the_old_keys(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
 ) -> None:
-    """And is logged once, not every second."""
+    """A file that becomes malformed leaves the old keys in force and is logged once."""
     path = tmp_path / "keys.toml"
     path.write_text(f'ci = {{ sha256 = "{sha256(A)}" }}')
     keys = KeyFile(path)
@@ -137,7 +137,7 @@ def test_a_file_that_went_wrong_leaves_the_old_keys(
 
 
 def test_a_link_that_points_elsewhere_is_followed(tmp_path: Path) -> None:
-    """Kubernetes replaces a mounted secret by moving a link."""
+    """A link that is moved, as Kubernetes does with a mounted secret, is followed."""
     for name, key in (("one", A), ("two", B)):
         (tmp_path / name).write_text(f'ci = {{ sha256 = "{sha256(key)}" }}')
     link = tmp_path / "keys.toml"

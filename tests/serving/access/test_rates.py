@@ -1,4 +1,4 @@
-"""Token buckets: how many requests pass, and what is kept."""
+"""Tests of token buckets: how many requests pass, and how much is kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orris.serving.access.rates import Rates
 
 
 def passed(buckets: Rates, moments: list[float], rate: float, burst: int | None) -> list[bool]:
-    """Whether a request at each moment passes."""
+    """Return whether a request at each moment passes."""
     results = []
     for now in moments:
         try:
@@ -25,13 +25,13 @@ def passed(buckets: Rates, moments: list[float], rate: float, burst: int | None)
 
 
 def test_a_burst_passes_and_then_one_for_each_interval() -> None:
-    """Two a second, three at once."""
+    """At two per second and a burst of three, three requests pass at once and then one every half second."""
     moments = [0.0, 0.0, 0.0, 0.0, 0.25, 0.5, 0.5, 1.0]
     assert passed(Rates(), moments, 2.0, 3) == [True, True, True, False, False, True, False, True]
 
 
-def test_a_refusal_says_when_to_come_again() -> None:
-    """In whole seconds, rounded up: then the request passes."""
+def test_a_refusal_has_a_retry_delay() -> None:
+    """A refusal gives whole seconds, rounded up, after which the request passes."""
     buckets = Rates()
     buckets.take("a", 0.1, 1, 0.0)
     with pytest.raises(RateLimitError) as told:
@@ -41,14 +41,14 @@ def test_a_refusal_says_when_to_come_again() -> None:
 
 
 def test_callers_have_buckets_of_their_own() -> None:
-    """One that is empty says nothing of another."""
+    """One caller's empty bucket does not affect another caller."""
     buckets = Rates()
     buckets.take("a", 0.1, 1, 0.0)
     buckets.take("b", 0.1, 1, 0.0)
 
 
 def test_workers_share_a_rate() -> None:
-    """Four workers give together what one would; a worker lets at least one request pass at once."""
+    """Four workers together allow the configured rate, and each allows at least one request at once."""
     alone, shared = Rates(), Rates(4)
     moments = [i / 100 for i in range(1_000)]
     n_alone, n_shared = sum(passed(alone, moments, 8.0, 8)), sum(passed(shared, moments, 8.0, 8))
@@ -66,14 +66,14 @@ def test_workers_share_a_rate() -> None:
 def test_never_more_than_the_burst_and_the_rate(
     moments: list[float], rate: float, burst: int | None, n_workers: int
 ) -> None:
-    """Over any stretch of time."""
+    """Over any interval no more requests pass than the burst and the rate allow."""
     tokens = max(1.0, (rate if burst is None else burst) / n_workers)
     n_passed = sum(passed(Rates(n_workers), moments, rate, burst))
     assert 1 <= n_passed <= tokens + (moments[-1] - moments[0]) * rate / n_workers + 1e-6
 
 
-def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Full buckets are forgotten; of too many, the oldest."""
+def test_the_number_of_buckets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full buckets are dropped, and of too many the oldest."""
     buckets = Rates()
     for i in range(1_000):
         buckets.take(str(i), 10.0, 1, float(i))

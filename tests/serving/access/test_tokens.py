@@ -1,4 +1,4 @@
-"""Tokens and the keys that they are signed with, where a server would take too long to show it."""
+"""Tests of tokens and the keys that sign them, for cases that take too long with a whole server."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def eventually(holds: Callable[[], bool]) -> None:
 
 
 def verifier(jwks: JwksFile | JwksUrl, **given: str) -> Tokens:
-    """Verifies the issuer's tokens."""
+    """Return a verifier of the issuer's tokens."""
     algorithms = tuple(given.get("algorithms", "RS256,ES256,EdDSA").split(","))
     return Tokens(jwks, issuer=ISSUER, audiences=("other", AUDIENCE), algorithms=algorithms, leeway_seconds=5)
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Issuer:
-    """An issuer without a URL."""
+    """Return an issuer without a URL."""
     made = Issuer()
     made.publish("rsa", "ec")
     return made
@@ -43,29 +43,29 @@ def issuer() -> Issuer:
 
 @pytest.fixture
 def from_file(issuer: Issuer, tmp_path: Path) -> Tokens:
-    """A verifier whose keys come from a file."""
+    """Return a verifier whose keys come from a file."""
     path = tmp_path / "jwks.json"
     path.write_text(json.dumps(issuer.published))
     return verifier(JwksFile(path))
 
 
 def reason(tokens: Tokens, token: bytes) -> str:
-    """Why a token is refused, as the log has it."""
+    """Return the logged reason for which a token is refused."""
     with pytest.raises(UnauthorizedError) as told:
         tokens.find(token, 0.0)
     return told.value.reason
 
 
 def test_a_token_names_its_caller(from_file: Tokens, issuer: Issuer) -> None:
-    """By its subject; the second time it is known."""
+    """A token's caller is its subject, and the second time the answer comes from the cache."""
     token = issuer.token("rsa", sub="shop").encode()
     caller = from_file.find(token, 0.0)
     assert caller.name == "token:shop"
     assert from_file.find(bytes(token), 0.0) is caller
 
 
-def test_the_log_is_told_why(from_file: Tokens, issuer: Issuer) -> None:
-    """In fixed words, without anything of the token."""
+def test_the_log_has_the_reason(from_file: Tokens, issuer: Issuer) -> None:
+    """The log has the reason for a refusal in fixed words, without any part of the token."""
     now = int(time.time())
     assert reason(from_file, issuer.token(exp=now - 10).encode()) == "the token has expired"
     assert reason(from_file, issuer.token(nbf=now + 60).encode()) == "the token is not valid yet"
@@ -80,7 +80,7 @@ def test_the_log_is_told_why(from_file: Tokens, issuer: Issuer) -> None:
 def test_a_known_token_is_forgotten_when_it_expires(
     from_file: Tokens, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is remembered is not believed longer than the token itself."""
+    """A cached token is not accepted longer than the token itself is valid."""
     token = issuer.token(exp=int(time.time()) - 4).encode()  # within the leeway
     from_file.find(token, 0.0)
     monkeypatch.setattr(module, "time", lambda: time.time() + 2)
@@ -88,8 +88,8 @@ def test_a_known_token_is_forgotten_when_it_expires(
     assert reason(from_file, token) == "the token has expired"
 
 
-def test_what_is_remembered_is_bounded(from_file: Tokens, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The token that was used longest ago goes first."""
+def test_the_cache_of_tokens_is_bounded(from_file: Tokens, issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cache of tokens is bounded, and the least recently used token is dropped first."""
     monkeypatch.setattr(module, "MAX_KNOWN", 2)
     first, second, third = (issuer.token("ec", jti=str(i)).encode() for i in range(3))
     caller = from_file.find(first, 0.0)
@@ -102,7 +102,7 @@ def test_what_is_remembered_is_bounded(from_file: Tokens, issuer: Issuer, monkey
 
 @given(st.binary(max_size=120), st.binary(max_size=120), st.binary(max_size=120))
 def test_any_bytes_are_refused(head: bytes, body: bytes, signature: bytes) -> None:
-    """With the one error that is meant for it."""
+    """Arbitrary bytes as a token raise only the error for refused credentials."""
     issuer = Issuer()
     issuer.publish("ed")
     jwks = _Fixed(read_jwks(json.dumps(issuer.published).encode(), "x"))
@@ -116,15 +116,15 @@ class _Fixed:
         self.keys = keys
 
     def refresh(self, now: float) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def missed(self, now: float) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
 
 @pytest.mark.parametrize("algorithms", ["HS256", "none", "RS256,HS512", ""])
 def test_only_asymmetric_algorithms_can_be_allowed(issuer: Issuer, tmp_path: Path, algorithms: str) -> None:
-    """A public key is no secret."""
+    """Symmetric algorithms are refused in the settings, because the public key would be the secret."""
     path = tmp_path / "jwks.json"
     path.write_text(json.dumps(issuer.published))
     with pytest.raises(SettingsError, match=r"only .*RS256.* are safe"):
@@ -144,27 +144,27 @@ def test_only_asymmetric_algorithms_can_be_allowed(issuer: Issuer, tmp_path: Pat
     ],
 )
 def test_a_jwks_without_a_usable_key_is_refused(content: bytes) -> None:
-    """Symmetric keys and short ones are none."""
+    """A JWKS that has only symmetric or short keys is refused."""
     with pytest.raises(SettingsError, match=r"^x: "):
         read_jwks(content, "x")
 
 
-def test_a_key_of_the_set_verifies_only_what_it_is_for(issuer: Issuer) -> None:
-    """Its own ``alg`` narrows it; a key for encryption verifies nothing."""
+def test_a_key_verifies_only_its_own_algorithm(issuer: Issuer) -> None:
+    """A key's ``alg`` limits the tokens that it verifies, and a key for encryption verifies none."""
     entry = json.loads(issuer.public("rsa"))
     (key,) = read_jwks(json.dumps({"keys": [entry | {"alg": "RS512"}, entry | {"use": "enc"}]}).encode(), "x")
     assert key.algorithms == {"RS512"}
 
 
 @pytest.mark.parametrize("url", ["http://issuer.example/jwks.json", "file:///etc/passwd", "ftp://localhost/x"])
-def test_keys_are_not_fetched_over_an_open_line(url: str) -> None:
-    """Who can change them on their way can sign any token."""
+def test_keys_are_not_fetched_over_plain_http(url: str) -> None:
+    """Keys are fetched over HTTPS only, because a changed key could sign any token."""
     with pytest.raises(SettingsError, match="only https"):
         JwksUrl(url, refresh_seconds=60)
 
 
 def test_an_issuer_that_does_not_answer_stops_the_start() -> None:
-    """A wrong URL is found out at once."""
+    """An issuer that does not answer at the start stops the server, so that a wrong URL is noticed."""
     with issuing("ec") as issuer:
         issuer.status = 500
         with pytest.raises(SettingsError, match=r"127\.0\.0\.1.*500"):
@@ -172,7 +172,7 @@ def test_an_issuer_that_does_not_answer_stops_the_start() -> None:
 
 
 def test_unknown_keys_cause_no_more_than_one_fetch_in_a_while() -> None:
-    """However many tokens name one."""
+    """Any number of tokens with unknown keys cause at most one fetch per interval."""
     with issuing("ec") as issuer:
         jwks = JwksUrl(issuer.url, refresh_seconds=3_600, unknown_key_seconds=600)
         tokens = verifier(jwks)
@@ -193,7 +193,7 @@ def test_unknown_keys_cause_no_more_than_one_fetch_in_a_while() -> None:
 
 
 def test_an_issuer_that_fails_later_leaves_the_keys_that_were_fetched() -> None:
-    """And what it says when it is back is taken."""
+    """If the issuer fails later, the fetched keys stay, and its keys are fetched again when it recovers."""
     with issuing("ec") as issuer:
         tokens = verifier(JwksUrl(issuer.url, refresh_seconds=0.05))
         issuer.status = 503
@@ -216,6 +216,6 @@ def test_an_issuer_that_fails_later_leaves_the_keys_that_were_fetched() -> None:
 
 
 def _settle() -> None:
-    """Give the fetching thread every opportunity to fetch once too often."""
+    """Give the fetching thread the opportunity to fetch once too often."""
     for _ in range(20):
         threading.Event().wait(0.005)

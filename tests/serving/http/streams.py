@@ -12,7 +12,7 @@ BODY = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":
 
 
 class Answer(NamedTuple):
-    """An answer as far as it does not depend on the moment."""
+    """The part of an answer that is the same each time."""
 
     status: int
     content_type: bytes
@@ -22,14 +22,10 @@ class Answer(NamedTuple):
 
 
 def post(name: str, body: bytes = BODY, target: bytes = b"/predict", headers: bytes = b"", *, chunks: int = 0) -> bytes:
-    """A POST whose id is ``name``.
+    """Return a POST whose id is ``name``.
 
-    Args:
-        name: The id.
-        body: The body.
-        target: The target.
-        headers: Further header lines.
-        chunks: Length of the chunks that the body is sent in; 0: with its length.
+     / Args: /     name: The id. /     body: The body. /     target: The target. /     headers: Further header
+    lines. /     chunks: Length of the chunks that the body is sent in; 0: with its length.
     """
     head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Request-Id: %b\r\n%b" % (
         target,
@@ -48,7 +44,7 @@ def post(name: str, body: bytes = BODY, target: bytes = b"/predict", headers: by
 
 
 def get(name: str, target: bytes = b"/health") -> bytes:
-    """A GET whose id is ``name``."""
+    """Return a GET whose id is ``name``."""
     return b"GET %b HTTP/1.1\r\nHost: x\r\nX-Request-Id: %b\r\n\r\n" % (target, name.encode())
 
 
@@ -101,7 +97,7 @@ class Client:
 
 
 def _steady(body: bytes) -> bytes:
-    """A body without what changes from process to process."""
+    """Return a body without what changes from process to process."""
     try:
         document = json.loads(body)
     except ValueError:

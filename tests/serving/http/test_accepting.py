@@ -1,4 +1,4 @@
-"""Accepting: clients that connect at once are all answered, and none is lost when the server stops."""
+"""Tests of accepting: clients that connect at once are all answered, and none is lost when the server stops."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tests.serving.http.streams import Client, get
 
 
 class Greeting(asyncio.Protocol):
-    """A protocol that says one word."""
+    """A protocol that sends one word and closes the connection."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say it, and close."""
+        """Send the word and close."""
         assert isinstance(transport, asyncio.Transport)
         transport.write(b"hello")
         transport.close()
 
 
 def test_as_many_as_wait_are_accepted_in_few_turns() -> None:
-    """Of connections that wait, a turn of the loop takes up to a bound, and the next turn the rest."""
+    """A turn of the loop accepts waiting connections up to a bound, and the next turns accept the rest."""
 
     async def run() -> list[bytes]:
         listener = socket.create_server(("127.0.0.1", 0), backlog=2 * MAX_ACCEPTED)
@@ -41,7 +41,7 @@ def test_as_many_as_wait_are_accepted_in_few_turns() -> None:
 
 
 def test_a_thousand_clients_that_connect_at_once_are_answered(iris: Bundle, tmp_path: Path) -> None:
-    """Each on its own connection, all open at the same time."""
+    """A thousand clients with open connections of their own at the same time are all answered."""
     with serving(str(iris.folder), "--no-access-log", folder=tmp_path) as server:
         clients = [Client(server.port) for _ in range(1_000)]
         for number, one in enumerate(clients):

@@ -1,4 +1,4 @@
-"""A connection: any stream of requests, cut anywhere, is answered as each of its requests alone."""
+"""Tests of a connection: a stream of requests in any segments is answered as each of its requests alone."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ GARBAGE = {
 
 @pytest.fixture(scope="module")
 def quiet(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The iris model, served without a log."""
+    """Serve the iris model without a log."""
     with serving(str(iris.folder), "--no-access-log", folder=tmp_path_factory.mktemp("quiet")) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def alone(quiet: Server) -> dict[str, Answer]:
-    """The answer to each kind of request on a connection of its own, in one segment."""
+    """Return the answer to each kind of request on a connection of its own, in one segment."""
     found = {}
     for name, make in KINDS.items():
         answers = exchange(quiet.port, [make("r")])
@@ -80,13 +80,13 @@ def alone(quiet: Server) -> dict[str, Answer]:
 
 
 def as_if_alone(answer: Answer, name: bytes, number: int) -> Answer:
-    """The answer to a request alone, with the id that it has in a stream."""
+    """Return the answer to a request alone, with the id that it has in a stream."""
     own = b"%b%d" % (name, number)
     return answer._replace(request_id=own, body=answer.body.replace(b'"r"', b'"%b"' % own))
 
 
 def cut(stream: bytes, places: list[float]) -> list[bytes]:
-    """A stream in segments, cut at shares of its length."""
+    """Return a stream in segments, cut at shares of its length."""
     at = sorted({round(place * len(stream)) for place in places})
     return [stream[a:b] for a, b in zip([0, *at], [*at, len(stream)], strict=True)]
 
@@ -100,7 +100,7 @@ def cut(stream: bytes, places: list[float]) -> list[bytes]:
 def test_any_stream_cut_anywhere_is_answered_as_each_request_alone(
     quiet: Server, alone: dict[str, Answer], names: list[str], places: list[float], garbage: str | None
 ) -> None:
-    """The answers come in the order of the requests, those in front of garbage included."""
+    """The answers come in the order of the requests, those in front of malformed bytes included."""
     stream = b"".join(KINDS[name](f"n{number}") for number, name in enumerate(names))
     expected = [as_if_alone(alone[name], b"n", number) for number, name in enumerate(names)]
     answers = exchange(quiet.port, cut(stream + (GARBAGE[garbage] if garbage else b""), places))
@@ -110,10 +110,7 @@ def test_any_stream_cut_anywhere_is_answered_as_each_request_alone(
 
 @pytest.mark.parametrize("name", sorted(KINDS))
 def test_a_request_split_at_each_byte_is_one_request(quiet: Server, alone: dict[str, Answer], name: str) -> None:
-    """No request begins inside another's body, wherever the segments end: the server counts one, and the one behind it.
-
-    Of long bodies, the head and the ends of the body are split.
-    """
+    """A request split at any byte, and the one behind it, are each read and counted once."""
     request = KINDS[name]("r")
     places = [place for place in range(1, len(request)) if place < 400 or place > len(request) - 20]
     connections = [Client(quiet.port) for _ in places]
@@ -131,7 +128,7 @@ def test_a_request_split_at_each_byte_is_one_request(quiet: Server, alone: dict[
 
 @pytest.mark.parametrize("name", sorted(GARBAGE))
 def test_good_requests_in_front_of_garbage_are_answered(quiet: Server, alone: dict[str, Answer], name: str) -> None:
-    """In one segment with it; then comes 400, and the end of the connection."""
+    """Requests in one segment with malformed bytes are answered; then come a 400 and the end of the connection."""
     answers = exchange(quiet.port, [post("g0") + get("g1") + post("g2") + GARBAGE[name]])
     assert [answer.status for answer in answers] == [200, 200, 200, 400]
     assert answers[2] == as_if_alone(alone["a row"], b"g", 2)
@@ -139,13 +136,13 @@ def test_good_requests_in_front_of_garbage_are_answered(quiet: Server, alone: di
 
 
 def test_connect_is_refused(quiet: Server) -> None:
-    """And what follows it is not read as a request."""
+    """CONNECT is refused, and the bytes behind it are not read as a request."""
     answers = exchange(quiet.port, [b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n" + get("hidden")])
     assert [answer.status for answer in answers] == [405]
 
 
-def test_a_body_is_asked_for_after_the_answers_before_it(quiet: Server) -> None:
-    """``100 Continue`` is no answer to the request in front of the one that expects it."""
+def test_100_continue_follows_earlier_answers(quiet: Server) -> None:
+    """``100 Continue`` is sent only after the answers to the requests before it."""
     connection = Client(quiet.port)
     head, _, body = post("second", headers=b"Expect: 100-continue\r\n").partition(b"\r\n\r\n")
     connection.send([post("first") + head + b"\r\n\r\n"])
@@ -160,7 +157,7 @@ def test_a_body_is_asked_for_after_the_answers_before_it(quiet: Server) -> None:
 
 
 def test_a_client_that_sends_no_more_gets_its_answer(quiet: Server) -> None:
-    """A client may close its half of the connection behind its request."""
+    """A client that closes its half of the connection behind its request is answered."""
     connection = Client(quiet.port)
     connection.send([post("r")])
     connection.socket.shutdown(socket.SHUT_WR)

@@ -1,4 +1,4 @@
-"""The life of a server of one process: how it is reached, and how it ends without losing anything."""
+"""Tests of a server of one process from its start to its end: how it is reached, and how it stops."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_widt
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up, "it never came true"
         time.sleep(0.02)
 
 
-def told(server: Server) -> str:
-    """The rest of what a server that has ended has told."""
+def messages_of(server: Server) -> str:
+    """Return the remaining messages of a server that has ended."""
     assert server.process.stderr is not None
     return server.process.stderr.read()
 
 
 def refuses(port: int) -> bool:
-    """Whether connections are refused."""
+    """Return whether connections are refused."""
     try:
         socket.create_connection(("127.0.0.1", port), 5).close()
     except ConnectionRefusedError:
@@ -48,17 +48,14 @@ def refuses(port: int) -> bool:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_under_load_loses_nothing(iris: Bundle, tmp_path: Path, number: signal.Signals) -> None:
-    """Clients that keep their connection open are told with the last answer.
-
-    The exit code is 0, and each step has been told.
-    """
+    """A signal loses no request, each connection is announced its end, each step is logged, and the exit code is 0."""
     with serving(str(iris.folder), folder=tmp_path) as server:
         with load(server.port, n_clients=16, reconnect=False) as tally:
             eventually(lambda: tally.answered > 300)
             server.process.send_signal(number)
             assert server.process.wait(30) == 0
         assert (tally.lost, tally.failed, tally.announced) == (0, 0, 16)
-        lines = told(server).splitlines()
+        lines = messages_of(server).splitlines()
     steps = [
         f"stopping: {number.name} received; not ready any more",
         "no longer accepting",
@@ -69,8 +66,8 @@ def test_a_signal_under_load_loses_nothing(iris: Bundle, tmp_path: Path, number:
     assert len((tmp_path / "requests.log").read_text().splitlines()) == tally.answered
 
 
-def test_pipelined_requests_are_answered_up_to_the_one_that_says_it_is_the_last(iris: Bundle, tmp_path: Path) -> None:
-    """No connection ends between two answers."""
+def test_pipelined_requests_are_answered_up_to_the_announced_end(iris: Bundle, tmp_path: Path) -> None:
+    """No connection ends before the answer that announces it."""
     with serving(str(iris.folder), folder=tmp_path) as server:
         with load(server.port, n_clients=8, pipelined=6, reconnect=False) as tally:
             eventually(lambda: tally.answered > 300)
@@ -79,7 +76,7 @@ def test_pipelined_requests_are_answered_up_to_the_one_that_says_it_is_the_last(
 
 
 def test_a_request_that_is_still_coming_in_is_answered(iris: Bundle, tmp_path: Path) -> None:
-    """New connections are refused while it is waited for."""
+    """A request that is still arriving at shutdown is answered, while new connections are refused."""
     with (
         serving(str(iris.folder), folder=tmp_path) as server,
         socket.create_connection(("127.0.0.1", server.port)) as connection,
@@ -96,7 +93,7 @@ def test_a_request_that_is_still_coming_in_is_answered(iris: Bundle, tmp_path: P
 
 
 def test_an_idle_connection_may_still_bring_a_request(iris: Bundle, tmp_path: Path) -> None:
-    """One that was on its way when the server began to stop is answered."""
+    """A request that was on its way when the server began to stop is answered."""
     with (
         serving(str(iris.folder), folder=tmp_path) as server,
         socket.create_connection(("127.0.0.1", server.port)) as connection,
@@ -113,7 +110,7 @@ def test_an_idle_connection_may_still_bring_a_request(iris: Bundle, tmp_path: Pa
 
 
 def test_the_wait_keeps_serving_while_it_is_not_ready(iris: Bundle, tmp_path: Path) -> None:
-    """So that a load balancer can notice before connections are refused."""
+    """During the wait the server is not ready but answers, so that a load balancer can take it out."""
     with serving(str(iris.folder), "--drain-seconds", "1.5", folder=tmp_path) as server:
         server.process.send_signal(signal.SIGTERM)
         with client(server) as asking:
@@ -123,19 +120,19 @@ def test_the_wait_keeps_serving_while_it_is_not_ready(iris: Bundle, tmp_path: Pa
         assert server.process.wait(30) == 0
 
 
-def test_what_does_not_end_is_cut_off_in_time(iris: Bundle, tmp_path: Path) -> None:
-    """The exit code tells that something was lost."""
+def test_an_unfinished_request_is_cut_off_in_time(iris: Bundle, tmp_path: Path) -> None:
+    """A request that does not finish is cut off after the limit, and the exit code reports the loss."""
     environ = {"ORRIS_SHUTDOWN_SECONDS": "0.5"}
     with serving(str(iris.folder), folder=tmp_path, environ=environ) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(REQUEST[:-10])
             eventually(lambda: _answers(server))
             assert server.stop() == 1
-        assert "1 connections were cut off" in told(server)
+        assert "1 connections were cut off" in messages_of(server)
 
 
 def test_a_second_signal_ends_at_once(iris: Bundle, tmp_path: Path) -> None:
-    """Although a request is in flight that never ends."""
+    """A second signal ends the process at once although a request is in flight."""
     with serving(str(iris.folder), folder=tmp_path) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(REQUEST[:-10])
@@ -144,18 +141,18 @@ def test_a_second_signal_ends_at_once(iris: Bundle, tmp_path: Path) -> None:
             eventually(lambda: refuses(server.port))
             server.process.send_signal(signal.SIGINT)
             assert server.process.wait(10) == 1
-        assert "SIGINT again: ending at once" in told(server)
+        assert "SIGINT again: ending at once" in messages_of(server)
 
 
 def _answers(server: Server) -> bool:
-    """Whether a request on another connection is answered: what was sent before has been read then."""
+    """Return whether a request on another connection is answered, after which earlier bytes have been read."""
     with client(server) as asking:
         return asking.get("/health").status_code == 200
 
 
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """``orris serve`` with these arguments, from its announcement on."""
+    """Run ``orris serve`` with these arguments, from its announcement on."""
     command = [sys.executable, "-m", "orris", "serve", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
@@ -172,7 +169,7 @@ def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_unix_socket_is_listened_on(iris: Bundle, tmp_path: Path, workers: str) -> None:
-    """In place of one that a dead server left; it is gone when the server is."""
+    """The server replaces the socket of a dead server, and removes its own at the end."""
     path = tmp_path / "orris.sock"
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -184,8 +181,8 @@ def test_a_unix_socket_is_listened_on(iris: Bundle, tmp_path: Path, workers: str
     assert not path.exists()
 
 
-def test_what_is_no_socket_is_not_replaced(iris: Bundle, tmp_path: Path) -> None:
-    """Somebody's file is left alone."""
+def test_a_file_that_is_no_socket_is_not_replaced(iris: Bundle, tmp_path: Path) -> None:
+    """A path that is a file and no socket stops the server and is left as it is."""
     path = tmp_path / "notes.txt"
     path.write_text("mine")
     command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--uds", str(path)]
@@ -197,20 +194,20 @@ def test_what_is_no_socket_is_not_replaced(iris: Bundle, tmp_path: Path) -> None
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for this machine and its key, as PEM files."""
+    """Return a certificate for this machine and its key, as PEM files."""
     return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a port that is not in use."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def test_https_is_spoken_with_a_certificate(iris: Bundle, certificate: tuple[Path, Path]) -> None:
-    """The predict routes and the pages; several requests on a connection; and the end is announced there as well."""
+def test_https_serves_all_routes(iris: Bundle, certificate: tuple[Path, Path]) -> None:
+    """Over HTTPS the predict routes and the pages answer, connections are kept, and their end is announced."""
     chain, key = map(str, certificate)
     port = free_port()
     with started(str(iris.folder), "--tls-cert", chain, "--tls-key", key, "--port", str(port)) as process:
@@ -225,8 +222,8 @@ def test_https_is_spoken_with_a_certificate(iris: Bundle, certificate: tuple[Pat
         assert process.wait(30) == 0
 
 
-def test_a_certificate_that_is_none_is_named(iris: Bundle, tmp_path: Path) -> None:
-    """Before anything is served."""
+def test_a_malformed_certificate_is_named(iris: Bundle, tmp_path: Path) -> None:
+    """A malformed certificate stops the server before it serves, and the error names the file."""
     (tmp_path / "cert.pem").write_text("no certificate")
     for cert in (tmp_path / "cert.pem", tmp_path / "missing.pem"):
         command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--port", "0", "--tls-cert", str(cert)]
@@ -235,8 +232,8 @@ def test_a_certificate_that_is_none_is_named(iris: Bundle, tmp_path: Path) -> No
         assert f"--tls-cert {cert}" in done.stderr
 
 
-def test_a_path_that_a_proxy_takes_off_is_linked_with(iris: Bundle, tmp_path: Path) -> None:
-    """Requests come without it."""
+def test_links_include_the_proxys_path(iris: Bundle, tmp_path: Path) -> None:
+    """Links include the path that a proxy removes from requests."""
     with serving(str(iris.folder), "--root-path", "/models", folder=tmp_path) as server, client(server) as asking:
         assert asking.post("/predict", json=ROW).status_code == 200
         assert asking.get("/ready").status_code == 200

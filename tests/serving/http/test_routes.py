@@ -1,4 +1,4 @@
-"""Every route of a served model over HTTP, tested on a real process."""
+"""Tests of every route of a served model over HTTP, on a real process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PREDICT = ("/api/v1/predict", "/predict", "/predict/")
 
 @pytest.mark.parametrize("route", PREDICT)
 def test_a_named_row_is_answered(ask: httpx.Client, iris: Bundle, route: str) -> None:
-    """With the class, its label, probabilities, the request id and the version; the same as in Python."""
+    """The answer holds class, label, probabilities, request id and version, equal to the answer in Python."""
     answer = ask.post(route, json=ROW)
     document = answer.json()
     assert answer.status_code == 200
@@ -38,7 +38,7 @@ def test_a_named_row_is_answered(ask: httpx.Client, iris: Bundle, route: str) ->
 
 
 def test_a_list_of_rows_is_answered_in_order(ask: httpx.Client) -> None:
-    """One answer per row, under ``predictions``."""
+    """A list of rows gets one answer per row, in order, under ``predictions``."""
     other = {"sepal_length": 6.7, "sepal_width": 3.0, "petal_length": 5.2, "petal_width": 2.3}
     document = ask.post("/api/v1/predict", json=[ROW, other, ROW]).json()
     assert [answer["prediction_label"] for answer in document["predictions"]] == ["setosa", "virginica", "setosa"]
@@ -47,20 +47,20 @@ def test_a_list_of_rows_is_answered_in_order(ask: httpx.Client) -> None:
 
 
 def test_every_answer_has_a_request_id_of_its_own(ask: httpx.Client) -> None:
-    """One of the reference projects gave the same id for ever."""
+    """Requests without an id get ids that differ."""
     ids = [ask.post("/predict", json=ROW).json()["request_id"] for _ in range(20)]
     assert len(set(ids)) == 20
 
 
 def test_a_sane_request_id_of_the_caller_is_kept(ask: httpx.Client) -> None:
-    """And any other is replaced: ids end up in logs."""
+    """A well-formed request id of the caller is kept; any other is replaced, because ids end up in logs."""
     assert ask.post("/predict", json=ROW, headers={"x-request-id": "order-42"}).headers["x-request-id"] == "order-42"
     for insane in ("a b", "x" * 129, 'a"b'):
         assert ask.post("/predict", json=ROW, headers={"x-request-id": insane}).headers["x-request-id"] != insane
 
 
 def test_an_unusual_value_is_answered_with_a_warning(ask: httpx.Client) -> None:
-    """Outside the learned range, within the hard bounds."""
+    """A value outside the learned range but within the declared bounds is answered with a warning."""
     document = ask.post("/predict", json=ROW | {"petal_width": 30}).json()
     assert document["warnings"] == [
         {"row": 0, "column": "petal_width", "problem": "outside the range that training saw"}
@@ -70,7 +70,7 @@ def test_an_unusual_value_is_answered_with_a_warning(ask: httpx.Client) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, -0.5])
 def test_a_measurement_that_is_not_positive_is_refused(ask: httpx.Client, value: float) -> None:
-    """422, in the words that the reference project promises."""
+    """A measurement that is not positive gets 422 with the message that the bound declares."""
     answer = ask.post("/api/v1/predict", json=ROW | {"sepal_width": value})
     assert answer.status_code == 422
     assert "Measurement must be positive" in answer.text
@@ -102,7 +102,7 @@ BAD = [
 
 @pytest.mark.parametrize(("body", "status"), BAD, ids=[body[:60].decode("latin-1") for body, _ in BAD])
 def test_a_bad_body_gets_a_problem_document(ask: httpx.Client, body: bytes, status: int) -> None:
-    """The right status, never 500; where a row is wrong, row and column."""
+    """A bad body gets a 4xx problem document, with row and column where a row is wrong."""
     answer = ask.post("/api/v1/predict", content=body, headers=JSON)
     document = answer.json()
     assert answer.status_code == status
@@ -117,7 +117,7 @@ def test_a_bad_body_gets_a_problem_document(ask: httpx.Client, body: bytes, stat
 
 
 def test_a_refusal_does_not_repeat_values(ask: httpx.Client) -> None:
-    """What a caller sends does not come back in an error that others may log."""
+    """An error does not repeat the caller's values, because it may be logged elsewhere."""
     assert "s3cret" not in ask.post("/predict", json=ROW | {"sepal_length": "s3cret"}).text
 
 
@@ -137,7 +137,7 @@ def test_content_types_are_held_to(ask: httpx.Client, content_type: str, status:
 
 
 def test_a_body_without_content_type_is_taken_as_json(server: Server) -> None:
-    """The least surprise for scripts."""
+    """A body without a content type is read as JSON."""
     body = json.dumps(ROW).encode()
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.sendall(
@@ -148,7 +148,7 @@ def test_a_body_without_content_type_is_taken_as_json(server: Server) -> None:
 
 
 def test_ten_thousand_rows_are_answered(ask: httpx.Client, iris: Bundle) -> None:
-    """In one request, in order, the same as in Python."""
+    """Ten thousand rows in one request are answered in order and equal to the answers in Python."""
     rng = np.random.default_rng(0)
     rows = rng.uniform(0.1, 8, (10_000, 4))
     document = ask.post("/predict", json=[dict(zip(ROW, row, strict=True)) for row in rows.tolist()]).json()
@@ -157,7 +157,7 @@ def test_ten_thousand_rows_are_answered(ask: httpx.Client, iris: Bundle) -> None
 
 
 def test_a_body_over_the_limit_is_refused(ask: httpx.Client) -> None:
-    """413 before it is read whole."""
+    """A body over the limit gets 413 before it is read whole."""
     answer = ask.post("/predict", content=b" " * (33 * 1024 * 1024), headers=JSON)
     assert answer.status_code == 413
     assert "longer than" in answer.json()["detail"]
@@ -165,14 +165,14 @@ def test_a_body_over_the_limit_is_refused(ask: httpx.Client) -> None:
 
 @pytest.mark.parametrize("route", PREDICT)
 def test_other_methods_are_refused_on_predict_routes(ask: httpx.Client, route: str) -> None:
-    """405, which says what is allowed."""
+    """Other methods get 405 with the allowed methods."""
     answer = ask.get(route)
     assert answer.status_code == 405
     assert answer.headers["allow"] == "POST"
 
 
 def test_an_unknown_path_is_404(ask: httpx.Client) -> None:
-    """A problem document, too."""
+    """An unknown path gets 404 with a problem document."""
     answer = ask.get("/nope")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
@@ -188,14 +188,14 @@ def test_an_unknown_path_is_404(ask: httpx.Client) -> None:
     ],
 )
 def test_probes_answer(ask: httpx.Client, route: str, expected: dict[str, str]) -> None:
-    """GET and HEAD; other methods are refused."""
+    """Probes answer GET and HEAD and refuse other methods."""
     assert ask.get(route).json() == expected
     assert ask.head(route).status_code == 200
     assert ask.post(route).status_code == 405
 
 
-def test_model_info_tells_what_is_loaded(ask: httpx.Client) -> None:
-    """Schema, metrics, the parity verdict and the origin."""
+def test_model_info_describes_the_loaded_model(ask: httpx.Client) -> None:
+    """Model info holds the schema, metrics, the parity verdict and the origin."""
     info = ask.get("/api/v1/model/info").json()
     assert info["name"] == "iris"
     assert info["labels"] == ["setosa", "versicolor", "virginica"]
@@ -208,15 +208,15 @@ def test_model_info_tells_what_is_loaded(ask: httpx.Client) -> None:
 
 
 def test_the_root_says_ok_to_programs_and_sends_browsers_to_a_page(ask: httpx.Client) -> None:
-    """Two reference projects promise ``OK`` and a welcome."""
+    """The root answers ``OK`` to programs and a page to browsers."""
     assert ask.get("/").text == "OK"
     page = ask.get("/", headers={"accept": "text/html"}, follow_redirects=True)
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
 
 
-def test_the_list_of_routes_names_them(ask: httpx.Client) -> None:
-    """All of them answer."""
+def test_every_listed_route_answers(ask: httpx.Client) -> None:
+    """Every route of the list of routes answers."""
     endpoints = ask.get("/api/v1/").json()["endpoints"]
     assert {path.replace("/iris/", "/{model}/") for path in PREDICT} <= set(endpoints["POST"])
     for route in endpoints["GET"]:
@@ -225,7 +225,7 @@ def test_the_list_of_routes_names_them(ask: httpx.Client) -> None:
 
 
 def test_openapi_describes_the_model(ask: httpx.Client) -> None:
-    """Its columns, kinds, bounds and an example row that is answered as documented."""
+    """OpenAPI has the model's columns, kinds, bounds and an example row that is answered as documented."""
     document = ask.get("/openapi.json").json()
     row = document["components"]["schemas"]["Row"]
     assert row["required"] == list(ROW)
@@ -250,7 +250,7 @@ def test_the_documentation_needs_no_network(ask: httpx.Client) -> None:
 
 
 def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """Every sample of an exposition."""
+    """Return every sample of an exposition."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
@@ -259,13 +259,13 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def counted(before: dict[Any, float], after: dict[Any, float], name: str, **labels: str) -> float:
-    """How far a counter has moved."""
+    """Return the increase of a counter."""
     key = (name, tuple(sorted(labels.items())))
     return after.get(key, 0.0) - before.get(key, 0.0)
 
 
-def test_metrics_count_what_was_asked(ask: httpx.Client) -> None:
-    """Requests, rows by class, model calls, warnings and refusals."""
+def test_metrics_count_requests_rows_and_refusals(ask: httpx.Client) -> None:
+    """The metrics count requests, rows by class, model calls, warnings and refusals."""
     before = samples(ask.get("/metrics").text)
     ask.post("/predict", json=[ROW, ROW])
     ask.post("/predict", json=ROW | {"petal_width": 30})
@@ -285,8 +285,8 @@ def test_metrics_count_what_was_asked(ask: httpx.Client) -> None:
     assert any(name == "process_resident_memory_bytes" for name, _ in after)
 
 
-def test_metrics_speak_openmetrics_when_asked(ask: httpx.Client) -> None:
-    """And text otherwise; both routes show the same."""
+def test_metrics_are_openmetrics_if_accepted(ask: httpx.Client) -> None:
+    """Metrics are OpenMetrics if the client accepts it and text otherwise, and both routes show the same."""
     openmetrics = ask.get("/api/v1/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
     assert openmetrics.headers["content-type"].startswith("application/openmetrics-text")
     assert openmetrics.text.rstrip().endswith("# EOF")
@@ -305,7 +305,7 @@ def test_no_request_can_create_a_series(ask: httpx.Client) -> None:
 
 
 def test_parallel_callers_get_their_own_answers(server: Server, iris: Bundle) -> None:
-    """Answers are never mixed up."""
+    """Callers at the same time each get the answers to their own rows."""
     rows = np.random.default_rng(1).uniform(0.1, 8, (200, 4))
     expected = orris.load(iris).predict_proba(rows)
     with httpx.Client(base_url=server.url, trust_env=False) as asking, ThreadPoolExecutor(8) as pool:

@@ -1,4 +1,4 @@
-"""The methods of uvicorn that the server replaces or calls exist, and the start-up check names those that do not."""
+"""Tests of the methods of uvicorn that the server replaces or calls, and of the start-up check for them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_the_table_has_every_replaced_method() -> None:
 
 
 def test_the_installed_version_has_every_method() -> None:
-    """The check passes for the locked version."""
+    """The start-up check passes for the installed version of uvicorn."""
     server.check_uvicorn()
 
 

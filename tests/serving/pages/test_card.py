@@ -1,7 +1,4 @@
-"""The model card over HTTP.
-
-Complete, true to the bundle, with examples that a person would take for rows of the table.
-"""
+"""Tests of the model card over HTTP: its content, its examples and its files."""
 
 from __future__ import annotations
 
@@ -21,15 +18,15 @@ UNDER = "/api/v1/models/iris/versions/1.0.0"
 
 
 def card_of(server: Server, path: str = "/api/v1/model/card") -> Any:
-    """The card."""
+    """Return the card."""
     with client(server) as ask:
         answer = ask.get(path)
     assert answer.status_code == 200
     return answer.json()
 
 
-def test_the_card_tells_what_the_bundle_holds(server: Server, iris: Bundle) -> None:
-    """What model/info says, and the evaluation, the parity verdict in words, the format, the classes as text."""
+def test_the_card_describes_the_bundle(server: Server, iris: Bundle) -> None:
+    """The card has model info, the evaluation, the verdict in words, the format and the classes as text."""
     card = card_of(server)
     with client(server) as ask:
         info = ask.get("/api/v1/model/info").json()
@@ -46,16 +43,13 @@ def test_the_card_tells_what_the_bundle_holds(server: Server, iris: Bundle) -> N
 
 @pytest.mark.parametrize("path", ["/api/v1/model/card", "/api/v1/models/iris/card", f"{UNDER}/card"])
 def test_the_card_is_there_by_name_and_by_version(server: Server, path: str) -> None:
-    """The same one; and it names the route that the version answers at."""
+    """A card by name or version equals the default's, and names the route that its version answers at."""
     assert card_of(server, path) == card_of(server)
     assert card_of(server, path)["predict"] == "/api/v1/predict"
 
 
 def test_examples_are_rows_of_the_training_table(mixed_server: Server) -> None:
-    """Golden rows are made to provoke.
-
-    Those that are shown are within what training saw, and answered as the card says.
-    """
+    """The examples lie within the training data and are answered as the card shows."""
     card = card_of(mixed_server)
     table = mixed_table().drop(columns="churned")
     seen = [
@@ -77,7 +71,7 @@ def test_classes_take_turns_among_the_examples(server: Server) -> None:
 
 
 def test_plots_and_report_come_from_the_bundle(server: Server, iris: Bundle, ask: httpx.Client) -> None:
-    """Byte for byte, revalidated by their digest; the report runs nothing and loads nothing."""
+    """Plots and report are the bundle's bytes, revalidated by digest, and the report loads nothing."""
     card = card_of(server)
     assert {plot["name"] for plot in card["plots"]} >= {"confusion_matrix", "roc", "calibration"}
     for plot in card["plots"]:
@@ -103,12 +97,12 @@ def test_plots_and_report_come_from_the_bundle(server: Server, iris: Bundle, ask
     ],
 )
 def test_no_other_file_of_a_bundle_is_served(ask: httpx.Client, name: str) -> None:
-    """The model itself least of all."""
+    """No file of a bundle besides plots and report is served, the model included."""
     assert ask.get(f"{UNDER}/{name}").status_code == 404
 
 
 def test_a_file_that_changed_since_it_was_sealed_is_not_served(iris: Bundle, tmp_path: Path) -> None:
-    """What was not proven is not shown."""
+    """A file that differs from the manifest's digest is not served."""
     folder = tmp_path / "bundle"
     shutil.copytree(iris.folder, folder)
     with serving(str(folder), folder=tmp_path) as running, client(running) as ask:
@@ -120,7 +114,7 @@ def test_a_file_that_changed_since_it_was_sealed_is_not_served(iris: Bundle, tmp
 
 
 def test_the_card_lists_every_model_in_memory(iris: Bundle, mixed: Bundle, tmp_path: Path) -> None:
-    """Which one answers by default, with versions and roles; each model's card has its own route."""
+    """The card lists every loaded model with default, versions and roles, and each model has a card of its own."""
     with serving(str(mixed.folder), str(iris.folder), folder=tmp_path) as running:
         card = card_of(running, "/api/v1/models/iris/card")
         told = [
@@ -133,7 +127,7 @@ def test_the_card_lists_every_model_in_memory(iris: Bundle, mixed: Bundle, tmp_p
 
 
 def test_metrics_count_cards_and_files_by_template(server: Server, ask: httpx.Client) -> None:
-    """Neither names nor versions nor files become label values."""
+    """Names, versions and files of cards do not become label values of metrics."""
     card_of(server, f"{UNDER}/card")
     ask.get(f"{UNDER}/plots/roc.png")
     ask.get("/ui/app.js")
@@ -149,7 +143,7 @@ def test_metrics_count_cards_and_files_by_template(server: Server, ask: httpx.Cl
 
 
 def test_the_range_of_a_column_is_that_of_the_table(server: Server) -> None:
-    """For the sliders."""
+    """The range of a column, which the sliders use, is that of the training table."""
     ranges = {column["name"]: column["range"] for column in card_of(server)["columns"]}
     table = pd.read_csv(TABLE)
     assert ranges == {name: [table[name].min(), table[name].max()] for name in ranges}

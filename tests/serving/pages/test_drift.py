@@ -1,4 +1,4 @@
-"""Drift of real servers by column, version and protocol, over all workers."""
+"""Tests of drift on real servers: by column, version and protocol, over all workers."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Samples = dict[tuple[str, str, str], float]
 
 
 def flowers(times: int = 2, **shift: float) -> list[Row]:
-    """The training rows, so many times, with something added to some columns."""
+    """Return the training rows, repeated, with something added to some columns."""
     table = pd.read_csv(TABLE)[NAMES]
     for column, by in shift.items():
         table[column] += by
@@ -49,7 +49,7 @@ def flowers(times: int = 2, **shift: float) -> list[Row]:
 
 
 def gauges(ask: httpx.Client) -> Samples:
-    """The gauges of drift."""
+    """Return the gauges of drift."""
     return {
         (
             sample.name.removeprefix("orris_drift_"),
@@ -63,7 +63,7 @@ def gauges(ask: httpx.Client) -> Samples:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up, "it never came true"
@@ -72,13 +72,13 @@ def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
 
 @pytest.fixture
 def running(iris: Bundle, tmp_path: Path) -> Iterator[httpx.Client]:
-    """A client of a server that has had no request."""
+    """Return a client of a server that has had no request."""
     with serving(str(iris.folder), folder=tmp_path) as server, client(server) as ask:
         yield ask
 
 
 def test_shifted_traffic_raises_the_right_columns_gauge_and_only_that_one(running: httpx.Client) -> None:
-    """The training rows again, all sepals 1.5 cm longer: the other columns stay at zero."""
+    """The training rows with all sepals 1.5 cm longer raise that column's gauge and leave the others at zero."""
     assert running.post("/predict", json=flowers(sepal_length=1.5)).status_code == 200
     found = gauges(running)
     assert found["rows", "1.0.0", ""] == 300
@@ -90,7 +90,7 @@ def test_shifted_traffic_raises_the_right_columns_gauge_and_only_that_one(runnin
 
 
 def test_the_predictions_have_an_index_of_their_own(running: httpx.Client) -> None:
-    """Flowers of one species alone: the mix of answers is another, and the document shows it."""
+    """Flowers of one species raise the index of the predictions, and the document shows their distribution."""
     assert running.post("/predict", json=flowers(6)[:50] * 4).status_code == 200
     assert gauges(running)["prediction_psi", "1.0.0", ""] > 0.25
     predictions = running.get(DRIFT).json()["predictions"]
@@ -102,8 +102,8 @@ def test_the_predictions_have_an_index_of_their_own(running: httpx.Client) -> No
     ]
 
 
-def test_the_document_says_what_it_is_made_of(running: httpx.Client) -> None:
-    """Window, rows, and per column the shares of every bin, then and now; with too few rows, how many are needed."""
+def test_the_document_has_window_rows_and_shares(running: httpx.Client) -> None:
+    """The document has the window, the rows and the shares of every bin, or the number of rows that are missing."""
     running.post("/predict", json=flowers(1)[:10])
     told = running.get(DRIFT).json()
     assert {
@@ -125,15 +125,15 @@ def test_the_document_says_what_it_is_made_of(running: httpx.Client) -> None:
     assert sum(each["reference"] for each in column["bins"]) == pytest.approx(1)
 
 
-def test_a_server_that_was_asked_nothing_says_so(running: httpx.Client) -> None:
-    """No rows, no index, no moment since when."""
+def test_a_server_without_requests_has_no_index(running: httpx.Client) -> None:
+    """Before the first request the document has zero rows, no index and no start of its window."""
     told = running.get(DRIFT).json()
     assert (told["rows"], told["since"], told["verdict"]) == (0, None, "unknown")
     assert gauges(running) == {("rows", "1.0.0", ""): 0}
 
 
 def test_the_route_is_documented(running: httpx.Client) -> None:
-    """In OpenAPI, for the default model and by name; it answers HEAD, and refuses POST."""
+    """OpenAPI has the route of the default model and that by name; it answers HEAD and refuses POST."""
     paths = running.get("/openapi.json").json()["paths"]
     assert {DRIFT, "/api/v1/models/{model}/drift", "/api/v1/models/{model}/versions/{version}/drift"} <= paths.keys()
     assert "PSI" in paths[DRIFT]["get"]["summary"]
@@ -142,7 +142,7 @@ def test_the_route_is_documented(running: httpx.Client) -> None:
 
 
 def test_the_time_at_which_a_version_was_made_is_a_metric(running: httpx.Client, iris: Bundle) -> None:
-    """In Unix time, for the alert on stale models."""
+    """A version's time of creation is a metric in Unix time, for the alert on stale models."""
     made = pd.Timestamp(iris.manifest.created).timestamp()
     families = text_string_to_metric_families(running.get("/metrics").text)
     found = [s for family in families for s in family.samples if s.name == "orris_model_created_timestamp_seconds"]
@@ -150,10 +150,7 @@ def test_the_time_at_which_a_version_was_made_is_a_metric(running: httpx.Client,
 
 
 def test_rows_count_over_every_protocol(iris: Bundle, tmp_path: Path) -> None:
-    """Named, listed, V1, V2 over REST and gRPC, MLflow; a body that is long enough for a thread.
-
-    Refused rows do not count.
-    """
+    """Answered rows count over every protocol, also on a thread, and refused rows do not."""
     row = flowers(1)[0]
     values = [row[name] for name in NAMES]
     tensor = {"name": "rows", "shape": [1, 4], "datatype": "FP64", "data": values}
@@ -178,11 +175,8 @@ def test_rows_count_over_every_protocol(iris: Bundle, tmp_path: Path) -> None:
         assert gauges(ask)["rows", "1.0.0", ""] == len(bodies) + 1_500
 
 
-def test_missing_and_unseen_values_are_told_by_column(mixed: Bundle, tmp_path: Path) -> None:
-    """As shares of all rows.
-
-    A column that never misses values stays at zero, and numbers have no levels to be unseen.
-    """
+def test_missing_and_unseen_values_are_reported_by_column(mixed: Bundle, tmp_path: Path) -> None:
+    """Missing and unseen values are shares of all rows, and only a column of levels has unseen values."""
     table = mixed_table(400)
     rows = [
         {k: None if pd.isna(v) else v for k, v in row.items() if k != "churned"} for row in table.to_dict("records")
@@ -205,7 +199,7 @@ def test_missing_and_unseen_values_are_told_by_column(mixed: Bundle, tmp_path: P
         assert [each["level"] for each in told["member"]["bins"]] == ["false", "true"]
 
 
-def test_two_workers_tell_of_all_rows(iris: Bundle, tmp_path: Path) -> None:
+def test_two_workers_report_all_rows(iris: Bundle, tmp_path: Path) -> None:
     """Either worker reports the drift of requests on forty connections, which both of them answer."""
     with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
         asking = [client(server) for _ in range(40)]
@@ -223,7 +217,7 @@ def test_two_workers_tell_of_all_rows(iris: Bundle, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def versions(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with iris 1.0.0, and a tree as 2.0.0."""
+    """Return a store with iris 1.0.0, and a tree as 2.0.0."""
     store = tmp_path_factory.mktemp("versions")
     Store(iris.folder.parents[2]).copy("iris@1.0.0", Store(store))
     orris.train(
@@ -240,7 +234,7 @@ def versions(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_each_version_has_a_window_of_its_own(versions: Path, tmp_path: Path) -> None:
-    """A new version starts with none; after a rollback the old one still has its rows."""
+    """A new version starts with an empty window; after a rollback the old one still has its rows."""
     with (
         serving("iris@1.0.0", "--store", str(versions), folder=tmp_path, environ=ENVIRON) as server,
         client(server) as ask,
@@ -260,8 +254,8 @@ def test_each_version_has_a_window_of_its_own(versions: Path, tmp_path: Path) ->
         assert gauges(ask) == {}
 
 
-def test_what_a_shadow_is_asked_does_not_count(versions: Path, tmp_path: Path) -> None:
-    """It was not answered by it."""
+def test_a_shadows_rows_do_not_count(versions: Path, tmp_path: Path) -> None:
+    """Rows that a shadow predicts do not count in its drift, because it does not answer them."""
     arguments = ("iris@1.0.0", "--shadow", "iris@2.0.0", "--store", str(versions))
     with serving(*arguments, folder=tmp_path) as server, client(server) as ask:
         ask.post("/predict", json=flowers(1))
@@ -274,8 +268,8 @@ def test_what_a_shadow_is_asked_does_not_count(versions: Path, tmp_path: Path) -
         assert (found["rows", "1.0.0", ""], found["rows", "2.0.0", ""]) == (150, 0)
 
 
-def test_the_second_version_of_a_split_is_told_by_its_number(versions: Path, tmp_path: Path) -> None:
-    """With the rows that went to it."""
+def test_the_second_version_of_a_split_has_its_own_drift(versions: Path, tmp_path: Path) -> None:
+    """The second version of a split is reported by its number, with the rows that went to it."""
     arguments = ("iris@1.0.0", "--split", "iris@2.0.0=1", "--store", str(versions))
     with serving(*arguments, folder=tmp_path) as server, client(server) as ask:
         ask.post("/predict", json=flowers(2))
@@ -284,8 +278,8 @@ def test_the_second_version_of_a_split_is_told_by_its_number(versions: Path, tmp
         assert ask.get(DRIFT).json()["rows"] == 0
 
 
-def test_a_bundle_without_a_profile_is_served_and_nothing_is_told(iris: Bundle, tmp_path: Path) -> None:
-    """As bundles were written before: 404 says what to do."""
+def test_a_bundle_without_a_profile_has_no_drift(iris: Bundle, tmp_path: Path) -> None:
+    """A bundle without a profile is served, and its drift is a 404 that explains what to do."""
     folder = tmp_path / "older"
     shutil.copytree(iris.folder, folder)
     for file in folder.rglob("*"):
@@ -314,7 +308,7 @@ def test_a_bundle_without_a_profile_is_served_and_nothing_is_told(iris: Bundle, 
 
 
 def test_drift_can_be_off(iris: Bundle, tmp_path: Path) -> None:
-    """Then nothing is counted for it, and the route says which setting it is."""
+    """With drift off nothing is counted for it, and the route's 404 names the setting."""
     with (
         serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_DRIFT_WINDOW_SECONDS": "0"}) as server,
         client(server) as ask,
@@ -328,7 +322,7 @@ def test_drift_can_be_off(iris: Bundle, tmp_path: Path) -> None:
 
 @pytest.fixture
 def guarded(iris: Bundle, tmp_path: Path) -> Iterator[tuple[Server, str]]:
-    """A server whose predictions need a key, and the key."""
+    """Run a server whose predictions need a key; return it and the key."""
     key = new_key()
     (tmp_path / "keys.toml").write_text(f'ci = {{ sha256 = "{digest_of(key.encode()).hex()}" }}\n')
     with serving(str(iris.folder), "--api-keys", str(tmp_path / "keys.toml"), folder=tmp_path) as server:

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what generators of clients need of it, and that its GETs answer as it says."""
+"""Tests of the OpenAPI document: what generators of clients need of it, and that its GETs answer as documented."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.servers import Server, client
 
 @pytest.fixture(scope="module")
 def documents(server: Server, mixed_server: Server) -> list[dict[str, Any]]:
-    """The documents of a model of numbers, and of one with every kind of column."""
+    """Return the documents of a model of numbers, and of one with every kind of column."""
     found = []
     for running in (server, mixed_server):
         with client(running) as ask:
@@ -21,7 +21,7 @@ def documents(server: Server, mixed_server: Server) -> list[dict[str, Any]]:
 
 
 def schemas_in(part: Any) -> Iterator[dict[str, Any]]:
-    """Every object of a document that is a schema, or may be one."""
+    """Yield every object of a document that is a schema, or may be one."""
     if isinstance(part, dict):
         yield part
         for value in part.values():
@@ -32,7 +32,7 @@ def schemas_in(part: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_every_array_has_items_and_no_union_holds_an_array(documents: list[dict[str, Any]]) -> None:
-    """Generators make no class of an array without items, or of one inside a union."""
+    """Every array has items and no union holds an array, since generators make no class of such schemas."""
     for document in documents:
         for schema in schemas_in(document):
             if schema.get("type") == "array":

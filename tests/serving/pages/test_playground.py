@@ -1,7 +1,4 @@
-"""The playground's files over HTTP, without a browser.
-
-Who gets the page, under which policy, and what the package ships.
-"""
+"""Tests of the playground's files over HTTP, without a browser: access, policy and packaging."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ FILES = sorted(path.name for path in playground.FOLDER.iterdir() if path.name !=
 
 
 def test_a_browser_gets_the_page_and_a_program_gets_ok(ask: httpx.Client) -> None:
-    """At the same path, by what they accept; caches are told."""
+    """The root answers by the ``Accept`` header, and ``Vary`` names it for caches."""
     page = ask.get("/", headers=BROWSER)
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["vary"] == "accept"
@@ -32,7 +29,7 @@ def test_a_browser_gets_the_page_and_a_program_gets_ok(ask: httpx.Client) -> Non
 
 
 def test_the_page_runs_under_a_strict_policy(ask: httpx.Client) -> None:
-    """Nothing inline, nothing from elsewhere, no frame around it."""
+    """The page's policy forbids inline scripts, other hosts and frames."""
     page = ask.get("/", headers=BROWSER)
     policy = dict(part.split(" ", 1) for part in page.headers["content-security-policy"].split("; "))
     assert policy.pop("img-src") == "'self' data:"
@@ -47,10 +44,7 @@ def test_the_page_runs_under_a_strict_policy(ask: httpx.Client) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_is_served_and_revalidated(ask: httpx.Client, name: str) -> None:
-    """With its type; no old file may meet a new one after an upgrade.
-
-    Nothing in it names another host or writes markup.
-    """
+    """A file has its type and is revalidated after an upgrade, and none names another host or writes markup."""
     answer = ask.get(f"/ui/{name}")
     assert answer.content == (playground.FOLDER / name).read_bytes()
     assert answer.headers["content-type"].partition(";")[0] in {"text/css", "text/javascript", "image/svg+xml"}
@@ -64,12 +58,12 @@ def test_a_file_is_served_and_revalidated(ask: httpx.Client, name: str) -> None:
 
 @pytest.mark.parametrize("path", ["/ui/", "/ui/index.html", "/ui/../pages.py", "/ui/%2e%2e/errors.py", "/ui/nope.js"])
 def test_nothing_else_is_served_below_ui(ask: httpx.Client, path: str) -> None:
-    """The table of files is made at the start: no part of a request becomes a path."""
+    """Only the files of the table made at the start are served, since no part of a request becomes a path."""
     assert ask.get(path).status_code == 404
 
 
-def test_the_page_is_given_to_anybody_and_its_data_is_not(iris: Bundle, tmp_path: Path) -> None:
-    """With keys, the page and its files are open: they hold nothing; the card, plots and report ask for one."""
+def test_the_page_is_open_and_its_data_are_guarded(iris: Bundle, tmp_path: Path) -> None:
+    """With keys, the page and its files are open, while the card, plots and report need a credential."""
     keys = tmp_path / "keys.toml"
     keys.write_text(f'page = {{ sha256 = "{"0" * 64}" }}\n')
     with serving(str(iris.folder), "--api-keys", str(keys), folder=tmp_path) as running, client(running) as ask:
@@ -81,7 +75,7 @@ def test_the_page_is_given_to_anybody_and_its_data_is_not(iris: Bundle, tmp_path
 
 
 def test_without_documentation_pages_there_is_no_playground(iris: Bundle, tmp_path: Path) -> None:
-    """ORRIS_DOCS=off: a browser gets what programs get; the card stays, without links to pages."""
+    """With ORRIS_DOCS=off a browser gets the programs' answer, and the card has no links to pages."""
     with serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_DOCS": "off"}) as running, client(running) as ask:
         assert ask.get("/", headers=BROWSER).text == "OK"
         assert ask.get("/ui/app.js").status_code == 404
@@ -90,7 +84,7 @@ def test_without_documentation_pages_there_is_no_playground(iris: Bundle, tmp_pa
 
 
 def test_links_lead_through_a_proxy(iris: Bundle, tmp_path: Path) -> None:
-    """The page's files, the documentation and its files, when a path is taken off before the server."""
+    """Links to the page's files and the documentation include the path that a proxy removes."""
     with serving(str(iris.folder), "--root-path", "/ml", folder=tmp_path) as running, client(running) as ask:
         page = ask.get("/", headers=BROWSER).text
         assert {link for link in re.findall(r'(?:href|src)="([^"#]*)"', page) if not link.startswith("/ml/")} == set()
@@ -99,8 +93,8 @@ def test_links_lead_through_a_proxy(iris: Bundle, tmp_path: Path) -> None:
             assert ask.get(link).status_code == 200, link
 
 
-def test_the_playground_costs_nothing_until_it_is_asked_for() -> None:
-    """No file is read at the start, and what answers it imports no FastAPI."""
+def test_the_playground_is_loaded_on_first_use() -> None:
+    """No file of the page is read at the start, and answering it does not import FastAPI."""
     code = (
         "import sys, builtins, pathlib; from orris.serving.pages.playground import Playground; "
         "read = pathlib.Path.read_bytes; pathlib.Path.read_bytes = lambda path: sys.exit('read'); "
@@ -110,7 +104,7 @@ def test_the_playground_costs_nothing_until_it_is_asked_for() -> None:
 
 
 def test_the_wheel_holds_every_file() -> None:
-    """As hatchling would build it."""
+    """The wheel, as hatchling builds it, holds every file of the page."""
     builders = pytest.importorskip("hatchling.builders.wheel")
     shipped = {file.distribution_path for file in builders.WheelBuilder(str(ROOT)).recurse_included_files()}
     assert {f"orris/ui/{name}" for name in (*FILES, playground.PAGE)} <= shipped

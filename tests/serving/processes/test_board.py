@@ -1,4 +1,4 @@
-"""The board in shared memory: seen whole or not at all, by processes that may die at any point."""
+"""Tests of the board in shared memory, whose documents are read whole or not at all if processes die at any point."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from orris.telemetry.snapshot import fold
 
 
 def forked(work: Callable[[], None]) -> int:
-    """Run in a child; returns its process id."""
+    """Run a function in a child and return its process id."""
     pid = os.fork()
     if not pid:
         code = 1
@@ -29,20 +29,20 @@ def forked(work: Callable[[], None]) -> int:
 
 
 def ended(pid: int) -> int:
-    """The exit code of a child."""
+    """Return the exit code of a child."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def test_a_cell_holds_what_was_written_last() -> None:
-    """With the number of writes; empty before the first."""
+def test_a_slot_holds_the_last_document() -> None:
+    """A slot is empty before the first write, and then holds the last document and the number of writes."""
     cell = SharedRecord(memoryview(bytearray(SharedRecord.size(100))))
     assert cell.read() == (0, b"")
     assert [cell.write(content) for content in (b"one", b"", b"three")] == [1, 2, 3]
     assert cell.read() == (3, b"three")
 
 
-def test_what_is_too_long_for_a_cell_leaves_it_as_it_was() -> None:
-    """A document that is too long is an error for its writer."""
+def test_a_document_too_long_for_a_slot_leaves_it_unchanged() -> None:
+    """A document that is too long is an error for its writer, and the slot stays as it was."""
     cell = SharedRecord(memoryview(bytearray(SharedRecord.size(4))))
     cell.write(b"1234")
     assert cell.write(b"12345") == 0
@@ -51,7 +51,7 @@ def test_what_is_too_long_for_a_cell_leaves_it_as_it_was() -> None:
 
 @pytest.mark.parametrize("at", range(16 + 4))
 def test_a_write_that_was_not_finished_is_never_seen(at: int) -> None:
-    """Whichever byte it was killed at: the content before it is there, and the next write succeeds."""
+    """Whichever byte a writer is killed at, readers see the previous content, and the next write succeeds."""
     memory = bytearray(SharedRecord.size(4))
     cell = SharedRecord(memoryview(memory))
     cell.write(b"aaaa")
@@ -62,8 +62,8 @@ def test_a_write_that_was_not_finished_is_never_seen(at: int) -> None:
     assert cell.read() == (3, b"cccc")
 
 
-def test_a_reader_never_sees_half_of_what_another_process_writes() -> None:
-    """While it writes as fast as it can, contents of changing length."""
+def test_a_reader_never_sees_half_a_document() -> None:
+    """While a process writes contents of changing length as fast as it can, every read is whole."""
     board = Board(2)
     board.seat_next(1)
     board.sit(0)
@@ -83,8 +83,8 @@ def test_a_reader_never_sees_half_of_what_another_process_writes() -> None:
     assert seen > 0
 
 
-def test_what_is_wanted_reaches_the_other_workers() -> None:
-    """With a number that grows by one at each change."""
+def test_the_wanted_state_reaches_the_other_workers() -> None:
+    """The wanted state reaches other workers with a number that grows by one at each change."""
     board = Board(2)
     assert board.wanted() == (0, {})
     assert ended(forked(lambda: exec_want(board, {"iris": "1.2.0"}))) == 0
@@ -92,13 +92,13 @@ def test_what_is_wanted_reaches_the_other_workers() -> None:
 
 
 def exec_want(board: Board, document: dict[str, str]) -> None:
-    """In a worker."""
+    """Set the wanted state in a worker."""
     board.sit(1)
     assert board.want(document) == 1
 
 
 def test_changes_of_several_processes_do_not_get_lost() -> None:
-    """Each adds one to a number two hundred times."""
+    """Of several processes that each add one to a number two hundred times, no addition is lost."""
     board = Board(2)
 
     def add() -> None:
@@ -110,7 +110,7 @@ def test_changes_of_several_processes_do_not_get_lost() -> None:
 
 
 def test_a_worker_that_dies_while_it_changes_something_does_not_block_the_others() -> None:
-    """The kernel takes its lock back, and nothing of the change is seen."""
+    """The lock of a worker that dies is released, and nothing of its change is seen."""
     board = Board(2)
 
     def die() -> None:
@@ -121,7 +121,7 @@ def test_a_worker_that_dies_while_it_changes_something_does_not_block_the_others
 
 
 def test_a_document_that_is_too_long_is_refused() -> None:
-    """What was wanted before stays."""
+    """A wanted state that is too long is refused and leaves the one before it."""
     board = Board(1)
     board.want({"iris": "1"})
     with pytest.raises(ServingError, match="longer than"):
@@ -129,8 +129,8 @@ def test_a_document_that_is_too_long_is_refused() -> None:
     assert board.wanted() == (1, {"iris": "1"})
 
 
-def test_statuses_tell_of_every_expected_worker() -> None:
-    """Whether it lives or not; one that has not reported has an empty document."""
+def test_statuses_include_every_expected_worker() -> None:
+    """Every expected worker has a status, alive or not; one that has not reported has an empty document."""
     board = Board(2)
     board.seat_next(0)
     board.sit(0)
@@ -143,7 +143,7 @@ def test_statuses_tell_of_every_expected_worker() -> None:
 
 
 def test_a_new_worker_does_not_inherit_a_status() -> None:
-    """What the one before it reached says nothing of it."""
+    """The status of a dead worker is not taken over by its successor."""
     board = Board(1)
     board.seat_next(0)
     board.sit(0)
@@ -154,7 +154,7 @@ def test_a_new_worker_does_not_inherit_a_status() -> None:
 
 
 def test_a_worker_that_is_late_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its absence never reads as healthy; the others accept connections in its place."""
+    """A worker that has not reported counts as not ready, and the others accept connections in its place."""
     board = Board(2)
     for seat in (1, 0):
         board.seat_next(seat)
@@ -170,7 +170,7 @@ def test_a_worker_that_is_late_is_not_ready(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_each_worker_that_ever_was_is_counted_once() -> None:
-    """Before its death, after it, and when its successor counts as well."""
+    """The counts of a worker are included once: before its death, after it, and beside its successor's."""
     board = Board(2)
     board.sit(0)
 
@@ -196,7 +196,7 @@ def test_each_worker_that_ever_was_is_counted_once() -> None:
 
 
 def test_a_worker_that_dies_before_it_counted_anything_adds_nothing() -> None:
-    """And its predecessor is not added again."""
+    """A worker that dies before its first count adds nothing, and its predecessor is not added again."""
     board = Board(1)
     board.seat_next(0)
     board.sit(0)
@@ -219,7 +219,7 @@ def test_a_snapshot_that_is_too_long_is_not_published() -> None:
 
 
 def test_the_server_is_announced_once() -> None:
-    """By the worker that is ready last."""
+    """The server is announced once, by the worker that is ready last."""
     board = Board(2)
     told = []
     for seat in (0, 1):
@@ -232,7 +232,7 @@ def test_the_server_is_announced_once() -> None:
 
 
 def test_one_process_has_the_same_board() -> None:
-    """In its own memory."""
+    """A server of one process has the same board in its own memory."""
     board = LocalBoard()
     assert board.wanted() == (0, {})
     assert board.want({"a": 1}) == 1

@@ -1,4 +1,4 @@
-"""The processors that a container grants, read from control groups of all kinds."""
+"""Tests of the processors that a container grants, read from control groups of all kinds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from orris.serving.processes.cpus import auto_threads, auto_workers, available_c
 
 
 def granted(root: Path, membership: str, files: dict[str, str], n_allowed: int = 64) -> float:
-    """What is read from these files of a control group file system, on a node of 64 processors."""
+    """Return what is read from these files of a control group file system, on a node of 64 processors."""
     for name, content in files.items():
         (root / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "cgroup" / name).write_text(content)
@@ -56,7 +56,7 @@ V1 = "5:cpu,cpuacct:/kubepods/pod1/abc\n3:memory:/kubepods/pod1/abc\n"
     ],
 )
 def test_the_quota_is_read(tmp_path: Path, membership: str, files: dict[str, str], cpus: float) -> None:
-    """Of both versions of control groups, as they look on a node and from inside of a container."""
+    """The quota is read in both versions of control groups, on a node and inside a container."""
     assert granted(tmp_path, membership, files) == cpus
 
 
@@ -66,7 +66,7 @@ def test_a_cpu_set_counts_where_it_is_less(tmp_path: Path) -> None:
 
 
 def test_this_machine_grants_something() -> None:
-    """Whatever is mounted here."""
+    """On the machine of the test at least a part of a processor is granted."""
     assert available_cpus() > 0
 
 
@@ -74,11 +74,11 @@ def test_this_machine_grants_something() -> None:
     ("cpus", "workers"), [(0.25, 1), (1.0, 1), (1.5, 1), (1.75, 2), (2.0, 2), (3.9, 4), (64.0, 64)]
 )
 def test_there_is_a_worker_for_each_whole_processor(cpus: float, workers: int) -> None:
-    """At least one, and not more than the quota can keep running."""
+    """There is at least one worker, and no more than the quota can keep running."""
     assert auto_workers(cpus) == workers
 
 
 @pytest.mark.parametrize(("cpus", "workers", "threads"), [(8.0, 2, 4), (8.0, 8, 1), (2.0, 4, 1), (7.9, 1, 8)])
-def test_threads_share_what_there_is(cpus: float, workers: int, threads: int) -> None:
+def test_threads_keep_to_the_quota(cpus: float, workers: int, threads: int) -> None:
     """All workers' threads together keep to the quota."""
     assert auto_threads(cpus, workers) == threads

@@ -1,4 +1,4 @@
-"""Several workers as one server: real processes that are killed, stopped and replaced under load."""
+"""Tests of several workers as one server: real processes that are killed, stopped and replaced under load."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tests.serving.clients import REQUEST, load
 
 
 def workers_of(server: Server) -> list[int]:
-    """The process ids of a server's workers."""
+    """Return the process ids of a server's workers."""
     pid = server.process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until something holds."""
+    """Wait until a condition holds."""
     give_up = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < give_up, "it never came true"
@@ -36,7 +36,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended."""
+    """Return whether a process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
@@ -44,12 +44,12 @@ def gone(pid: int) -> bool:
 
 
 def sockets_of(pid: int) -> int:
-    """How many sockets a process has open."""
+    """Return how many sockets a process has open."""
     return sum(str(link.readlink()).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def all_read(connection: socket.socket) -> bool:
-    """Whether the process at the other end of a local TCP connection has accepted it and read what was sent."""
+    """Return whether the other end of a local TCP connection has accepted it and read all bytes that were sent."""
     port, own = connection.getpeername()[1], connection.getsockname()[1]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, local, remote, _, queues, _, _, _, _, inode, *_ = line.split()
@@ -59,14 +59,14 @@ def all_read(connection: socket.socket) -> bool:
 
 
 def status(server: Server, path: str) -> int:
-    """The status of a GET on a connection of its own; 0 if there was no answer."""
+    """Return the status of a GET on a connection of its own; 0 if there was no answer."""
     with suppress(httpx.TransportError):
         return httpx.get(server.url + path, trust_env=False, timeout=5).status_code
     return 0
 
 
 def metric(server: Server, name: str, **labels: str) -> float:
-    """The sum of a metric's samples with these labels."""
+    """Return the sum of a metric's samples with these labels."""
     text = httpx.get(f"{server.url}/metrics", trust_env=False).text
     return sum(
         sample.value
@@ -77,13 +77,13 @@ def metric(server: Server, name: str, **labels: str) -> float:
 
 
 def predicted(server: Server) -> float:
-    """Predictions that were counted."""
+    """Return the number of predictions that were counted."""
     return metric(server, "http_requests_total", route="/predict", status="200")
 
 
 @pytest.fixture(scope="module")
 def pair(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of two workers that notices a hung one after a second."""
+    """Run a server of two workers that notices a hung one after a second."""
     folder = tmp_path_factory.mktemp("pair")
     with serving(str(iris.folder), "--workers", "2", folder=folder, environ={"ORRIS_HANG_SECONDS": "2"}) as running:
         eventually(lambda: status(running, "/ready") == 200)
@@ -91,7 +91,7 @@ def pair(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
 
 
 def test_the_supervisor_is_small_and_has_no_threads(pair: Server) -> None:
-    """Forking is safe only so: it has neither NumPy nor ONNX Runtime."""
+    """The supervisor has one thread and no NumPy or ONNX Runtime, because forking is safe only so."""
     proc = Path(f"/proc/{pair.process.pid}")
     maps = (proc / "maps").read_text()
     assert "onnxruntime" not in maps
@@ -127,7 +127,7 @@ def test_connections_are_spread_over_workers(pair: Server) -> None:
 
 
 def test_a_killed_worker_takes_only_its_own_requests_with_it(pair: Server) -> None:
-    """A killed worker under load is replaced; the other answers on, and no count decreases."""
+    """A killed worker under load is replaced, the other one keeps answering, and no count decreases."""
     victim = workers_of(pair)[0]
     restarts = metric(pair, "orris_worker_restarts_total")
     counts, unready = [predicted(pair)], False
@@ -153,11 +153,8 @@ def test_a_killed_worker_takes_only_its_own_requests_with_it(pair: Server) -> No
     assert len(workers_of(pair)) == 2
 
 
-def test_a_hung_worker_is_replaced_and_meanwhile_not_waited_for(pair: Server) -> None:
-    """It is killed when its heart has not beaten for long enough.
-
-    The other one accepts the connections that come for it.
-    """
+def test_a_hung_worker_is_replaced(pair: Server) -> None:
+    """A worker without a heartbeat is killed after the limit, and meanwhile the other accepts its connections."""
     victim = workers_of(pair)[0]
     os.kill(victim, signal.SIGSTOP)
     eventually(lambda: gone(victim))
@@ -166,8 +163,8 @@ def test_a_hung_worker_is_replaced_and_meanwhile_not_waited_for(pair: Server) ->
     assert {status(pair, "/health") for _ in range(20)} == {200}
 
 
-def test_a_worker_that_was_asked_to_stop_is_replaced(pair: Server) -> None:
-    """It answers what it has in flight first: nothing is lost."""
+def test_a_worker_that_gets_sigterm_is_replaced(pair: Server) -> None:
+    """A worker that gets SIGTERM answers its requests in flight before it is replaced."""
     victim = workers_of(pair)[0]
     with load(pair.port, n_clients=8) as tally:
         eventually(lambda: tally.answered > 200)
@@ -178,8 +175,8 @@ def test_a_worker_that_was_asked_to_stop_is_replaced(pair: Server) -> None:
     assert len(workers_of(pair)) == 2
 
 
-def test_a_port_in_use_is_told(pair: Server, iris: Bundle) -> None:
-    """Although sockets of one user could share it."""
+def test_a_port_in_use_is_an_error(pair: Server, iris: Bundle) -> None:
+    """A port in use stops the server although sockets of one user could share it."""
     command = [sys.executable, "-m", "orris", "serve", str(iris.folder), "--workers", "2", "--port", str(pair.port)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
@@ -187,7 +184,7 @@ def test_a_port_in_use_is_told(pair: Server, iris: Bundle) -> None:
 
 
 def test_sigterm_under_load_loses_nothing(iris: Bundle, tmp_path: Path) -> None:
-    """The supervisor passes it on; every worker answers what it has, and says so on each connection."""
+    """The supervisor passes SIGTERM on; every worker answers its requests and announces the end of each connection."""
     with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
         with load(server.port, n_clients=16, reconnect=False) as tally:
             eventually(lambda: tally.answered > 500)
@@ -202,7 +199,7 @@ def test_sigterm_under_load_loses_nothing(iris: Bundle, tmp_path: Path) -> None:
 
 
 def test_workers_do_not_outlive_their_supervisor(iris: Bundle, tmp_path: Path) -> None:
-    """When it is killed, they stop in order by themselves."""
+    """When the supervisor is killed, its workers stop in order by themselves."""
     with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
         workers = workers_of(server)
         server.process.kill()
@@ -211,7 +208,7 @@ def test_workers_do_not_outlive_their_supervisor(iris: Bundle, tmp_path: Path) -
 
 
 def test_a_second_signal_ends_at_once(iris: Bundle, tmp_path: Path) -> None:
-    """Although a request is in flight that never ends."""
+    """A second signal ends the server at once although a request is in flight."""
     with serving(str(iris.folder), "--workers", "2", folder=tmp_path) as server:
         with socket.create_connection(("127.0.0.1", server.port)) as connection:
             connection.sendall(REQUEST[:-10])
@@ -224,7 +221,7 @@ def test_a_second_signal_ends_at_once(iris: Bundle, tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_served_ends_the_server(tmp_path: Path) -> None:
-    """At once, with the reason: starting it again would not help."""
+    """A model that cannot be served ends the server at once, with the reason and without restarts."""
     command = [
         sys.executable,
         "-m",
@@ -245,7 +242,7 @@ def test_a_model_that_cannot_be_served_ends_the_server(tmp_path: Path) -> None:
 
 
 def test_workers_that_keep_dying_at_their_start_end_the_server() -> None:
-    """After five deaths, with exit code 1."""
+    """After five deaths of workers at their start the server ends with exit code 1."""
     script = (
         "import os, sys\n"
         "from orris.serving.processes.board import Board\n"
