@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _FLOATS = {"float16", "float32", "float64"}
 _TRAIN_SETTINGS = (
     *("target", "name", "model", "pipeline", "task", "drop", "categorical", "bounds", "required", "integer", "closed"),
-    *("test_size", "folds", "seed", "tune", "gates", "model_parameters", "require_compiled"),
+    *("test_size", "folds", "seed", "tune", "learning_curve", "gates", "model_parameters", "require_compiled"),
     *("decimal", "thousands", "strict", "skip_bad_lines"),
 )
 
@@ -208,6 +208,7 @@ def train(
     folds: int | None = None,
     seed: int | None = None,
     tune: int | None = None,
+    learning_curve: bool | None = None,
     gates: Sequence[str] | None = None,
     model_parameters: Mapping[str, Any] | None = None,
     require_compiled: bool | None = None,
@@ -239,6 +240,7 @@ def train(
         folds: Folds of the cross-validation; 0: none.
         seed: Of every random draw.
         tune: Candidates of the random search; 0: none.
+        learning_curve: Score the model on growing parts of the training rows, for the report.
         gates: Conditions such as ``accuracy>=0.9``; if one fails, nothing is published.
         model_parameters: The model's parameters, by scikit-learn's names.
         require_compiled: Fail rather than serve through scikit-learn.

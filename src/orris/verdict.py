@@ -19,6 +19,16 @@ FrontFile = Literal["", "front.skops"]
 """Name of the file with the steps that scikit-learn runs in front of a compiled model; empty where there are none."""
 
 
+def duration(microseconds: float) -> str:
+    """A duration for people, with three significant digits: ``18.3 µs``, ``164 ms``, ``2.1 s``."""
+    value, unit = microseconds, "µs"
+    for larger in ("ms", "s"):
+        if value < 999.5:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:,.{max(0, 3 - len(str(int(value))))}f} {unit}"
+
+
 class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     """A strategy that was tried and refused, why, and what to do about it."""
 
@@ -118,7 +128,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
             f"parity: {self.strategy}, {self.proof.phrase() if self.proof else 'compared'}, {self.n_rows:,} rows"
             f" compared, {self.n_label_differences} labels differ, largest"
             f" difference {self.largest_difference:.3g} (allowed {self.tolerance:.3g}); one row"
-            f" {self.one_row_microseconds:.1f} µs against {self.one_row_microseconds_reference:.0f} µs"
+            f" {duration(self.one_row_microseconds)} against {duration(self.one_row_microseconds_reference)}"
             f" ({self._speed()})"
         )
 

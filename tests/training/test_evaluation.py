@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import datasets, metrics
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.dummy import DummyClassifier
 from sklearn.inspection import permutation_importance as reference_importance
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
@@ -361,3 +362,66 @@ def test_certain_and_wrong_is_finite() -> None:
     truth = np.array([0, 1, 1])
     reported = classification_metrics(truth, Predictions(probabilities.argmax(axis=1), probabilities, probabilities), 2)
     assert reported["log_loss"] == pytest.approx(metrics.log_loss(truth, probabilities))
+
+
+def test_baseline_is_scikit_learns_dummy(iris: Evaluation) -> None:
+    """The baseline of a classification equals the metrics of scikit-learn's ``DummyClassifier`` on the same split."""
+    X, y = datasets.load_breast_cancer(return_X_y=True)
+    names = [f"c{i}" for i in range(X.shape[1])]
+    evaluation = evaluate(DecisionTreeClassifier(max_depth=2), X, y, schema_of(names, (0, 1)), folds=0, seed=3)
+    split = holdout(Target(y, (0, 1)), 0.2, 3, [])
+    dummy = DummyClassifier(strategy="prior").fit(X[split.train], y[split.train])
+    truth, answers = y[split.test], np.asarray(dummy.predict(X[split.test]))
+    shares = dummy.predict_proba(X[split.test])
+    assert evaluation.baseline["accuracy"] == metrics.accuracy_score(truth, answers)
+    assert evaluation.baseline["f1_macro"] == pytest.approx(metrics.f1_score(truth, answers, average="macro"))
+    assert evaluation.baseline["log_loss"] == pytest.approx(metrics.log_loss(truth, shares), rel=1e-12)
+    assert evaluation.baseline["roc_auc"] == 0.5
+    assert evaluation.class_rows == tuple(np.bincount(y[split.train]).tolist())
+    assert iris.baseline["accuracy"] == pytest.approx(1 / 3)
+
+
+def test_baseline_of_a_regression_is_the_training_mean() -> None:
+    """The baseline of a regression answers the mean of the rows that the model was fitted on."""
+    X, y = datasets.load_diabetes(return_X_y=True)
+    evaluation = evaluate(LinearRegression(), X, y, schema_of([f"c{i}" for i in range(10)], ()), folds=0, seed=3)
+    split = holdout(Target(y), 0.2, 3, [])
+    mean = np.full(len(split.test), y[split.train].mean())
+    assert evaluation.baseline["mae"] == pytest.approx(metrics.mean_absolute_error(y[split.test], mean), rel=1e-12)
+    assert evaluation.baseline["r2"] == pytest.approx(metrics.r2_score(y[split.test], mean), rel=1e-9)
+
+
+def test_thresholds_are_scikit_learns() -> None:
+    """Precision, recall and F1 at every threshold equal scikit-learn's for the labels that the threshold gives."""
+    X, y = datasets.load_breast_cancer(return_X_y=True)
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, y)
+    evaluation = evaluate_fitted(pipeline, X, y, schema_of([f"c{i}" for i in range(30)], (0, 1)))
+    probabilities = pipeline.predict_proba(X)[:, 1]
+    assert [each.threshold for each in evaluation.thresholds] == [step / 20 for step in range(1, 20)]
+    for each in evaluation.thresholds:
+        selected = probabilities >= each.threshold
+        assert each.precision == pytest.approx(metrics.precision_score(y, selected))
+        assert each.recall == pytest.approx(metrics.recall_score(y, selected))
+        assert each.f1 == pytest.approx(metrics.f1_score(y, selected))
+        assert each.selected == selected.mean()
+
+
+def test_learning_curve_grows_to_the_training_share() -> None:
+    """The last point of a learning curve is fitted on the whole training share, and scores as the evaluation does."""
+    X, y = datasets.load_iris(return_X_y=True)
+    tree = DecisionTreeClassifier(random_state=0)
+    steps: list[tuple[str, int, int]] = []
+    evaluation = evaluate(
+        tree,
+        X,
+        y,
+        schema_of(["a", "b", "c", "d"], (0, 1, 2)),
+        folds=0,
+        learning_curve=True,
+        progress=lambda *step: steps.append(step),
+    )
+    points = evaluation.learning_curve
+    assert [point.n_rows for point in points] == [12, 30, 60, 90, 120]
+    assert points[-1].held_out == evaluation.metrics["accuracy"]
+    assert all(point.on_training == 1.0 for point in points)
+    assert steps[-1][1] == steps[-1][2]

@@ -72,6 +72,9 @@ def train(
     tune: Annotated[
         int | None, typer.Option(help="Random search over this many candidates [default: 0, none]", min=0)
     ] = None,
+    learning_curve: Annotated[
+        bool | None, typer.Option("--learning-curve", help="Score it on growing parts of the rows, for the report.")
+    ] = None,
     test_size: Annotated[float | None, typer.Option(help="Share of the rows held out [default: 0.2]")] = None,
     folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation; 0 for none [default: 5]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every draw [default: 42]")] = None,
@@ -109,6 +112,7 @@ def train(
         "skip_bad_lines": skip_bad_lines,
         "gates": gate,
         "tune": tune,
+        "learning_curve": learning_curve,
         "test_size": test_size,
         "folds": folds,
         "seed": seed,

@@ -20,13 +20,32 @@ from orris.schema import Label, Schema
 from orris.schema.arrays import FloatArray, IntArray
 from orris.training import scores
 from orris.training.importance import MAX_COLUMNS, Importance, permutation_importance, take
-from orris.training.scores import ClassMetrics, Predictions
+from orris.training.scores import ClassMetrics, Predictions, Threshold
 from orris.training.split import Split, Target, check_settings, cross_validation, holdout
 
 Progress = Callable[[str, int, int], None]
 """Called with ``(step's description, steps done, steps in all)`` after every step."""
 
 TRAINING_ROWS_NOTE = "Measured on the rows given, which may be training rows: on new rows the model may do worse."
+
+
+LEARNING_SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
+"""Shares of the training rows on which a learning curve fits the pipeline."""
+
+
+@dataclass(frozen=True)
+class LearningPoint:
+    """A point of a learning curve.
+
+    Attributes:
+        n_rows: Rows that the pipeline was fitted on.
+        on_training: The score on these rows.
+        held_out: The score on the rows that were held out.
+    """
+
+    n_rows: int
+    on_training: float
+    held_out: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +69,11 @@ class Evaluation:
         confusion: int64 ``(n_classes, n_classes)``, true by predicted; ``None`` for regression.
         per_class: One per class, in the order of ``labels``.
         importances: One per input column, in schema order; the loss of accuracy (or of R²) when the column is shuffled.
+        baseline: The same metrics of an answer that looks at no column: the most frequent class, or the mean.
+        class_rows: Rows of each class that the model was fitted on, in the order of ``labels``; empty if it was fitted
+            elsewhere.
+        thresholds: For two classes with probabilities: the answers at other thresholds than 0.5.
+        learning_curve: Metrics by number of training rows, if they were asked for; see ``learning_curve``.
         notes: Sentences on what a reader should know before trusting the numbers.
     """
 
@@ -67,6 +91,10 @@ class Evaluation:
     confusion: IntArray | None = None
     per_class: tuple[ClassMetrics, ...] = ()
     importances: tuple[Importance, ...] = ()
+    baseline: dict[str, float] = field(default_factory=dict)
+    class_rows: tuple[int, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+    learning_curve: tuple[LearningPoint, ...] = ()
     notes: list[str] = field(default_factory=list)
 
 
@@ -79,6 +107,7 @@ def evaluate(
     test_size: float = 0.2,
     folds: int = 5,
     seed: int = 0,
+    learning_curve: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Fit a clone on a part of the rows, judge it on the rest, and cross-validate.
@@ -91,6 +120,7 @@ def evaluate(
         test_size: Share of the rows to judge on, between 0 and 1; stratified for classification.
         folds: Folds of the cross-validation over all rows, or 0.
         seed: Of the split, the folds and the shuffles.
+        learning_curve: Fit further clones on 10 to 100 % of the training share, and score each.
         progress: Called after every fit and after the importances.
 
     Raises:
@@ -102,14 +132,23 @@ def evaluate(
     table = _Table(X, y, _target(y, schema), schema)
     split = holdout(table.target, test_size, seed, table.notes)
     splits = cross_validation(table.target, folds, seed, table.notes)
-    report = _reporter(progress, len(splits) + 2)
+    report = _reporter(progress, len(splits) + 2 + learning_curve * len(LEARNING_SHARES))
     model = table.fit(pipeline, split.train)
     report("fitting on the training share")
     judged = _judge(model, *table.rows(split.test), seed)
     report("judging on the held-out rows, with importances")
     cv = _cross_validate(pipeline, table, splits, report)
+    points = _learning_curve(pipeline, table, split, seed, report) if learning_curve else ()
+    fitted, n_classes = table.target.values[split.train], len(table.target.labels)
     return replace(
-        judged, metrics=judged.metrics | cv, n_train=len(split.train), n_folds=len(splits), notes=table.distinct_notes()
+        judged,
+        metrics=judged.metrics | cv,
+        n_train=len(split.train),
+        n_folds=len(splits),
+        baseline=scores.baseline_metrics(fitted, judged.truth, n_classes),
+        class_rows=tuple(np.bincount(fitted.astype(np.int64), minlength=n_classes).tolist()) if n_classes else (),
+        learning_curve=points,
+        notes=table.distinct_notes(),
     )
 
 
@@ -129,7 +168,13 @@ def evaluate_fitted(
     judged = _judge(_Model(pipeline, schema, table.notes), X, table.target.values, seed)
     report("evaluation")
     cv = _cross_validate(pipeline, table, splits, report)
-    return replace(judged, metrics=judged.metrics | cv, n_folds=len(splits), notes=table.distinct_notes())
+    return replace(
+        judged,
+        metrics=judged.metrics | cv,
+        n_folds=len(splits),
+        baseline=scores.baseline_metrics(judged.truth, judged.truth, len(table.target.labels)),
+        notes=table.distinct_notes(),
+    )
 
 
 def summary_lines(evaluation: Evaluation) -> str:
@@ -265,7 +310,36 @@ def _judge(model: _Model, X: Any, truth: Any, seed: int) -> Evaluation:
         confusion=scores.confusion_matrix(truth, predictions.codes, len(labels)),
         per_class=scores.class_metrics(truth, predictions, labels),
         importances=importances,
+        thresholds=_thresholds(truth, predictions.probabilities),
     )
+
+
+def _thresholds(truth: IntArray, probabilities: FloatArray | None) -> tuple[Threshold, ...]:
+    if probabilities is None or probabilities.shape[1] != 2:
+        return ()
+    return scores.thresholds(truth == 1, probabilities[:, 1])
+
+
+def _learning_curve(
+    pipeline: Any, table: _Table, split: Split, seed: int, report: Callable[[str], None]
+) -> tuple[LearningPoint, ...]:
+    """Scores (accuracy, or R²) of clones that are fitted on growing parts of the training share."""
+    shuffled = np.random.default_rng(seed).permutation(split.train)
+    points = []
+    for share in LEARNING_SHARES:
+        positions = np.sort(shuffled[: max(2, round(share * len(shuffled)))])
+        values = table.target.values[positions]
+        if not table.target.labels or len(np.unique(values)) == len(np.unique(table.target.values[split.train])):
+            model = table.fit(pipeline, positions)
+            on_training, held_out = (_score(model, *table.rows(part)) for part in (positions, split.test))
+            points.append(LearningPoint(len(positions), on_training, held_out))
+        report("learning curve")
+    return tuple(points)
+
+
+def _score(model: _Model, X: Any, truth: Any) -> float:
+    score = _accuracy if model.schema.task == "classification" else _r2
+    return score(model.predict(X), truth)
 
 
 def _cross_validate(

@@ -59,6 +59,7 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         folds: Folds of the cross-validation; 0: none.
         seed: Of every random draw.
         tune: Candidates of the random search; 0: none.
+        learning_curve: Score the pipeline on growing parts of the training rows, for the report.
         gates: Conditions such as ``accuracy>=0.9``, without which nothing is published.
         model_parameters: The model's parameters, by scikit-learn's names, that differ from the preset's.
         require_compiled: Fail rather than serve through scikit-learn.
@@ -84,6 +85,7 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folds: Annotated[int, Meta(ge=0, le=100)] = 5
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)] = 42
     tune: Annotated[int, Meta(ge=0)] = 0
+    learning_curve: bool = False
     gates: tuple[str, ...] = ()
     model_parameters: dict[str, Any] = {}
     require_compiled: bool = False

@@ -129,6 +129,7 @@ def train(
         test_size=params.test_size,
         folds=params.folds,
         seed=params.seed,
+        learning_curve=params.learning_curve,
         progress=lambda what, done, total: progress(f"{what} ({done}/{total})"),
     )
     evaluation = replace(evaluation, notes=[*map(str, ready.notices), *evaluation.notes])

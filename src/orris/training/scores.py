@@ -101,6 +101,23 @@ def regression_metrics(truth: FloatArray, predicted: FloatArray) -> dict[str, fl
     return reported(metrics)
 
 
+def baseline_metrics(fitted: IntArray | FloatArray, truth: IntArray | FloatArray, n_classes: int) -> dict[str, float]:
+    """Metrics of an answer that looks at no column: the most frequent class with the classes' shares, or the mean.
+
+    Args:
+        fitted: The target of the rows that the model was fitted on: class codes int64 or values float64.
+        truth: The target of the rows that it is judged on, likewise.
+        n_classes: Number of classes; 0 for a regression.
+    """
+    if not n_classes:
+        values = np.full(len(truth), np.mean(fitted), dtype=np.float64)
+        return regression_metrics(np.asarray(truth, dtype=np.float64), values)
+    counts = np.bincount(np.asarray(fitted, dtype=np.int64), minlength=n_classes)
+    shares = np.tile(counts / counts.sum(), (len(truth), 1))
+    codes = np.full(len(truth), int(counts.argmax()), dtype=np.int64)
+    return classification_metrics(np.asarray(truth, dtype=np.int64), Predictions(codes, shares, shares), n_classes)
+
+
 def class_metrics(truth: IntArray, predictions: Predictions, labels: tuple[str, ...]) -> tuple[ClassMetrics, ...]:
     """Precision, recall, F1, support and one-vs-rest curves' areas of each class, in the order of ``labels``."""
     from sklearn.metrics import precision_recall_fscore_support  # noqa: PLC0415
@@ -164,6 +181,53 @@ def _ranking_metrics(truth: IntArray, scores: FloatArray) -> dict[str, float]:
         "roc_auc": float(np.mean([each.roc_auc for each in drawn])),
         "average_precision": float(np.mean([each.average_precision for each in drawn])),
     }
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The answers of a classifier of two classes that says yes from a probability on.
+
+    Attributes:
+        threshold: A row is positive if the positive class's probability is at least this.
+        precision: Of the rows selected, the share that is positive; ``None`` where none is selected.
+        recall: Of the positive rows, the share that is selected.
+        f1: Harmonic mean of both; 0 where no selected row is positive.
+        selected: Share of all rows that are selected.
+    """
+
+    threshold: float
+    precision: float | None
+    recall: float
+    f1: float
+    selected: float
+
+
+def thresholds(positive: npt.NDArray[np.bool_], probabilities: FloatArray) -> tuple[Threshold, ...]:
+    """Precision, recall, F1 and the share selected at thresholds from 0.05 to 0.95.
+
+    Args:
+        positive: Which rows are positive, ``(n_rows,)``.
+        probabilities: The positive class's probability, float64 ``(n_rows,)``.
+
+    Returns:
+        A line for each of 19 thresholds; empty if the rows hold one side only.
+    """
+    if positive.all() or not positive.any():
+        return ()
+    lines = []
+    for step in range(1, 20):
+        selected = probabilities >= step / 20
+        hits, n_selected = int((selected & positive).sum()), int(selected.sum())
+        lines.append(
+            Threshold(
+                step / 20,
+                hits / n_selected if n_selected else None,
+                hits / int(positive.sum()),
+                2 * hits / (n_selected + int(positive.sum())),
+                n_selected / len(positive),
+            )
+        )
+    return tuple(lines)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ const PLOTS = {
   calibration: ["Calibration", "On the dashed line, probabilities mean what they say."],
   predicted_actual: ["Predicted and true values", "On the dashed line, predictions are right."],
   residuals: ["Residuals", "A shapeless cloud around zero is good."],
+  thresholds: ["Other thresholds", "Precision, recall and F1 if a row were positive from another probability than 0.5."],
+  class_balance: ["Class balance", "Rows of each class."],
+  learning_curve: ["Learning curve", "Where the curve of held-out rows still rises, more rows would help."],
   importance: ["Importance of columns", "What the score loses when a column’s values are shuffled."],
 };
 

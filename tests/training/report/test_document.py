@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from orris.training.evaluation import Evaluation
 from orris.training.gates import measure_gates, parse_gate
 from orris.training.importance import Importance
 from orris.training.report.document import write_report
-from orris.training.scores import Predictions, class_metrics, classification_report, confusion_matrix
+from orris.training.scores import Predictions, Threshold, class_metrics, classification_report, confusion_matrix
 from orris.verdict import Attempt, Proof, Verdict
 
 HOSTILE = "<script>alert('x')</script>|`*_[a](b)$&"
@@ -135,9 +136,39 @@ def test_html_is_self_contained(tmp_path: Path) -> None:
     assert not names & {"script", "link", "iframe", "object", "base", "form"}
     attributes = [item for _, attrs in parsed.tags for item in attrs.items()]
     assert not [key for key, _ in attributes if key == "style" or key.startswith("on")]
-    assert all(
-        (value or "").startswith("data:image/png;base64,") for key, value in attributes if key in {"src", "href"}
-    )
+    assert all((value or "").startswith("data:image/png;base64,") for key, value in attributes if key == "src")
+    assert all((value or "").startswith("#") for key, value in attributes if key == "href")
+
+
+def test_contents_lead_to_the_sections(tmp_path: Path) -> None:
+    """Every entry of the table of contents leads to a heading of the page, and every section has an entry."""
+    evaluation = replace(classified(("setosa", "virginica")), thresholds=(Threshold(0.05, 0.5, 1.0, 2 / 3, 1.0),))
+    parsed = page(write(tmp_path, evaluation=evaluation))
+    targets = {str(attributes["href"])[1:] for tag, attributes in parsed.tags if tag == "a"}
+    assert targets == {attributes["id"] for tag, attributes in parsed.tags if tag == "h2"}
+
+
+def test_thresholds_are_a_table(tmp_path: Path) -> None:
+    """The page and the Markdown show the thresholds of a binary task; a label of the data stays text."""
+    lines = (Threshold(0.05, 0.25, 1.0, 0.4, 0.9), Threshold(0.95, None, 0.0, 0.0, 0.0))
+    write(tmp_path, evaluation=replace(classified(("no", HOSTILE)), thresholds=lines))
+    parsed = page(tmp_path)
+    assert "25.0%" in parsed.text
+    assert "script" not in {tag for tag, _ in parsed.tags}
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| 0.05 | 25.0% | 100.0% | 40.0% | 90.0% |" in markdown
+    assert "| 0.95 | – | 0.0% | 0.0% | 0.0% |" in markdown
+    numbers = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    assert numbers["thresholds"][1] == {"threshold": 0.95, "precision": None, "recall": 0, "f1": 0, "selected": 0}
+
+
+def test_baseline_stands_beside_every_metric(tmp_path: Path) -> None:
+    """Metrics and main numbers show what an answer that looks at no column reaches."""
+    evaluation = replace(classified(("setosa", "virginica")), baseline={"accuracy": 0.5, "roc_auc": 0.4375})
+    text = page(write(tmp_path, evaluation=evaluation)).text
+    assert text.count("0.4375") == 2
+    assert "baseline 0.5000" in text
+    assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["baseline"] == evaluation.baseline
 
 
 def test_html_policy_admits_its_own_style(tmp_path: Path) -> None:
@@ -231,7 +262,7 @@ def test_markdown_tables_are_whole(tmp_path: Path) -> None:
         n_bars = len(re.findall(r"(?<!\\)\|", line))
         width = width if width and n_bars else n_bars
         assert n_bars == width, line
-    assert r"| a\|b | 5 | 1 |" in markdown
+    assert r"| a\|b | 5 (83.3%) | 1 (16.7%) |" in markdown
 
 
 def test_many_classes_have_no_matrix_as_text(tmp_path: Path) -> None:

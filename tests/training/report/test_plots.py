@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import matplotlib.image
 import numpy as np
 import pytest
 
 from orris.schema import Column, Kind, Schema
-from orris.training.evaluation import Evaluation
+from orris.training.evaluation import Evaluation, LearningPoint
 from orris.training.importance import Importance
+from orris.training.report.plot_words import PLOTS
 from orris.training.report.plots import draw
-from orris.training.scores import confusion_matrix
+from orris.training.scores import Threshold, confusion_matrix
 
-CLASSIFICATION = ["confusion_matrix", "roc", "precision_recall", "calibration", "importance"]
+CLASSIFICATION = ["confusion_matrix", "roc", "precision_recall", "calibration", "class_balance", "importance"]
 
 
 def schema(task: Literal["classification", "regression"] = "classification") -> Schema:
@@ -60,7 +63,7 @@ def size(path: Path) -> tuple[int, int]:
 
 
 def test_classification(tmp_path: Path) -> None:
-    """A classifier gets its five plots, in the order of the report, each a PNG file under its name."""
+    """A classifier of three classes gets its six plots, in the order of the report, each a PNG file under its name."""
     drawn = draw(classified(("a", "b", "c")), schema(), tmp_path / "plots")
     assert list(drawn) == CLASSIFICATION
     assert all(path == tmp_path / "plots" / f"{name}.png" and min(size(path)) > 150 for name, path in drawn.items())
@@ -72,7 +75,34 @@ def test_without_probabilities(tmp_path: Path) -> None:
     bare = Evaluation(
         "classification", full.labels, {}, 0, 300, 0, full.truth, full.predicted, confusion=full.confusion
     )
-    assert list(draw(bare, schema(), tmp_path)) == ["confusion_matrix"]
+    assert list(draw(bare, schema(), tmp_path)) == ["confusion_matrix", "class_balance"]
+
+
+def test_plots_are_of_one_size(tmp_path: Path) -> None:
+    """Every plot of a task of few classes has the same width and height, so that a report shows them in even rows."""
+    evaluation = replace(
+        classified(("no", "yes")),
+        thresholds=tuple(Threshold(step / 20, None, 0.5, 0.5, 0.5) for step in range(1, 20)),
+        class_rows=(70, 30),
+        learning_curve=(LearningPoint(10, 1.0, 0.5), LearningPoint(100, 0.9, 0.8)),
+    )
+    drawn = draw(evaluation, schema(), tmp_path)
+    assert list(drawn) == [name for name in PLOTS if name not in {"predicted_actual", "residuals"}]
+    assert len({size(path) for path in drawn.values()}) == 1
+
+
+def test_hits_and_errors_have_different_colours(tmp_path: Path) -> None:
+    """Cells of the confusion matrix on the diagonal are blue, those beside it orange."""
+    counts = np.array([[6, 4], [4, 6]])
+    evaluation = replace(classified(("no", "yes")), confusion=counts)
+    picture = matplotlib.image.imread(draw(evaluation, schema(), tmp_path)["confusion_matrix"])[..., :3]
+    red, blue = picture[..., 0], picture[..., 2]
+    height, width = red.shape
+    bluish, reddish = np.argwhere(blue > red + 0.3), np.argwhere(red > blue + 0.3)
+    assert len(bluish) > height * width / 8
+    assert len(reddish) > height * width / 8
+    upper_left = [points[(points < [height / 3, width / 2]).all(axis=1)] for points in (bluish, reddish)]
+    assert len(upper_left[0]) > 100 * len(upper_left[1])
 
 
 def test_regression(tmp_path: Path) -> None:

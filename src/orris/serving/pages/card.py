@@ -26,7 +26,18 @@ from orris.serving.exchange import Headers, Reply
 from orris.serving.operations import PROBLEM, json_object, of, reading
 from orris.serving.protocol import Get, JsonObject, Protocol, Target
 
-PLOTS = ("confusion_matrix", "predicted_actual", "residuals", "roc", "precision_recall", "calibration", "importance")
+PLOTS = (
+    "confusion_matrix",
+    "predicted_actual",
+    "residuals",
+    "roc",
+    "precision_recall",
+    "calibration",
+    "thresholds",
+    "class_balance",
+    "importance",
+    "learning_curve",
+)
 """Plots that a bundle may hold, in the order in which they are shown; other files of a bundle are never served."""
 
 MAX_EXAMPLES = 12

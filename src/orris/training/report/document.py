@@ -12,6 +12,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,18 @@ from orris.training.evaluation import Evaluation
 from orris.training.gates import GateResult
 from orris.training.report.parity_words import parity_words
 from orris.training.report.plot_words import PLOTS
+from orris.training.report.plots import MAX_CLASSES_IN_GRID
 from orris.verdict import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_MATRIX_CLASSES = 20
 MAX_LEVELS = 12
+
+BASELINES = {
+    "classification": "always the most frequent class, with the classes' shares as probabilities",
+    "regression": "always the mean of the target",
+}
+"""The answer that looks at no column, in words; ``scores.baseline_metrics`` measures it."""
 
 Rows = list[tuple[str, ...]]
 
@@ -135,9 +144,18 @@ def _summary(schema: Schema, evaluation: Evaluation) -> str:
 
 def _headline(evaluation: Evaluation) -> list[dict[str, str]]:
     return [
-        {"title": metric.title, "value": _number(evaluation.metrics[metric.name])}
+        {
+            "title": metric.title,
+            "value": _number(evaluation.metrics[metric.name]),
+            "baseline": _baseline(evaluation, metric.name),
+        }
         for metric in metrics.headline(evaluation.metrics)
     ]
+
+
+def _baseline(evaluation: Evaluation, name: str) -> str:
+    """The baseline's value, written as the metric's would be; a dash where it has none."""
+    return _number(evaluation.baseline.get(name), like=evaluation.metrics[name])
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
@@ -147,13 +165,14 @@ def _metrics(evaluation: Evaluation) -> dict[str, Any]:
             continue
         mean, spread = evaluation.metrics.get(f"cv_{key}_mean"), evaluation.metrics.get(f"cv_{key}_std")
         folds = "–" if mean is None or spread is None else f"{_number(mean)} ± {_number(spread, like=mean)}"
-        rows.append((key, _number(value), folds, metrics.meaning(key)))
+        rows.append((key, _number(value), _baseline(evaluation, key), folds, metrics.meaning(key)))
     judged = "rows held out" if evaluation.n_train else "rows given"
     return {
         "caption": (
-            f"On the {evaluation.n_evaluated:,} {judged}; cross-validation: mean ± standard deviation over the folds"
+            f"On the {evaluation.n_evaluated:,} {judged}; baseline: {BASELINES[evaluation.task]}; cross-validation:"
+            " mean ± standard deviation over the folds"
         ),
-        "heads": heads("metric", f"#{judged}", "#cross-validation", "in words"),
+        "heads": heads("metric", f"#{judged}", "#baseline", "#cross-validation", "in words"),
         "rows": rows,
         "short_rows": [row[:-1] for row in rows],
     }
@@ -164,19 +183,35 @@ def _classes(evaluation: Evaluation) -> dict[str, Any]:
         (
             each.label,
             *(_number(value) for value in (each.precision, each.recall, each.f1, each.roc_auc, each.average_precision)),
-            f"{each.support:,}",
+            _counted(each.support, evaluation.n_evaluated),
+            _counted(fitted, evaluation.n_train),
         )
-        for each in evaluation.per_class
+        for each, fitted in zip_longest(evaluation.per_class, evaluation.class_rows[: len(evaluation.per_class)])
     ]
     small = evaluation.confusion is not None and len(evaluation.labels) <= MAX_MATRIX_CLASSES
     matrix = (
-        [[f"{count:,}" for count in row] for row in evaluation.confusion.tolist()]
+        [[_counted(count, sum(row)) for count in row] for row in evaluation.confusion.tolist()]
         if small and evaluation.confusion is not None
         else []
     )
     return {
         "per_class": per_class,
-        "class_heads": heads("class", "#precision", "#recall", "#F1", "#ROC area", "#average precision", "#rows"),
+        "class_heads": heads(
+            "class",
+            "#precision",
+            "#recall",
+            "#F1",
+            "#ROC area",
+            "#average precision",
+            "#rows judged on",
+            "#rows fitted on",
+        ),
+        "threshold_heads": heads("threshold", "#precision", "#recall", "#F1", "#rows selected"),
+        "thresholds": [
+            (f"{each.threshold:.2f}", *map(_percent, (each.precision, each.recall, each.f1, each.selected)))
+            for each in evaluation.thresholds
+        ],
+        "positive": evaluation.labels[1] if len(evaluation.labels) == 2 else "",
         "labels": list(evaluation.labels),
         "matrix": matrix,
         "matrix_heads": heads("true", *(f"#{_markdown(label)}" for label in evaluation.labels)),
@@ -185,13 +220,24 @@ def _classes(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def _counted(count: int | None, of: int) -> str:
+    """A count with its share; a dash where it is not known."""
+    if count is None:
+        return "–"
+    return f"{count:,} ({count / of:.1%})" if of else f"{count:,}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
+
+
 def _figures(plots: Mapping[str, Path], evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
             "data": base64.b64encode(path.read_bytes()).decode(),
             "alt": PLOTS[key].title if key in PLOTS else key,
             "caption": PLOTS[key].meaning if key in PLOTS else key,
-            "wide": key == "confusion_matrix" and len(evaluation.labels) > MAX_MATRIX_CLASSES,
+            "wide": key == "confusion_matrix" and len(evaluation.labels) > MAX_CLASSES_IN_GRID,
         }
         for key, path in plots.items()
     ]
@@ -251,11 +297,16 @@ def _numbers(name: str, version: str, evaluation: Evaluation, gates: Sequence[Ga
         "task": evaluation.task,
         "rows": {"train": evaluation.n_train, "evaluated": evaluation.n_evaluated},
         "folds": evaluation.n_folds,
+        "baseline": evaluation.baseline,
         "importance": {each.column: {"mean": each.mean, "std": each.std} for each in evaluation.importances},
         "notes": evaluation.notes,
     }
     if gates:
         numbers["gates"] = [{"gate": str(each.gate), "value": each.value, "passed": each.passed} for each in gates]
+    if evaluation.thresholds:
+        numbers["thresholds"] = [asdict(each) for each in evaluation.thresholds]
+    if evaluation.learning_curve:
+        numbers["learning_curve"] = [asdict(each) for each in evaluation.learning_curve]
     if evaluation.confusion is not None:
         numbers["classes"] = [
             {field: getattr(each, field) for field in each.__dataclass_fields__} for each in evaluation.per_class

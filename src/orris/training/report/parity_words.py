@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from orris.verdict import Verdict
+from orris.verdict import Verdict, duration
 
 _SERVED = {
     "exact": (
@@ -124,6 +124,6 @@ def _facts(verdict: Verdict, task: str) -> list[tuple[str, str]]:
         *facts,
         ("largest difference", f"{verdict.largest_difference:.3g}"),
         ("allowed", f"{verdict.tolerance:.3g}"),
-        ("one row, served model", f"{verdict.one_row_microseconds:,.1f} µs"),
-        ("one row, trained pipeline", f"{verdict.one_row_microseconds_reference:,.1f} µs"),
+        ("one row, served model", duration(verdict.one_row_microseconds)),
+        ("one row, trained pipeline", duration(verdict.one_row_microseconds_reference)),
     ]

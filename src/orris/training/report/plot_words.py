@@ -15,7 +15,7 @@ class Entry(NamedTuple):
 PLOTS: dict[str, Entry] = {
     "confusion_matrix": Entry(
         "Confusion matrix: true classes by predicted classes",
-        "Right answers lie on the diagonal; shade is the share of the true class.",
+        "Blue cells on the diagonal are hits, orange cells errors; shade and percentage are shares of the true class.",
     ),
     "roc": Entry(
         "ROC curve: true positive rate over false positive rate",
@@ -29,6 +29,14 @@ PLOTS: dict[str, Entry] = {
         "Calibration: observed shares over predicted probabilities",
         "On the dashed line, probabilities mean what they say; below it, the model is too sure.",
     ),
+    "thresholds": Entry(
+        "Precision, recall, F1 and share selected over the threshold",
+        "What the answers would be if a row were positive from another probability than the dashed line's 0.5.",
+    ),
+    "class_balance": Entry(
+        "Rows of each class",
+        "A rare class weighs little in the accuracy: compare with the baseline, and read the metrics of each class.",
+    ),
     "predicted_actual": Entry("Predicted values over true values", "On the dashed line, predictions are right."),
     "residuals": Entry(
         "Residuals over predicted values",
@@ -37,5 +45,9 @@ PLOTS: dict[str, Entry] = {
     "importance": Entry(
         "Permutation importance of the columns",
         "What the score loses when a column's values are shuffled; bars are standard deviations over shuffles.",
+    ),
+    "learning_curve": Entry(
+        "Score over the number of rows fitted on",
+        "Where the curve of held-out rows still rises, more rows would help; a gap that stays shows overfitting.",
     ),
 }

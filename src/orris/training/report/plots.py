@@ -28,8 +28,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), "-", (0, (6, 2)), (0, (2, 1.5)))
 INK, FAINT, GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
 
+WIDTH, HEIGHT = 5.6, 5.4
+"""Of every plot, in inches: side by side they form even rows. Only a confusion matrix of many classes is larger."""
+
 MAX_NAMED_CURVES = 6
 MAX_CELLS_WITH_TEXT = 20
+MAX_CLASSES_IN_GRID = 6
 MAX_BARS = 20
 MAX_TICK_LABELS = 60
 MAX_POINTS = 5000
@@ -75,9 +79,7 @@ def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path
         folder: Receives ``<name>.png``; made if it does not exist.
 
     Returns:
-        Paths by name, in the order in which a report shows them: of ``confusion_matrix``, ``roc``,
-        ``precision_recall``, ``calibration``, ``predicted_actual``, ``residuals`` and ``importance`` those that were
-        drawn.
+        Paths by name, in the order in which a report shows them: those of ``plot_words.PLOTS`` that were drawn.
     """
     from matplotlib import style  # noqa: PLC0415 (half a second to import)
 
@@ -87,9 +89,12 @@ def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path
         "roc": _roc,
         "precision_recall": _precision_recall,
         "calibration": _calibration,
+        "thresholds": _thresholds,
+        "class_balance": _class_balance,
         "predicted_actual": _predicted_actual,
         "residuals": _residuals,
         "importance": _importance,
+        "learning_curve": _learning_curve,
     }
     drawn: dict[str, Path] = {}
     # The user's own matplotlibrc must not change the bundle's bytes.
@@ -105,7 +110,7 @@ def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path
     return drawn
 
 
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+def _figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
     """A figure of that many inches, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -135,13 +140,19 @@ def _confusion_matrix(evaluation: Evaluation, schema: Schema) -> Figure | None:
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
     longest = max(len(_text(label)) for label in evaluation.labels)
     with_text = n_classes <= MAX_CELLS_WITH_TEXT
-    side = min(max(3.6, n_classes * (0.55 if with_text else 0.2)), 14) + 0.07 * longest
-    figure, axes = _figure(side + 0.9, side + 0.9)
-    figure.set_layout_engine("compressed")
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    if n_classes <= MAX_CLASSES_IN_GRID:
+        figure, axes = _figure()
+    else:
+        side = min(n_classes * (0.75 if with_text else 0.2), 14) + 0.07 * longest
+        figure, axes = _figure(side + 0.9, side + 0.9)
+        figure.set_layout_engine("compressed")
+    # Two scales of colour: hits on the diagonal, errors beside it.
+    hit = np.eye(n_classes, dtype=bool)
+    axes.imshow(np.ma.masked_array(shares, ~hit), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    image = axes.imshow(np.ma.masked_array(shares, hit), cmap="Oranges", vmin=0, vmax=1, interpolation="nearest")
     if not with_text:
         bar = figure.colorbar(image, ax=axes, shrink=0.5, aspect=30, pad=0.03, format=lambda share, _: f"{share:.0%}")
-        bar.set_label("share of the true class")
+        bar.set_label("share of the true class that got this wrong answer")
         bar.outline.set_visible(False)
     step = -(-n_classes // MAX_TICK_LABELS)
     ticks = np.arange(0, n_classes, step)
@@ -160,11 +171,12 @@ def _confusion_matrix(evaluation: Evaluation, schema: Schema) -> Figure | None:
         for row, column in np.ndindex(*counts.shape):
             if counts[row, column] or n_classes <= 5:
                 colour = "white" if shares[row, column] > 0.55 else INK
-                axes.text(
-                    column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour, fontsize=size
-                )
+                text = f"{shares[row, column]:.0%}\n{counts[row, column]:,}"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     axes.set(
-        xlabel=f"predicted {_text(schema.target)}", ylabel=f"true {_text(schema.target)}", title="Confusion matrix"
+        xlabel=f"predicted {_text(schema.target)}",
+        ylabel=f"true {_text(schema.target)}",
+        title="Confusion matrix",
     )
     return figure
 
@@ -182,7 +194,7 @@ def _roc(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG0
     curves = _curves(evaluation)
     if not curves:
         return None
-    figure, axes = _curves_figure(len(curves))
+    figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
     lines = [(each.roc_auc, label, each.false_positive_rate, each.recall) for label, each in curves]
     _plot_curves(axes, lines, "area under the curve", "default")
@@ -199,17 +211,12 @@ def _precision_recall(evaluation: Evaluation, schema: Schema) -> Figure | None: 
     curves = _curves(evaluation)
     if not curves:
         return None
-    figure, axes = _curves_figure(len(curves))
+    figure, axes = _figure()
     lines = [(each.average_precision, label, each.recall, each.precision) for label, each in curves]
     _plot_curves(axes, lines, "average precision", "steps-pre")
     axes.set(xlabel="recall", ylabel="precision", title=f"Precision–recall curve{'s' * (len(curves) > 1)}")
     _unit_square(axes)
     return figure
-
-
-def _curves_figure(n_curves: int) -> tuple[Figure, Axes]:
-    """A square for the curves, and below it a line of legend for every two of them."""
-    return _figure(5.2, 5.95 + 0.2 * ((min(n_curves, MAX_NAMED_CURVES) - 1) // 2))
 
 
 def _plot_curves(
@@ -265,7 +272,7 @@ def _calibration(evaluation: Evaluation, schema: Schema) -> Figure | None:
     mean_said = np.bincount(bins, weights=said, minlength=len(n_rows))[used] / n_rows[used]
     share = np.bincount(bins, weights=right, minlength=len(n_rows))[used] / n_rows[used]
     low, high = _wilson(share, n_rows[used])
-    figure, axes = _figure(5.8, 5.2)
+    figure, axes = _figure()
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
     axes.vlines(mean_said, low, high, color=COLOURS[0], linewidth=1.5, alpha=0.5)
     axes.plot(mean_said, share, color=COLOURS[0], linewidth=1, alpha=0.5)
@@ -280,6 +287,82 @@ def _calibration(evaluation: Evaluation, schema: Schema) -> Figure | None:
         title=f"Calibration of {_text(schema.target)}",
     )
     axes.set(xlim=(0, 1.02), ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
+    return figure
+
+
+def _thresholds(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG001
+    if not evaluation.thresholds:
+        return None
+    lines = evaluation.thresholds
+    x = [line.threshold for line in lines]
+    series: list[tuple[str, list[float | None]]] = [
+        ("precision", [line.precision for line in lines]),
+        ("recall", [line.recall for line in lines]),
+        ("F1", [line.f1 for line in lines]),
+        ("share of rows selected", [line.selected for line in lines]),
+    ]
+    figure, axes = _figure()
+    axes.axvline(0.5, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
+    for i, (name, values) in enumerate(series):
+        y = np.array([np.nan if value is None else value for value in values])
+        axes.plot(x, y, color=COLOURS[i], linestyle=DASHES[i], label=name, clip_on=False, zorder=3)
+    axes.set(
+        xlabel=f"probability of {_text(evaluation.labels[1])} from which a row is selected",
+        ylabel="share",
+        title="Other thresholds",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
+    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
+    return figure
+
+
+def _class_balance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG001
+    """Rows of the commonest classes, those fitted on beside those judged on."""
+    if evaluation.task != "classification":
+        return None
+    judged = np.bincount(evaluation.truth.astype(np.int64), minlength=len(evaluation.labels))
+    fitted = np.array(evaluation.class_rows or np.zeros(len(judged)), dtype=np.int64)
+    commonest = np.argsort(-(judged + fitted), kind="stable")[:MAX_BARS]
+    figure, axes = _figure()
+    places = np.arange(len(commonest))
+    ends = np.zeros(len(commonest), dtype=np.int64)
+    for name, rows, colour in (("rows fitted on", fitted, COLOURS[0]), ("rows judged on", judged, COLOURS[5])):
+        if rows.any():
+            axes.barh(places, rows[commonest], left=ends, color=colour, height=0.65, label=name)
+            ends = ends + rows[commonest]
+    total = int((judged + fitted).sum())
+    for place, end in zip(places, ends, strict=True):
+        axes.annotate(
+            f"{end / total:.1%}", (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
+        )
+    axes.set_yticks(places, [_text(evaluation.labels[code], 30) for code in commonest])
+    axes.set_ylim(len(commonest) - 0.4, -0.6)
+    axes.set_xlim(0, float(ends.max()) * 1.15)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    n_classes = len(evaluation.labels)
+    title = "Class balance" if n_classes <= MAX_BARS else f"Class balance: the {MAX_BARS} commonest of {n_classes}"
+    axes.set(xlabel="rows, and share of all rows", title=title)
+    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
+    return figure
+
+
+def _learning_curve(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG001
+    points = evaluation.learning_curve
+    if not points:
+        return None
+    figure, axes = _figure()
+    n_rows = [point.n_rows for point in points]
+    series = (
+        ("rows fitted on", [point.on_training for point in points]),
+        ("rows held out", [point.held_out for point in points]),
+    )
+    for i, (name, values) in enumerate(series):
+        axes.plot(n_rows, values, color=COLOURS[i], linestyle=DASHES[i], marker="o", label=name)
+    score = "accuracy" if evaluation.task == "classification" else "R²"
+    axes.set(xlabel="rows fitted on", ylabel=score, title="Learning curve")
+    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
     return figure
 
 
@@ -310,7 +393,7 @@ def _predicted_actual(evaluation: Evaluation, schema: Schema) -> Figure | None:
     if points is None:
         return None
     truth, predicted = points
-    figure, axes = _figure(5.2, 5.2)
+    figure, axes = _figure()
     ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
     axes.plot(ends, ends, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     _scatter(axes, truth, predicted)
@@ -328,7 +411,7 @@ def _residuals(evaluation: Evaluation, schema: Schema) -> Figure | None:
     if points is None:
         return None
     truth, predicted = points
-    figure, axes = _figure(5.8, 5.2)
+    figure, axes = _figure()
     axes.axhline(0, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     _scatter(axes, predicted, truth - predicted)
     axes.set(xlabel=f"predicted {_text(schema.target)}", ylabel="true − predicted", title="Residuals")
@@ -339,7 +422,7 @@ def _importance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noq
     ranked = sorted(evaluation.importances, key=lambda importance: -importance.mean)[:MAX_BARS]
     if not ranked:
         return None
-    figure, axes = _figure(6.5, 1.3 + 0.3 * len(ranked))
+    figure, axes = _figure()
     places = np.arange(len(ranked))
     means = [importance.mean for importance in ranked]
     spread = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2}
