@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import catboost
 import lightgbm
 import numpy as np
 import pandas as pd
@@ -138,6 +139,12 @@ def histogram(kind: Any, **settings: Any) -> Any:
     encode_text = ordinal(unknown_value=np.nan, encoded_missing_value=np.nan)
     steps = ColumnTransformer([("t", encode_text, _TEXT)], remainder="passthrough")
     return make_pipeline(steps, kind(categorical_features=[0, 1], max_iter=8, min_samples_leaf=5, **settings))
+
+
+def catboosted(kind: str, **settings: Any) -> Any:
+    """A small CatBoost model."""
+    estimator = getattr(catboost, f"CatBoost{kind}")
+    return estimator(iterations=4, depth=3, thread_count=1, verbose=0, allow_writing_files=False, **settings)
 
 
 Case = tuple[Callable[[], Any], Callable[[], pd.DataFrame], int]
@@ -293,6 +300,18 @@ CASES: dict[str, Case] = {
         gaps,
         3,
     ),
+    "LightGBM of categories": (
+        lambda: lightgbm.LGBMRegressor(n_estimators=6, min_child_samples=5, cat_smooth=1, n_jobs=1, verbose=-1),
+        categories,
+        0,
+    ),
+    "LightGBM, missing zeros and a class against the others": (
+        lambda: lightgbm.LGBMClassifier(
+            n_estimators=3, objective="multiclassova", zero_as_missing=True, n_jobs=1, verbose=-1
+        ),
+        lambda: gaps().clip(lower=0),
+        3,
+    ),
     "XGBoost": (lambda: xgboost.XGBRegressor(n_estimators=8, max_depth=4, n_jobs=1), gaps, 0),
     "scaled XGBoost": (
         lambda: make_pipeline(
@@ -323,6 +342,15 @@ CASES: dict[str, Case] = {
         gaps,
         2,
     ),
+    "CatBoost": (lambda: catboosted("Regressor"), gaps, 0),
+    "CatBoost of categories": (
+        lambda: catboosted("Classifier", cat_features=["town", "count"], one_hot_max_size=20),
+        lambda: mixed()[["x0", "town", "count"]].assign(
+            town=lambda t: t.town.fillna("Paris"), count=lambda t: t["count"].astype(str)
+        ),
+        2,
+    ),
+    "CatBoost, three classes": (lambda: catboosted("Classifier", grow_policy="Lossguide"), gaps, 3),
     "dummy": (DummyRegressor, numbers, 0),
     "indicators": (
         lambda: make_pipeline(

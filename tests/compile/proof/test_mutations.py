@@ -68,11 +68,14 @@ def _same(left: list[Any], right: list[Any]) -> bool:
 
 
 def test_no_case_is_a_model_without_what_it_is_named_after() -> None:
-    """The histogram cases hold member splits, and the forests hold trees that send missing values to the left."""
+    """Cases of categories hold member splits, and the forests hold trees that send missing values to the left."""
     for name, attribute in (
         ("histogram over encoded categories", "membership_values"),
         ("histogram over categories", "membership_values"),
         ("histogram over whole numbers", "membership_values"),
+        ("LightGBM of categories", "membership_values"),
+        ("XGBoost of categories", "membership_values"),
+        ("CatBoost of categories", "membership_values"),
         ("forest", "nodes_missing_value_tracks_true"),
     ):
         assert attribute in _attributes(model(name)), name

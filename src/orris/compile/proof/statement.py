@@ -43,11 +43,13 @@ class Coded:
         base: The input column.
         seen: For each code of the column's domain, in order: the object that stands in the row.
         missing: The object that stands for the missing value.
+        is_category: Whether it is of pandas' ``category`` dtype, as the table is given to the pipeline.
     """
 
     base: Term
     seen: tuple[Any, ...]
     missing: Any
+    is_category: bool = False
 
     @property
     def objects(self) -> tuple[Any, ...]:
@@ -208,7 +210,8 @@ def _coded(schema: Schema, j: int, term: Term, codes: FloatArray) -> Coded:
     rows[:, j] = np.append(codes, np.nan)
     table = decode(schema, rows, UNSEEN_NAME)
     objects = np.asarray(table[schema.names[j]] if hasattr(table, "columns") else table[:, j], dtype=object).tolist()
-    return Coded(term, tuple(objects[:-1]), objects[-1])
+    is_category = schema.container == "frame" and schema.columns[j].dtype == "category"
+    return Coded(term, tuple(objects[:-1]), objects[-1], is_category)
 
 
 def is_nan(value: Any) -> bool:
