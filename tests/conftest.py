@@ -12,6 +12,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 from collections.abc import Generator, Iterator
 
 import httpx
+import hypothesis
 import pytest
 
 import orris
@@ -19,6 +20,10 @@ from orris.api import Bundle
 from tests.buckets import emulator
 from tests.example_tables import MEASUREMENTS, TABLE, mixed_table
 from tests.servers import Server, client, serving
+
+# An example may take any time: on a busy machine a limit would fail tests by chance. pytest-timeout bounds each test.
+hypothesis.settings.register_profile("orris", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("orris")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,4 +1,4 @@
-"""A store with several versions of iris, and a tree that promotes them."""
+"""A store with several versions of iris, and a GitOps tree that promotes them."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ POSITIVE = {column: bounds for column, bounds in MEASUREMENTS.items() if column 
 
 @pytest.fixture(scope="session")
 def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with five versions for the gates.
+    """Return a store with five versions for the gates.
 
-    1.0.0; 1.1.0, which is as good; 1.2.0 with worse probabilities; 2.0.0 with a tighter bound; 3.0.0 without one of the
-    columns.
+     / 1.0.0; 1.1.0, which is as good; 1.2.0 with worse probabilities; 2.0.0 with a tighter bound; 3.0.0 without one
+    of the columns.
     """
     store = tmp_path_factory.mktemp("store")
     table = pd.read_csv(TABLE)
@@ -42,7 +42,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path, versions: Path) -> Tree:
-    """A tree in which dev and stage run 1.0.0, and prod nothing yet."""
+    """Return a tree in which dev and stage run 1.0.0, and prod nothing yet."""
     planted = plant(tmp_path, versions)
     planted.run("dev", "1.0.0")
     planted.run("stage", "1.0.0")

@@ -1,4 +1,4 @@
-"""A GitOps tree in its own git repository, with a bare repository as its remote, and `orris promote`."""
+"""A GitOps tree in its own git repository, with a bare repository as its remote, and ``orris promote``."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Tree:
         ).stdout.strip()
 
     def file(self, environment: str) -> Path:
-        """The file that says what an environment runs."""
+        """Return the file that pins what an environment runs."""
         return self.root / "deploy" / "apps" / environment / "release.yaml"
 
     def promote(self, *arguments: str, expect: int = 0, **environ: str) -> str:
-        """Run the command; returns standard output, or both outputs where a failure is expected."""
+        """Run the command and return standard output, or both outputs where a failure is expected."""
         clean = {
             key: value for key, value in os.environ.items() if not key.startswith(("ORRIS_", "GIT_")) and key != "CI"
         }
@@ -50,11 +50,11 @@ class Tree:
         return done.stdout + done.stderr if expect else done.stdout
 
     def merge(self, branch: str) -> None:
-        """What happens when the pull request is accepted."""
+        """Merge the branch, as an accepted pull request does."""
         self.git("merge", "--quiet", "--ff-only", branch)
 
     def pins(self, environment: str, revision: str = "HEAD") -> tuple[str, str]:
-        """The image and the model of an environment at a revision, as any YAML reader sees them."""
+        """Return the image and the model of an environment at a revision, as any YAML reader sees them."""
         values = yaml.safe_load(self.git("show", f"{revision}:deploy/apps/{environment}/release.yaml"))["spec"][
             "values"
         ]
@@ -71,7 +71,7 @@ class Tree:
 
 
 def plant(folder: Path, store: Path) -> Tree:
-    """The repository's own tree, in a new repository with a remote."""
+    """Put the repository's own tree into a new repository with a remote."""
     root = folder / "work"
     shutil.copytree(ROOT / "deploy", root / "deploy")
     (root / "README.md").write_text("# A repository\n", "utf-8")

@@ -1,4 +1,4 @@
-"""What ``orris check`` finds, against real stores, sockets, repositories and programs."""
+"""Tests of ``orris check``, against real stores, sockets, repositories and programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from orris.store import Store
 
 
 def check(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> dict[str, dict[str, str]]:
-    """Run the command; its findings by name."""
+    """Run the command and return its findings by name."""
     clean = {
         key: value for key, value in os.environ.items() if not key.startswith(("ORRIS_", "OTEL_", "DOCKER_", "KUBE"))
     }
@@ -34,7 +34,7 @@ def check(*arguments: str, cwd: Path, expect: int = 0, **environ: str) -> dict[s
 
 
 def program(folder: Path, name: str, script: str) -> str:
-    """A program of this name; the PATH that finds it first."""
+    """Write a program of this name and return the PATH that finds it first."""
     file = folder / "bin" / name
     file.parent.mkdir(exist_ok=True)
     file.write_text(f"#!/bin/sh\n{script}\n")
@@ -51,12 +51,12 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def service() -> Iterator[str]:
-    """An HTTP server on a free port; host and port."""
+    """Run an HTTP server on a free port and return its host and port."""
     with HTTPServer(("127.0.0.1", 0), Answering) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{running.server_port}"
@@ -64,7 +64,7 @@ def service() -> Iterator[str]:
 
 
 def test_a_fresh_folder_is_ready(tmp_path: Path) -> None:
-    """What nothing is configured for is not missed."""
+    """In a folder without configuration no unused service is reported as missing."""
     found = check(cwd=tmp_path)
     assert list(found) == list(CHECKS)
     good = {name for name, finding in found.items() if finding["state"] == "ok"}
@@ -72,13 +72,13 @@ def test_a_fresh_folder_is_ready(tmp_path: Path) -> None:
     assert found["otlp"]["state"] == found["registry"]["state"] == found["dvc"]["state"] == "unused"
 
 
-def test_what_is_asked_for_by_name_has_to_be_there(tmp_path: Path) -> None:
-    """Only that is looked at, and being unused is a failure."""
+def test_a_named_check_must_be_configured(tmp_path: Path) -> None:
+    """A check that is named is the only one to run, and fails if its service is not configured."""
     assert check("otlp", cwd=tmp_path, expect=1)["otlp"]["remedy"]
 
 
 def test_an_unknown_check_is_wrong_usage(tmp_path: Path) -> None:
-    """Exit code 2, and the names there are."""
+    """An unknown check ends with exit code 2 and the known names."""
     done = subprocess.run(
         [sys.executable, "-m", "orris", "check", "nonsense"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -87,36 +87,36 @@ def test_an_unknown_check_is_wrong_usage(tmp_path: Path) -> None:
 
 
 def test_models_are_resolved(iris: Bundle, tmp_path: Path) -> None:
-    """An alias that leads nowhere is red, and says what there is."""
+    """A reference to an unknown alias fails, and the finding names the known ones."""
     Store(tmp_path / "artifacts").publish(iris.folder)
     assert check("models", "--model", "iris:latest", cwd=tmp_path)["models"]["detail"].startswith("iris@")
     assert "prod" in check("models", "--model", "iris:prod", cwd=tmp_path, expect=1)["models"]["detail"]
 
 
 def test_nothing_is_left_of_the_write(tmp_path: Path) -> None:
-    """The store is as empty as before."""
+    """The check of a store's permissions leaves the store as empty as before."""
     check("store-write", cwd=tmp_path)
     assert [path for path in (tmp_path / "artifacts").rglob("*") if path.is_file()] == []
 
 
-def test_a_store_that_cannot_be_written_is_red(tmp_path: Path) -> None:
-    """A file stands where the folder should be."""
+def test_a_store_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    """The check of a store fails if a file stands in the place of its folder."""
     (tmp_path / "artifacts").write_text("")
     finding = check("store-write", cwd=tmp_path, expect=1)["store-write"]
     assert "artifacts" in finding["detail"]
     assert finding["remedy"]
 
 
-def test_a_collector_is_looked_for(tmp_path: Path) -> None:
-    """Green while something listens, red afterwards."""
+def test_a_collector_must_listen(tmp_path: Path) -> None:
+    """The check of the collector passes while its port is open and fails afterwards."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         endpoint = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert check("otlp", cwd=tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)["otlp"]["state"] == "ok"
     assert check("otlp", cwd=tmp_path, expect=1, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)["otlp"]["state"] == "failed"
 
 
-def test_prometheus_is_asked_whether_it_is_ready(tmp_path: Path, service: str) -> None:
-    """At its own path."""
+def test_prometheus_must_be_ready(tmp_path: Path, service: str) -> None:
+    """The check of Prometheus requests its readiness path."""
     check("prometheus", "--prometheus", f"http://{service}", cwd=tmp_path)
     assert (
         "404"
@@ -127,7 +127,7 @@ def test_prometheus_is_asked_whether_it_is_ready(tmp_path: Path, service: str) -
 
 
 def test_a_registry_needs_a_login(tmp_path: Path, service: str) -> None:
-    """The one of Docker's configuration is found; its absence is red with the command."""
+    """The login in Docker's configuration is found, and without it the finding has the command."""
     finding = check("registry", "--image", f"{service}/orris", cwd=tmp_path, expect=1)["registry"]
     assert f"docker login {service}" in finding["remedy"]
     (tmp_path / ".docker").mkdir()
@@ -135,8 +135,8 @@ def test_a_registry_needs_a_login(tmp_path: Path, service: str) -> None:
     check("registry", "--image", f"{service}/orris", cwd=tmp_path)
 
 
-def test_a_dvc_remote_is_asked(tmp_path: Path) -> None:
-    """Configured and there: green; configured and no repository: red."""
+def test_a_dvc_remote_must_exist(tmp_path: Path) -> None:
+    """The check of DVC passes with a configured remote that exists, and fails outside a repository."""
     remote = tmp_path / "remote"
     remote.mkdir()
     for command in (
@@ -158,7 +158,7 @@ def test_a_dvc_remote_is_asked(tmp_path: Path) -> None:
 
 
 def test_the_cluster_of_the_context_has_to_answer(tmp_path: Path) -> None:
-    """A failed check shows the message of kubectl."""
+    """The failed check of a cluster shows the message of kubectl."""
     path = program(
         tmp_path, "kubectl", '[ "$1" = config ] && echo kind-orris || { echo "connection refused" >&2; exit 1; }'
     )
@@ -168,7 +168,7 @@ def test_the_cluster_of_the_context_has_to_answer(tmp_path: Path) -> None:
 
 
 def test_secrets_have_to_be_in_the_namespace(tmp_path: Path) -> None:
-    """Each by name."""
+    """Each missing secret is reported by its name."""
     path = program(tmp_path, "kubectl", '[ "$3 $4 $5" = "keys --namespace ml" ] || { echo "not found" >&2; exit 1; }')
     check("secrets", "--secret", "keys", "--namespace", "ml", cwd=tmp_path, PATH=path)
     assert (
@@ -181,5 +181,5 @@ def test_secrets_have_to_be_in_the_namespace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("version", "code"), [("v4.2.3", 0), ("v3.9.0", 1)])
 def test_helm_has_to_be_new_enough(tmp_path: Path, version: str, code: int) -> None:
-    """The chart lives in an OCI registry."""
+    """A Helm that is too old for charts in an OCI registry fails."""
     check("helm", cwd=tmp_path, expect=code, PATH=program(tmp_path, "helm", f"echo {version}"))

@@ -1,4 +1,4 @@
-"""The file of an environment: what is read from it, and how exactly it is edited."""
+"""Tests of an environment's file: how it is read, and how exactly it is edited."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ spec:   # odd spaces\r
 
 
 def test_the_tree_has_three_environments() -> None:
-    """The base is none."""
+    """The environments are dev, stage and prod, and the base is not one of them."""
     assert environments(ROOT / "deploy") == ["dev", "prod", "stage"]
 
 
-def test_an_environment_is_read_with_what_the_base_says() -> None:
-    """Model and image come from base/values.yaml."""
+def test_an_environment_inherits_from_the_base() -> None:
+    """Values that an environment does not set come from base/values.yaml."""
     stage = read_environment(ROOT / "deploy", "stage")
     assert (stage.model, stage.repository) == ("iris", "ghcr.io/orris-ml/orris")
     assert stage.file == ROOT / "deploy" / "apps" / "stage" / "release.yaml"
 
 
 def test_an_edit_replaces_two_values_and_nothing_else() -> None:
-    """Comments, quotes, flow style, spaces and line ends stay."""
+    """An edit keeps comments, quotes, flow style, spaces and line ends."""
     edited = edit(ODD, Pins(OTHER_IMAGE, "1.1.0-rc.1"), "odd.yaml")
     assert read_pins(edited, "odd.yaml") == Pins(OTHER_IMAGE, "1.1.0-rc.1")
     back = edited.replace(f'"{OTHER_IMAGE}"', f'"{IMAGE}"').replace("'1.1.0-rc.1'", "'1.0.0'")
@@ -38,7 +38,7 @@ def test_an_edit_replaces_two_values_and_nothing_else() -> None:
 
 
 def test_an_edit_is_the_same_in_either_order() -> None:
-    """The model may stand before the image."""
+    """An edit works whether the model or the image comes first in the file."""
     text = f"spec:\n  values:\n    model:\n      version: 1.0.0 # model\n    image:\n      digest: {IMAGE} # image\n"
     edited = edit(text, Pins(OTHER_IMAGE, "10.20.30"), "file")
     assert edited == text.replace(IMAGE, OTHER_IMAGE).replace("1.0.0", "10.20.30")
@@ -65,15 +65,15 @@ def test_an_edit_is_the_same_in_either_order() -> None:
     ids=["no-values", "empty", "no-digest", "tag", "number", "twice", "broken", "two-documents"],
 )
 def test_an_error_names_file_and_key(text: str, words: str) -> None:
-    """Whatever is wrong with the file."""
+    """The error of a malformed file names the file and the key."""
     with pytest.raises(PromotionError) as caught:
         read_pins(text, "apps/x/release.yaml")
     assert "apps/x/release.yaml: " in str(caught.value)
     assert words in str(caught.value)
 
 
-def test_an_unknown_environment_is_told_with_those_that_there_are(tmp_path: Path) -> None:
-    """Or with the folder that holds none."""
+def test_an_unknown_environment_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    """The error names the known environments, or the folder that holds none."""
     with pytest.raises(SettingsError, match="no environment 'production'; there are dev, prod, stage"):
         read_environment(ROOT / "deploy", "production")
     with pytest.raises(SettingsError, match="--tree"):

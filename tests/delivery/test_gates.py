@@ -1,4 +1,4 @@
-"""The gates that a sound, freshly trained version never fails."""
+"""Tests of gates in cases that a sound, freshly trained version never reaches."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VERSION = Version("iris", "1.0.0", "d1", SCHEMA, VERDICT, metrics={"accuracy": 0
     ids=["nothing-compared", "label", "difference", "nan"],
 )
 def test_without_a_parity_verdict_no_version_passes(found: dict[str, Any], words: str) -> None:
-    """Nothing compared is no verdict, and neither is one that is no number."""
+    """A version passes only with a verdict whose comparisons are finite numbers."""
     assert version_gates(VERSION)[-1].passed
     gate = version_gates(replace(VERSION, verdict=msgspec.structs.replace(VERDICT, **found)))[-1]
     assert (gate.name, gate.passed) == ("parity", False)
@@ -39,19 +39,19 @@ def test_without_a_parity_verdict_no_version_passes(found: dict[str, Any], words
 
 
 def test_zeros_are_no_image() -> None:
-    """They stand for an environment to which nothing was promoted yet."""
+    """An image digest of zeros, as before the first promotion, does not pass."""
     assert not image_gate(Pins("sha256:" + "0" * 64, "1.0.0"), "image").passed
     assert image_gate(Pins(IMAGE, "1.0.0"), "image").passed
 
 
-def test_where_the_live_version_was_never_measured_nothing_can_be_worse() -> None:
+def test_a_live_version_without_metrics_blocks_no_successor() -> None:
     """A model that was packaged without metrics does not block its successor."""
     gate = succession_gates(VERSION, replace(VERSION, metrics={}), Policy()).gates[-1]
     assert (gate.passed, gate.found) == (True, "1.0.0 has no metrics to compare with")
 
 
 def test_without_metrics_no_measured_version_is_replaced() -> None:
-    """What is not measured any more counts as worse."""
+    """A version without metrics counts as worse than a measured one."""
     gate = succession_gates(replace(VERSION, metrics={}), VERSION, Policy()).gates[-1]
     assert not gate.passed
     assert "accuracy 0.9 -> not measured" in gate.found

@@ -1,7 +1,4 @@
-"""`orris promote` on real git repositories and a real store.
-
-Every gate, the exact change, the way back, and what is refused.
-"""
+"""Tests of ``orris promote`` on real git repositories and a real store."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ FOREST = ("1.2.0", "--to", "stage")
 
 
 def gates(document: str) -> dict[str, bool]:
-    """The gates of a ``--json`` answer, which ends where an error's text begins."""
+    """Return the gates of a ``--json`` answer, which ends where an error's text begins."""
     return {gate["name"]: gate["passed"] for gate in json.loads(document[: document.rindex("}") + 1])["gates"]}
 
 
-def test_what_runs_in_dev_goes_to_stage(tree: Tree) -> None:
-    """The model's version and dev's image, as one commit on a branch of its own, whose diff is shown."""
+def test_the_version_of_dev_is_promoted_to_stage(tree: Tree) -> None:
+    """The model's version and dev's image are one commit on a branch of its own, whose diff is shown."""
     tree.run("dev", "1.1.0", OTHER_IMAGE)
     head = tree.git("rev-parse", "HEAD")
     text = tree.promote("1.1.0", "--from", "dev", "--to", "stage")
@@ -39,7 +36,7 @@ def test_what_runs_in_dev_goes_to_stage(tree: Tree) -> None:
 
 
 def test_only_two_lines_of_one_file_change(tree: Tree) -> None:
-    """Those of the digest and of the version."""
+    """A promotion changes the lines of the digest and the version and no other."""
     tree.run("dev", "1.1.0", OTHER_IMAGE)
     tree.promote("1.1.0", "--from", "dev", "--to", "stage")
     assert tree.git("diff", "--numstat", "main", "promote/stage-1.1.0") == f"2\t2\t{STAGE}"
@@ -68,14 +65,14 @@ def test_working_tree_and_index_stay_as_they_are(tree: Tree) -> None:
 
 
 def test_the_first_promotion_needs_an_image(tree: Tree) -> None:
-    """Nothing runs in prod yet, and nothing can be compared."""
+    """The first promotion to an environment needs an image and compares with no live version."""
     assert "no image has been promoted here" in tree.promote("1.0.0", "--to", "prod", expect=1)
     assert "nothing is live" in tree.promote("1.0.0", "--to", "prod", "--image-digest", IMAGE)
     assert tree.pins("prod", "promote/prod-1.0.0") == (IMAGE, "1.0.0")
 
 
 def test_a_dry_run_commits_nothing(tree: Tree) -> None:
-    """And shows all the same what would be done."""
+    """A dry run shows the change and commits nothing."""
     before = tree.git("for-each-ref")
     text = tree.promote("1.1.0", "--to", "stage", "--dry-run")
     assert "+      version: 1.1.0" in text
@@ -83,21 +80,21 @@ def test_a_dry_run_commits_nothing(tree: Tree) -> None:
     assert tree.git("for-each-ref") == before
 
 
-def test_what_runs_already_is_not_promoted_again(tree: Tree) -> None:
-    """That is no failure: a job may be started twice."""
+def test_a_running_version_is_not_promoted_again(tree: Tree) -> None:
+    """Promoting the version that runs already succeeds and commits nothing."""
     assert "nothing to do" in tree.promote("1.0.0", "--from", "dev", "--to", "stage")
     assert tree.git("branch", "--format=%(refname:short)") == "main"
 
 
 def test_the_source_must_run_the_version(tree: Tree) -> None:
-    """What was never tried in dev does not go to stage, and what runs nowhere goes nowhere."""
+    """A version that the source environment does not run is not promoted."""
     assert "dev runs 1.0.0, not 1.1.0" in tree.promote("1.1.0", "--from", "dev", "--to", "stage", expect=1)
     assert "nothing has been promoted to prod yet" in tree.promote("1.0.0", "--from", "prod", "--to", "stage", expect=1)
     assert tree.git("branch", "--format=%(refname:short)") == "main"
 
 
 def test_worse_metrics_are_refused(tree: Tree) -> None:
-    """By name and value; a wider tolerance lets them through, and so does judging another metric."""
+    """A version with worse metrics is refused, unless the tolerance is wider or another metric is compared."""
     text = tree.promote(*FOREST, expect=1)
     assert "refused by 1 gate (metrics)" in text
     assert re.search(r"log_loss 0\.\d+ -> 0\.\d+", text)
@@ -110,7 +107,7 @@ def test_worse_metrics_are_refused(tree: Tree) -> None:
     [("2.0.0", "column 'sepal_length' had the bounds > 0 and has ≥ 4"), ("3.0.0", "column 'sepal_width' is gone")],
 )
 def test_a_schema_that_breaks_callers_is_refused(tree: Tree, version: str, words: str) -> None:
-    """The columns are named; --allow-schema-change lets them through, and names them still."""
+    """A breaking schema is refused with its columns; ``--allow-schema-change`` accepts it and names them still."""
     strict = tree.promote(version, "--to", "stage", "--metric", "accuracy", "--tolerance", "1", expect=1)
     assert "refused by 1 gate (schema)" in strict
     assert words in strict
@@ -120,7 +117,7 @@ def test_a_schema_that_breaks_callers_is_refused(tree: Tree, version: str, words
 
 
 def test_a_damaged_bundle_is_refused(tree: Tree, tmp_path: Path) -> None:
-    """The file is named, and the other gates are shown beside it."""
+    """A damaged bundle is refused with the file's name, and the other gates are shown beside it."""
     store = tmp_path / "store"
     shutil.copytree(tree.store, store)
     damaged = store / "iris" / "versions" / "1.1.0" / "model.onnx"
@@ -132,10 +129,7 @@ def test_a_damaged_bundle_is_refused(tree: Tree, tmp_path: Path) -> None:
 
 
 def test_with_a_key_the_signature_is_a_gate(tree: Tree, tmp_path: Path) -> None:
-    """Unsigned: refused. Signed with that key: let through, whether the key is an option or a setting.
-
-    With another: refused.
-    """
+    """With a key, from an option or a setting, only a version signed with that key passes."""
     keys = {name: write_keys(tmp_path, name) for name in ("ours", "theirs")}
     signed = Tree(tree.root, tmp_path / "store")
     shutil.copytree(tree.store, signed.store)
@@ -153,7 +147,7 @@ def test_with_a_key_the_signature_is_a_gate(tree: Tree, tmp_path: Path) -> None:
 
 
 def write_keys(folder: Path, name: str) -> tuple[Path, Path]:
-    """A new pair of keys: the private and the public file."""
+    """Write a new pair of keys and return the private and the public file."""
     private = ec.generate_private_key(ec.SECP256R1())
     files = folder / f"{name}-private.pem", folder / f"{name}-public.pem"
     no_encryption = serialization.NoEncryption()
@@ -166,8 +160,8 @@ def write_keys(folder: Path, name: str) -> tuple[Path, Path]:
     return files
 
 
-def test_an_unknown_version_is_told_with_those_that_there_are(tree: Tree) -> None:
-    """Of the model that the environment serves."""
+def test_an_unknown_version_is_answered_with_the_known_ones(tree: Tree) -> None:
+    """The error of an unknown version names the known versions of the environment's model."""
     text = tree.promote("9.9.9", "--to", "stage", expect=1)
     assert "'iris' has no version 9.9.9; newest first: 3.0.0, 2.0.0" in text
 
@@ -180,8 +174,8 @@ def test_a_live_version_that_the_store_has_lost_stops_the_promotion(tree: Tree) 
     assert "1.0.9" in text
 
 
-def test_the_way_back_is_in_the_history_of_the_file(tree: Tree) -> None:
-    """The pins before these, image and model together, whatever else was committed since and whatever their metrics."""
+def test_a_rollback_uses_the_history_of_the_file(tree: Tree) -> None:
+    """A rollback restores the previous image and model, whatever was committed since and whatever their metrics."""
     tree.run("stage", "1.2.0", OTHER_IMAGE)
     with tree.file("stage").open("a", encoding="utf-8") as file:
         file.write("# a remark\n")
@@ -194,13 +188,13 @@ def test_the_way_back_is_in_the_history_of_the_file(tree: Tree) -> None:
     assert tree.pins("stage", "rollback/stage-1.2.0") == (OTHER_IMAGE, "1.2.0")
 
 
-def test_without_an_earlier_version_there_is_no_way_back(tree: Tree) -> None:
-    """Zeros are no version."""
+def test_a_rollback_needs_an_earlier_version(tree: Tree) -> None:
+    """A rollback to the zeros of an environment without a promotion is refused."""
     assert "no way back" in tree.promote("--rollback", "--to", "stage", expect=1)
 
 
 def test_a_file_with_changes_is_not_promoted_over(tree: Tree) -> None:
-    """It is named; nothing is committed."""
+    """If the environment's file has uncommitted changes, the error names it and nothing is committed."""
     with tree.file("stage").open("a", encoding="utf-8") as file:
         file.write("# not finished\n")
     text = tree.promote("1.1.0", "--to", "stage", expect=1)
@@ -209,7 +203,7 @@ def test_a_file_with_changes_is_not_promoted_over(tree: Tree) -> None:
 
 
 def test_a_file_outside_git_is_not_promoted_over(tree: Tree, tmp_path: Path) -> None:
-    """Neither one that git does not track, nor one in no repository; a dry run needs none."""
+    """A file that git does not track, or in no repository, is not promoted; a dry run works."""
     shutil.copytree(tree.root / "deploy", tree.root / "other")
     assert "is not tracked by git" in tree.promote("1.1.0", "--to", "stage", "--tree", "other", expect=1)
     shutil.copytree(tree.root / "deploy", tmp_path / "loose")
@@ -219,7 +213,7 @@ def test_a_file_outside_git_is_not_promoted_over(tree: Tree, tmp_path: Path) -> 
 
 
 def test_a_branch_is_never_overwritten(tree: Tree) -> None:
-    """A second promotion of the same version says so, and leaves the first."""
+    """A second promotion of the same version is refused and leaves the branch of the first."""
     tree.promote("1.1.0", "--to", "stage")
     first = tree.git("rev-parse", "promote/stage-1.1.0")
     assert "promote/stage-1.1.0 exists already" in tree.promote("1.1.0", "--to", "stage", expect=1)
@@ -227,7 +221,7 @@ def test_a_branch_is_never_overwritten(tree: Tree) -> None:
 
 
 def test_a_remote_branch_is_never_overwritten(tree: Tree, tmp_path: Path) -> None:
-    """Two people promote the same version: the second push is refused by git."""
+    """If two people promote the same version, git refuses the second push."""
     tree.git("push", "--quiet", "origin", "main")
     other = tmp_path / "other"
     tree.git("clone", "--quiet", "--branch", "main", str(tmp_path / "origin.git"), str(other))
@@ -276,15 +270,15 @@ def test_in_ci_a_push_opens_the_pull_request(tree: Tree, tmp_path: Path) -> None
 
 
 def test_a_report_is_written_although_a_gate_fails(tree: Tree, tmp_path: Path) -> None:
-    """A job's summary has to say why it is red."""
+    """The report is written even if a gate fails, so that a job's summary shows the reason."""
     tree.promote("3.0.0", "--to", "stage", "--report", str(tmp_path / "report.md"), expect=1)
     text = (tmp_path / "report.md").read_text("utf-8")
     assert "**A gate failed: nothing is changed.**" in text
     assert "| `sepal_width` | is gone | yes |" in text
 
 
-def test_git_without_a_name_says_what_to_do(tree: Tree) -> None:
-    """The words of git, with exit code 1 and no branch left behind."""
+def test_git_without_an_author_is_an_error(tree: Tree) -> None:
+    """Without an author the error has git's own message, exit code 1, and no branch is left behind."""
     tree.git("config", "--unset", "user.name")
     tree.git("config", "--unset", "user.email")
     tree.git("config", "user.useConfigOnly", "true")
@@ -308,7 +302,7 @@ def test_git_without_a_name_says_what_to_do(tree: Tree) -> None:
     ids=["no-target", "no-version", "unknown", "same", "rollback", "metric", "tolerance"],
 )
 def test_wrong_usage_is_exit_code_2(tree: Tree, arguments: list[str], words: str) -> None:
-    """With what to do."""
+    """Wrong usage ends with exit code 2 and advice."""
     assert words in tree.promote(*arguments, expect=2)
 
 

@@ -1,4 +1,4 @@
-"""Which metric is worse, and by how much one may be."""
+"""Tests of the comparison of metrics: which of them count as worse, and within which tolerance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orris.errors import SettingsError
 def judged(
     live: dict[str, float], candidate: dict[str, float], tolerance: float = 0.02, names: tuple[str, ...] = ()
 ) -> list[str]:
-    """The names of the metrics that are worse."""
+    """Return the names of the metrics that are worse."""
     return [score.name for score in compare(live, candidate, tolerance, names) if score.worse]
 
 
@@ -33,7 +33,7 @@ def test_each_metric_has_its_direction(metric: str, better: float, worse: float)
 
 
 def test_the_tolerance_is_a_share_of_the_live_value() -> None:
-    """Whatever the unit: of 1,000 euros as of 1 euro."""
+    """The tolerance is a share of the live value, so it does not depend on the metric's unit."""
     assert judged({"rmse": 1000.0, "mae": 1.0}, {"rmse": 1019.0, "mae": 1.03}) == ["mae"]
     assert judged({"accuracy": 0.5}, {"accuracy": 0.49}) == []
     assert judged({"accuracy": 0.5}, {"accuracy": 0.49}, tolerance=0) == ["accuracy"]
@@ -41,11 +41,11 @@ def test_the_tolerance_is_a_share_of_the_live_value() -> None:
 
 
 def test_a_metric_that_is_no_longer_measured_is_worse() -> None:
-    """And one that is measured for the first time is not."""
+    """A metric that is no longer measured counts as worse; one that is measured for the first time does not."""
     assert judged({"roc_auc": 0.9}, {"accuracy": 0.9}) == ["roc_auc"]
 
 
-def test_means_over_folds_and_unknown_metrics_are_not_judged_unless_asked_for() -> None:
+def test_only_known_metrics_are_compared_by_default() -> None:
     """Fold statistics repeat a metric, and a metric without a known direction is not compared."""
     live, candidate = (
         {"cv_accuracy_mean": 0.9, "cv_accuracy_std": 0.1, "gain": 2.0},
@@ -56,7 +56,7 @@ def test_means_over_folds_and_unknown_metrics_are_not_judged_unless_asked_for() 
 
 
 @pytest.mark.parametrize("name", ["gain", "accuracy"])
-def test_judging_what_cannot_be_judged_is_wrong_usage(name: str) -> None:
-    """No direction, or measured for neither."""
+def test_a_metric_that_cannot_be_compared_is_wrong_usage(name: str) -> None:
+    """A named metric without a direction, or measured for neither version, is wrong usage."""
     with pytest.raises(SettingsError, match=name):
         compare({"gain": 1.0}, {"gain": 1.0}, 0.02, (name,))

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol V2 over gRPC, tested with Triton's client and with typed contents on a real process."""
+"""Tests of the Open Inference Protocol V2 over gRPC, with Triton's client and with typed contents."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ADMIN = "an-admin-token-of-some-length"
 
 @pytest.fixture(scope="module")
 def server(iris: Bundle, mixed: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The iris model and the mixed one, behind HTTP and gRPC, with an administrator."""
+    """Run a server of iris and the mixed model over HTTP and gRPC, with an administrator."""
     folder = tmp_path_factory.mktemp("grpc")
     (folder / "token").write_text(ADMIN)
     models = (str(iris.folder), str(mixed.folder), "--store", str(iris.folder.parents[2]))
@@ -56,26 +56,26 @@ def server(iris: Bundle, mixed: Bundle, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="module")
 def channel(server: Server) -> Iterator[grpc.Channel]:
-    """A channel to it."""
+    """Open a channel to the server."""
     with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
 def stub(channel: grpc.Channel) -> Any:
-    """Plain calls."""
+    """Return a stub for plain calls."""
     return service_pb2_grpc.GRPCInferenceServiceStub(channel)
 
 
 @pytest.fixture(scope="module")
 def client_of_triton(server: Server) -> Iterator[triton.InferenceServerClient]:
-    """Triton's client, as others wrote it."""
+    """Return Triton's own client."""
     with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as asking:
         yield asking
 
 
 def tensor(name: str, datatype: str, values: Any) -> triton.InferInput:
-    """An input of Triton's client."""
+    """Return an input of Triton's client."""
     array = np.array(values, dtype=triton_to_np_dtype(datatype) if datatype != "BYTES" else object)
     made = triton.InferInput(name, list(array.shape), datatype)
     made.set_data_from_numpy(array)
@@ -85,7 +85,7 @@ def tensor(name: str, datatype: str, values: Any) -> triton.InferInput:
 def request(
     values: list[float] = ROW, datatype: str = "FP64", field: str = "fp64_contents", **more: Any
 ) -> pb.ModelInferRequest:
-    """A typed request of one iris row."""
+    """Return a typed request of one iris row."""
     asked = pb.ModelInferRequest(model_name="iris", **more)
     given_input = asked.inputs.add(name="rows", datatype=datatype, shape=[len(values) // 4, 4])
     getattr(given_input.contents, field).extend(values)
@@ -93,19 +93,19 @@ def request(
 
 
 def refused(call: Any, asked: Any) -> grpc.RpcError:
-    """The error that a call ends with."""
+    """Return the error that a call ends with."""
     with pytest.raises(grpc.RpcError) as caught:
         call(asked)
     return caught.value
 
 
 def code(error: grpc.RpcError) -> grpc.StatusCode:
-    """Its status."""
+    """Return the error's status."""
     return error.code()
 
 
 def text(error: grpc.RpcError) -> str:
-    """Its text."""
+    """Return the error's text."""
     return str(error.details())
 
 
@@ -113,7 +113,7 @@ def text(error: grpc.RpcError) -> str:
 
 
 def test_the_server_and_its_models_are_live_and_ready(client_of_triton: triton.InferenceServerClient) -> None:
-    """Asked by Triton's client."""
+    """Triton's client finds the server and its models live and ready."""
     assert client_of_triton.is_server_live()
     assert client_of_triton.is_server_ready()
     assert client_of_triton.is_model_ready("iris")
@@ -122,14 +122,14 @@ def test_the_server_and_its_models_are_live_and_ready(client_of_triton: triton.I
 
 
 def test_server_metadata_names_the_server_and_its_extensions(client_of_triton: triton.InferenceServerClient) -> None:
-    """The version is that of the package."""
+    """Server metadata has the name, the package's version and the extensions."""
     metadata = client_of_triton.get_server_metadata()
     assert (metadata.name, metadata.version) == ("orris", orris.__version__)
     assert "model_repository" in metadata.extensions
 
 
 def test_model_metadata_names_versions_inputs_and_outputs(client_of_triton: triton.InferenceServerClient) -> None:
-    """As over REST: one input per column, ``predict`` and ``predict_proba``."""
+    """Model metadata equals that over REST: one input per column, ``predict`` and ``predict_proba``."""
     metadata = client_of_triton.get_model_metadata("iris")
     assert (metadata.name, list(metadata.versions), metadata.platform) == ("iris", ["1.0.0"], "orris_onnx")
     assert [(i.name, i.datatype, list(i.shape)) for i in metadata.inputs] == [(name, "FP64", [-1, 1]) for name in NAMES]
@@ -138,7 +138,7 @@ def test_model_metadata_names_versions_inputs_and_outputs(client_of_triton: trit
 
 
 def test_an_unknown_model_or_version_is_not_found(stub: Any) -> None:
-    """In every call that names one, and the text says what there is."""
+    """Every call that names an unknown model or version is NOT_FOUND, and the text names the known ones."""
     calls = [
         (stub.ModelReady, pb.ModelReadyRequest(name="none")),
         (stub.ModelMetadata, pb.ModelMetadataRequest(name="none")),
@@ -152,7 +152,7 @@ def test_an_unknown_model_or_version_is_not_found(stub: Any) -> None:
 
 
 def test_an_unknown_call_is_unimplemented(channel: grpc.Channel) -> None:
-    """Triton has more of them."""
+    """A call of Triton that this server lacks is UNIMPLEMENTED."""
     assert code(refused(channel.unary_unary(f"/{SERVICE}/ModelStatistics"), b"")) == grpc.StatusCode.UNIMPLEMENTED
 
 
@@ -160,7 +160,7 @@ def test_an_unknown_call_is_unimplemented(channel: grpc.Channel) -> None:
 
 
 def test_raw_tensors_are_answered_raw(client_of_triton: triton.InferenceServerClient, iris: Bundle) -> None:
-    """Triton's client sends nothing else; the answer is the one that Python gives."""
+    """Raw tensors, as Triton's client sends them, get raw outputs that equal the answer in Python."""
     rows = np.random.default_rng(0).uniform(0.1, 8, (1_000, 4))
     result = client_of_triton.infer("iris", [tensor("rows", "FP64", rows)])
     model = orris.load(iris)
@@ -173,7 +173,7 @@ def test_raw_tensors_are_answered_raw(client_of_triton: triton.InferenceServerCl
 
 
 def test_typed_tensors_are_answered_typed(stub: Any, iris: Bundle) -> None:
-    """In the field of the output's datatype."""
+    """Typed tensors get outputs in the typed field of each output's datatype."""
     response = stub.ModelInfer(request())
     assert not response.raw_output_contents
     assert list(response.outputs[0].contents.bytes_contents) == [b"setosa"]
@@ -182,7 +182,7 @@ def test_typed_tensors_are_answered_typed(stub: Any, iris: Bundle) -> None:
 
 
 def test_one_tensor_per_column_is_the_same(client_of_triton: triton.InferenceServerClient) -> None:
-    """In any order, of shape ``[n]`` or ``[n, 1]``."""
+    """One tensor per column, in any order, of shape ``[n]`` or ``[n, 1]``, gets the same answer."""
     columns = [tensor(name, "FP64", [[value]]) for name, value in zip(NAMES, ROW, strict=True)]
     flat = [tensor(name, "FP64", [value]) for name, value in zip(NAMES, ROW, strict=True)]
     whole = client_of_triton.infer("iris", [tensor("rows", "FP64", [ROW])]).as_numpy("predict_proba")
@@ -208,7 +208,7 @@ def test_one_tensor_per_column_is_the_same(client_of_triton: triton.InferenceSer
 def test_every_number_type_is_read_typed_and_raw(
     stub: Any, client_of_triton: triton.InferenceServerClient, datatype: str, field: str
 ) -> None:
-    """With the same answer."""
+    """Every numeric datatype gets the same answer, typed and raw."""
     typed = stub.ModelInfer(request([5, 3, 1, 1], datatype, field))
     raw = client_of_triton.infer("iris", [tensor("rows", datatype, [[5, 3, 1, 1]])])
     assert list(typed.outputs[1].contents.fp64_contents) == raw.as_numpy("predict_proba").ravel().tolist()
@@ -219,7 +219,7 @@ def test_every_number_type_is_read_typed_and_raw(
     [("FP16", struct.pack("<4e", 5, 3, 1, 1)), ("BF16", struct.pack("<4H", 0x40A0, 0x4040, 0x3F80, 0x3F80))],
 )
 def test_half_floats_travel_raw_only(stub: Any, datatype: str, raw: bytes) -> None:
-    """There is no field for them."""
+    """FP16 is read from raw contents only, since the protocol has no field for it."""
     asked = request([5, 3, 1, 1], datatype)
     assert "raw_input_contents" in text(refused(stub.ModelInfer, asked))
     asked.inputs[0].ClearField("contents")
@@ -230,7 +230,7 @@ def test_half_floats_travel_raw_only(stub: Any, datatype: str, raw: bytes) -> No
 
 
 def test_the_id_is_echoed_and_an_absent_one_is_made(stub: Any) -> None:
-    """Clients match answers by it."""
+    """The caller's id is echoed, and without one an id is made."""
     assert stub.ModelInfer(request(id="order-42")).id == "order-42"
     assert stub.ModelInfer(request()).id != stub.ModelInfer(request()).id
 
@@ -240,8 +240,8 @@ def test_the_version_may_be_named(stub: Any) -> None:
     assert stub.ModelInfer(request(model_version="1.0.0")).model_version == "1.0.0"
 
 
-def test_outputs_come_as_they_are_asked_for(stub: Any) -> None:
-    """Those, in that order; all if none is named."""
+def test_outputs_are_the_requested_ones(stub: Any) -> None:
+    """The outputs are the requested ones in that order, and all if none is named."""
     asked = request()
     asked.outputs.add(name="predict_proba")
     assert [output.name for output in stub.ModelInfer(asked).outputs] == ["predict_proba"]
@@ -252,7 +252,7 @@ def test_outputs_come_as_they_are_asked_for(stub: Any) -> None:
 
 
 def test_unknown_parameters_are_tolerated(stub: Any) -> None:
-    """Of the request, its inputs and its outputs."""
+    """Unknown parameters of the request, its inputs and its outputs are ignored."""
     asked = request()
     asked.parameters["sequence_id"].int64_param = 7
     asked.inputs[0].parameters["content_type"].string_param = "np"
@@ -261,17 +261,14 @@ def test_unknown_parameters_are_tolerated(stub: Any) -> None:
 
 
 def test_an_unusual_value_is_answered_with_a_warning(stub: Any) -> None:
-    """Among the parameters, as over REST."""
+    """Warnings are among the response's parameters, as over REST."""
     response = stub.ModelInfer(request([5.1, 3.5, 1.4, 30.0]))
     assert json.loads(response.parameters["warnings"].string_param)[0]["column"] == "petal_width"
     assert "warnings" not in stub.ModelInfer(request()).parameters
 
 
 def test_text_and_missing_values_travel(server: Server, client_of_triton: triton.InferenceServerClient) -> None:
-    """One tensor per column, text as BYTES, NaN or an empty text for a missing value.
-
-    The answers are those of named rows.
-    """
+    """Text as BYTES, and NaN or empty text for missing values, are answered as named rows are."""
     table = mixed_table(50).drop(columns="churned")
     named = json.loads(table.to_json(orient="records"))
     with client(server) as asking:
@@ -285,7 +282,7 @@ def test_text_and_missing_values_travel(server: Server, client_of_triton: triton
 
 
 def test_text_that_is_not_utf8_is_named_with_its_row(client_of_triton: triton.InferenceServerClient) -> None:
-    """As any other value that does not fit."""
+    """Text that is not UTF-8 is refused with its row and column."""
     inputs = [tensor(name, "FP64", [1.0, 1.0]) for name in ("age", "visits", "member", "spend")]
     inputs += [tensor("tariff", "INT64", [10, 10]), tensor("town", "BYTES", [b"Oslo", b"\xff"])]
     with pytest.raises(InferenceServerException, match=r"row 1, column 'town': this text is not UTF-8"):
@@ -327,17 +324,15 @@ def _broken() -> list[tuple[str, pb.ModelInferRequest, str]]:
 @pytest.mark.parametrize(
     ("asked", "says"), [(asked, says) for _, asked, says in _broken()], ids=[name for name, _, _ in _broken()]
 )
-def test_a_mistake_is_an_invalid_argument_that_says_what_is_wrong(
-    stub: Any, asked: pb.ModelInferRequest, says: str
-) -> None:
-    """And where."""
+def test_a_mistake_is_an_invalid_argument(stub: Any, asked: pb.ModelInferRequest, says: str) -> None:
+    """A mistake in a request is INVALID_ARGUMENT, and its text names the place."""
     error = refused(stub.ModelInfer, asked)
     assert code(error) == grpc.StatusCode.INVALID_ARGUMENT
     assert says in text(error)
 
 
 def test_a_message_that_is_no_message_is_an_invalid_argument(channel: grpc.Channel) -> None:
-    """In every call."""
+    """Bytes that are no message are INVALID_ARGUMENT in every call."""
     for name in ("ModelInfer", "ModelMetadata", "RepositoryIndex"):
         assert (
             code(refused(channel.unary_unary(f"/{SERVICE}/{name}"), b"\xff\xff\xff"))
@@ -347,7 +342,7 @@ def test_a_message_that_is_no_message_is_an_invalid_argument(channel: grpc.Chann
 
 @pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
 def test_a_message_over_the_limit_is_refused(channel: grpc.Channel, compression: grpc.Compression) -> None:
-    """Even if it is small while it travels compressed."""
+    """A message over the limit is refused, even if it is small while compressed."""
     call: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
     with pytest.raises(grpc.RpcError) as caught:
         call(bytes(1_100_000), compression=compression)
@@ -355,7 +350,7 @@ def test_a_message_over_the_limit_is_refused(channel: grpc.Channel, compression:
 
 
 def test_a_compressed_message_is_read(channel: grpc.Channel) -> None:
-    """As gRPC's clients may send it."""
+    """A compressed message of a gRPC client is read."""
     call = channel.unary_unary(
         f"/{SERVICE}/ModelInfer", pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString
     )
@@ -364,11 +359,8 @@ def test_a_compressed_message_is_read(channel: grpc.Channel) -> None:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(noise=st.binary(max_size=300), cut=st.integers(0, 80), at=st.integers(0, 80))
-def test_no_message_brings_the_server_down(channel: grpc.Channel, noise: bytes, cut: int, at: int) -> None:
-    """Noise, and true messages that noise was put into.
-
-    An answer or a mistake of the caller, never an error of the server.
-    """
+def test_no_message_is_a_server_error(channel: grpc.Channel, noise: bytes, cut: int, at: int) -> None:
+    """Random bytes and corrupted messages are answered or refused as the caller's mistake."""
     call: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
     true = request().SerializeToString()
     for message in (noise, true[:at] + noise + true[at + cut :]):
@@ -380,8 +372,8 @@ def test_no_message_brings_the_server_down(channel: grpc.Channel, noise: bytes, 
 # many at once, and what is told of them
 
 
-def test_many_calls_at_once_are_answered_each_with_its_own(stub: Any, iris: Bundle) -> None:
-    """64 at a time; calls of one moment share a batch."""
+def test_concurrent_calls_get_their_own_answers(stub: Any, iris: Bundle) -> None:
+    """Of 64 concurrent calls, which share batches, each gets its own answer."""
     rows = np.random.default_rng(1).uniform(0.1, 8, (640, 4))
     expected = orris.load(iris).predict_proba(rows)
     with ThreadPoolExecutor(64) as pool:
@@ -392,7 +384,7 @@ def test_many_calls_at_once_are_answered_each_with_its_own(stub: Any, iris: Bund
 
 
 def test_a_call_is_counted_and_logged(server: Server, stub: Any) -> None:
-    """By method and status, under the caller's request id."""
+    """A call is counted by method and status, and logged under the caller's request id."""
     response, call = stub.ModelInfer.with_call(request(), metadata=(("x-request-id", "grpc-1"),))
     assert dict(call.trailing_metadata())["x-request-id"] == "grpc-1"
     assert response.id == "grpc-1"
@@ -411,7 +403,7 @@ def test_a_call_is_counted_and_logged(server: Server, stub: Any) -> None:
 
 
 def _logged(server: Server, request_id: str) -> list[dict[str, Any]]:
-    """The lines of a request; logs are written in batches, so they are waited for."""
+    """Wait for the lines of a request, which are written in batches."""
     for _ in range(200):
         lines = [json.loads(line) for line in server.log.read_text().splitlines() if f'"{request_id}"' in line]
         if lines:
@@ -424,8 +416,8 @@ def _logged(server: Server, request_id: str) -> list[dict[str, Any]]:
 # repository
 
 
-def test_the_index_lists_what_is_loaded(client_of_triton: triton.InferenceServerClient) -> None:
-    """With the state that Triton's clients know."""
+def test_the_index_lists_loaded_models(client_of_triton: triton.InferenceServerClient) -> None:
+    """The repository index lists loaded models in the state that Triton's clients know."""
     index = client_of_triton.get_model_repository_index()
     assert {(m.name, m.version, m.state) for m in index.models} == {
         ("iris", "1.0.0", "READY"),
@@ -434,7 +426,7 @@ def test_the_index_lists_what_is_loaded(client_of_triton: triton.InferenceServer
 
 
 def test_load_and_unload_are_the_administrators(client_of_triton: triton.InferenceServerClient, stub: Any) -> None:
-    """An unloaded model is unavailable and the server not ready; loaded again, it answers."""
+    """Only an administrator unloads a model, which makes it unavailable and the server not ready, and reloads it."""
     with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
         client_of_triton.unload_model("iris")
     admin = {"authorization": f"Bearer {ADMIN}"}
@@ -453,8 +445,8 @@ def test_load_and_unload_are_the_administrators(client_of_triton: triton.Inferen
 # health and reflection
 
 
-def test_health_is_told_of_the_server_and_of_models(channel: grpc.Channel) -> None:
-    """As kubelets ask it."""
+def test_the_health_service_knows_server_and_models(channel: grpc.Channel) -> None:
+    """The standard health service answers for the server and each model, and an unknown name is NOT_FOUND."""
     health: Any = health_pb2_grpc.HealthStub(channel)
     for service in ("", SERVICE, "iris"):
         assert (
@@ -468,7 +460,7 @@ def test_health_is_told_of_the_server_and_of_models(channel: grpc.Channel) -> No
 
 
 def test_reflection_describes_the_service(channel: grpc.Channel) -> None:
-    """As grpcurl and its like ask it."""
+    """The reflection service describes the API, as grpcurl needs it."""
     described = ProtoReflectionDescriptorDatabase(channel)
     assert {SERVICE, "grpc.health.v1.Health"} <= set(described.get_services())
     assert described.FindFileContainingSymbol(SERVICE).package == "inference"
@@ -478,7 +470,7 @@ def test_reflection_describes_the_service(channel: grpc.Channel) -> None:
 
 
 def test_where_predictions_need_a_credential_calls_need_it_too(iris: Bundle, tmp_path: Path) -> None:
-    """In the metadata, under the names of HTTP's headers; probes need none."""
+    """Calls need the credential that predictions need, in the metadata, while probes need none."""
     keys = tmp_path / "keys.toml"
     keys.write_text(f'test = {{ sha256 = "{hashlib.sha256(b"orris_key").hexdigest()}", rate = 1, burst = 2 }}\n')
     with (
@@ -504,10 +496,7 @@ def test_where_predictions_need_a_credential_calls_need_it_too(iris: Bundle, tmp
 
 
 def test_a_stopping_server_answers_what_is_in_flight(iris: Bundle, tmp_path: Path) -> None:
-    """SIGTERM under load.
-
-    Every call is answered or refused as unavailable, and an open watch does not hold the server up.
-    """
+    """After SIGTERM every call is answered or UNAVAILABLE, and an open watch does not delay the end."""
     with (
         serving(
             str(iris.folder), "--grpc-port", "0", folder=tmp_path, environ={"ORRIS_DRAIN_SECONDS": "0.5"}
@@ -538,8 +527,8 @@ def test_a_stopping_server_answers_what_is_in_flight(iris: Bundle, tmp_path: Pat
     assert min(n_answered for n_answered, _ in outcomes) > 0
 
 
-def test_with_tls_grpc_speaks_it_too(iris: Bundle, tmp_path: Path) -> None:
-    """With the certificate of HTTPS; a client that trusts another one is turned away."""
+def test_grpc_uses_the_tls_certificate(iris: Bundle, tmp_path: Path) -> None:
+    """The port of gRPC uses the certificate of HTTPS, and a client that does not trust it cannot connect."""
     chain, key = self_signed(tmp_path)
     with serving(
         str(iris.folder), "--grpc-port", "0", "--tls-cert", str(chain), "--tls-key", str(key), folder=tmp_path
@@ -555,7 +544,7 @@ def test_with_tls_grpc_speaks_it_too(iris: Bundle, tmp_path: Path) -> None:
 
 
 def test_several_workers_share_the_port(iris: Bundle, tmp_path: Path) -> None:
-    """Every connection is answered by one of them, and any tells of all calls."""
+    """Any worker answers on the shared port, and each reports the calls of all."""
     with serving(str(iris.folder), "--grpc-port", "0", "--workers", "2", folder=tmp_path) as running:
         for _ in range(20):
             # A connection of its own, from which the kernel draws the worker.
@@ -575,7 +564,7 @@ def test_several_workers_share_the_port(iris: Bundle, tmp_path: Path) -> None:
 
 
 def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:
-    """Before anything is loaded by workers."""
+    """A port in use stops the server before workers load anything, and the error names it."""
     command = [
         sys.executable,
         "-m",
@@ -593,7 +582,7 @@ def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:
 
 
 def test_without_grpc_nothing_of_it_is_imported() -> None:
-    """It costs a tenth of a second and 10 MB; protocols and assembly are imported without it."""
+    """Protocols and the server's wiring are imported without grpc, which costs time and memory."""
     program = (
         "import sys, orris.server.assembly; print([name for name in ('grpc', 'google.protobuf') if name in"
         " sys.modules])"
@@ -602,8 +591,8 @@ def test_without_grpc_nothing_of_it_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_generated_code_is_what_the_protos_say() -> None:
-    """``python -m tools.proto`` makes it anew."""
+def test_generated_code_is_up_to_date() -> None:
+    """``python -m tools.proto`` generates the code that is in the repository."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "tools/proto.py", "--check"], cwd=root, capture_output=True, text=True, check=False, timeout=60
@@ -611,8 +600,8 @@ def test_generated_code_is_what_the_protos_say() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_numbers_are_tritons() -> None:
-    """Every field of every message of ours that Triton's client has, too."""
+def test_field_numbers_equal_tritons() -> None:
+    """Every field of our messages has the number and type that Triton's client has for it."""
     from orris.protocols.grpc.generated import open_inference_pb2 as ours
 
     names = [name for name in ours.DESCRIPTOR.message_types_by_name if hasattr(pb, name)]
@@ -623,6 +612,6 @@ def test_the_numbers_are_tritons() -> None:
 
 
 def _fields(descriptor: Any) -> set[tuple[str, int, int]]:
-    """Path, number and type of a message's fields."""
+    """Return path, number and type of a message's fields."""
     found = {(f"{descriptor.name}.{field.name}", field.number, field.type) for field in descriptor.fields}
     return found.union(*(_fields(nested) for nested in descriptor.nested_types))

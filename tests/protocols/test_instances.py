@@ -1,4 +1,4 @@
-"""``features`` and ``instances`` on the predict routes, KServe V1 and Vertex AI."""
+"""Tests of ``features`` and ``instances`` on the predict routes, KServe V1 and Vertex AI."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ JSON = {"content-type": "application/json"}
 
 @cache
 def engine_of(folder: Path) -> Engine:
-    """A bundle's engine, in this process."""
+    """Return a bundle's engine in this process."""
     return Engine.load(folder)
 
 
 def answer(engine: Engine, dialect: Any, body: Any) -> Any:
-    """What a dialect answers to a body, without a server."""
+    """Return a dialect's answer to a body, without a server."""
     asked = dialect.read(engine, json.dumps(body).encode(), {})
     return json.loads(dialect.write(engine, asked, engine.run(asked.rows), "id", []).body)
 
@@ -59,7 +59,7 @@ def answer(engine: Engine, dialect: Any, body: Any) -> Any:
 )
 @pytest.mark.parametrize("body", [SETOSA, ROW], ids=["list", "object"])
 def test_features_are_answered_as_a_named_row(ask: httpx.Client, route: str, body: Any) -> None:
-    """On every predict route, whatever that route adds."""
+    """``features`` are answered as a named row on every predict route, with the members of that route."""
     named, features = (ask.post(route, json=content).json() for content in (ROW, {"features": body}))
     assert {**features, "request_id": ""} == {**named, "request_id": ""}
     assert features["prediction"] == 0
@@ -67,7 +67,7 @@ def test_features_are_answered_as_a_named_row(ask: httpx.Client, route: str, bod
 
 @pytest.mark.parametrize("route", PREDICT)
 def test_instances_are_answered_with_bare_labels(ask: httpx.Client, iris: Bundle, route: str) -> None:
-    """One per row, in order; probabilities, id and version stand beside them."""
+    """Instances get one label per row, in order, with probabilities, id and version beside them."""
     document = ask.post(route, json={"instances": [SETOSA, dict(zip(NAMES, VIRGINICA, strict=True)), SETOSA]}).json()
     assert document.pop("request_id")
     assert document == {
@@ -78,7 +78,7 @@ def test_instances_are_answered_with_bare_labels(ask: httpx.Client, iris: Bundle
 
 
 def test_instances_carry_warnings(ask: httpx.Client) -> None:
-    """As other answers of these routes do."""
+    """Answers to instances have warnings, as other answers of these routes."""
     document = ask.post("/predict", json={"instances": [SETOSA, [5.1, 3.5, 1.4, 30]]}).json()
     assert [(warning["row"], warning["column"]) for warning in document["warnings"]] == [(1, "petal_width")]
 
@@ -87,7 +87,7 @@ def test_instances_carry_warnings(ask: httpx.Client) -> None:
     "body", [b"{}", b'{"colour": "red"}', b'{"feature": [1, 2, 3, 4]}', b'{"inputs": [[1, 2, 3, 4]]}']
 )
 def test_a_body_in_no_known_form_is_400_with_an_error(ask: httpx.Client, body: bytes) -> None:
-    """One reference project promises ``400 {"error"}``; the problem document has that member, too."""
+    """A body in no known form gets 400 with a problem document that also has the member ``error``."""
     refused = ask.post("/predict", content=body, headers=JSON)
     assert refused.status_code == 400
     assert refused.json()["error"] == refused.json()["detail"]
@@ -116,14 +116,14 @@ def test_a_body_in_no_known_form_is_400_with_an_error(ask: httpx.Client, body: b
 def test_a_wrong_row_of_a_form_is_422_with_its_place(
     ask: httpx.Client, body: Any, row: int | None, column: str | None
 ) -> None:
-    """The same precision as for named rows; a reference project answered 500."""
+    """A wrong row of a form gets 422 with row and column, as a named row does."""
     refused = ask.post("/predict", json=body)
     assert refused.status_code == 422
     assert (refused.json()["errors"][0]["row"], refused.json()["errors"][0]["column"]) == (row, column)
 
 
 def test_a_key_given_twice_in_an_instance_is_refused(ask: httpx.Client) -> None:
-    """JSON parsers keep the last one silently."""
+    """A key that an instance has twice is refused, because JSON parsers keep the last one silently."""
     twice = json.dumps({"instances": [ROW]})[:-3] + ', "petal_width": 1}]}'
     refused = ask.post("/predict", content=twice, headers=JSON)
     assert refused.status_code == 422
@@ -132,7 +132,7 @@ def test_a_key_given_twice_in_an_instance_is_refused(ask: httpx.Client) -> None:
 
 @pytest.fixture(scope="module")
 def awkward() -> Engine:
-    """A model whose columns are called as the forms are."""
+    """Return a model whose columns are named as the forms are."""
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"features": rng.normal(size=60), "instances": rng.normal(size=60)})
     table["y"] = np.where(table["features"] > 0, "up", "down")
@@ -140,7 +140,7 @@ def awkward() -> Engine:
 
 
 def test_columns_called_as_a_form_are_columns(awkward: Engine) -> None:
-    """Named rows win: what a body means must not depend on what else could be read."""
+    """Named rows take precedence if a column is named ``features`` or ``instances``."""
     assert answer(awkward, NamedRows(), {"features": 2.0, "instances": 0.0})["prediction_label"] == "up"
     assert len(answer(awkward, NamedRows(), [{"features": 2.0, "instances": 0.0}])["predictions"]) == 1
     with pytest.raises(RowError, match="column 'instances': this column is missing"):
@@ -154,7 +154,7 @@ def test_columns_called_as_a_form_are_columns(awkward: Engine) -> None:
 @pytest.mark.parametrize("route", [V1, "/v1/models/iris/versions/1.0.0:predict"])
 @pytest.mark.parametrize("key", ["instances", "inputs"])
 def test_v1_answers_one_prediction_per_instance(ask: httpx.Client, route: str, key: str) -> None:
-    """And nothing else; ``parameters`` and other keys are tolerated."""
+    """V1 answers one prediction per instance and nothing else, and tolerates ``parameters`` and other keys."""
     body = {
         key: [SETOSA, dict(zip(NAMES, VIRGINICA, strict=True))],
         "parameters": {"a": {"b": [1]}},
@@ -163,8 +163,8 @@ def test_v1_answers_one_prediction_per_instance(ask: httpx.Client, route: str, k
     assert ask.post(route, json=body).json() == {"predictions": ["setosa", "virginica"]}
 
 
-def test_v1_gives_probabilities_when_asked(ask: httpx.Client, iris: Bundle) -> None:
-    """``predict_proba`` is awkward elsewhere."""
+def test_v1_gives_probabilities_on_request(ask: httpx.Client, iris: Bundle) -> None:
+    """``predict_method`` in V1's parameters requests probabilities."""
     body = {"instances": [SETOSA, VIRGINICA], "parameters": {"predict_method": "predict_proba"}}
     assert ask.post(V1, json=body).json() == {
         "predictions": orris.load(iris).predict_proba([SETOSA, VIRGINICA]).tolist()
@@ -177,7 +177,7 @@ def test_v1_gives_probabilities_when_asked(ask: httpx.Client, iris: Bundle) -> N
     ids=["int", "other int", "bool", "text"],
 )
 def test_v1_labels_have_their_own_json_type(labels: list[Any], expected: list[Any]) -> None:
-    """As ``predict`` of the fitted classifier gives them."""
+    """V1 labels have the JSON type of the fitted classifier's ``predict``."""
     x = np.linspace(-3, 3, 60)
     table = pd.DataFrame({"x": x, "y": [labels[int(value > 0)] for value in x]})
     engine = engine_of(orris.train(table, target="y", name="typed", model="logistic", store=None).folder)
@@ -187,7 +187,7 @@ def test_v1_labels_have_their_own_json_type(labels: list[Any], expected: list[An
 
 
 def test_v1_regression_answers_numbers() -> None:
-    """And has no probabilities to ask for."""
+    """V1 answers of a regression are numbers, and a request for probabilities is refused."""
     x = np.linspace(-3, 3, 60)
     bundle = orris.train(pd.DataFrame({"x": x, "y": 2.5 * x}), target="y", name="line", model="ridge", store=None)
     assert answer(engine_of(bundle.folder), InstanceRows(), {"instances": [[1.5]]}) == {
@@ -224,22 +224,22 @@ BAD = [
 
 @pytest.mark.parametrize("body", BAD, ids=[body[:50].decode() for body in BAD])
 def test_v1_refuses_with_400_and_an_error(ask: httpx.Client, body: bytes) -> None:
-    """``{"error": text}``, which is all that V1 clients look at."""
+    """V1 refuses with 400 and ``{"error": text}``, which V1 clients read."""
     refused = ask.post(V1, content=body, headers=JSON)
     assert refused.status_code == 400
     assert list(refused.json()) == ["error"]
     assert refused.json()["error"]
 
 
-def test_v1_tells_every_problem_of_a_body(ask: httpx.Client) -> None:
-    """Up to ten, with row and column; the rest are counted."""
+def test_v1_reports_every_problem_of_a_body(ask: httpx.Client) -> None:
+    """V1 errors name up to ten problems with row and column, and count the rest."""
     error = ask.post(V1, json={"instances": [["x", *SETOSA[1:]]] * 12}).json()["error"]
     assert error.startswith("row 0, column 'sepal_length': a number is needed, not text; row 1, ")
     assert error.endswith("; and 2 more")
 
 
-def test_v1_lists_models_and_tells_which_are_ready(ask: httpx.Client) -> None:
-    """Each with its versions; an unknown one is 404 in V1's shape."""
+def test_v1_lists_models_and_their_readiness(ask: httpx.Client) -> None:
+    """V1 lists models with versions and readiness, and an unknown one is 404 in V1's shape."""
     assert ask.get("/v1/models").json() == {"models": ["iris"]}
     for path in ("/v1/models/iris", "/v1/models/iris/versions/1.0.0"):
         assert ask.get(path).json() == {"name": "iris", "ready": True}
@@ -249,7 +249,7 @@ def test_v1_lists_models_and_tells_which_are_ready(ask: httpx.Client) -> None:
 
 
 def test_v1_answers_a_binary_cloud_event_in_kind(ask: httpx.Client) -> None:
-    """Attributes in headers, data in the body."""
+    """A binary CloudEvent is answered by one: attributes in headers, data in the body."""
     headers = {"ce-specversion": "1.0", "ce-id": "7", "ce-source": "me", "ce-type": "ask"}
     event = ask.post(V1, json={"instances": [SETOSA]}, headers=headers)
     assert event.json() == {"predictions": ["setosa"]}
@@ -260,7 +260,7 @@ def test_v1_answers_a_binary_cloud_event_in_kind(ask: httpx.Client) -> None:
 
 
 def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
-    """One document of attributes and data; anything else of that type is 400."""
+    """A structured CloudEvent is answered by one, and a malformed one gets 400."""
     headers = {"content-type": "application/cloudevents+json"}
     event = {"specversion": "1.0", "id": "7", "source": "me", "type": "ask", "data": {"instances": [SETOSA]}}
     answered = ask.post(V1, content=json.dumps(event), headers=headers)
@@ -273,8 +273,8 @@ def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "route", ["/predict", "/api/v1/models/iris/predict", V1, V2, "/invocations", "/models/iris/invoke"]
 )
-def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) -> None:
-    """Its examples are answered as documented."""
+def test_openapi_examples_are_answered_as_documented(ask: httpx.Client, route: str) -> None:
+    """Each route's examples in OpenAPI are answered as documented."""
     template = re.sub(r"/models/iris\b", "/models/{model}", route)
     operation = ask.get("/openapi.json").json()["paths"][template]["post"]
     content = operation["requestBody"]["content"]["application/json"]
@@ -291,7 +291,7 @@ def test_openapi_describes_what_each_route_reads(ask: httpx.Client, route: str) 
 
 
 def test_openapi_has_an_example_for_every_kind_of_column(mixed_server: Server) -> None:
-    """V2's holds a tensor per column, with text, booleans and integers, and is answered."""
+    """V2's example has a tensor per column, with text, booleans and integers, and is answered."""
     with client(mixed_server) as asking:
         operation = asking.get("/openapi.json").json()["paths"]["/v2/models/{model}/infer"]["post"]
         example = operation["requestBody"]["content"]["application/json"]["example"]
@@ -314,7 +314,7 @@ CELLS = st.one_of(
 
 
 def attempted(call: Callable[[], Any]) -> Any:
-    """What a call returns, or the refusal that it raises."""
+    """Return the result of a call, or the refusal that it raises."""
     try:
         return call()
     except OrrisError as error:
@@ -324,7 +324,7 @@ def attempted(call: Callable[[], Any]) -> Any:
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_envelopes_read_what_strict_reading_reads(mixed: Bundle, data: st.DataObject) -> None:
-    """At full speed or not, the rows or the problems are the same."""
+    """The fast and the strict reader of a form give the same rows or the same problems."""
     reader = RowReader(mixed.manifest.schema)
     names = reader.schema.names
     row = st.one_of(
@@ -388,7 +388,7 @@ def test_no_body_is_a_fault_of_the_server(iris: Bundle, body: bytes) -> None:
 @given(body=BODIES)
 @settings(max_examples=40, deadline=None)
 def test_no_body_is_answered_with_5xx(server: Server, body: bytes) -> None:
-    """By a real server, on every route of these dialects."""
+    """A real server answers no body on any route of these dialects with 5xx."""
     with client(server) as asking:
         for route in ("/predict", V1, "/invocations"):
             assert asking.post(route, content=body, headers=JSON).status_code in {200, 400, 422}
@@ -399,7 +399,7 @@ def test_no_body_is_answered_with_5xx(server: Server, body: bytes) -> None:
 
 @pytest.fixture(scope="module")
 def vertex(iris: Bundle, gs: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A server as Vertex AI runs it: no argument, and a copy of the bundle's folder in a bucket."""
+    """Run a server as Vertex AI does: no argument, and a copy of the bundle's folder in a bucket."""
     from gcsfs.core import GCSFileSystem
 
     folder = tmp_path_factory.mktemp("vertex")
@@ -420,7 +420,7 @@ def vertex(iris: Bundle, gs: str, tmp_path_factory: pytest.TempPathFactory) -> I
 
 
 def test_vertex_serves_the_copy_in_its_bucket(vertex: httpx.Client) -> None:
-    """On the routes that it names, one prediction per instance; health is exactly 200."""
+    """Vertex AI's routes serve the copy in its bucket, and health is exactly 200."""
     assert vertex.get("/v1/endpoints/1/deployedModels/2").status_code == 200
     body = {"instances": [SETOSA, VIRGINICA], "parameters": {"confidence": 1}}
     assert vertex.post("/v1/endpoints/1/deployedModels/2:predict", json=body).json() == {
@@ -430,8 +430,8 @@ def test_vertex_serves_the_copy_in_its_bucket(vertex: httpx.Client) -> None:
     assert vertex.get("/v1/models").json() == {"models": ["iris"]}
 
 
-def test_vertex_does_not_take_routes_that_are_spoken_anyway(iris: Bundle, tmp_path: Path) -> None:
-    """``/predict`` still answers named rows when the platform names that path, and instances as well."""
+def test_vertex_routes_keep_the_native_dialect(iris: Bundle, tmp_path: Path) -> None:
+    """If Vertex AI names the path ``/predict``, it still answers named rows, and instances too."""
     environ = {"AIP_PREDICT_ROUTE": "/predict", "AIP_HEALTH_ROUTE": "/health", "AIP_STORAGE_URI": str(iris.folder)}
     with serving(folder=tmp_path, environ=environ) as running, client(running) as asking:
         assert asking.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
@@ -440,14 +440,14 @@ def test_vertex_does_not_take_routes_that_are_spoken_anyway(iris: Bundle, tmp_pa
 
 
 def test_vertex_port_wins_over_the_image_and_loses_to_a_flag() -> None:
-    """And it is listened on from outside."""
+    """Vertex AI's port overrides the image's and is overridden by a flag; all addresses are listened on."""
     translated = translate({"ORRIS_PORT": "8000", "ORRIS_HOST": "127.0.0.1", "AIP_HTTP_PORT": "8080"})
     assert (read_settings(translated).port, read_settings(translated).host) == (8080, "0.0.0.0")  # noqa: S104
     assert read_settings(translated, port=9000).port == 9000
 
 
-def test_vertex_variables_that_are_empty_say_nothing() -> None:
-    """``AIP_STORAGE_URI`` is empty for a model without artifacts."""
+def test_empty_vertex_variables_are_ignored() -> None:
+    """Empty variables, as ``AIP_STORAGE_URI`` without artifacts, are ignored."""
     assert read_settings(
         translate({"AIP_STORAGE_URI": "", "AIP_PREDICT_ROUTE": ""}, model_named=True)
     ) == read_settings({})
@@ -457,7 +457,7 @@ def test_vertex_variables_that_are_empty_say_nothing() -> None:
     ("variable", "value"), [("AIP_HTTP_PORT", "http"), ("AIP_HTTP_PORT", "99999"), ("AIP_PREDICT_ROUTE", "predict")]
 )
 def test_vertex_variables_that_are_malformed_are_named(variable: str, value: str) -> None:
-    """Under the name that the user knows."""
+    """A malformed variable of Vertex AI is an error under its own name."""
     with pytest.raises(SettingsError, match=f"{variable}={value}"):
         translate({variable: value})
 
@@ -490,7 +490,7 @@ CURLS = [
 def test_the_curls_of_the_reference_projects_work(
     server: Server, route: str, body: str, expected: dict[str, Any]
 ) -> None:
-    """As they are printed, by curl itself."""
+    """The curl commands of the reference projects work as they are printed."""
     command = ["curl", "-s", "-X", "POST", server.url + route, "-H", "Content-Type: application/json", "-d", body]
     said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
     assert said | expected == said

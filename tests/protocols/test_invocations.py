@@ -1,7 +1,4 @@
-"""``/invocations``.
-
-MLflow's scoring protocol and SageMaker's, JSON and CSV, and MLflow's own client against a real server.
-"""
+"""Tests of ``/invocations``: MLflow's scoring protocol and SageMaker's, with MLflow's own client."""
 
 from __future__ import annotations
 
@@ -57,25 +54,25 @@ FORMS: dict[str, Any] = {
 @pytest.mark.parametrize("params", [{}, {"params": {"temperature": 0.5}, "other": [1]}], ids=["", "with parameters"])
 @pytest.mark.parametrize("form", list(FORMS))
 def test_every_json_form_is_answered(ask: httpx.Client, form: str, params: dict[str, Any]) -> None:
-    """With one label per row; parameters and other members are tolerated."""
+    """Every JSON form gets one label per row, and parameters and other members are tolerated."""
     answer = ask.post("/invocations", json=FORMS[form] | params)
     assert answer.status_code == 200
     assert answer.json() == {"predictions": LABELS}
 
 
 def test_one_row_may_come_as_a_value_per_column(ask: httpx.Client) -> None:
-    """MLflow's ``inputs`` of a single record."""
+    """MLflow's ``inputs`` of a single record, a value per column, is read as one row."""
     assert ask.post("/invocations", json={"inputs": RECORDS[0]}).json() == {"predictions": LABELS[:1]}
 
 
 @pytest.mark.parametrize("route", ["/models/iris/invoke", "/models/iris/invocations"])
 def test_a_model_can_be_named(ask: httpx.Client, route: str) -> None:
-    """The first is SageMaker's route for several models in one container."""
+    """A model can be named in the path, as SageMaker does for several models in one container."""
     assert ask.post(route, json={"instances": ROWS}).json() == {"predictions": LABELS}
 
 
-def test_probabilities_are_given_when_asked(ask: httpx.Client, iris: Bundle) -> None:
-    """MLflow has no other way than another model."""
+def test_probabilities_are_given_on_request(ask: httpx.Client, iris: Bundle) -> None:
+    """``predict_method`` in ``params`` requests probabilities."""
     body = {"dataframe_split": {"columns": NAMES, "data": ROWS}, "params": {"predict_method": "predict_proba"}}
     assert ask.post("/invocations", json=body).json() == {"predictions": orris.load(iris).predict_proba(ROWS).tolist()}
 
@@ -106,7 +103,7 @@ BAD: list[Any] = [
 
 @pytest.mark.parametrize("body", BAD, ids=[json.dumps(body)[:60] for body in BAD])
 def test_a_bad_body_is_400_in_mlflows_shape(ask: httpx.Client, body: Any) -> None:
-    """An empty list, none or two of the forms, or rows that do not fit."""
+    """An empty list, none or two of the forms, or rows that do not fit get 400 in MLflow's shape."""
     refused = ask.post("/invocations", content=json.dumps(body), headers=JSON)
     assert refused.status_code == 400
     assert refused.json()["error_code"] == "BAD_REQUEST"
@@ -127,14 +124,14 @@ def test_a_bad_body_is_400_in_mlflows_shape(ask: httpx.Client, body: Any) -> Non
     ],
 )
 def test_content_types_are_held_to_as_mlflow_does(ask: httpx.Client, content_type: str, status: int) -> None:
-    """415 is plain text."""
+    """An unsupported content type gets 415 as plain text, as MLflow does."""
     answer = ask.post("/invocations", content=json.dumps({"instances": ROWS}), headers={"content-type": content_type})
     assert answer.status_code == status
     assert answer.headers["content-type"].startswith("text/plain" if status == 415 else "application/json")
 
 
 def test_other_methods_are_refused_in_mlflows_shape(ask: httpx.Client) -> None:
-    """405, which says what is allowed."""
+    """Other methods get 405 with the allowed methods."""
     refused = ask.get("/invocations")
     assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
     assert refused.json()["error_code"] == "BAD_REQUEST"
@@ -157,7 +154,7 @@ CSVS = {
 
 @pytest.mark.parametrize("text", list(CSVS))
 def test_csv_is_answered(ask: httpx.Client, text: str) -> None:
-    """With a line of column names, in any order."""
+    """CSV with a line of column names in any order is answered."""
     answer = ask.post("/invocations", content=CSVS[text].encode(), headers=CSV)
     assert (answer.status_code, answer.json()) == (200, {"predictions": LABELS})
 
@@ -183,21 +180,21 @@ BAD_CSVS = {
 
 @pytest.mark.parametrize("text", list(BAD_CSVS))
 def test_bad_csv_is_400(ask: httpx.Client, text: str) -> None:
-    """In MLflow's shape, with the row and the column where there are some."""
+    """Bad CSV gets 400 in MLflow's shape, with row and column where there are some."""
     refused = ask.post("/invocations", content=BAD_CSVS[text].encode(), headers=CSV)
     assert refused.status_code == 400
     assert refused.json()["error_code"] == "BAD_REQUEST"
 
 
 def test_csv_that_is_not_utf8_is_400(ask: httpx.Client) -> None:
-    """And says where."""
+    """CSV that is not UTF-8 gets 400 with the place of the first wrong byte."""
     refused = ask.post("/invocations", content=HEADER.encode() + b"\n\xff\xfe", headers=CSV)
     assert refused.status_code == 400
     assert "not UTF-8" in refused.json()["message"]
 
 
 def test_csv_of_every_kind_of_column_is_read_as_the_table_was(mixed: Bundle, mixed_server: Server) -> None:
-    """Numbers, integers, booleans, text and categories, each with missing values, as pandas writes them."""
+    """Every kind of column, with missing values as pandas writes them, is read from CSV as in training."""
     frame = mixed_table(200, seed=5).drop(columns="churned")
     expected = orris.load(mixed).predict(frame).tolist()
     with client(mixed_server) as asking:
@@ -205,8 +202,8 @@ def test_csv_of_every_kind_of_column_is_read_as_the_table_was(mixed: Bundle, mix
         assert (csv.status_code, csv.json()) == (200, {"predictions": expected})
 
 
-def test_what_is_missing_in_csv_is_what_was_missing_in_training(tmp_path: Path) -> None:
-    """One rule for both: a training table misses a value exactly where a request does."""
+def test_missing_texts_are_the_same_in_csv_and_in_training(tmp_path: Path) -> None:
+    """A training table misses a value exactly where a request's CSV does."""
     texts = ["", "NA", "N/A", "null", "NULL", "NaN", "nan"]
     assert frozenset(texts) == MISSING
     path = tmp_path / "table.csv"
@@ -215,7 +212,7 @@ def test_what_is_missing_in_csv_is_what_was_missing_in_training(tmp_path: Path) 
 
 
 def test_a_level_called_na_is_a_level(tmp_path: Path) -> None:
-    """Frames may hold levels that files cannot."""
+    """A level named NA, as a frame may have, is read as that level."""
     frame = pd.DataFrame({"country": ["NA", "DE"] * 30, "y": ["warm", "cold"] * 30})
     bundle = orris.train(frame, target="y", name="country", model="logistic", store=tmp_path)
     reader = RowReader(bundle.manifest.schema)
@@ -229,7 +226,7 @@ NUMBERS = st.floats(0.001, 1e6) | st.integers(1, 10**6)
 @given(rows=st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=5), quote=st.booleans())
 @settings(max_examples=100, deadline=None)
 def test_csv_is_read_to_the_last_bit(iris: Bundle, rows: list[tuple[float, ...]], quote: bool) -> None:
-    """The quick way, for nothing but numbers, and the careful one give the same."""
+    """The quick reader of CSV, for numbers only, and the general one give the same floats."""
     header = f'"{NAMES[0]}",{",".join(NAMES[1:])}' if quote else HEADER
     text = "\n".join([header, *(",".join(map(repr, row)) for row in rows)])
     assert read_csv(RowReader(iris.manifest.schema), text.encode()).tolist() == [list(map(float, row)) for row in rows]
@@ -245,7 +242,7 @@ CELLS = st.one_of(
 @given(lines=st.lists(st.lists(CELLS, max_size=7).map(",".join), max_size=4), named=st.booleans())
 @settings(max_examples=120, deadline=None)
 def test_no_csv_is_a_fault_of_the_server(mixed: Bundle, lines: list[str], named: bool) -> None:
-    """Any body is read, or refused with a reason for the caller."""
+    """Any CSV body is read, or refused with a reason for the caller."""
     schema = mixed.manifest.schema
     body = "\n".join([",".join(schema.names), *lines] if named else lines).encode("utf-8", "surrogatepass")
     try:
@@ -259,7 +256,7 @@ def test_no_csv_is_a_fault_of_the_server(mixed: Bundle, lines: list[str], named:
 
 
 def test_ping_and_version_answer(ask: httpx.Client) -> None:
-    """MLflow's client and SageMaker wait for the first."""
+    """``/ping`` and ``/version`` answer as MLflow's client and SageMaker expect."""
     assert (ask.get("/ping").status_code, ask.get("/ping").text) == (200, "\n")
     assert ask.get("/version").text == __version__
     assert ask.get("/health").status_code == 200
@@ -293,10 +290,12 @@ WITH_GAPS = mixed_table(50, seed=7).drop(columns="churned")
 
 
 @pytest.fixture(scope="module")
-def mlflow_told(server: Server, mixed_server: Server, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What MLflow's scoring client gets for ``PLAIN`` and ``WITH_GAPS``, in a process of its own.
+def mlflow_answers(
+    server: Server, mixed_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """Return what MLflow's scoring client gets for ``PLAIN`` and ``WITH_GAPS``, in a process of its own.
 
-    Its imports warn, and change others.
+    / A process of its own, because its imports warn and change other libraries.
     """
     pytest.importorskip("mlflow", reason="mlflow-skinny is in the dev group")
     command = [sys.executable, "-W", "ignore", "-c", MLFLOW]
@@ -310,15 +309,15 @@ def mlflow_told(server: Server, mixed_server: Server, tmp_path_factory: pytest.T
     return found
 
 
-def test_mlflows_client_works_unchanged(mlflow_told: list[dict[str, Any]], iris: Bundle) -> None:
-    """Frames, arrays and parameters; the answers are those of Python."""
+def test_mlflows_client_works_unchanged(mlflow_answers: list[dict[str, Any]], iris: Bundle) -> None:
+    """MLflow's client sends frames, arrays and parameters, and gets the answers of Python."""
     proba = orris.load(iris).predict_proba(PLAIN).tolist()
-    assert mlflow_told[0] == {"version": __version__, "frame": LABELS, "proba": proba, "rows": LABELS}
+    assert mlflow_answers[0] == {"version": __version__, "frame": LABELS, "proba": proba, "rows": LABELS}
 
 
-def test_mlflows_client_sends_missing_values(mlflow_told: list[dict[str, Any]], mixed: Bundle) -> None:
-    """As ``NaN``, which is not JSON, and which MLflow takes for missing."""
-    model, told = orris.load(mixed), mlflow_told[1]
+def test_mlflows_client_sends_missing_values(mlflow_answers: list[dict[str, Any]], mixed: Bundle) -> None:
+    """MLflow's client sends missing values as ``NaN``, which is not JSON, and they are read as missing."""
+    model, told = orris.load(mixed), mlflow_answers[1]
     assert WITH_GAPS.isna().to_numpy().any()
     assert told["frame"] == told["rows"] == model.predict(WITH_GAPS).tolist()
     np.testing.assert_array_equal(np.array(told["proba"]), model.predict_proba(WITH_GAPS))
@@ -328,14 +327,14 @@ def test_mlflows_client_sends_missing_values(mlflow_told: list[dict[str, Any]], 
 
 
 def test_sagemakers_folder_is_served(iris: Bundle, tmp_path: Path) -> None:
-    """``IMAGE serve``, and nothing else said."""
+    """``serve`` without further arguments serves SageMaker's folder."""
     with serving(folder=tmp_path, environ={"SM_MODEL_DIR": str(iris.folder)}) as running, client(running) as asking:
         assert asking.get("/ping").status_code == 200
         assert asking.post("/invocations", content=CSVS["plain"], headers=CSV).json() == {"predictions": LABELS}
 
 
-def test_sagemakers_folder_sets_port_8080_unless_told_otherwise(iris: Bundle, tmp_path: Path) -> None:
-    """On every address; a variable, a flag, and a named model win; a folder without a bundle says nothing."""
+def test_sagemakers_folder_sets_default_port_8080(iris: Bundle, tmp_path: Path) -> None:
+    """A bundle in SageMaker's folder sets port 8080 on all addresses; a variable or a named model overrides it."""
     environ = {"SM_MODEL_DIR": str(iris.folder)}
     found = read_settings(translate(environ))
     assert (found.model, found.port, found.host) == (str(iris.folder), 8080, "0.0.0.0")  # noqa: S104
@@ -347,7 +346,7 @@ def test_sagemakers_folder_sets_port_8080_unless_told_otherwise(iris: Bundle, tm
 
 
 def test_labels_and_values_have_their_own_type(tmp_path: Path) -> None:
-    """Integers are integers; a regression answers numbers."""
+    """Labels that are integers are JSON integers, and a regression answers numbers."""
     frame = pd.DataFrame({"x": np.linspace(-3, 3, 60)})
     for values, expected in ((np.where(frame["x"] > 0, 7, 3), [3, 7]), (2.5 * frame["x"], None)):
         bundle = orris.train(

@@ -1,4 +1,4 @@
-"""Open Inference Protocol V2 over REST, tested with Triton's client and plain JSON on real processes."""
+"""Tests of the Open Inference Protocol V2 over REST, with Triton's client and plain JSON on real processes."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ PEOPLE: dict[str, tuple[str, list[Any]]] = {
 def tensor(
     data: Any, shape: tuple[int, ...] = (1, 4), datatype: str = "FP64", name: str = "input-0", **more: Any
 ) -> dict[str, Any]:
-    """An input."""
+    """Return an input."""
     return {"name": name, "shape": list(shape), "datatype": datatype, "data": data, **more}
 
 
 def people(indices: list[int]) -> list[dict[str, Any]]:
-    """Inputs of the mixed model: one tensor per column."""
+    """Return inputs of the mixed model: one tensor per column."""
     return [
         tensor([values[i] for i in indices], (len(indices), 1), datatype, name)
         for name, (datatype, values) in PEOPLE.items()
@@ -72,33 +72,33 @@ def people(indices: list[int]) -> list[dict[str, Any]]:
 
 
 def outputs(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The outputs of a response, by name."""
+    """Return the outputs of a response, by name."""
     return {output["name"]: output for output in document["outputs"]}
 
 
 @pytest.fixture
 def ask_mixed(mixed_server: Server) -> Iterator[httpx.Client]:
-    """A client of ``mixed_server``."""
+    """Return a client of ``mixed_server``."""
     with client(mixed_server) as asking:
         yield asking
 
 
 @pytest.fixture
 def tritonic(server: Server) -> Iterator[triton.InferenceServerClient]:
-    """Triton's client of ``server``."""
+    """Return Triton's client of ``server``."""
     with triton.InferenceServerClient(server.url.removeprefix("http://")) as asking:
         yield asking
 
 
 @pytest.fixture(scope="module")
 def engine(iris: Bundle) -> Engine:
-    """The iris model in this process."""
+    """Return the iris model in this process."""
     return Engine.load(iris.folder)
 
 
 @pytest.fixture(scope="module")
 def mixed_engine(mixed: Bundle) -> Engine:
-    """The mixed model in this process."""
+    """Return the mixed model in this process."""
     return Engine.load(mixed.folder)
 
 
@@ -106,7 +106,7 @@ def mixed_engine(mixed: Bundle) -> Engine:
 
 
 def test_health_answers(ask: httpx.Client) -> None:
-    """200 with a JSON body that says so."""
+    """Health of the server, a model and a version is 200 with a JSON body."""
     assert ask.get("/v2/health/live").json() == {"live": True}
     assert ask.get("/v2/health/ready").json() == {"ready": True}
     assert ask.get("/v2/models/iris/ready").json() == {"name": "iris", "ready": True}
@@ -115,7 +115,7 @@ def test_health_answers(ask: httpx.Client) -> None:
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
 def test_server_metadata_names_the_extensions(ask: httpx.Client, path: str) -> None:
-    """With and without the slash, and without a redirect."""
+    """Server metadata names the extensions, with and without the trailing slash and without a redirect."""
     answer = ask.get(path)
     assert answer.status_code == 200
     assert answer.json() == {
@@ -127,7 +127,7 @@ def test_server_metadata_names_the_extensions(ask: httpx.Client, path: str) -> N
 
 @pytest.mark.parametrize("path", ["/v2/models/iris", "/v2/models/iris/versions/1.0.0"])
 def test_model_metadata_names_inputs_and_outputs(ask: httpx.Client, path: str) -> None:
-    """One input per column, labels and probabilities as outputs."""
+    """Model metadata has one input per column, and labels and probabilities as outputs."""
     assert ask.get(path).json() == {
         "name": "iris",
         "versions": ["1.0.0"],
@@ -149,7 +149,7 @@ def test_metadata_of_a_mixed_model_names_its_datatypes(ask_mixed: httpx.Client) 
 
 
 def test_models_are_listed(ask: httpx.Client) -> None:
-    """As KServe lists them."""
+    """The list of models has the form that KServe defines."""
     assert ask.get("/v2/models").json() == {"models": ["iris"]}
 
 
@@ -165,8 +165,8 @@ def test_models_are_listed(ask: httpx.Client) -> None:
         ("GET", "/v2/nothing"),
     ],
 )
-def test_what_is_not_there_is_404(ask: httpx.Client, method: str, path: str) -> None:
-    """Unknown models, versions and paths, in the protocol's own shape."""
+def test_unknown_models_and_paths_are_404(ask: httpx.Client, method: str, path: str) -> None:
+    """Unknown models, versions and paths get 404 in the protocol's own shape."""
     answer = ask.request(method, path, json={"inputs": [tensor(ROW)]} if method == "POST" else None)
     assert answer.status_code == 404
     assert list(answer.json()) == ["error"]
@@ -176,7 +176,7 @@ def test_what_is_not_there_is_404(ask: httpx.Client, method: str, path: str) -> 
     ("method", "path", "allowed"), [("GET", IRIS, "POST"), ("POST", "/v2/models/iris", "GET, HEAD")]
 )
 def test_other_methods_are_405(ask: httpx.Client, method: str, path: str, allowed: str) -> None:
-    """In the protocol's own shape, with what is allowed."""
+    """Other methods get 405 in the protocol's own shape, with the allowed methods."""
     answer = ask.request(method, path)
     assert (answer.status_code, answer.headers["allow"], list(answer.json())) == (405, allowed, ["error"])
 
@@ -197,7 +197,7 @@ def test_other_methods_are_405(ask: httpx.Client, method: str, path: str, allowe
     ids=["flat", "nested", "columns", "nested columns in another order", "columns of one dimension"],
 )
 def test_rows_are_answered(ask: httpx.Client, iris: Bundle, path: str, inputs: list[dict[str, Any]]) -> None:
-    """With the labels and probabilities that Python gives, in every form, with and without a version in the path."""
+    """Rows in every form, with and without a version in the path, get the labels and probabilities of Python."""
     document = ask.post(path, json={"inputs": inputs}).json()
     assert (document["model_name"], document["model_version"]) == ("iris", "1.0.0")
     proba = orris.load(iris).predict_proba(ROWS)
@@ -209,7 +209,7 @@ def test_rows_are_answered(ask: httpx.Client, iris: Bundle, path: str, inputs: l
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
 def test_one_row_is_answered_as_a_named_row(ask: httpx.Client, datatype: str) -> None:
-    """To the last bit: numbers are taken as they are written."""
+    """One row is answered as the named row is, to the last bit."""
     named = ask.post("/predict", json=dict(zip(NAMES, ROW, strict=True))).json()
     for inputs in (
         [tensor(ROW, datatype=datatype)],
@@ -223,7 +223,7 @@ def test_one_row_is_answered_as_a_named_row(ask: httpx.Client, datatype: str) ->
 
 @pytest.mark.parametrize("indices", [[0], [1], [2], [0, 1, 2]])
 def test_mixed_rows_are_answered_as_named_rows(ask_mixed: httpx.Client, indices: list[int]) -> None:
-    """Text, booleans, integers and missing values as null."""
+    """Text, booleans, integers and null for missing values are answered as in named rows."""
     rows = [{name: values[i] for name, (_, values) in PEOPLE.items()} for i in indices]
     named = ask_mixed.post("/predict", json=rows).json()["predictions"]
     found = outputs(ask_mixed.post(CHURN, json={"inputs": people(indices)}).json())
@@ -235,7 +235,7 @@ def test_mixed_rows_are_answered_as_named_rows(ask_mixed: httpx.Client, indices:
 
 
 def test_the_id_is_echoed(ask: httpx.Client) -> None:
-    """And is the request's id where the caller gives none."""
+    """The caller's id is echoed, and without one the id is the request's."""
     assert ask.post(IRIS, json={"id": 'my "id"', "inputs": [tensor(ROW)]}).json()["id"] == 'my "id"'
     for given_ in ({}, {"id": ""}, {"id": None}):
         answer = ask.post(IRIS, json={**given_, "inputs": [tensor(ROW)]})
@@ -243,14 +243,14 @@ def test_the_id_is_echoed(ask: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("names", [["predict"], ["predict_proba"], ["predict_proba", "predict"]])
-def test_outputs_are_those_that_are_asked_for(ask: httpx.Client, names: list[str]) -> None:
-    """In the order of the request."""
+def test_outputs_are_the_requested_ones(ask: httpx.Client, names: list[str]) -> None:
+    """The outputs are the requested ones, in the order of the request."""
     document = ask.post(IRIS, json={"inputs": [tensor(ROW)], "outputs": [{"name": name} for name in names]}).json()
     assert [output["name"] for output in document["outputs"]] == names
 
 
 def test_unknown_keys_and_parameters_are_tolerated(ask: httpx.Client) -> None:
-    """Triton's examples repeat the model's name, others send content types."""
+    """Unknown keys and parameters, such as the model's name in Triton's examples, are ignored."""
     body = {
         "model_name": "iris",
         "parameters": {"content_type": "np", "priority": 3},
@@ -261,7 +261,7 @@ def test_unknown_keys_and_parameters_are_tolerated(ask: httpx.Client) -> None:
 
 
 def test_an_unusual_value_is_answered_with_a_warning(ask: httpx.Client) -> None:
-    """As JSON in the response's ``parameters``, which hold no lists."""
+    """Warnings are JSON text in the response's ``parameters``, which hold no lists."""
     document = ask.post(IRIS, json={"inputs": [tensor([5.1, 3.5, 1.4, 30])]}).json()
     told = json.loads(document["parameters"]["warnings"])
     assert told == [{"row": 0, "column": "petal_width", "problem": "outside the range that training saw"}]
@@ -269,7 +269,7 @@ def test_an_unusual_value_is_answered_with_a_warning(ask: httpx.Client) -> None:
 
 
 def test_ten_thousand_rows_are_answered(ask: httpx.Client, iris: Bundle) -> None:
-    """In one request, in order, the same as in Python."""
+    """Ten thousand rows in one request are answered in order and equal to the answers in Python."""
     rows = np.random.default_rng(0).uniform(0.1, 8, (10_000, 4))
     document = ask.post(IRIS, json={"inputs": [tensor(rows.ravel().tolist(), rows.shape)]}).json()
     assert outputs(document)["predict_proba"]["data"] == orris.load(iris).predict_proba(rows).ravel().tolist()
@@ -312,8 +312,8 @@ BAD: list[tuple[Any, str]] = [
 
 
 @pytest.mark.parametrize(("body", "said"), BAD, ids=[f"{str(body)[:60]}-{said}" for body, said in BAD])
-def test_a_bad_request_is_told_so(ask: httpx.Client, body: Any, said: str) -> None:
-    """400, nothing but ``error``, which names what is wrong."""
+def test_a_bad_request_is_400_with_an_error(ask: httpx.Client, body: Any, said: str) -> None:
+    """A bad request gets 400 and only ``error``, which names the problem."""
     content = body if isinstance(body, bytes) else json.dumps(body)
     answer = ask.post(IRIS, content=content, headers=JSON)
     assert answer.status_code == 400
@@ -321,8 +321,8 @@ def test_a_bad_request_is_told_so(ask: httpx.Client, body: Any, said: str) -> No
     assert said in answer.json()["error"]
 
 
-def test_several_problems_are_told_together(ask: httpx.Client) -> None:
-    """Each with row and column, without the caller's values."""
+def test_several_problems_are_reported_together(ask: httpx.Client) -> None:
+    """An error names each problem with row and column, without the caller's values."""
     error = ask.post(IRIS, json={"inputs": [tensor([-5.25, 3.5, 1.4, -0.25])]}).json()["error"]
     assert "column 'sepal_length'" in error
     assert "column 'petal_width'" in error
@@ -341,7 +341,7 @@ def test_several_problems_are_told_together(ask: httpx.Client) -> None:
     ],
 )
 def test_content_types_are_held_to(ask: httpx.Client, headers: dict[str, str], status: int) -> None:
-    """JSON, and octets, which may be all JSON; gzip is read, and any other compression is not."""
+    """JSON, octets that may be all JSON, and gzip are read; any other compression is refused."""
     content = json.dumps({"inputs": [tensor(ROW)]}).encode()
     answer = ask.post(
         IRIS, content=gzip.compress(content) if "content-encoding" in headers else content, headers=headers
@@ -352,7 +352,7 @@ def test_content_types_are_held_to(ask: httpx.Client, headers: dict[str, str], s
 
 @pytest.mark.parametrize("shape", [[4], [1, 2, 2], [4, 1]])
 def test_a_shape_that_holds_no_rows_is_refused_by_its_shape(ask: httpx.Client, shape: list[int]) -> None:
-    """One row has the shape [1, 4], and the message says so."""
+    """A shape that holds no rows is refused with advice that one row has the shape [1, 4]."""
     refused = ask.post(IRIS, json={"inputs": [{"name": "rows", "shape": shape, "datatype": "FP64", "data": ROW}]})
     assert refused.status_code == 400
     assert f"shape {shape} is not [n, 4]; one row has shape [1, 4]" in refused.json()["error"]
@@ -376,7 +376,7 @@ def test_base64_of_mlservers_codec_is_decoded(mixed_server: Server) -> None:
 
 @pytest.mark.parametrize("content_type", ["pd", "np", "str", "datetime"])
 def test_content_types_of_mlservers_codecs_are_known(ask: httpx.Client, content_type: str) -> None:
-    """A known content type of the request is taken, and an unknown one refused with 400."""
+    """A known content type of the request is accepted, and an unknown one refused with 400."""
     body = {"inputs": [tensor(ROW)], "parameters": {"content_type": content_type}}
     assert ask.post(IRIS, json=body).status_code == 200
     refused = ask.post(IRIS, json=body | {"parameters": {"content_type": "hg-json"}})
@@ -398,7 +398,7 @@ def test_output_0_is_another_name_of_predict(ask: httpx.Client, *, binary: bool)
 
 
 def test_a_long_request_is_read_as_a_short_one(ask: httpx.Client) -> None:
-    """Data of a body of more than 256 KiB are parsed apart, and answered alike."""
+    """The data of a body of more than 256 KiB are parsed apart and answered as in a short body."""
     rows = [[5.1, 3.5, 1.4, 0.2]] * 20_000
     many = {"name": "rows", "shape": [20_000, 4], "datatype": "FP64", "data": rows}
     answer = ask.post(IRIS, json={"inputs": [many]}).json()["outputs"][0]
@@ -408,7 +408,7 @@ def test_a_long_request_is_read_as_a_short_one(ask: httpx.Client) -> None:
 
 
 def test_a_body_over_the_limit_is_413(ask: httpx.Client) -> None:
-    """In the protocol's own shape."""
+    """A body over the limit gets 413 in the protocol's own shape."""
     answer = ask.post(IRIS, content=b" " * (33 * 1024 * 1024), headers=JSON)
     assert (answer.status_code, list(answer.json())) == (413, ["error"])
 
@@ -417,20 +417,20 @@ def test_a_body_over_the_limit_is_413(ask: httpx.Client) -> None:
 
 
 def post_binary(ask: httpx.Client, document: Any, raw: bytes, length: str | None = None) -> httpx.Response:
-    """A request with binary data behind its JSON."""
+    """Send a request with binary data behind its JSON."""
     head = json.dumps(document).encode()
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": length or str(len(head))}
     return ask.post(IRIS, content=head + raw, headers=headers)
 
 
 def binary(shape: tuple[int, ...], datatype: str, size: int, name: str = "x") -> dict[str, Any]:
-    """An input whose data stand behind the JSON."""
+    """Return an input whose data stand behind the JSON."""
     return {"name": name, "shape": list(shape), "datatype": datatype, "parameters": {"binary_data_size": size}}
 
 
 @pytest.mark.parametrize("datatype", [name for name in DATATYPES if name not in {"BYTES", "BOOL"}])
 def test_binary_data_of_every_numeric_datatype_are_read(ask: httpx.Client, datatype: str) -> None:
-    """The same small integers in each of them give the same answer."""
+    """The same small integers in each numeric datatype get the same answer."""
     row = np.array([[5, 3, 1, 2]])
     raw = row.astype(DATATYPES[datatype]).tobytes()
     if datatype == "BF16":
@@ -441,7 +441,7 @@ def test_binary_data_of_every_numeric_datatype_are_read(ask: httpx.Client, datat
 
 
 def test_binary_and_json_inputs_may_be_mixed(ask: httpx.Client) -> None:
-    """Binary data stand in the order of the inputs that announce them."""
+    """Binary data stand in the order of the inputs that announce them, beside inputs in JSON."""
     inputs = [
         binary((1, 1), "FP64", 8, NAMES[0]),
         tensor([ROW[1]], (1, 1), name=NAMES[1]),
@@ -462,10 +462,10 @@ def test_binary_and_json_inputs_may_be_mixed(ask: httpx.Client) -> None:
         ({}, None, set()),
     ],
 )
-def test_outputs_leave_as_binary_data_where_asked(
+def test_outputs_are_binary_where_requested(
     ask: httpx.Client, iris: Bundle, parameters: dict[str, bool], of_output: bool | None, expected: set[str]
 ) -> None:
-    """An output's own word is before the request's."""
+    """An output's own ``binary_data`` overrides the request's ``binary_data_output``."""
     wanted: list[dict[str, Any]] = [{"name": "predict"}, {"name": "predict_proba"}]
     if of_output is not None:
         wanted[1]["parameters"] = {"binary_data": of_output}
@@ -500,7 +500,7 @@ def test_outputs_leave_as_binary_data_where_asked(
 def test_binary_data_that_do_not_fit_are_refused(
     ask: httpx.Client, size: int, raw: bytes, length: str | None, said: str
 ) -> None:
-    """400, with what does not fit."""
+    """Binary data that do not fit their input get 400 with the mismatch."""
     answer = post_binary(ask, {"inputs": [binary((1, 4), "FP64", size)]}, raw, length)
     assert answer.status_code == 400
     assert said in answer.json()["error"]
@@ -510,14 +510,14 @@ def test_binary_data_that_do_not_fit_are_refused(
 
 
 def as_input(name: str, values: Any, datatype: str, *, is_binary: bool = True) -> triton.InferInput:
-    """An input of Triton's client."""
+    """Return an input of Triton's client."""
     made = triton.InferInput(name, list(values.shape), datatype)
     made.set_data_from_numpy(values, binary_data=is_binary)
     return made
 
 
 def test_tritons_client_reads_health_and_metadata(tritonic: triton.InferenceServerClient) -> None:
-    """With and without versions."""
+    """Triton's client reads health and metadata, with and without versions."""
     assert tritonic.is_server_live()
     assert tritonic.is_server_ready()
     assert tritonic.is_model_ready("iris")
@@ -544,8 +544,8 @@ def test_tritons_client_infers(
     assert np.array_equal(result.as_numpy("predict_proba"), orris.load(iris).predict_proba(ROWS))
 
 
-def test_tritons_client_is_told_errors(tritonic: triton.InferenceServerClient) -> None:
-    """It reads the text of ``error``."""
+def test_tritons_client_gets_errors(tritonic: triton.InferenceServerClient) -> None:
+    """Triton's client raises with the text of ``error``."""
     with pytest.raises(InferenceServerException, match="row 0, column 'sepal_length': Measurement must be positive"):
         tritonic.infer("iris", [as_input("x", np.zeros((1, 4)), "FP64")])
     with pytest.raises(InferenceServerException, match="rose"):
@@ -554,7 +554,7 @@ def test_tritons_client_is_told_errors(tritonic: triton.InferenceServerClient) -
 
 @pytest.mark.parametrize("is_binary", [True, False])
 def test_tritons_client_infers_mixed_columns(mixed_server: Server, mixed: Bundle, *, is_binary: bool) -> None:
-    """Text as BYTES; missing values are NaN, also as JSON, and empty texts."""
+    """Text travels as BYTES; missing values are NaN, also as JSON, and empty texts."""
     columns = []
     for name, (datatype, values) in PEOPLE.items():
         if datatype == "BYTES":
@@ -578,7 +578,7 @@ def test_tritons_client_infers_mixed_columns(mixed_server: Server, mixed: Bundle
 
 
 def ask_probe(catalog: Catalog, path: str) -> Reply:
-    """A probe's reply."""
+    """Return a probe's reply."""
     context = RequestContext(Metrics(), RequestLog(), max_body_bytes=1, max_in_flight=1)
     router = Router(RouteTable(PROTOCOL), context, catalog, refuse=refused, require_admin=lambda _: None)
     probe = router.probe(path)
@@ -589,7 +589,7 @@ def ask_probe(catalog: Catalog, path: str) -> Reply:
 
 
 def test_a_model_that_is_unloaded_is_not_ready(engine: Engine) -> None:
-    """503 for the server and the model, each with ``error``; the list of models leaves it out."""
+    """After an unload the server and the model are 503 with ``error``, and the list of models leaves it out."""
     catalog = Catalog()
     slot = catalog.add(Live.of(engine, Metrics()))
     paths = ("/v2/health/ready", "/v2/models/iris/ready", "/v2/models/iris")
@@ -611,7 +611,7 @@ def test_a_model_that_is_unloaded_is_not_ready(engine: Engine) -> None:
         (RowError([Problem(i, "a", "wrong") for i in range(50)]), 400, "row 9, column 'a': wrong; and 40 more"),
     ],
 )
-def test_errors_say_what_a_caller_may_know(error: OrrisError, status: int, said: str) -> None:
+def test_an_internal_error_reveals_only_the_request_id(error: OrrisError, status: int, said: str) -> None:
     """An internal error is answered with the request id only."""
     reply = OpenInference().refuse(error, "r-7")
     assert reply.status == status
@@ -622,7 +622,7 @@ def test_errors_say_what_a_caller_may_know(error: OrrisError, status: int, said:
 
 @pytest.mark.parametrize("is_binary", [True, False])
 def test_a_regression_answers_numbers(tmp_path_factory: pytest.TempPathFactory, *, is_binary: bool) -> None:
-    """FP64, and no probabilities to ask for."""
+    """A regression answers FP64 and has no output for probabilities."""
     table = pd.DataFrame({"x": np.arange(60.0), "y": np.arange(60.0) * 2 + 1})
     bundle = orris.train(
         table, target="y", name="line", model="linear", version="1.0.0", store=tmp_path_factory.mktemp("store")
@@ -644,7 +644,7 @@ def test_a_regression_answers_numbers(tmp_path_factory: pytest.TempPathFactory, 
 
 
 def test_a_route_forgets_versions_that_no_longer_answer(iris: Bundle) -> None:
-    """What it computes of a version is kept for a few of them, however often the model is swapped."""
+    """What a route computes of a version is kept for few versions, however often the model is swapped."""
     dialect, body = OpenInference(), json.dumps({"inputs": [tensor(ROW)]}).encode()
     for _ in range(20):
         assert dialect.read(Engine.load(iris.folder), body, {}).rows.tolist() == [ROW]
@@ -677,10 +677,7 @@ USUAL: list[dict[str, Any]] = [
 
 @st.composite
 def almost_usual(draw: st.DrawFn) -> tuple[bool, Any]:
-    """A usual request, in which up to three things, wherever they stand, are others or gone.
-
-    And whether it is for the mixed model.
-    """
+    """Draw a usual request with up to three parts changed or removed, and whether it is for the mixed model."""
     usual = draw(st.sampled_from(USUAL))
     request = json.loads(json.dumps(usual))
     for _ in range(draw(st.integers(0, 3))):
@@ -702,7 +699,7 @@ def almost_usual(draw: st.DrawFn) -> tuple[bool, Any]:
 
 
 def answered(engine: Engine, body: bytes, length: bytes | None) -> Reply:
-    """What the dialect makes of a body: an answer or a refusal."""
+    """Return the dialect's answer to a body, or its refusal."""
     dialect = OpenInference()
     headers = {} if length is None else {b"inference-header-content-length": length}
     try:
@@ -717,7 +714,7 @@ def answered(engine: Engine, body: bytes, length: bytes | None) -> Reply:
 def test_no_request_fails_the_server(
     engine: Engine, mixed_engine: Engine, asked: tuple[bool, Any], raw: bytes | None
 ) -> None:
-    """Whatever tensors, shapes, datatypes and bytes arrive: an answer, or 400."""
+    """Requests with any tensors, shapes, datatypes and bytes are answered, or refused with 400."""
     is_mixed, request = asked
     head = json.dumps(request).encode()
     reply = answered(
@@ -737,7 +734,7 @@ PLAUSIBLE: dict[str, list[Any]] = {
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.data())
 def test_any_binary_data_are_answered_or_refused(mixed_engine: Engine, data: st.DataObject) -> None:
-    """One binary tensor per column: plausible values, another datatype, or any bytes of about the right length."""
+    """One binary tensor per column, of plausible values, another datatype or any bytes, is answered or refused."""
     n_rows = data.draw(st.integers(1, 3))
     inputs, raws = [], []
     strange = data.draw(st.sets(st.integers(0, 8), max_size=3))

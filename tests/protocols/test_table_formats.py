@@ -1,4 +1,4 @@
-"""Tables as SageMaker's serializers write them and its deserializers read them, against a real server."""
+"""Tests of tables as SageMaker's serializers write them and its deserializers read them, on a real server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEADED = ",".join(NAMES) + "\n" + CSV
 
 
 def npy(array: Any, **more: Any) -> bytes:
-    """An array as ``NumpySerializer`` writes it."""
+    """Return an array as ``NumpySerializer`` writes it."""
     stream = io.BytesIO()
     np.save(stream, np.asarray(array), **more)
     return stream.getvalue()
@@ -44,7 +44,7 @@ BODIES: dict[str, tuple[str, bytes]] = {
 
 @pytest.mark.parametrize("form", list(BODIES))
 def test_every_form_of_a_table_is_answered(ask: httpx.Client, form: str) -> None:
-    """Each form of the same two rows has the same two predictions."""
+    """Each form of the same two rows gets the same two predictions."""
     content_type, body = BODIES[form]
     answer = ask.post("/invocations", content=body, headers={"content-type": content_type})
     assert (answer.status_code, answer.json()) == (200, {"predictions": LABELS})
@@ -59,7 +59,7 @@ def test_one_row_may_be_sent_without_a_list_around_it(ask: httpx.Client, body: b
 
 
 def test_csv_is_answered_on_the_native_routes(ask: httpx.Client) -> None:
-    """A table of CSV has the answers of the same rows in JSON."""
+    """CSV on the native routes gets the answers of the same rows in JSON."""
     rows = [dict(zip(NAMES, row, strict=True)) for row in ROWS]
     expected = ask.post("/predict", json=rows).json()["predictions"]
     for text in (CSV, HEADED):
@@ -68,7 +68,7 @@ def test_csv_is_answered_on_the_native_routes(ask: httpx.Client) -> None:
 
 
 def test_answers_come_in_the_form_that_is_accepted(ask: httpx.Client) -> None:
-    """CSV, JSON lines and an array, where ``Accept`` names them; JSON otherwise."""
+    """``Accept`` selects CSV, JSON lines or an array, and the default is JSON."""
     body = {"instances": ROWS}
     answers = {
         accept: ask.post("/invocations", json=body, headers={"accept": accept})
@@ -83,7 +83,7 @@ def test_answers_come_in_the_form_that_is_accepted(ask: httpx.Client) -> None:
 
 
 def test_probabilities_leave_as_an_array(ask: httpx.Client) -> None:
-    """They are the same numbers, to the last bit, as in JSON."""
+    """Probabilities in an array equal those in JSON to the last bit."""
     body = {"instances": ROWS, "params": {"predict_method": "predict_proba"}}
     array = np.load(io.BytesIO(ask.post("/invocations", json=body, headers={"accept": "application/x-npy"}).content))
     assert array.tolist() == ask.post("/invocations", json=body).json()["predictions"]
@@ -103,8 +103,8 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 
 
 @pytest.mark.parametrize("form", list(BROKEN))
-def test_what_is_no_table_is_400(ask: httpx.Client, form: str) -> None:
-    """Nothing is unpickled, and no length is believed."""
+def test_a_malformed_table_is_400(ask: httpx.Client, form: str) -> None:
+    """A malformed table gets 400; nothing is unpickled, and no declared length is trusted."""
     content_type, body = BROKEN[form]
     refused = ask.post("/invocations", content=body, headers={"content-type": content_type})
     assert (refused.status_code, refused.json()["error_code"]) == (400, "BAD_REQUEST")
@@ -112,5 +112,5 @@ def test_what_is_no_table_is_400(ask: httpx.Client, form: str) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/csv; header=maybe", "text/csv; delimiter=tab", "text/tab-separated"])
 def test_other_types_and_parameters_are_415(ask: httpx.Client, content_type: str) -> None:
-    """A parameter that is not known may change what the body means."""
+    """Unsupported types get 415, as do unknown parameters, which may change the meaning of a body."""
     assert ask.post("/invocations", content=CSV, headers={"content-type": content_type}).status_code == 415

@@ -1,4 +1,4 @@
-"""Tensors of the Open Inference Protocol: their raw and JSON forms, and the rows and answers that they stand for."""
+"""Tests of the Open Inference Protocol's tensors: their raw and JSON forms, rows and answers."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ NAN = math.nan
 
 
 def column(name: str, datatype: str, values: list[Any]) -> Tensor:
-    """A tensor of one column, from JSON values."""
+    """Return a tensor of one column, from JSON values."""
     return from_json(name, datatype, [len(values), 1], values)
 
 
 def row(**changed: tuple[str, list[Any]]) -> list[Tensor]:
-    """A request of the mixed schema with one row, some of its columns changed."""
+    """Draw a request of the mixed schema with one row, some of its columns changed."""
     usual: dict[str, tuple[str, list[Any]]] = {
         "age": ("FP64", [45.5]),
         "visits": ("INT64", [3]),
@@ -71,7 +71,7 @@ NUMERIC = [name for name in DATATYPES if name not in {"BYTES", "BF16"}]
 
 @pytest.mark.parametrize("datatype", NUMERIC)
 def test_raw_data_are_little_endian(datatype: str) -> None:
-    """Each datatype comes back from its raw form, whatever the machine's own order."""
+    """Raw data are little-endian for each datatype, whatever the machine's own order."""
     values = np.array([0, 1, 1, 0], dtype=DATATYPES[datatype])
     tensor = from_raw("x", datatype, [2, 2], values.tobytes())
     assert tensor.values.tolist() == values.tolist()
@@ -79,13 +79,13 @@ def test_raw_data_are_little_endian(datatype: str) -> None:
 
 
 def test_bf16_is_the_upper_half_of_a_float32() -> None:
-    """It is widened exactly."""
+    """BF16 is the upper half of a float32 and is widened exactly."""
     raw = b"".join(struct.pack("<f", value)[2:] for value in (1.5, -2.0, math.inf))
     assert from_raw("x", "BF16", [3], raw).values.tolist() == [1.5, -2.0, math.inf]
 
 
 def test_fp32_is_widened_exactly() -> None:
-    """A binary float32 is the number that it is, not the decimal that somebody meant."""
+    """A binary float32 becomes exactly that number, not the decimal that its caller may have rounded."""
     raw = np.array([5.1], dtype=np.float32).tobytes()
     assert TensorReader(NUMBERS).read([from_raw("x", "FP32", [1, 2], raw + raw)]).tolist() == [
         [float(np.float32(5.1))] * 2
@@ -93,7 +93,7 @@ def test_fp32_is_widened_exactly() -> None:
 
 
 def test_bytes_are_prefixed_with_their_length() -> None:
-    """Four bytes, little-endian; elements may hold anything."""
+    """Elements of BYTES have a length of four bytes, little-endian, and may hold any bytes."""
     raw = b"\x04\0\0\0Oslo\0\0\0\0\x02\0\0\0\xff\0"
     tensor = from_raw("x", "BYTES", [3], raw)
     assert tensor.values.tolist() == [b"Oslo", b"", b"\xff\0"]
@@ -118,7 +118,7 @@ def test_bytes_are_prefixed_with_their_length() -> None:
     ],
 )
 def test_raw_data_that_do_not_fill_their_shape_are_refused(datatype: str, shape: list[int], raw: bytes) -> None:
-    """Nothing is allocated for what a shape only claims."""
+    """Raw data that do not fill their shape are refused, and nothing is allocated for the shape."""
     with pytest.raises(BodyError, match="input 'x'"):
         from_raw("x", datatype, shape, raw)
 
@@ -140,12 +140,12 @@ def test_raw_data_that_do_not_fill_their_shape_are_refused(datatype: str, shape:
     ],
 )
 def test_json_data_are_flat_or_nested(datatype: str, shape: list[int], data: list[Any], expected: list[Any]) -> None:
-    """Both are legal, numbers are taken as they are written, and null is a missing value."""
+    """JSON data may be flat or nested, and null is a missing value."""
     assert from_json("x", datatype, shape, data).values.tolist() == expected
 
 
 def test_a_missing_number_in_json_is_nan() -> None:
-    """Also among integers."""
+    """A null among numbers, integers included, is read as NaN."""
     for datatype in ("FP64", "FP32", "INT64", "UINT8"):
         assert np.isnan(from_json("x", datatype, [2], [1, None]).values).tolist() == [False, True]
 
@@ -178,7 +178,7 @@ def test_a_missing_number_in_json_is_nan() -> None:
     ],
 )
 def test_json_data_of_another_kind_are_refused(datatype: str, shape: list[int], data: list[Any]) -> None:
-    """Text is no number, FP16 does not travel as JSON, and nesting follows the shape."""
+    """Text among numbers, FP16 in JSON and nesting unlike the shape are refused."""
     with pytest.raises(BodyError, match="input 'x'"):
         from_json("x", datatype, shape, data)
 
@@ -187,27 +187,27 @@ def test_json_data_of_another_kind_are_refused(datatype: str, shape: list[int], 
     ("datatype", "values"), [("FP16", [1.0]), ("INT8", [300]), ("FP64", ["one"]), ("FP64", [1.0, 2.0])]
 )
 def test_typed_values_that_do_not_fit_are_refused(datatype: str, values: list[Any]) -> None:
-    """As gRPC sends them."""
+    """Typed values of gRPC that do not fit the shape or datatype are refused."""
     with pytest.raises(BodyError, match="input 'x'"):
         from_values("x", datatype, [1], values)
 
 
 def test_one_tensor_per_column_in_any_order_is_a_row() -> None:
-    """Text by its level, booleans as 0 and 1."""
+    """Tensors in any order are a row, with text as its level and booleans as 0 and 1."""
     reader = TensorReader(SCHEMA)
     assert reader.read(row()).tolist() == [[45.5, 3, 1, 1, 1, 20.5]]
     assert reader.read(row()[::-1]).tolist() == [[45.5, 3, 1, 1, 1, 20.5]]
 
 
 def test_one_tensor_of_any_name_holds_rows_of_numbers() -> None:
-    """Its columns are those of the schema; every numeric datatype is taken."""
+    """One tensor of any name and numeric datatype holds rows in the order of the schema."""
     reader = TensorReader(NUMBERS)
     for datatype in ("FP32", "FP64", "INT8", "UINT64"):
         assert reader.read([from_json("input-0", datatype, [2, 2], [1, 2, 3, 4])]).tolist() == [[1, 2], [3, 4]]
 
 
 def test_one_tensor_may_hold_booleans_and_integer_levels() -> None:
-    """As numbers, checked as such."""
+    """Booleans and integer levels in one tensor are numbers and are checked as values of their columns."""
     schema = Schema((Column("m", Kind.BOOLEAN), Column("t", Kind.CATEGORY, levels=(10, 20))), "y", "regression")
     assert TensorReader(schema).read([from_json("x", "FP32", [1, 2], [1, 20])]).tolist() == [[1, 1]]
     with pytest.raises(RowError, match="row 0, column 'm'"):
@@ -215,13 +215,13 @@ def test_one_tensor_may_hold_booleans_and_integer_levels() -> None:
 
 
 def test_one_tensor_cannot_hold_text() -> None:
-    """The refusal says what to send."""
+    """One tensor for a schema with text is refused with advice."""
     with pytest.raises(RowError, match="one tensor per column"):
         TensorReader(SCHEMA).read([from_json("x", "FP64", [1, 6], [1] * 6)])
 
 
 def test_a_missing_value_is_nan_null_or_an_empty_text() -> None:
-    """Floats say it for integers, booleans and integer levels as well."""
+    """A missing value is NaN, null or an empty text, in a float tensor also for integers, booleans and levels."""
     nan = np.array([NAN]).tobytes()
     tensors = [from_raw(name, "FP64", [1, 1], nan) for name in ("age", "visits", "member", "tariff")]
     tensors += [from_raw("town", "BYTES", [1, 1], b"\0\0\0\0"), column("spend", "FP64", [1])]
@@ -234,11 +234,8 @@ def test_a_missing_value_is_nan_null_or_an_empty_text() -> None:
 
 
 @pytest.mark.parametrize("trim", [False, True])
-def test_an_empty_text_is_a_missing_value_where_there_is_no_other_word(trim: bool) -> None:
-    """Whatever training read as missing: BYTES have no null.
-
-    It is a text like any other where a missing value has no answer, and in arrays, which are read as they are.
-    """
+def test_an_empty_text_is_missing_if_it_is_no_level(trim: bool) -> None:
+    """An empty text is a missing value where it is no level and the column may be missing, since BYTES have no null."""
     may, may_not = (Column(name, Kind.CATEGORY, levels=("x",), missing=name == "t", unseen=True) for name in ("t", "u"))
     reader = TensorReader(Schema((may, may_not), "y", "regression", reading=Reading(trim=trim)))
     empty = [from_raw(name, "BYTES", [1], b"\0\0\0\0") for name in ("t", "u")]
@@ -258,19 +255,19 @@ def test_an_empty_text_is_a_missing_value_where_there_is_no_other_word(trim: boo
 
 
 def test_a_column_that_may_be_missing_may_be_left_out() -> None:
-    """As in named rows."""
+    """A column that may be missing may be left out, as in named rows."""
     assert np.array_equal(TensorReader(SCHEMA).read(row()[-1:])[0], [NAN, NAN, NAN, NAN, NAN, 20.5], equal_nan=True)
 
 
 def test_an_empty_text_that_is_a_level_is_that_level() -> None:
-    """Only where training saw no empty level does it stand for a missing value."""
+    """An empty text stands for a missing value only where training saw no empty level."""
     schema = Schema((Column("t", Kind.CATEGORY, levels=("", "x"), missing=True),), "y", "regression")
     assert TensorReader(schema).read([from_raw("t", "BYTES", [1], b"\0\0\0\0")]).tolist() == [[0]]
     assert QuickRows(TensorReader(schema)).codes([Input("t", "BYTES", [1], [""])]) == [0]
 
 
 def test_integers_are_never_rounded_to_others() -> None:
-    """Beyond 2**53 a float64 would hold another integer: a column refuses it, and a level is found exactly."""
+    """Integers beyond 2**53 are refused by an integer column and compared exactly with levels."""
     with pytest.raises(RowError, match="column 'visits': an integer of magnitude at most"):
         TensorReader(SCHEMA).read(row(visits=("INT64", [2**53 + 1])))
     assert TensorReader(SCHEMA).read(row(tariff=("INT64", [2**53 + 1])))[0, 4] == 2
@@ -306,7 +303,7 @@ def test_integers_are_never_rounded_to_others() -> None:
     ],
 )
 def test_inputs_that_do_not_fit_the_schema_are_refused(tensors: list[Tensor], said: str) -> None:
-    """With row and column, or with what is missing or too much."""
+    """Inputs that do not fit are refused with row and column, or with the missing or surplus input."""
     with pytest.raises(RowError, match=said):
         TensorReader(SCHEMA, max_rows=10).read(tensors)
 
@@ -325,8 +322,8 @@ SCALARS = (
         {spec.name: st.tuples(st.sampled_from(sorted(DATATYPES)), SCALARS) for spec in input_specs(SCHEMA)}
     )
 )
-def test_the_quick_way_reads_what_the_precise_way_reads(request: dict[str, tuple[str, Any]]) -> None:
-    """Or leaves it to the precise way; it never takes what that would refuse."""
+def test_the_fast_reader_agrees_with_the_strict_one(request: dict[str, tuple[str, Any]]) -> None:
+    """The fast reader gives the rows of the strict one or leaves the request to it."""
     reader = TensorReader(SCHEMA)
     given_ = [Input(name, datatype, [1, 1], [value]) for name, (datatype, value) in request.items()]
     quick = QuickRows(reader).read(given_)
@@ -340,8 +337,8 @@ def test_the_quick_way_reads_what_the_precise_way_reads(request: dict[str, tuple
     st.sampled_from(["FP32", "FP64", "INT64"]),
     st.lists(st.none() | st.integers(-9, 9) | st.floats() | st.booleans(), min_size=1, max_size=3),
 )
-def test_the_quick_way_reads_rows_of_one_tensor_as_the_precise_way(datatype: str, values: list[Any]) -> None:
-    """Flat and nested."""
+def test_the_fast_reader_agrees_on_one_tensor(datatype: str, values: list[Any]) -> None:
+    """The fast reader reads one tensor, flat or nested, as the strict one does."""
     reader = TensorReader(NUMBERS)
     for data in (values, [values]):
         quick = QuickRows(reader).read([Input("x", datatype, [1, 2], data)])
@@ -349,8 +346,8 @@ def test_the_quick_way_reads_rows_of_one_tensor_as_the_precise_way(datatype: str
             assert np.array_equal(quick, reader.read([from_json("x", datatype, [1, 2], data)]), equal_nan=True)
 
 
-def test_usual_rows_take_the_quick_way() -> None:
-    """In each of the shapes that clients send."""
+def test_usual_rows_take_the_fast_reader() -> None:
+    """Usual rows in each shape that clients send are read by the fast reader."""
     values: dict[str, Any] = {"age": 45.5, "visits": 3, "member": True, "town": "Rome", "tariff": 20, "spend": 20}
     given_ = [Input(name, datatype, [1, 1], [values[name]]) for name, datatype, _ in input_specs(SCHEMA)]
     assert QuickRows(TensorReader(SCHEMA)).read(given_) is not None
@@ -359,7 +356,7 @@ def test_usual_rows_take_the_quick_way() -> None:
 
 
 def test_metadata_names_a_tensor_per_column() -> None:
-    """With the datatype that loses nothing."""
+    """Metadata has a tensor per column in the datatype that loses nothing."""
     assert [spec.datatype for spec in input_specs(SCHEMA)] == ["FP64", "INT64", "BOOL", "BYTES", "INT64", "FP64"]
     assert {spec.shape for spec in input_specs(SCHEMA)} == {(-1, 1)}
 
@@ -374,7 +371,7 @@ def test_metadata_names_a_tensor_per_column() -> None:
     ],
 )
 def test_labels_leave_in_their_own_datatype(labels: tuple[Any, ...], datatype: str, values: list[Any]) -> None:
-    """Text, integers, booleans and floats; probabilities beside them."""
+    """Labels of text, integers, booleans and floats have their own datatypes, with probabilities beside them."""
     schema = Schema((Column("a", Kind.NUMBER),), "y", "classification", labels)
     predict, proba = tensors_from_answers(schema, Answers(np.array([1, 0]), np.array([[0.25, 0.75], [0.5, 0.5]])))
     assert (predict.name, predict.datatype, predict.shape, predict.values.tolist()) == (
@@ -394,13 +391,13 @@ def test_labels_leave_in_their_own_datatype(labels: tuple[Any, ...], datatype: s
 
 
 def test_a_regression_gives_numbers() -> None:
-    """FP64, one per row, and nothing else."""
+    """A regression has one FP64 number per row and no other output."""
     (predict,) = tensors_from_answers(NUMBERS, Answers(values=np.array([1.5, 2.5])))
     assert (predict.datatype, predict.shape, predict.values.tolist()) == ("FP64", (2,), [1.5, 2.5])
     assert [spec.name for spec in output_specs(NUMBERS, has_probabilities=False)] == ["predict"]
 
 
-def test_outputs_are_those_that_are_asked_for() -> None:
+def test_outputs_are_the_requested_ones() -> None:
     """Outputs are in the order of the request; an unknown or repeated output is refused."""
     specs = output_specs(SCHEMA, has_probabilities=True)
     assert wanted_outputs(specs, []) == ("predict", "predict_proba")

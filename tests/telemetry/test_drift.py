@@ -1,4 +1,4 @@
-"""Sketches of drift: their counts, their window, and the readings made of them."""
+"""Tests of sketches of drift: their counts, their window, and the results computed from them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Rule:
     has_probabilities = False
 
     def run(self, rows: FloatArray) -> Answers:
-        """Labels."""
+        """Return labels."""
         return Answers(labels=(rows[:, 0] > 0).astype(np.int64))
 
 
@@ -51,12 +51,12 @@ class Clock:
         self.now = 1_000_000.0
 
     def __call__(self) -> float:
-        """Seconds."""
+        """Return seconds."""
         return self.now
 
 
 def draw(n_rows: int, seed: int, shift: float = 0.0) -> FloatArray:
-    """Rows of the schema."""
+    """Return random rows of the schema."""
     rng = np.random.default_rng(seed)
     return np.column_stack([rng.normal(shift, 1, n_rows), rng.integers(0, 2, n_rows), rng.integers(0, 2, n_rows)])
 
@@ -65,7 +65,7 @@ PROFILE: Profile = learn_profile(SCHEMA, draw(5_000, 0), Rule())
 
 
 def sketch(clock: Clock | None = None) -> Sketch:
-    """An empty sketch."""
+    """Return an empty sketch."""
     return Sketch(SCHEMA, PROFILE, WINDOW, clock or Clock())
 
 
@@ -74,27 +74,27 @@ def fill(target: Sketch, rows: FloatArray) -> None:
     target.add(rows, Rule().run(rows).found)
 
 
-def told(target: Sketch) -> Report:
-    """What a sketch says of itself."""
+def report_of(target: Sketch) -> Report:
+    """Return the report of a sketch."""
     target.fold()
     return target.report(target.panes("m", "1"))
 
 
 def test_the_index_is_the_textbook_one() -> None:
-    """Three shares, by hand."""
+    """The index of three shares equals the value computed by hand."""
     expected = (0.5 - 0.6) * math.log(0.5 / 0.6) + (0.3 - 0.3) * math.log(1) + (0.2 - 0.1) * math.log(0.2 / 0.1)
     assert stability(np.array([0.6, 0.3, 0.1]), np.array([0.5, 0.3, 0.2])) == pytest.approx(expected)
 
 
 def test_an_empty_slot_counts_as_the_floor() -> None:
-    """On either side; where both are empty it adds nothing."""
+    """An empty bin on one side counts as the floor, and one empty on both sides adds nothing."""
     expected = (1 - 0.5) * math.log(1 / 0.5) + (FLOOR - 0.5) * math.log(FLOOR / 0.5)
     assert stability(np.array([0.5, 0.5, 0]), np.array([1.0, 0, 0])) == pytest.approx(expected)
     assert stability(np.array([1.0, 0, 0]), np.array([0.5, 0.5, 0])) == pytest.approx(expected)
 
 
-def test_chance_alone_stays_below_what_is_called_so() -> None:
-    """In 95 of 100 windows of traffic that is like training's: the formula against drawn windows."""
+def test_chance_alone_stays_below_the_stated_level() -> None:
+    """In 95 of 100 windows of traffic like training's the index is below the formula's level for chance."""
     rng = np.random.default_rng(1)
     shares = np.full(10, 0.1)
     found = [
@@ -105,68 +105,65 @@ def test_chance_alone_stays_below_what_is_called_so() -> None:
 
 
 def test_traffic_like_training_is_stable() -> None:
-    """Every column, and the predictions."""
+    """Traffic like training's is stable in every column and in the predictions."""
     target = sketch()
     fill(target, draw(2_000, 1))
-    report = told(target)
+    report = report_of(target)
     assert report.n_rows == 2_000
     assert [reading.verdict for reading in (*report.columns, report.predictions)] == ["stable"] * 4
 
 
-def test_a_shifted_column_is_told_and_no_other() -> None:
-    """With the predictions that follow from it."""
+def test_only_a_shifted_column_is_reported() -> None:
+    """A shifted column is reported, with the predictions that follow from it, and no other column."""
     target = sketch()
     fill(target, draw(2_000, 1, shift=1.0))
-    report = told(target)
+    report = report_of(target)
     assert [reading.verdict for reading in report.columns] == ["shifted", "stable", "stable"]
     assert report.predictions.verdict == "shifted"
 
 
 def test_missing_and_unseen_are_shares_of_all_rows_and_raise_the_index() -> None:
-    """Of their own column."""
+    """Missing and unseen values are shares of all rows and raise the index of their own column."""
     rows = draw(1_000, 2)
     rows[:100, 0], rows[:300, 1] = np.nan, UNSEEN
     target = sketch()
     fill(target, rows)
-    size, town, member = told(target).columns
+    size, town, member = report_of(target).columns
     assert (size.current[-2], town.current[-1]) == (0.1, 0.3)
     assert [reading.verdict for reading in (size, town, member)] == ["shifted", "shifted", "stable"]
 
 
-def test_nothing_is_told_of_too_few_rows() -> None:
-    """The index appears with the row that was lacking; the number that is needed is said."""
+def test_too_few_rows_have_no_index() -> None:
+    """Below the needed number of rows, which the report gives, there is no index."""
     target = sketch()
-    needed = told(target).columns[0].needed
+    needed = report_of(target).columns[0].needed
     assert needed == ROWS_PER_BIN * 10
     rows = draw(needed, 3)
     fill(target, rows[:-1])
-    before = told(target).columns[0]
+    before = report_of(target).columns[0]
     fill(target, rows[-1:])
-    after = told(target).columns[0]
+    after = report_of(target).columns[0]
     assert (before.psi, before.verdict) == (None, "unknown")
     assert after.psi is not None
 
 
-def test_what_left_the_window_is_forgotten() -> None:
-    """Rows count for eleven to twelve panes; the report says since when."""
+def test_rows_leave_the_window() -> None:
+    """Rows count for eleven to twelve panes, and the report has the start of the window."""
     clock = Clock()
     target = sketch(clock)
     fill(target, draw(300, 4))
-    assert told(target).n_rows == 300
+    assert report_of(target).n_rows == 300
     clock.now += WINDOW * 11 / N_PANES
     fill(target, draw(50, 5))
-    assert told(target).n_rows == 350
-    assert WINDOW * 11 / N_PANES <= told(target).since_seconds <= WINDOW
+    assert report_of(target).n_rows == 350
+    assert WINDOW * 11 / N_PANES <= report_of(target).since_seconds <= WINDOW
     clock.now += WINDOW / N_PANES
-    assert told(target).n_rows == 50
+    assert report_of(target).n_rows == 50
     assert len(target.panes("m", "1")) == 1
 
 
 def test_rows_are_counted_when_there_is_no_room_for_more() -> None:
-    """A server whose loop is too busy for a heartbeat does not hoard them.
-
-    A batch that is longer than the room is counted at once.
-    """
+    """Rows are counted when the buffer is full, or at once if a batch is longer than the buffer."""
     target = sketch()
     rows = draw(CELLS // 3, 6)
     fill(target, rows)
@@ -179,12 +176,12 @@ def test_rows_are_counted_when_there_is_no_room_for_more() -> None:
 
 
 def test_a_batch_may_change_after_it_was_taken() -> None:
-    """What is counted is what was answered."""
+    """The values that were answered are counted, even if the array changes afterwards."""
     target = sketch()
     rows, answers = draw(300, 13), np.zeros(300, dtype=np.int64)
     target.add(rows, answers)
     rows[:], answers[:] = np.nan, 1
-    report = told(target)
+    report = report_of(target)
     assert report.columns[0].current[-2] == 0
     assert report.predictions.current[0] == 1
 
@@ -200,7 +197,7 @@ ROWS = st.lists(
 def test_sketches_merge_to_the_sketch_of_all_rows_in_any_order(
     parts: Sequence[list[tuple[float, float, float]]], order: random.Random
 ) -> None:
-    """Spread over workers and panes, counted on either thread, sent and read back."""
+    """Sketches of workers and panes, sent and read back, merge to the sketch of all rows."""
     clock = Clock()
     workers = [sketch(clock) for _ in range(3)]
     whole = sketch(clock)
@@ -216,15 +213,15 @@ def test_sketches_merge_to_the_sketch_of_all_rows_in_any_order(
     for worker in workers:
         panes += decode(encode(Snapshot(panes=worker.panes("m", "1")))).panes
     order.shuffle(panes)
-    merged, alone = workers[0].report(panes), told(whole)
+    merged, alone = workers[0].report(panes), report_of(whole)
     assert merged.n_rows == alone.n_rows == sum(map(len, parts))
     for mine, theirs in zip((*merged.columns, merged.predictions), (*alone.columns, alone.predictions), strict=True):
         assert (mine.current == theirs.current).all()
         assert mine.psi == theirs.psi
 
 
-def test_panes_of_another_layout_are_passed_over() -> None:
-    """A version that was published anew under its number does not mix with the old one."""
+def test_panes_of_another_layout_are_ignored() -> None:
+    """Panes of a version that was published anew under its number are not merged with the old one's."""
     target = sketch()
     fill(target, draw(10, 7))
     target.fold()
@@ -233,7 +230,7 @@ def test_panes_of_another_layout_are_passed_over() -> None:
 
 
 def test_a_profile_of_other_columns_makes_no_sketch() -> None:
-    """Nor does a version without one, nor a window of no length."""
+    """A version without a fitting profile, or a window of no length, has no sketch."""
     assert Drift(WINDOW).sketch("m", "1", SCHEMA, None) is None
     assert Drift(0).sketch("m", "1", SCHEMA, PROFILE) is None
     with pytest.raises(ValueError, match="columns"):
@@ -246,7 +243,7 @@ def test_a_profile_of_other_columns_makes_no_sketch() -> None:
 
 
 def serving(clock: Clock) -> tuple[Metrics, Sketch]:
-    """The metrics of a worker that serves one version."""
+    """Return the metrics of a worker that serves one version."""
     metrics = Metrics(Drift(WINDOW, clock))
     metrics.model("m", "1", ("no", "yes"), {"format": "onnx"}, 1_763_683_200.0)
     made = metrics.drift.sketch("m", "1", SCHEMA, PROFILE)
@@ -258,7 +255,7 @@ KEY = "('model', 'm'), ('version', '1')"
 
 
 def test_the_gauges_are_those_of_all_workers() -> None:
-    """Rows are added, indices are of the sum; a worker that is gone takes its panes with it."""
+    """Gauges are computed from the sum of all living workers' rows."""
     clock = Clock()
     (mine, own), (theirs, other) = serving(clock), serving(clock)
     fill(own, draw(100, 8))
@@ -278,7 +275,7 @@ def test_the_gauges_are_those_of_all_workers() -> None:
 
 
 def test_too_few_rows_leave_a_gauge_out_but_say_how_many() -> None:
-    """A gap, and no number that means nothing."""
+    """With too few rows the gauge of the index is absent and the number of rows is given."""
     metrics, own = serving(Clock())
     fill(own, draw(10, 10))
     found = samples(metrics)
@@ -289,7 +286,7 @@ def test_too_few_rows_leave_a_gauge_out_but_say_how_many() -> None:
 
 
 def test_a_version_that_is_forgotten_takes_its_drift_with_it() -> None:
-    """And the time at which it was made; loaded again it starts anew."""
+    """An unloaded version loses its drift and its creation time, and starts anew when loaded again."""
     metrics, own = serving(Clock())
     fill(own, draw(300, 11))
     assert samples(metrics)[f"orris_model_created_timestamp_seconds[{KEY}]"] == 1_763_683_200
@@ -301,7 +298,7 @@ def test_a_version_that_is_forgotten_takes_its_drift_with_it() -> None:
 
 
 def test_a_board_that_is_too_small_loses_drift_first() -> None:
-    """Requests go on being counted for all workers."""
+    """If the board is too small for drift, requests are still counted for all workers."""
     metrics, own = serving(Clock())
     fill(own, draw(300, 12))
     metrics.drift.fold()

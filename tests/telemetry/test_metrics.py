@@ -1,4 +1,4 @@
-"""Counts, their sums over workers, and their exposition."""
+"""Tests of counts, their sums over workers, and their exposition."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ class Others:
     restarts: int = 1
 
     def publish(self, snapshot: bytes) -> bool:
-        """Keep what this worker puts up."""
+        """Keep this worker's snapshot."""
         self.own = snapshot
         return len(snapshot) < 100_000
 
     def gathered(self) -> tuple[list[bytes], bytes]:
-        """What the others have put up."""
+        """Return the other workers' snapshots."""
         return self.snapshots, self.retired
 
     def pids(self) -> list[int]:
-        """The server's processes."""
+        """Return the server's processes."""
         return [os.getppid(), os.getpid()]
 
 
 def counted(n_requests: int, in_flight: int = 0) -> Metrics:
-    """A worker that has answered so many requests, each a row of class 1 in 3 ms."""
+    """Return a worker that has answered so many requests, each a row of class 1 in 3 ms."""
     metrics = Metrics()
     model = metrics.model("iris", "1.0.0", ("setosa", "versicolor"), {"format": "onnx"})
     for _ in range(n_requests):
@@ -54,7 +54,7 @@ def counted(n_requests: int, in_flight: int = 0) -> Metrics:
 
 
 def samples(metrics: Metrics) -> dict[str, float]:
-    """The exposition, by name and labels."""
+    """Return the exposition's samples, by name and labels."""
     text = metrics.render("")[0].decode()
     return {
         f"{sample.name}{sorted(sample.labels.items()) or ''}": sample.value
@@ -66,7 +66,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 REQUESTS = "http_requests_total[('method', 'POST'), ('route', '/predict'), ('status', '200')]"
 
 
-def test_one_process_tells_of_itself() -> None:
+def test_one_process_reports_every_family() -> None:
     """Every family is in the exposition, buckets are cumulative, and there is one worker."""
     found = samples(counted(7, in_flight=2))
     assert found[REQUESTS] == 7
@@ -96,14 +96,14 @@ def test_one_process_tells_of_itself() -> None:
     assert (found["orris_workers"], found["orris_workers_ready"], found["orris_worker_restarts_total"]) == (1, 1, 0)
 
 
-def test_a_snapshot_is_the_whole_of_it() -> None:
-    """What comes out of its bytes is what was counted."""
+def test_a_snapshot_restores_every_count() -> None:
+    """A snapshot's bytes decode to all counts that were encoded."""
     snapshot = counted(3, in_flight=1).snapshot()
     assert decode(encode(snapshot)) == snapshot
 
 
 def test_a_sum_of_workers_is_what_one_would_have_counted() -> None:
-    """Counters, gauges, histograms and facts."""
+    """The sum of workers' counters, gauges, histograms and facts equals one worker's with all requests."""
     parts = [counted(2, in_flight=1), counted(5), counted(4, in_flight=2)]
     total = merge(part.snapshot() for part in parts)
     expected = counted(11, in_flight=3).snapshot()
@@ -117,8 +117,8 @@ def test_a_sum_of_workers_is_what_one_would_have_counted() -> None:
     assert total.infos == expected.infos
 
 
-def test_what_is_gone_keeps_its_counts_and_not_its_gauges() -> None:
-    """A request that a dead worker was answering is not in flight any more; those that it answered stay."""
+def test_a_dead_worker_keeps_its_counts_and_not_its_gauges() -> None:
+    """A dead worker's answered requests stay counted, and none of its requests is in flight any more."""
     retired = fold(b"", encode(counted(5, in_flight=3).snapshot()), cpu_seconds=1.5)
     retired = fold(retired, encode(counted(2, in_flight=1).snapshot()), cpu_seconds=0.5)
     gone = decode(retired)
@@ -128,7 +128,7 @@ def test_what_is_gone_keeps_its_counts_and_not_its_gauges() -> None:
 
 
 def test_a_worker_answers_for_all() -> None:
-    """Its own counts, the other workers', and of those that are gone."""
+    """A worker reports its own counts, the other workers', and those of dead ones."""
     others = Others(
         [encode(counted(10, in_flight=4).snapshot())], fold(b"", encode(counted(100, in_flight=9).snapshot()), 1e6)
     )
@@ -144,8 +144,8 @@ def test_a_worker_answers_for_all() -> None:
     assert found["process_max_fds"] <= alone["process_max_fds"]
 
 
-def test_what_a_scrape_is_told_is_on_the_board_first() -> None:
-    """Else a worker that dies after answering would make counters go backwards."""
+def test_a_scrape_publishes_its_counts_first() -> None:
+    """A worker puts its counts on the board before it answers a scrape, so counters never decrease if it dies."""
     others = Others()
     metrics = counted(6)
     metrics.share(others)
@@ -171,7 +171,7 @@ def test_a_version_that_is_gone_keeps_its_counts_for_a_while() -> None:
 
 
 def test_the_version_that_went_last_is_kept_longest() -> None:
-    """Even if it came first: a version that answered for long counts on when its successors are many."""
+    """Versions are dropped in the order in which they were unloaded, not in which they were loaded."""
     metrics = Metrics()
     metrics.model("iris", "1.0.0", ("a",), {"format": "onnx"}).called(0.001, 1, np.array([0]))
     for number in range(16):
@@ -185,7 +185,7 @@ def test_the_version_that_went_last_is_kept_longest() -> None:
 
 
 def test_sums_do_not_fall_when_a_version_is_dropped() -> None:
-    """A worker that swaps before the others takes nothing from what the server has counted of the version."""
+    """If a worker drops a version before the others, the server's counts of the version do not decrease."""
     others = Others([encode(counted(10).snapshot())])
     metrics = counted(4)
     metrics.share(others)
@@ -204,7 +204,7 @@ SLOW, QUICK = "4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c803
 
 
 def exemplars(metrics: Metrics) -> dict[tuple[str, str], tuple[str, float]]:
-    """Trace id and value of each exemplar, by route and bound, as an OpenMetrics parser reads them."""
+    """Return trace id and value of each exemplar, by route and bound, as an OpenMetrics parser reads them."""
     text = metrics.render(OPENMETRICS)[0].decode()
     families = openmetrics.text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
     return {
@@ -216,7 +216,7 @@ def exemplars(metrics: Metrics) -> dict[tuple[str, str], tuple[str, float]]:
 
 
 def test_a_sampled_request_is_the_exemplar_of_its_bucket() -> None:
-    """The latest of each bucket; in OpenMetrics only, as the text format has none."""
+    """The latest sampled request of each bucket is its exemplar, in OpenMetrics only."""
     metrics = counted(5)
     assert exemplars(metrics) == {}
     metrics.finished("POST", "/predict", 200, 0.0031, "0" * 32)
@@ -228,7 +228,7 @@ def test_a_sampled_request_is_the_exemplar_of_its_bucket() -> None:
 
 
 def test_the_latest_exemplar_of_all_workers_is_kept() -> None:
-    """And those of a worker that is gone are not."""
+    """Of all living workers' exemplars the latest is kept, and those of dead ones are dropped."""
     first, second = counted(1), counted(1)
     first.finished("POST", "/predict", 200, 0.0031, SLOW)
     first.finished("POST", "/predict", 200, 0.3, SLOW)
@@ -239,8 +239,8 @@ def test_the_latest_exemplar_of_all_workers_is_kept() -> None:
     assert decode(fold(b"", encode(first.snapshot()))).exemplars == []
 
 
-def test_what_runs_and_how_many_threads_it_has_is_told() -> None:
-    """The versions, and the threads of all processes."""
+def test_versions_and_threads_are_reported() -> None:
+    """The metrics report the libraries' versions and the threads of all processes."""
     found = samples(counted(1))
     assert any(key.startswith("orris_build_info") and f"('version', '{__version__}')" in key for key in found)
     metrics = counted(1)

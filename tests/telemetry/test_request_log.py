@@ -1,4 +1,4 @@
-"""The request log: its content, its forms, and its behaviour without a reader."""
+"""Tests of the request log: its content, its forms, and its behaviour without a reader."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
 def line(**changed: Any) -> Line:
-    """A usual request."""
+    """Return a usual request."""
     usual = {
         "trace_id": TRACE,
         "span_id": SPAN,
@@ -43,7 +43,7 @@ def line(**changed: Any) -> Line:
 
 
 def written(form: Format, *lines: Line | Message, project: str = "", colour: bool = False) -> str:
-    """The lines in a form."""
+    """Return the lines in a form."""
     return writer(form, project=project, colour=colour)(lines).decode()
 
 
@@ -51,7 +51,7 @@ def written(form: Format, *lines: Line | Message, project: str = "", colour: boo
 
 
 def test_json_has_the_names_of_opentelemetry() -> None:
-    """Ids and flags of the trace stand at the top, in lower-case hexadecimal; what is empty is left out."""
+    """Trace ids and flags stand at the top in lower-case hexadecimal, and empty fields are left out."""
     found = json.loads(written("json", line()))
     assert found == {
         "time": "2026-11-21T12:00:00.345678Z",
@@ -73,7 +73,7 @@ def test_json_has_the_names_of_opentelemetry() -> None:
 
 
 def test_gcp_has_the_fields_that_cloud_logging_reads() -> None:
-    """And the plain names of the trace beside them."""
+    """The format ``gcp`` has the fields of Cloud Logging beside the plain trace fields."""
     found = json.loads(written("gcp", line(status=404, level="warning", error="no such model"), project="farm"))
     assert found["severity"] == "WARNING"
     assert found["time"] == "2026-11-21T12:00:00.345678Z"
@@ -93,14 +93,14 @@ def test_gcp_has_the_fields_that_cloud_logging_reads() -> None:
 
 
 def test_gcp_names_no_trace_without_a_project_and_says_that_one_is_not_sampled() -> None:
-    """A trace's name without its project would be a wrong one."""
+    """Without a project the format ``gcp`` names no trace, and an unsampled trace is marked as such."""
     found = json.loads(written("gcp", line(sampled=False)))
     assert "logging.googleapis.com/trace" not in found
     assert found["logging.googleapis.com/trace_sampled"] is False
 
 
-def test_console_is_for_people() -> None:
-    """One line, with colours only if they are wanted."""
+def test_console_has_one_line_and_optional_colours() -> None:
+    """A request is one line on the console, with colours only if they are wanted."""
     plain = "12:00:00.345 INFO    POST /predict 200  1.250 ms  1.0.0  1 row  setosa  request r-1  trace " + TRACE + "\n"
     assert written("console", line()) == plain
     assert written("console", line(), colour=True) == plain.replace("INFO   ", "\x1b[32mINFO   \x1b[0m")
@@ -114,7 +114,7 @@ def test_console_shows_control_characters() -> None:
 
 
 def test_messages_have_the_same_forms() -> None:
-    """With the traceback in one line, but for people; where Error Reporting looks for it in Google Cloud."""
+    """Server messages have the same forms, with the traceback in one line except on the console."""
     message = Message(
         NOON, "error", "it failed", "orris.serving", "Traceback:\n  boom", ("/app/predict_route.py", 12, "enter")
     )
@@ -138,7 +138,7 @@ def test_messages_have_the_same_forms() -> None:
 
 @pytest.mark.parametrize("form", ["json", "gcp", "console"])
 def test_no_line_is_longer_than_a_pipe_takes_in_one_piece(form: Format) -> None:
-    """Values go first, then the middle of texts; the line says so, and is a whole one."""
+    """A line too long for an atomic write loses values and the middle of texts, stays whole and is marked."""
     row = {f"column_{number}": "é" * 20 for number in range(30)}
     lines: list[Line | Message] = [
         line(values=(row,) * 8),
@@ -158,11 +158,8 @@ def test_no_line_is_longer_than_a_pipe_takes_in_one_piece(form: Format) -> None:
     assert "column_0" in written(form, lines[0])
 
 
-def test_values_are_what_a_caller_would_write(mixed: Bundle) -> None:
-    """Levels by name, whole numbers, booleans, null for what is missing or was never seen.
-
-    Redacted columns are not there.
-    """
+def test_values_are_logged_as_a_caller_writes_them(mixed: Bundle) -> None:
+    """Levels are logged by name, missing and unseen values as null, and redacted columns not at all."""
     schema = read_manifest(mixed.folder).schema
     category = next(column for column in schema.columns if column.kind == "category")
     rows = np.zeros((2, schema.n_columns))
@@ -181,7 +178,7 @@ def test_values_are_what_a_caller_would_write(mixed: Bundle) -> None:
 
 
 def test_errors_and_warnings_are_never_sampled_out() -> None:
-    """Nor are answers to unusual values."""
+    """Refusals, errors and answers with warnings are always logged."""
     log = RequestLog(style=LogStyle(sample=0))
     ids = [f"r-{number}" for number in range(200)]
     assert not any(log.wants(200, each) for each in ids)
@@ -190,10 +187,7 @@ def test_errors_and_warnings_are_never_sampled_out() -> None:
 
 
 def test_sampling_is_decided_by_the_trace_or_else_by_the_request() -> None:
-    """The same ids give the same choice anywhere.
-
-    About the share is chosen, and a larger share contains a smaller one.
-    """
+    """The same ids give the same choice anywhere, and a larger share contains a smaller one."""
     rng = np.random.default_rng(7)
     ids = [rng.bytes(16).hex() for _ in range(4_000)]
     tenth, half = (RequestLog(style=LogStyle(sample=share)) for share in (0.1, 0.5))
@@ -212,22 +206,22 @@ def test_sampling_is_decided_by_the_trace_or_else_by_the_request() -> None:
     ("level", "statuses"),
     [("debug", [200, 404, 500]), ("info", [200, 404, 500]), ("warning", [404, 500]), ("error", [500])],
 )
-def test_the_level_leaves_out_what_is_below_it(level: Any, statuses: list[int]) -> None:
-    """By status: below 400 info, below 500 a warning."""
+def test_lines_below_the_level_are_left_out(level: Any, statuses: list[int]) -> None:
+    """A status below 400 is logged as info and one below 500 as a warning, and lines below the level are left out."""
     log = RequestLog(style=LogStyle(level=level))
     assert [status for status in (200, 404, 500) if log.wants(status, "r")] == statuses
     assert not RequestLog(enabled=False).wants(500, "r")
 
 
 def test_pages_and_scrapes_are_logged_at_debug_or_when_they_fail() -> None:
-    """Pages and scrapes, which the playground requests all the time, are logged at debug level unless they fail."""
+    """Pages and scrapes, which the playground requests often, are logged at debug level unless they fail."""
     assert not RequestLog(style=LogStyle()).wants(200, "r", routine=True)
     assert RequestLog(style=LogStyle()).wants(404, "r", routine=True)
     assert RequestLog(style=LogStyle(level="debug")).wants(200, "r", routine=True)
 
 
 def logged(path: Path, style: LogStyle, *lines: Line) -> list[dict[str, Any]]:
-    """The lines as a log in this style writes them to a file."""
+    """Return the lines as a log in this style writes them to a file."""
 
     async def write() -> None:
         with path.open("wb") as file:
@@ -240,8 +234,8 @@ def logged(path: Path, style: LogStyle, *lines: Line) -> list[dict[str, Any]]:
     return [json.loads(text) for text in path.read_text().splitlines()]
 
 
-def test_sampled_lines_say_how_many_requests_they_stand_for(tmp_path: Path) -> None:
-    """So that sums of weights are counts; where everything is logged there are none."""
+def test_sampled_lines_have_a_weight(tmp_path: Path) -> None:
+    """A sampled line has the number of requests it stands for, so that sums of weights are counts."""
     found = logged(
         tmp_path / "log", LogStyle(sample=0.1), line(), line(status=500, level="error"), line(warnings=("a:missing",))
     )
@@ -254,7 +248,7 @@ def test_sampled_lines_say_how_many_requests_they_stand_for(tmp_path: Path) -> N
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
-    """Both ends of a pipe."""
+    """Return both ends of a pipe."""
     ends = os.pipe()
     yield ends
     for end in ends:
@@ -265,12 +259,12 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def content(n_lines: int, length: int = 100) -> bytes:
-    """Numbered lines."""
+    """Return numbered lines."""
     return b"".join(b"%08d%s\n" % (number, b"x" * (length - 9)) for number in range(n_lines))
 
 
 def test_pieces_are_whole_lines_that_fit() -> None:
-    """Together they are what was given; a line that is too long goes alone."""
+    """Pieces are whole lines that together are the input, and a line that is too long goes alone."""
     given = content(500) + b"y" * 9_000 + b"\n" + content(3)
     found = list(pieces(given))
     assert b"".join(found) == given
@@ -279,8 +273,8 @@ def test_pieces_are_whole_lines_that_fit() -> None:
     assert len(found) < 20
 
 
-def test_a_full_pipe_makes_nobody_wait(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
-    """What does not go out waits; beyond the limit lines are dropped and counted, whole ones, the newest."""
+def test_a_full_pipe_blocks_no_writer(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines for a full pipe wait up to a limit; beyond it the newest are dropped and counted."""
     monkeypatch.setattr(outlet, "MAX_WAITING_BYTES", 100_000)
     dropped: list[int] = []
     way = NonBlockingWriter(pipe[1], dropped.append)
@@ -298,8 +292,8 @@ def test_a_full_pipe_makes_nobody_wait(pipe: tuple[int, int], monkeypatch: pytes
     assert os.get_blocking(pipe[1])  # others share the open pipe: nothing was changed about it
 
 
-def test_what_nobody_takes_at_the_end_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
-    """The end of a process is not held up for ever."""
+def test_unread_lines_at_the_end_are_dropped_and_counted(pipe: tuple[int, int]) -> None:
+    """The end of a process waits for its reader for a bounded time, and then counts the lost lines."""
     dropped: list[int] = []
     way = NonBlockingWriter(pipe[1], dropped.append)
     way.put(content(2_000))
@@ -311,7 +305,7 @@ def test_what_nobody_takes_at_the_end_is_dropped_and_counted(pipe: tuple[int, in
 
 
 def test_a_reader_that_is_gone_costs_lines_only(pipe: tuple[int, int]) -> None:
-    """They are counted, before and after it is known."""
+    """Lines to a closed pipe are counted as dropped, before and after the error is known."""
     dropped: list[int] = []
     way = NonBlockingWriter(pipe[1], dropped.append)
     os.close(pipe[0])
@@ -323,7 +317,7 @@ def test_a_reader_that_is_gone_costs_lines_only(pipe: tuple[int, int]) -> None:
 
 
 def test_a_socket_and_a_terminal_are_written_to_without_waiting() -> None:
-    """A journal is a socket; a person may have stopped the terminal."""
+    """A full socket, as of a journal, and a stopped terminal do not block the writer."""
     ours, theirs = socket.socketpair()
     ends = pty.openpty()
     try:
@@ -343,7 +337,7 @@ def test_a_socket_and_a_terminal_are_written_to_without_waiting() -> None:
 
 
 def test_a_file_gets_everything(tmp_path: Path) -> None:
-    """In order."""
+    """A file gets all lines in order."""
     with (tmp_path / "log").open("wb") as file:
         NonBlockingWriter(file.fileno()).put(content(5_000))
     assert (tmp_path / "log").read_bytes() == content(5_000)

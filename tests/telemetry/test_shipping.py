@@ -1,7 +1,4 @@
-"""The configurations that ship logs agree with what Orris writes, and with each other.
-
-The queries of the documentation run.
-"""
+"""Tests of the configurations that ship logs, and of the queries in the documentation."""
 
 from __future__ import annotations
 
@@ -25,13 +22,13 @@ ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_widt
 
 
 def read(path: str) -> Any:
-    """A YAML file of the folder."""
+    """Return a YAML file of the folder."""
     return yaml.safe_load((FOLDER / path).read_text("utf-8"))
 
 
 @pytest.mark.parametrize("store", ["filesystem", "gcs"])
-def test_loki_keeps_structured_metadata_and_forgets_in_time(store: str) -> None:
-    """Schema v13 with tsdb, an index of a day, and a compactor that deletes."""
+def test_loki_keeps_structured_metadata_and_deletes_old_logs(store: str) -> None:
+    """Loki has schema v13 with tsdb, an index of a day, and a compactor that deletes."""
     config = read(f"loki/loki-{store}.yaml")
     (schema,) = config["schema_config"]["configs"]
     assert (schema["store"], schema["schema"], schema["object_store"], schema["index"]["period"]) == (
@@ -47,7 +44,7 @@ def test_loki_keeps_structured_metadata_and_forgets_in_time(store: str) -> None:
 
 
 def test_the_two_lokis_differ_in_their_storage_only() -> None:
-    """Whoever moves from a disk to a bucket changes nothing else."""
+    """The configurations for a disk and for a bucket differ in their storage only."""
     disk, bucket = read("loki/loki-filesystem.yaml"), read("loki/loki-gcs.yaml")
     for config in (disk, bucket):
         del (
@@ -59,18 +56,15 @@ def test_the_two_lokis_differ_in_their_storage_only() -> None:
 
 
 def stages(kind: str) -> set[str]:
-    """The keys that the stages of this kind of Alloy's pipeline set."""
+    """Return the keys that the stages of this kind of Alloy's pipeline set."""
     text = (FOLDER / "alloy" / "config.alloy").read_text("utf-8")
     found = re.findall(rf"stage\.{kind} {{\n\t\t\w+ = {{\n(.*?)\n\t\t}}", text, re.DOTALL)
     assert found
     return set(re.findall(r"^\t+(\w+) +=", "\n".join(found), re.MULTILINE))
 
 
-def test_alloy_makes_no_label_of_what_has_many_values() -> None:
-    """The level is the only label that comes from a line; ids are structured metadata.
-
-    All are fields that Orris writes.
-    """
+def test_alloy_makes_no_label_of_many_values() -> None:
+    """Of a line's fields only the level is a label, ids are structured metadata, and Orris writes all of them."""
     assert stages("labels") == {"level"}
     assert stages("structured_metadata") == {"model_version", "pod", "request_id", "span_id", "trace_id"}
     fields = {field.name for field in msgspec.structs.fields(Line)}
@@ -79,7 +73,7 @@ def test_alloy_makes_no_label_of_what_has_many_values() -> None:
 
 
 def test_grafana_leads_from_metrics_and_logs_to_traces_and_back() -> None:
-    """Every link points to a source that is there, and finds the trace id as Orris writes it."""
+    """Every link of Grafana points to an existing source and finds the trace id as Orris writes it."""
     sources = {source["uid"]: source for source in read("grafana/datasources.yaml")["datasources"]}
     assert {uid: source["type"] for uid, source in sources.items()} == {
         "prometheus": "prometheus",
@@ -102,8 +96,8 @@ def test_grafana_leads_from_metrics_and_logs_to_traces_and_back() -> None:
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is missing: apt-get install jq")
-def test_the_questions_to_the_log_find_answers(iris: Bundle, tmp_path: Path) -> None:
-    """Each jq command of docs/operations.md, on the log of a real server."""
+def test_the_documented_queries_of_the_log_work(iris: Bundle, tmp_path: Path) -> None:
+    """Each jq command of docs/operations.md finds lines in the log of a real server."""
     section = (
         (ROOT / "docs" / "operations.md")
         .read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Which requests are recorded, what spans say, and where they go: the parts of tracing, each by itself."""
+"""Tests of the parts of tracing: which requests are recorded, the content of spans, and their export."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ GIVEN = f"00-{TRACE}-{PARENT}-01".encode()
 
 
 def tracing(exporter: SpanExporter | None = None, *, ids: Ids | None = None, **environ: str) -> Tracing:
-    """Tracing with these variables, to this exporter."""
+    """Return tracing with these variables, to this exporter."""
     export = Export([exporter] if exporter is not None else [])
     return Tracing(read_rule(environ), ids or Ids(), export, read_resource(), propagation=read_propagation(environ))
 
@@ -52,7 +52,7 @@ def tracing(exporter: SpanExporter | None = None, *, ids: Ids | None = None, **e
 def request(
     status: int = 200, *, method: str = "POST", route: str = "/predict", code: str = "", error: str = "", path: str = ""
 ) -> Request:
-    """An answered request."""
+    """Return an answered request."""
     headers = {b"host": b"[::1]:8000", b"user-agent": b"curl/8"}
     return Request(method, route, status, code, error, "r-1", perf_counter(), Arrival(path, "https", "1.1"), headers)
 
@@ -60,8 +60,8 @@ def request(
 # the caller's place
 
 
-def test_a_traceparent_is_read_as_w3c_has_it() -> None:
-    """Ids, and the flags with all their bits; the answer's header is the caller's."""
+def test_a_traceparent_is_read_as_w3c_defines_it() -> None:
+    """Ids and all flag bits are read, and the answer's header is the caller's."""
     found = parse(GIVEN)
     assert found is not None
     assert (found.trace_id, found.parent_id, found.flags, found.header) == (TRACE, PARENT, 1, GIVEN)
@@ -89,12 +89,12 @@ def test_a_traceparent_is_read_as_w3c_has_it() -> None:
         "",
     ],
 )
-def test_a_traceparent_that_is_not_valid_is_none(text: str) -> None:
-    """It is as if the caller had sent nothing."""
+def test_a_malformed_traceparent_is_ignored(text: str) -> None:
+    """A malformed ``traceparent`` is treated as a missing one."""
     assert parse(text.encode()) is None
 
 
-def test_of_a_later_version_what_is_known_is_read() -> None:
+def test_a_later_version_of_traceparent_is_read() -> None:
     """Of a later version of ``traceparent``, the fields that version 00 defines are read, as W3C demands."""
     found = parse(f"cc-{TRACE}-{PARENT}-03-more".encode())
     assert found is not None
@@ -104,8 +104,8 @@ def test_of_a_later_version_what_is_known_is_read() -> None:
 @given(
     st.binary(max_size=80) | st.from_regex(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}.{0,3}", fullmatch=True)
 )
-def test_whatever_is_sent_is_read_or_not(content: bytes) -> None:
-    """Nothing raises, and what is read is printable: it goes back in a header."""
+def test_any_traceparent_is_read_or_ignored(content: bytes) -> None:
+    """No ``traceparent`` raises, and one that is read is printable, because it goes back in a header."""
     found = parse(content)
     assert found is None or (found.header.isascii() and b"\r" not in found.header and b"\n" not in found.header)
 
@@ -124,10 +124,7 @@ def test_whatever_is_sent_is_read_or_not(content: bytes) -> None:
     ],
 )
 def test_a_tracestate_is_kept_if_it_is_valid(state: str, kept: str, caplog: pytest.LogCaptureFixture) -> None:
-    """One that is not is dropped without a word in the log, which callers must not be able to fill.
-
-    The trace goes on.
-    """
+    """A malformed ``tracestate`` is dropped without a log line, and the trace goes on."""
     exporter = InMemorySpanExporter()
     under = tracing(exporter)
     place = under.decide({b"traceparent": GIVEN, b"tracestate": state.encode("latin-1")})
@@ -162,13 +159,13 @@ class Dealt(Ids):
         self._dealt = trace_id
 
     def trace(self) -> int:
-        """The chosen one."""
+        """Return the chosen id."""
         return self._dealt
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 @given(trace_id=st.integers(1, 2**128 - 1), parent=st.sampled_from([None, 0, 1]))
-def test_what_is_recorded_is_what_the_library_would_record(name: str, trace_id: int, parent: int | None) -> None:
+def test_samplers_decide_as_the_sdk_does(name: str, trace_id: int, parent: int | None) -> None:
     """Each sampler of the specification decides as the SDK's does, on every id and for every caller."""
     text = f"{trace_id:032x}"
     under = tracing(ids=Dealt(trace_id), OTEL_TRACES_SAMPLER=name, OTEL_TRACES_SAMPLER_ARG="0.25")
@@ -186,27 +183,27 @@ def test_what_is_recorded_is_what_the_library_would_record(name: str, trace_id: 
     ("ratio", "below", "above"), [(0.0, 0, 0), (1.0, 2**64 - 1, None), (0.5, 2**63 - 1, 2**63), (2.0**-64, 0, 1)]
 )
 def test_the_bound_is_exact(ratio: float, below: int, above: int | None) -> None:
-    """At its edges too, where no id or every one is below."""
+    """The bound of a ratio is exact at 0 and 1 too, where no trace or every one is recorded."""
     bound = read_rule({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": repr(ratio)}).bound
     assert (below < bound) == (ratio > 0)
     assert above is None or not above < bound
 
 
 @pytest.mark.parametrize("argument", ["two", "2", "-1", "nan"])
-def test_a_share_that_is_none_is_told_and_all_are_recorded(argument: str, caplog: pytest.LogCaptureFixture) -> None:
-    """As OpenTelemetry's specification has it."""
+def test_a_malformed_ratio_is_logged_and_records_all(argument: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A malformed ratio is logged and records every trace, as OpenTelemetry's specification demands."""
     under = tracing(OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG=argument)
     assert all(place is not None and place.recorded for place in (under.decide({}) for _ in range(100)))
     assert f"OTEL_TRACES_SAMPLER_ARG={argument}" in caplog.text
 
 
-def test_a_sampler_that_nobody_knows_is_told_and_the_default_is_taken(caplog: pytest.LogCaptureFixture) -> None:
-    """As OpenTelemetry's specification has it."""
+def test_an_unknown_sampler_is_logged_and_the_default_used(caplog: pytest.LogCaptureFixture) -> None:
+    """An unknown sampler is logged and the default used, as OpenTelemetry's specification demands."""
     assert read_rule({"OTEL_TRACES_SAMPLER": "allways_on"}) == read_rule({})
     assert "OTEL_TRACES_SAMPLER=allways_on" in caplog.text
 
 
-def test_what_is_not_recorded_has_a_trace_id_only_if_the_log_needs_one() -> None:
+def test_an_unrecorded_request_may_have_no_trace_id() -> None:
     """An unrecorded request has a trace id only if the log samples by it."""
     environ = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0", "OTEL_TRACES_EXPORTER": "none"}
     assert start_tracing(environ).decide({}) is None
@@ -216,8 +213,8 @@ def test_what_is_not_recorded_has_a_trace_id_only_if_the_log_needs_one() -> None
     assert (place.recorded, place.logged_id, place.header) == (False, "", b"")
 
 
-def test_what_is_recorded_has_its_line_of_the_log() -> None:
-    """Where the log's share is the traces', both choose the same requests, by the trace id."""
+def test_traces_and_log_sample_the_same_requests() -> None:
+    """With equal shares, traces and log select the same requests by the trace id."""
     environ = {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.25", "OTEL_TRACES_EXPORTER": "none"}
     under, log = start_tracing(environ, numbered=True), RequestLog(style=LogStyle(sample=0.25))
     places = [place for place in (under.decide({}) for _ in range(2_000)) if place is not None]
@@ -227,7 +224,7 @@ def test_what_is_recorded_has_its_line_of_the_log() -> None:
 
 
 def test_ids_are_well_formed_and_new() -> None:
-    """Of 16 and of 8 bytes, in lower-case hexadecimal."""
+    """Ids are new, of 16 and of 8 bytes, in lower-case hexadecimal."""
     under = tracing()
     places = [under.decide({}) for _ in range(1_000)]
     ids = [(place.trace_id, place.span_id) for place in places if place is not None]
@@ -281,7 +278,7 @@ class Pair(TextMapPropagator):
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed package that brings a sampler, a generator of ids and a propagator."""
+    """Install a package that brings a sampler, a generator of ids and a propagator."""
     (tmp_path / "pairs.py").write_text(PACKAGE)
     info = tmp_path / "pairs-1.0.dist-info"
     info.mkdir()
@@ -295,7 +292,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("package")
 def test_a_packages_sampler_decides() -> None:
-    """Of traces that begin here, and of a caller's; one that fails records nothing, and no request notices."""
+    """A package's sampler decides for new and for callers' traces; if it fails, requests are answered unrecorded."""
     under = tracing(ids=Dealt(2), OTEL_TRACES_SAMPLER="even")
     root = under.decide({})
     assert root is not None
@@ -313,8 +310,8 @@ def test_a_packages_sampler_decides() -> None:
 
 
 @pytest.mark.usefixtures("package")
-def test_a_packages_ids_are_taken() -> None:
-    """And nothing is said of their being random."""
+def test_a_packages_ids_are_used() -> None:
+    """The ids of a package's generator are used, and the random flag is not set for them."""
     ids = read_ids({"OTEL_PYTHON_ID_GENERATOR": "counting"})
     assert (ids.trace(), ids.span(), ids.flags) == (2, f"{2:016x}", 0)
     with pytest.raises(SettingsError, match="OTEL_PYTHON_ID_GENERATOR=other"):
@@ -322,8 +319,8 @@ def test_a_packages_ids_are_taken() -> None:
 
 
 @pytest.mark.usefixtures("package")
-def test_a_packages_propagator_is_asked_where_w3c_says_nothing() -> None:
-    """A trace that another system began goes on; the answer names it as W3C does."""
+def test_a_packages_propagator_continues_other_traces() -> None:
+    """A trace in another system's headers is continued, and the answer names it as W3C does."""
     under = tracing(OTEL_PROPAGATORS="tracecontext,pair")
     place = under.decide({b"x-pair": b"aa:bb"})
     assert place is not None
@@ -338,7 +335,7 @@ def test_a_packages_propagator_is_asked_where_w3c_says_nothing() -> None:
 
 
 def test_without_propagators_every_trace_begins_here() -> None:
-    """What the caller sends is not read, and the answer says nothing."""
+    """Without propagators the caller's context is not read, and the answer has none."""
     place = tracing(OTEL_PROPAGATORS="none").decide({b"traceparent": GIVEN})
     assert place is not None
     assert place.trace_id != TRACE
@@ -388,11 +385,8 @@ OLD = {
         ),
     ],
 )
-def test_a_server_span_says_what_the_conventions_ask_for(told: Request, name: str, says: Attributes) -> None:
-    """HTTP's names are the stable ones, gRPC's those of the release candidate.
-
-    A span is named by route, never by path.
-    """
+def test_a_server_span_follows_the_conventions(told: Request, name: str, says: Attributes) -> None:
+    """A span is named by route and has the conventions' attributes for HTTP (stable) and gRPC (release candidate)."""
     attributes = of_request(told)
     assert title(told) == name
     assert says.items() <= attributes.items()
@@ -421,13 +415,13 @@ def test_a_server_span_says_what_the_conventions_ask_for(told: Request, name: st
     ],
 )
 def test_the_callers_mistakes_are_no_errors_of_the_server(told: Request, wrong: bool) -> None:
-    """5xx are, and what gRPC counts as such."""
+    """Only 5xx, and the codes that gRPC counts as such, are errors of the server span."""
     assert failed(told) is wrong
     assert ("error.type" in of_request(told)) is wrong
 
 
 def test_spans_have_the_times_that_were_measured() -> None:
-    """The model's lies in the request's, and lasts as long as the call; both are in the past of this moment's clock."""
+    """The model's span lies within the request's, lasts as long as the call, and both are in the past."""
     exporter = InMemorySpanExporter()
     under = tracing(exporter)
     place = under.decide({})
@@ -449,7 +443,7 @@ def test_spans_have_the_times_that_were_measured() -> None:
 
 
 def test_a_model_that_fails_is_the_error_of_both_spans() -> None:
-    """By the name of what was raised."""
+    """If the model fails, both spans have an error with the name of the exception."""
     exporter = InMemorySpanExporter()
     under = tracing(exporter)
     place = under.decide({})
@@ -468,7 +462,7 @@ def test_a_model_that_fails_is_the_error_of_both_spans() -> None:
 
 
 def test_limits_on_attributes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In number and in length, as the variables say."""
+    """Attributes are limited in number and in length, as the variables set."""
     monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "4")
     monkeypatch.setenv("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", "3")
     exporter = InMemorySpanExporter()
@@ -484,8 +478,8 @@ def test_limits_on_attributes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert span.dropped_attributes > 0
 
 
-def test_a_process_tells_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the variables, and where these say nothing, by itself."""
+def test_the_resource_describes_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The resource has the variables' attributes, and defaults where they are not set."""
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "deployment.environment.name=stage,service.version=7")
     told = read_resource().attributes
     assert (told["service.name"], told["service.version"], told["deployment.environment.name"]) == (
@@ -499,8 +493,8 @@ def test_a_process_tells_who_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_resource().attributes["service.name"] == "flowers"
 
 
-def test_paths_are_left_out_as_told() -> None:
-    """By default probes and scrapes, and with the variable what it says instead."""
+def test_excluded_paths_are_not_recorded() -> None:
+    """By default probes and scrapes are excluded, and OTEL_PYTHON_EXCLUDED_URLS replaces that list."""
     default = read_skips({}, "/health".__eq__)
     assert [default(path) for path in ("/health", "/healthy", "/predict")] == [True, False, False]
     told = read_skips({"OTEL_PYTHON_EXCLUDED_URLS": "ready, ^/doc"}, "/health".__eq__)
@@ -526,8 +520,8 @@ def test_paths_are_left_out_as_told() -> None:
         ({"OTEL_SERVICE_NAME": "iris"}, False),
     ],
 )
-def test_tracing_is_on_if_a_variable_says_where_to(environ: dict[str, str], on: bool) -> None:
-    """With ``auto``; ``off`` is off whatever they say, and ``on`` is on unless OpenTelemetry is disabled."""
+def test_tracing_is_on_if_a_destination_is_set(environ: dict[str, str], on: bool) -> None:
+    """``auto`` traces if a destination is set, ``off`` never, and ``on`` unless OpenTelemetry is disabled."""
     assert wants_tracing(Settings(), environ) is on
     assert wants_tracing(Settings(tracing="off"), environ) is False
     assert wants_tracing(Settings(tracing="on"), environ) is ("OTEL_SDK_DISABLED" not in environ)
@@ -535,7 +529,7 @@ def test_tracing_is_on_if_a_variable_says_where_to(environ: dict[str, str], on: 
 
 @pytest.mark.parametrize(("text", "switch"), [("true", "on"), ("ON", "on"), ("0", "off"), ("auto", "auto")])
 def test_the_switch_is_read_as_other_switches_are(text: str, switch: str) -> None:
-    """In any case, and by other words for yes and no."""
+    """The switch is read in any case, and by other spellings of yes and no."""
     assert read_settings({"ORRIS_TRACING": text}).tracing == switch
 
 
@@ -558,13 +552,13 @@ def test_the_switch_is_read_as_other_switches_are(text: str, switch: str) -> Non
         ),
     ],
 )
-def test_the_protocol_is_what_is_said_or_what_the_port_means(environ: dict[str, str], exporter: str) -> None:
-    """The SDK reads neither variable by itself."""
+def test_the_protocol_follows_the_variable_or_the_port(environ: dict[str, str], exporter: str) -> None:
+    """The protocol is the variable's, or else that of the port, since the SDK reads neither."""
     assert protocol(environ) == exporter
 
 
-def test_what_nobody_knows_stops_the_process() -> None:
-    """Exporters, protocols: the variable is named, and what there is."""
+def test_unknown_exporters_and_protocols_stop_the_process() -> None:
+    """The error of an unknown exporter or protocol names the variable and the known values."""
     with pytest.raises(SettingsError, match=r"OTEL_TRACES_EXPORTER=jaeger: .*otlp"):
         read_export({"OTEL_TRACES_EXPORTER": "jaeger"})
     with pytest.raises(
@@ -574,7 +568,7 @@ def test_what_nobody_knows_stops_the_process() -> None:
 
 
 def test_an_exporter_whose_extra_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the command that installs it."""
+    """The error of an exporter that is not installed has the command that installs it."""
     monkeypatch.setattr("orris.telemetry.exporting.entry_points", lambda **_: [])
     with pytest.raises(MissingExtraError, match=r"install .*\[otel\]"):
         read_export({"OTEL_TRACES_EXPORTER": "otlp"})
@@ -583,17 +577,17 @@ def test_an_exporter_whose_extra_is_not_installed_is_named(monkeypatch: pytest.M
 
 
 def test_none_exports_nowhere() -> None:
-    """Ids are made, answered and logged all the same."""
+    """The exporter ``none`` has no queue and closes at once."""
     export = read_export({"OTEL_TRACES_EXPORTER": "none"})
     assert export.queues == []
     assert export.close()
 
 
 @pytest.mark.filterwarnings("ignore:CloudTraceSpanExporter is deprecated:DeprecationWarning")
-def test_an_exporter_that_does_not_start_is_told_and_the_server_serves(
+def test_an_exporter_that_does_not_start_is_skipped(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An exporter without credentials is skipped, and the other exporter works."""
+    """An exporter without credentials is logged and skipped, and the other exporter works."""
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/no/such/file")
     export = read_export({"OTEL_TRACES_EXPORTER": "gcp_trace,console"})
     assert "spans are not exported by gcp_trace: it does not start" in caplog.text
@@ -603,7 +597,7 @@ def test_an_exporter_that_does_not_start_is_told_and_the_server_serves(
 
 
 class Stuck(SpanExporter):
-    """An exporter that takes nothing until it is shut down."""
+    """An exporter that accepts nothing until it is shut down."""
 
     def __init__(self) -> None:
         self.ending = threading.Event()
@@ -614,12 +608,12 @@ class Stuck(SpanExporter):
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        """Let go."""
+        """Stop waiting."""
         self.ending.set()
 
 
 def test_the_end_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exporter that cannot send is stopped at the end."""
+    """At the end an exporter that cannot send is stopped after a bounded time."""
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "1")
     stuck = Stuck()
     export = Export([stuck], 0.05)
@@ -634,7 +628,7 @@ def test_the_end_waits_for_a_bounded_time(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_full_queue_drops_spans_and_holds_up_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The bound is the variable's: what is in the queue, and what the exporter holds in its hands."""
+    """Spans beyond the queue and the batch in export are dropped and counted."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")
     stuck = Stuck()
@@ -652,7 +646,7 @@ def test_a_full_queue_drops_spans_and_holds_up_nothing(
     assert 1_000 - 16 <= int(dropped.group(1)) < 1_000
 
 
-def test_nothing_that_goes_wrong_with_a_span_reaches_the_request(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_in_tracing_does_not_fail_the_request(caplog: pytest.LogCaptureFixture) -> None:
     """A failure while spans are recorded is logged with the request's id."""
     under = tracing(InMemorySpanExporter())
     place = under.decide({})
@@ -668,11 +662,8 @@ COLLECTORS = sorted((Path(__file__).parents[2] / "observability" / "collector").
 
 
 @pytest.mark.parametrize("file", COLLECTORS, ids=lambda file: file.name)
-def test_a_collector_takes_what_orris_sends(file: Path) -> None:
-    """Its pipelines name parts that are there, all of them, and it listens where Orris sends by default.
-
-    No collector has read it.
-    """
+def test_the_collectors_configuration_fits_orris(file: Path) -> None:
+    """The collector's pipelines use all its parts, and it listens where Orris sends; no collector has read the file."""
     document = yaml.safe_load(file.read_text("utf-8"))
     pipelines = document["service"]["pipelines"]
     assert set(pipelines) == {"traces"}
