@@ -1,4 +1,4 @@
-"""What is made from something else is what would be made now."""
+"""Tests that generated files of the chart are up to date."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from tests.chart.rendering import CHART, ROOT, VALUES, Object, chart, rendered, 
 
 @pytest.mark.parametrize("file", ["README.md", "values.schema.json"])
 def test_schema_and_page_are_those_of_the_values(file: str) -> None:
-    """Stale: run ``python -m tools.chart_docs``."""
+    """The values' schema and page are up to date (else run ``python -m tools.chart_docs``)."""
     assert (CHART / file).read_text("utf-8") == chart_docs.written()[CHART / file]
 
 
 def test_alerts_and_dashboards_are_those_of_observability() -> None:
-    """On both sides, and equal. Stale: run ``python -m tools.chart_files``."""
+    """The chart's alerts and dashboards equal observability's (else run ``python -m tools.chart_files``)."""
     assert chart_files.differences() == []
     for source, (pattern, target) in chart_files.COPIES.items():
         assert len(list(source.glob(pattern))) == len(list(target.glob(pattern))) >= 3
 
 
 def test_the_plain_manifests_are_those_of_the_chart() -> None:
-    """Stale: run ``python -m tools.chart_manifests``."""
+    """The plain manifests are up to date (else run ``python -m tools.chart_manifests``)."""
     written = chart_manifests.written()
     assert {file: file.read_text("utf-8") for file in sorted((ROOT / "k8s").glob("*.yaml"))} == written
 
 
 def test_the_chart_has_the_version_of_orris() -> None:
-    """In the repository; a release gives it its own."""
+    """In the repository the chart has the version of Orris; a release sets its own."""
     metadata = chart().metadata
     assert (metadata["version"], metadata["appVersion"]) == (orris.__version__, orris.__version__)
 
 
-def test_the_schema_is_one_and_the_defaults_fit_it() -> None:
-    """Every object of it is closed, but for what Kubernetes defines."""
+def test_the_values_schema_is_valid_and_closed() -> None:
+    """The defaults fit the schema, whose objects are closed except for those that Kubernetes defines."""
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
     jsonschema.Draft7Validator.check_schema(schema)
     jsonschema.Draft7Validator(schema).validate(yaml.safe_load((CHART / "values.yaml").read_text("utf-8")))
@@ -55,7 +55,7 @@ def test_the_schema_is_one_and_the_defaults_fit_it() -> None:
 
 
 def test_every_value_is_used() -> None:
-    """A value that no template reads does nothing, and says otherwise."""
+    """Every value of the chart is read by a template."""
     templates = "".join(file.read_text("utf-8") for file in CHART.rglob("templates/**/*") if file.is_file())
     values = [each for each in chart_docs.values((CHART / "values.yaml").read_text("utf-8")) if not each.is_branch]
     assert len(values) > 90
@@ -63,7 +63,7 @@ def test_every_value_is_used() -> None:
 
 
 def test_every_template_makes_one_kind_of_object() -> None:
-    """Named after it; there is no template that nothing renders."""
+    """Each template makes one kind of object, has its name, and is rendered by some values."""
     written: dict[str, set[str]] = {}
     for case in VALUES:
         for path, text in chart().render(values_of(case), name="orris", namespace="serving").items():
@@ -77,10 +77,7 @@ def test_every_template_makes_one_kind_of_object() -> None:
 
 
 def test_the_chart_is_packaged_whole(tmp_path: Path) -> None:
-    """As ``scripts/chart.sh`` does it.
-
-    Under another version, with alerts and dashboards, and it renders the same objects.
-    """
+    """The package that ``scripts/chart.sh`` makes holds alerts and dashboards and renders the same objects."""
     archive = helm_python.package(CHART, destination=tmp_path, version="1.2.3", app_version="1.2.3")
     with helm_python.Chart.load(archive) as packed:
         assert packed.version == "1.2.3"
@@ -95,8 +92,8 @@ def test_the_chart_is_packaged_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("case", VALUES)
-def test_the_notes_say_how_to_go_on(case: str) -> None:
-    """With the commands of this kind of roll-out; unguarded predictions are mentioned."""
+def test_the_notes_have_the_next_commands(case: str) -> None:
+    """The notes have the commands for this kind of roll-out, and mention predictions without credentials."""
     [notes] = [
         text
         for path, text in chart().render(values_of(case), name="orris", namespace="serving").items()

@@ -1,4 +1,4 @@
-"""A real server with the variables of the chart's pods answers the requests that Kubernetes and Helm would send."""
+"""Tests of a real server with the variables of the chart's pods, under the requests of Kubernetes and Helm."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def pod(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serv
 
 @pytest.mark.parametrize("probe", ["startup", "readiness", "liveness"])
 def test_a_server_that_has_started_passes_its_probes(probe: str, pod: Server) -> None:
-    """Each route answers 200."""
+    """After its start the server answers each probe with 200."""
     path = server(rendered("store"))[f"{probe}Probe"]["httpGet"]["path"]
     with client(pod) as asking:
         assert asking.get(path).status_code == 200
 
 
 def test_the_tests_of_the_chart_pass(pod: Server) -> None:
-    """Each container's command, at this address instead of the service's."""
+    """The commands of ``helm test`` pass at the address of a real server."""
     hooks = [container for hook in of_kind(rendered("store"), "Pod") for container in hook["spec"]["containers"]]
     assert len(hooks) == 6
     for container in hooks:
@@ -61,13 +61,13 @@ def test_the_tests_of_the_chart_pass(pod: Server) -> None:
 
 
 def test_the_tests_of_the_chart_can_fail(pod: Server) -> None:
-    """Of a model that is not there, over V2 and over gRPC."""
+    """The commands of ``helm test`` fail for an unknown model, over V2 and over gRPC."""
     assert orris("ping", f"{pod.url}/v2/models/other/ready").returncode == 1
     assert orris("ping", f"grpc://127.0.0.1:{pod.grpc_port}/other").returncode == 1
 
 
 def test_the_init_containers_pull_and_verify(iris: Bundle, tmp_path: Path) -> None:
-    """Their commands, from a store in a directory: pulled, checked by digest, and another digest ends the pod."""
+    """The init containers pull from a store and check the digest; another digest ends the pod."""
     pull, verify = workload(rendered("store"))["spec"]["template"]["spec"]["initContainers"]
     environ = environment(pull) | {"ORRIS_STORE": str(tmp_path)}
     arguments = [
@@ -85,17 +85,14 @@ def test_the_init_containers_pull_and_verify(iris: Bundle, tmp_path: Path) -> No
 
 
 def test_a_service_link_would_have_stopped_the_server(iris: Bundle) -> None:
-    """Which is why the pods have none: ``ORRIS_PORT`` would be an address."""
+    """A service link sets ``ORRIS_PORT`` to an address, which stops the server; the pods have none."""
     done = orris("serve", str(iris.folder), ORRIS_PORT="tcp://10.0.0.1:80")
     assert done.returncode == 2
     assert "ORRIS_PORT" in done.stderr
 
 
 def test_credentials_in_mounted_files_are_read(iris: Bundle, tmp_path: Path) -> None:
-    """With the variables of the values ``secrets``.
-
-    Predictions and metrics need what is in the files, probes do not.
-    """
+    """With credentials in mounted files, predictions and metrics need one and probes do not."""
     key = orris("keys", "new", "--name", "shop", "--file", str(tmp_path / "keys.toml")).stdout.split()[-1]
     (tmp_path / "token").write_text("t" * 40, "utf-8")
     issuer = Issuer()

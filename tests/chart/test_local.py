@@ -1,7 +1,4 @@
-"""A cluster on a laptop: plain manifests, ``scripts/kind.sh``, the targets that install.
-
-None is there: programs stand in for it.
-"""
+"""Tests of a cluster on a laptop, with stand-ins for its programs: plain manifests, the script, the targets."""
 
 from __future__ import annotations
 
@@ -64,8 +61,8 @@ def called(programs: Path, *command: str | Path, expect: int = 0) -> list[str]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_the_plain_manifests_are_taken_by_kubernetes(version: str) -> None:
-    """Strictly; the namespace comes before what is in it."""
+def test_the_plain_manifests_fit_kubernetes(version: str) -> None:
+    """The manifests fit Kubernetes' schemas strictly, and the namespace comes before its objects."""
     found = plain()
     assert [each["kind"] for each in found] == ["Namespace", "Service", "Deployment", "HorizontalPodAutoscaler"]
     assert [problem for each in found for problem in problems(each, version)] == []
@@ -110,17 +107,14 @@ def test_the_gateway_of_kind_leads_to_the_chart(version: str) -> None:
 
 @pytest.mark.parametrize("script", [KIND], ids=lambda script: script.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
-    """At the lowest severity."""
+    """ShellCheck finds nothing at the lowest severity."""
     shellcheck = Path(sys.executable).parent / "shellcheck"
     done = subprocess.run([shellcheck, "--severity", "style", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_kind_is_filled_in_order(programs: Path) -> None:
-    """Cluster, image, gateway, metrics, Prometheus, the chart, its tests.
-
-    Each in the cluster's own context, each version pinned.
-    """
+    """The script installs cluster, image, gateway, metrics, Prometheus, chart and tests, each version pinned."""
     calls = called(programs, KIND, "up")
     chart = "helm --kube-context kind-orris upgrade --install orris"
     order = [
@@ -149,15 +143,15 @@ def test_kind_is_filled_in_order(programs: Path) -> None:
     assert not [call for call in calls if "delete" in call or "uninstall" in call]
 
 
-def test_kind_goes_away_when_told_to(programs: Path) -> None:
-    """The script deletes that cluster and no other, and a wrong argument changes nothing."""
+def test_kind_is_deleted_on_request(programs: Path) -> None:
+    """The script deletes its own cluster and no other, and a wrong argument changes nothing."""
     assert called(programs, KIND, "down") == ["kind delete cluster --name orris"]
     called(programs, KIND, expect=2)
     assert len(called(programs, KIND, "wipe", expect=2)) == 1
 
 
-def test_kind_says_what_is_missing(programs: Path) -> None:
-    """Before it makes anything."""
+def test_missing_programs_are_named(programs: Path) -> None:
+    """The script names a missing program before it makes anything."""
     (programs / "kind").unlink()
     assert called(programs, KIND, "up", expect=1) == []
 
@@ -178,7 +172,7 @@ def test_installing_deletes_nothing(target: str, verbs: list[str], programs: Pat
 
 
 def test_the_values_of_install_are_there() -> None:
-    """The default of the target."""
+    """The values file that ``make install`` uses by default exists."""
     makefile = (ROOT / "Makefile").read_text("utf-8")
     assert "VALUES ?= k8s/local/values.yaml\n" in makefile
     assert (ROOT / "k8s" / "local" / "values.yaml").exists()

@@ -1,4 +1,4 @@
-"""What no schema knows: that the objects of a release find each other, and agree."""
+"""Tests of what no schema checks: that the objects of a release find each other and agree."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def spec_of(case: str) -> Object:
 
 
 @every
-def test_whatever_selects_finds_the_server_and_no_test(case: str) -> None:
-    """Services, policies and budgets mean the server's pods: each of them, and no pod of ``helm test``."""
+def test_selectors_find_the_servers_pods(case: str) -> None:
+    """Services, policies and budgets select each of the server's pods, and no pod of ``helm test``."""
     found = rendered(case)
     labels = workload(found)["spec"]["template"]["metadata"]["labels"]
     selectors = [workload(found)["spec"]["selector"]["matchLabels"]]
@@ -62,10 +62,7 @@ def test_whatever_selects_finds_the_server_and_no_test(case: str) -> None:
 
 @every
 def test_ports_are_found_by_name(case: str) -> None:
-    """A service's target, a probe, a policy and a monitor name a port that is there.
-
-    Routes name a port of the service.
-    """
+    """Targets, probes, policies and monitors name ports of the pods, and routes a port of the service."""
     found = rendered(case)
     container, service = server(found), one(found, "Service", workload(found)["metadata"]["name"])
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -116,8 +113,8 @@ def test_a_pod_has_time_to_end(case: str) -> None:
 
 
 @every
-def test_the_probes_ask_different_things(case: str) -> None:
-    """Loaded, ready, alive: three routes; a slow model is waited for, and liveness depends on nothing."""
+def test_the_probes_use_different_routes(case: str) -> None:
+    """The three probes use three routes; a slow start is waited for, and liveness depends on nothing."""
     container = server(rendered(case))
     paths = [container[f"{probe}Probe"]["httpGet"]["path"] for probe in ("startup", "readiness", "liveness")]
     assert paths == ["/api/v1/health", "/ready", "/health"]
@@ -126,7 +123,7 @@ def test_the_probes_ask_different_things(case: str) -> None:
 
 @pytest.mark.parametrize("case", AUTOSCALED)
 def test_an_autoscaler_owns_the_replicas(case: str) -> None:
-    """Its target is there, and says nothing of replicas itself; there is one autoscaler, with bounds that hold."""
+    """An autoscaler's target exists and sets no replicas, and there is one autoscaler with valid bounds."""
     found = rendered(case)
     [scaler] = of_kind(found, "HorizontalPodAutoscaler", "ScaledObject")
     target, scaled = scaler["spec"]["scaleTargetRef"], workload(found)
@@ -155,16 +152,16 @@ def test_an_autoscaler_owns_the_replicas(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", sorted(VALUES.keys() - AUTOSCALED))
-def test_without_an_autoscaler_the_values_say_how_many(case: str) -> None:
-    """As many as ``replicas``."""
+def test_without_an_autoscaler_replicas_come_from_the_values(case: str) -> None:
+    """Without an autoscaler there are as many replicas as the values set."""
     found = rendered(case)
     assert of_kind(found, "HorizontalPodAutoscaler", "ScaledObject") == []
     assert workload(found)["spec"]["replicas"] == values_of(case).get("replicas", 2)
 
 
 @every
-def test_what_is_mounted_is_there(case: str) -> None:
-    """Every mount has its volume, every volume is mounted, and what the variables name is below a mount."""
+def test_every_mount_has_a_volume(case: str) -> None:
+    """Every mount has its volume, every volume is mounted, and the variables name paths below a mount."""
     for _, _, spec in pods(rendered(case)):
         volumes = {volume["name"] for volume in spec.get("volumes", [])}
         mounted = {mount["name"] for container in containers(spec) for mount in container.get("volumeMounts", [])}
@@ -177,7 +174,7 @@ def test_what_is_mounted_is_there(case: str) -> None:
 
 @every
 def test_secrets_are_referred_to_and_never_made(case: str) -> None:
-    """No Secret, no variable that holds one, and mounts as folders, which Kubernetes keeps up to date."""
+    """The chart makes no Secret and no variable that holds one; mounts are folders, which Kubernetes updates."""
     found = rendered(case)
     assert of_kind(found, "Secret") == []
     assert [
@@ -191,10 +188,7 @@ def test_secrets_are_referred_to_and_never_made(case: str) -> None:
 
 
 def test_all_credentials_come_from_secrets() -> None:
-    """Keys, the administrator's token and the JWKS, each from the key that the values name.
-
-    Prometheus sends one too.
-    """
+    """Keys, the admin token, the JWKS and Prometheus' credential come from the Secret keys that the values name."""
     found = rendered("secrets")
     settings = read_settings(environment(server(found)))
     assert settings.api_keys_file == "/etc/orris/api-keys/keys.toml"
@@ -208,7 +202,7 @@ def test_all_credentials_come_from_secrets() -> None:
 
 
 def test_a_model_from_a_store_is_pulled_checked_and_served() -> None:
-    """The same version by all three containers; only the first may write, and only the pull needs the bucket."""
+    """All three containers use the same version; only the first may write, and only it needs the bucket."""
     spec = spec_of("store")
     pull, verify = spec["initContainers"]
     assert pull["args"] == ["models", "pull", "iris@1.2.3", "gs://models/prod"]
@@ -229,7 +223,7 @@ def test_a_model_from_a_store_is_pulled_checked_and_served() -> None:
 
 
 def test_a_model_from_an_image_volume_is_checked_and_served() -> None:
-    """By digest, mounted where a baked-in model would be."""
+    """A model from an image volume is checked by digest and mounted where a baked-in model would be."""
     spec = spec_of("oci")
     [volume] = [each for each in spec["volumes"] if "image" in each]
     assert volume["image"]["reference"].endswith("@sha256:" + "4" * 64)
@@ -252,7 +246,7 @@ def test_the_network_is_open_for_what_is_needed_only() -> None:
 
 
 def test_blue_green_has_two_services_of_which_one_is_scraped() -> None:
-    """Both are there under the names that the Rollout has; between roll-outs they mean the same pods."""
+    """Both services of a blue-green Rollout select the same pods between roll-outs, and one is scraped."""
     found = rendered("bluegreen")
     strategy = one(found, "Rollout")["spec"]["strategy"]["blueGreen"]
     services = {each["metadata"]["name"]: each["metadata"]["labels"] for each in of_kind(found, "Service")}
@@ -263,7 +257,7 @@ def test_blue_green_has_two_services_of_which_one_is_scraped() -> None:
 
 @pytest.mark.parametrize("case", ["canary", "bluegreen"])
 def test_a_rollout_names_its_analysis(case: str) -> None:
-    """The template is there, with the argument that it is given, and asks about the new version's pods."""
+    """A Rollout's analysis template exists, takes its argument, and queries the new version's pods."""
     found = rendered(case)
     template = one(found, "AnalysisTemplate", "orris")
     strategy = one(found, "Rollout")["spec"]["strategy"]
@@ -282,8 +276,8 @@ def test_a_rollout_names_its_analysis(case: str) -> None:
     assert all(("count" in metric) == (case == "bluegreen") for metric in metrics)
 
 
-def test_a_preview_is_asked_before_it_takes_over() -> None:
-    """By a job, over every protocol, at the preview's service; who is let in by name, as the tests are."""
+def test_a_preview_is_tested_before_promotion() -> None:
+    """A job tests the preview's service over every protocol, and network policies admit it."""
     found = rendered("bluegreen")
     [named] = one(found, "Rollout")["spec"]["strategy"]["blueGreen"]["prePromotionAnalysis"]["templates"]
     assert jobs([one(found, "AnalysisTemplate", named["templateName"])]) == jobs(found)
@@ -296,8 +290,8 @@ def test_a_preview_is_asked_before_it_takes_over() -> None:
     assert job["template"]["metadata"]["labels"]["app.kubernetes.io/component"] == "test"
 
 
-def test_the_tests_ask_over_every_protocol() -> None:
-    """HTTP, V2 and gRPC, at addresses of the service, with the server's own image."""
+def test_the_tests_use_every_protocol() -> None:
+    """``helm test`` uses HTTP, V2 and gRPC at the service's addresses, with the server's own image."""
     found = rendered("store")
     hooks = {each["metadata"]["name"]: each for each in of_kind(found, "Pod")}
     assert hooks.keys() == {"orris-test-http", "orris-test-v2", "orris-test-grpc"}
@@ -309,22 +303,22 @@ def test_the_tests_ask_over_every_protocol() -> None:
     assert "orris-test-grpc" not in {each["metadata"]["name"] for each in of_kind(rendered("minimal"), "Pod")}
 
 
-def test_a_gateway_lets_grpc_to_what_we_serve() -> None:
-    """The services that the route names are those of the server."""
+def test_a_gateway_routes_the_served_grpc_services() -> None:
+    """The gRPC services in the route are those of the server."""
     [rule] = one(rendered("gateway"), "GRPCRoute")["spec"]["rules"]
     assert {match["method"]["service"] for match in rule["matches"]} == {"inference.GRPCInferenceService", HEALTH}
 
 
 def test_a_certificate_is_for_the_hosts_of_the_ingress() -> None:
-    """Into the secret that the Ingress reads."""
+    """The certificate is for the Ingress' hosts and goes into the secret that the Ingress reads."""
     found = rendered("ingress")
     certificate, [tls] = one(found, "Certificate")["spec"], one(found, "Ingress")["spec"]["tls"]
     assert (certificate["secretName"], certificate["dnsNames"]) == (tls["secretName"], tls["hosts"])
     assert one(rendered("ingress-secret"), "Ingress")["spec"]["tls"][0]["secretName"] == "wildcard"
 
 
-def test_a_mesh_lets_in_who_is_named() -> None:
-    """Strict mTLS for the server's pods; Prometheus gets its page and nothing else."""
+def test_a_mesh_admits_the_named_identities() -> None:
+    """The server's pods demand mTLS, and Prometheus is admitted to the metrics page alone."""
     found = rendered("istio")
     assert one(found, "PeerAuthentication")["spec"]["mtls"] == {"mode": "STRICT"}
     callers, prometheus = one(found, "AuthorizationPolicy")["spec"]["rules"]

@@ -1,4 +1,4 @@
-"""Every values file is linted, rendered, and what comes out is held to the schemas of what will read it."""
+"""Tests of every values file: it is linted and rendered, and its objects fit their schemas."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OF_THE_CHART = {
 
 @pytest.mark.parametrize("case", VALUES)
 def test_helm_finds_nothing_wrong(case: str) -> None:
-    """Its lint, strict, with these values; that there is no icon is the only remark."""
+    """Helm's strict lint remarks only that there is no icon."""
     report = helm_python.lint(CHART, values_of(case), strict=True, namespace="serving")
     assert report["errors"] == []
     assert [each["error"] for each in report["messages"]] == ["icon is recommended"]
@@ -36,8 +36,8 @@ def test_helm_finds_nothing_wrong(case: str) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("case", VALUES)
-def test_every_object_is_one_that_its_reader_takes(case: str, version: str) -> None:
-    """Strictly: a key that Kubernetes of this version or the operator does not know is an error."""
+def test_every_object_fits_its_schema(case: str, version: str) -> None:
+    """Every object fits the strict schema of Kubernetes or its operator, with no unknown key."""
     found = rendered(case)
     assert len(found) >= 3
     assert [problem for each in found for problem in problems(each, version)] == []
@@ -45,7 +45,7 @@ def test_every_object_is_one_that_its_reader_takes(case: str, version: str) -> N
 
 @pytest.mark.parametrize("case", VALUES)
 def test_names_and_labels_are_in_order(case: str) -> None:
-    """No two objects of a kind share a name, all are in the release's namespace, and say what they belong to."""
+    """No two objects of a kind share a name, and all have the release's namespace and labels."""
     found = rendered(case)
     names = Counter((each["kind"], each["metadata"]["name"]) for each in found)
     assert names.most_common(1)[0][1] == 1
@@ -55,7 +55,7 @@ def test_names_and_labels_are_in_order(case: str) -> None:
 
 
 def test_the_matrix_makes_every_kind_that_the_chart_has(record_property: Callable[[str, object], None]) -> None:
-    """And the run's last lines say how many objects were held to how many schemas."""
+    """The values files together make every kind of object, and the run reports how many were validated."""
     kinds = Counter(each["kind"] for case in VALUES for each in rendered(case))
     assert kinds.keys() == OF_THE_CHART
     own = sum(count for kind, count in kinds.items() if kind not in CRDS)
@@ -88,8 +88,8 @@ def test_the_matrix_makes_every_kind_that_the_chart_has(record_property: Callabl
         ("istio", "DestinationRule", "spec.trafficPolicy.loadBalancer.simple", "FAIR"),
     ],
 )
-def test_what_is_wrong_is_found(case: str, kind: str, path: str, value: object) -> None:
-    """The schemas are no paper: a key or a value that its reader would refuse is refused here."""
+def test_the_schemas_refuse_mistakes(case: str, kind: str, path: str, value: object) -> None:
+    """The schemas refuse objects with an unknown key or a wrong value."""
     broken: Object = copy.deepcopy(one(rendered(case), kind))
     holder, last = place(broken, path)
     holder[last] = value

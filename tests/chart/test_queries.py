@@ -1,7 +1,4 @@
-"""What KEDA, the analysis of a Rollout and the alerts ask Prometheus.
-
-Series that exist, and answers that mean what they should.
-"""
+"""Tests of the queries of KEDA, of a Rollout's analysis and of the alerts: existing series, correct answers."""
 
 from __future__ import annotations
 
@@ -28,15 +25,15 @@ needs_promtool = pytest.mark.skipif(
 
 
 def promtool(file: Path, content: object, *arguments: str) -> None:
-    """Have promtool look at a file; what it says against it is the failure."""
+    """Have promtool check a file; its complaints are the failure."""
     file.write_text(yaml.safe_dump(content), "utf-8")
     done = subprocess.run(["promtool", *arguments, file], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("case", ASKING)
-def test_every_series_that_is_asked_for_exists(case: str, ask: httpx.Client) -> None:
-    """By name and by label, as a real server exposes them; every selector is held to this release."""
+def test_every_queried_series_exists(case: str, ask: httpx.Client) -> None:
+    """A real server exposes every queried name and label, and every selector is limited to this release."""
     ask.post(
         "/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
     ).raise_for_status()
@@ -62,8 +59,8 @@ def test_every_series_that_is_asked_for_exists(case: str, ask: httpx.Client) -> 
 
 
 @pytest.mark.parametrize("case", [case for case in VALUES if of_kind(rendered(case), "ServiceMonitor")])
-def test_what_is_asked_for_is_scraped(case: str, ask: httpx.Client) -> None:
-    """From one service, at the page of metrics, as the job that queries, alerts and dashboards name."""
+def test_queried_series_are_scraped(case: str, ask: httpx.Client) -> None:
+    """One service is scraped at the metrics page, under the job that queries, alerts and dashboards name."""
     found = rendered(case)
     monitor = one(found, "ServiceMonitor")["spec"]
     [service] = [
@@ -78,8 +75,8 @@ def test_what_is_asked_for_is_scraped(case: str, ask: httpx.Client) -> None:
     assert "orris_model_info" in ask.get(monitor["endpoints"][0]["path"]).text
 
 
-def test_labels_that_are_asked_for_are_there(ask: httpx.Client) -> None:
-    """Of our own series those that they have; others come from discovery."""
+def test_queried_labels_exist(ask: httpx.Client) -> None:
+    """Queries use labels that our series have, or that discovery adds."""
     ask.post(
         "/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
     ).raise_for_status()
@@ -95,7 +92,7 @@ def test_labels_that_are_asked_for_are_there(ask: httpx.Client) -> None:
 @needs_promtool
 @pytest.mark.parametrize("case", [case for case in ASKING if of_kind(rendered(case), "PrometheusRule")])
 def test_promtool_accepts_the_rules_of_a_release(case: str, tmp_path: Path) -> None:
-    """After they have been held to it."""
+    """Promtool accepts the rules after they are limited to a release."""
     promtool(
         tmp_path / "rules.yaml",
         one(rendered(case), "PrometheusRule")["spec"],
@@ -107,7 +104,7 @@ def test_promtool_accepts_the_rules_of_a_release(case: str, tmp_path: Path) -> N
 
 
 def test_the_rules_of_a_release_are_those_of_observability() -> None:
-    """All groups, with every selector of the job and no other."""
+    """A release has all groups of rules, with every selector limited to its job."""
     groups = one(rendered("monitoring"), "PrometheusRule")["spec"]["groups"]
     files = [yaml.safe_load(file.read_text("utf-8")) for file in sorted((CHART / "files" / "alerts").glob("*.yaml"))]
     assert [group["name"] for group in groups] == [group["name"] for file in files for group in file["groups"]]
@@ -194,28 +191,22 @@ def of_pods(series: list[dict[str, str]], pods: str) -> list[dict[str, str]]:
 
 
 @needs_promtool
-def test_keda_is_told_rows_milliseconds_and_failures(tmp_path: Path) -> None:
-    """A minute's rows of all replicas; the 99th percentile; failures over both protocols. Of other releases nothing."""
+def test_keda_gets_rows_latency_and_failures(tmp_path: Path) -> None:
+    """KEDA's queries give rows per minute, the 99th percentile and failures of this release over both protocols."""
     asked = triggers()
     answers(tmp_path, BUSY, {asked["predictions"]: 300, asked["latency"]: 198, asked["failures"]: 18})
 
 
 @needs_promtool
-def test_keda_is_told_nothing_of_a_release_that_is_not_scraped(tmp_path: Path) -> None:
-    """A release that is not scraped has no value, and one without requests has 0.
-
-    The first leads to the fallback, the second to fewer pods.
-    """
+def test_a_release_that_is_not_scraped_has_no_value(tmp_path: Path) -> None:
+    """Without scrapes KEDA has no value and falls back; without requests it has 0 and removes pods."""
     answers(tmp_path, [], dict.fromkeys(triggers().values(), None))
     answers(tmp_path, [IN_FLIGHT], dict.fromkeys(triggers().values(), 0))
 
 
 @needs_promtool
-def test_the_analysis_is_told_of_the_new_versions_pods(tmp_path: Path) -> None:
-    """Failed share, 99th percentile in seconds, and drift of those pods that have enough rows.
-
-    Of older pods nothing.
-    """
+def test_the_analysis_measures_the_new_versions_pods(tmp_path: Path) -> None:
+    """The analysis measures failures, latency and drift of the new version's pods alone."""
     asked = analysis()
     answers(
         tmp_path,
@@ -227,7 +218,7 @@ def test_the_analysis_is_told_of_the_new_versions_pods(tmp_path: Path) -> None:
 
 
 def test_no_answer_is_neither_success_nor_failure() -> None:
-    """Then the analysis is inconclusive, and the roll-out waits for people; every bound is the values'."""
+    """Without a value the analysis is inconclusive, and its bounds are the values'."""
     metrics: list[Any] = one(rendered("bluegreen"), "AnalysisTemplate", "orris")["spec"]["metrics"]
     for metric, bound in zip(metrics, (0.01, 0.1, 0.25), strict=True):
         assert metric["successCondition"] == f"len(result) > 0 && result[0] <= {bound}"
@@ -235,8 +226,8 @@ def test_no_answer_is_neither_success_nor_failure() -> None:
         assert (metric["count"], metric["inconclusiveLimit"]) == (5, 3)
 
 
-def test_a_trigger_that_is_off_is_not_asked() -> None:
-    """By default rows alone are, with 100 a minute for each pod."""
+def test_a_trigger_that_is_off_is_not_rendered() -> None:
+    """By default the only trigger is that of rows, with 100 a minute for each pod."""
     values = {"autoscaling": {"type": "keda"}, "serviceMonitor": {"enabled": True}}
     [trigger] = one(objects(values), "ScaledObject")["spec"]["triggers"]
     assert (trigger["name"], trigger["metricType"], trigger["metadata"]["threshold"]) == (

@@ -1,4 +1,4 @@
-"""Pod Security's restricted profile, and what checkov says about everything that the chart can make."""
+"""Tests of Pod Security's restricted profile, and of checkov's findings on everything that the chart can make."""
 
 from __future__ import annotations
 
@@ -48,10 +48,7 @@ WANTED = {
 
 @pytest.mark.parametrize("case", VALUES)
 def test_every_pod_fits_the_restricted_profile(case: str) -> None:
-    """Pod Security's, for init containers and the pods of the tests as well.
-
-    And a read-only root, without a token of the API.
-    """
+    """Every pod fits Pod Security's restricted profile, with a read-only root and without a token of the API."""
     accounts = of_kind(rendered(case), "ServiceAccount")
     assert [each for each in accounts if each["automountServiceAccountToken"]] == []
     for _, _, spec in pods(rendered(case)):
@@ -73,13 +70,13 @@ def test_every_pod_fits_the_restricted_profile(case: str) -> None:
 
 
 def test_the_image_runs_as_the_user_that_the_chart_names() -> None:
-    """The Dockerfile's number."""
+    """The user of the chart is the number in the Dockerfile."""
     assert "\nUSER 10001:10001\n" in (ROOT / "Dockerfile").read_text("utf-8")
 
 
 @pytest.fixture(scope="session")
 def checkov(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Checkov in an environment of its own, by hash: it pins what Orris uses in other versions."""
+    """Install checkov by hash in an environment of its own, because its pins conflict with Orris'."""
     folder = tmp_path_factory.mktemp("checkov")
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True, timeout=60)
@@ -99,13 +96,10 @@ def checkov(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin" / "checkov"
 
 
-def test_checkov_finds_nothing_that_is_not_wanted(
+def test_checkov_finds_only_the_listed_exceptions(
     checkov: Path, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """All its checks of Kubernetes, without a network.
-
-    Each finding is one of those above, and each of those is still found.
-    """
+    """All of checkov's Kubernetes checks find exactly the exceptions that are listed above."""
     for case in VALUES:
         (tmp_path / f"{case}.yaml").write_text(yaml.safe_dump_all(rendered(case)), "utf-8")
     command = [

@@ -1,4 +1,4 @@
-"""What the chart refuses, before anything is installed, and what it says then."""
+"""Tests of the values that the chart refuses before installation, and of its messages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def nested(path: str, value: Any) -> Object:
     ],
 )
 def test_a_typo_or_a_value_of_another_form_is_refused(path: str, value: object, said: str) -> None:
-    """By the schema, with where it is."""
+    """The schema refuses a misspelt key or a value of another type, and names its path."""
     with pytest.raises(helm_python.HelmError, match=said):
         objects(nested(path, value))
 
@@ -100,13 +100,13 @@ def test_a_typo_or_a_value_of_another_form_is_refused(path: str, value: object, 
     ],
 )
 def test_values_that_contradict_each_other_are_refused(values: Object, said: str) -> None:
-    """With what to do about it."""
+    """Values that contradict each other are refused with advice."""
     with pytest.raises(helm_python.HelmError, match=said):
         objects(values)
 
 
 def test_more_threads_go_with_more_processors() -> None:
-    """A limit says how many, if there is one, otherwise the request; the libraries get as many as the server."""
+    """The threads of server and libraries follow the processor limit, or else the request."""
     values: Object = {
         "server": {"workers": 2, "threads": 2},
         "resources": {"requests": {"cpu": "1"}, "limits": {"cpu": "3900m"}},
@@ -119,14 +119,14 @@ def test_more_threads_go_with_more_processors() -> None:
 
 
 def test_further_settings_reach_the_server() -> None:
-    """By the names of docs/settings.md, and OpenTelemetry's."""
+    """Further settings are variables named as in docs/settings.md and by OpenTelemetry."""
     found = environment(server(objects({"server": {"env": {"ORRIS_MAX_ROWS": "500", "OTEL_SERVICE_NAME": "scorer"}}})))
     assert (found["ORRIS_MAX_ROWS"], found["OTEL_SERVICE_NAME"]) == ("500", "scorer")
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
 def test_the_load_tests_limits_are_values_of_the_chart(replicas: int) -> None:
-    """The two files of ``loadtests/k8s``, and the address that its jobs ask."""
+    """Both files of ``loadtests/k8s`` are valid values, and the jobs' address is the service's."""
     folder = ROOT / "loadtests" / "k8s"
     values = helm_python.values_from_yaml((folder / f"values-hpa-max-{replicas}.yaml").read_text("utf-8"))
     found = {each["kind"]: each for each in objects(values)}

@@ -84,7 +84,7 @@ def replace(objects: list[Object], replacement: Object) -> None:
 
 
 def selected(objects: list[Object], selector: Object) -> list[Object]:
-    """The objects of a kind and a name."""
+    """Return the objects of a kind and a name."""
     found = [
         each for each in objects if (each["kind"], each["metadata"]["name"]) == (selector["kind"], selector["name"])
     ]
@@ -93,13 +93,13 @@ def selected(objects: list[Object], selector: Object) -> list[Object]:
 
 
 def field(found: Object, path: str) -> Any:
-    """The value at a path such as ``spec.ref.tag``."""
+    """Return the value at a path such as ``spec.ref.tag``."""
     holder, last = place(found, path)
     return holder[last]
 
 
 def place(found: Object, path: str) -> tuple[Any, str]:
-    """What holds the last step of such a path, and that step; a number is a position in a list."""
+    """Return the container of a path's last step, and that step; a number is a position in a list."""
     *way, last = path.split(".")
     holder: Any = found
     for step in way:

@@ -1,4 +1,4 @@
-"""What Argo CD is given: ApplicationSets that come to the same charts, versions and values as Flux."""
+"""Tests of Argo CD's ApplicationSets: they give the same charts, versions and values as Flux."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ _ACTION = re.compile(r"\{\{ *(.+?) *}}")
 
 
 def generated(application_set: Object) -> list[Object]:
-    """The applications of an ApplicationSet.
-
-    A matrix of two generators, in the subset of Go's templates that the tree uses.
-    """
+    """Return the applications of an ApplicationSet: a matrix of two generators, in the templates' subset used here."""
     [generator] = application_set["spec"]["generators"]
     first, second = generator["matrix"]["generators"]
     found = []
@@ -46,7 +43,7 @@ def elements(generator: Object, outer: Object) -> list[Object]:
 
 
 def rendered(template: Any, values: Object) -> Any:
-    """Every text of a template with its actions carried out."""
+    """Return a template with every action replaced by its result."""
     if isinstance(template, dict):
         return {key: rendered(value, values) for key, value in template.items()}
     if isinstance(template, list):
@@ -57,7 +54,7 @@ def rendered(template: Any, values: Object) -> Any:
 
 
 def carried_out(action: str, values: Object) -> str:
-    """One action of a template: ``.a.b`` or ``toYaml .a.b``; a missing key is an error, as in the tree's settings."""
+    """Return the result of an action, ``.a.b`` or ``toYaml .a.b``; a missing key is an error."""
     found = re.fullmatch(r"(?:(toYaml) )?((?:\.\w+)+)", action)
     assert found, f"this test does not know {action}"
     value: Any = values
@@ -68,7 +65,7 @@ def carried_out(action: str, values: Object) -> str:
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_object_fits_its_schema(name: str) -> None:
-    """With no key that Argo CD does not know, and before its templates are filled in as well as after."""
+    """Every object fits its schema, with no unknown key, before its templates are filled in and after."""
     assert problems(FILES[name]) == []
     if FILES[name]["kind"] == "ApplicationSet":
         template = SCHEMAS["ApplicationSet"]["properties"]["spec"]["properties"]["template"]
@@ -88,8 +85,8 @@ def test_every_object_fits_its_schema(name: str) -> None:
         "spec.template.metadata.title",
     ],
 )
-def test_the_schema_refuses_what_argo_cd_refuses(path: str) -> None:
-    """A check that cannot fail checks nothing."""
+def test_the_schema_refuses_mistakes(path: str) -> None:
+    """The schema refuses objects with one mistake each."""
     found = copy.deepcopy(FILES["apps"])
     holder, last = place(found, path)
     holder[last] = True
@@ -98,7 +95,7 @@ def test_the_schema_refuses_what_argo_cd_refuses(path: str) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_is_the_same_as_with_flux(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """The same chart in the same version, the same values in the same order, the same names."""
+    """Argo CD and Flux install the same chart version under the same names with the same values."""
     [application] = [
         each["spec"] for each in generated(FILES["apps"]) if each["metadata"]["name"] == f"orris-{environment}"
     ]
@@ -126,7 +123,7 @@ def value_file(path: str, repository: Object) -> str:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_infrastructure_is_the_same_as_with_flux(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """Chart, repository, version, namespace, its Pod Security level, and the values."""
+    """Chart, repository, version, namespace, Pod Security level and values equal those of Flux."""
     objects = clusters[environment]
     applications = {
         each["spec"]["sources"][0]["chart"]: each["spec"]
@@ -160,7 +157,7 @@ def test_infrastructure_is_the_same_as_with_flux(environment: str, clusters: dic
 
 
 def test_the_project_allows_what_the_applications_use() -> None:
-    """Their sources and clusters, and no others."""
+    """The project allows exactly the sources and clusters of the applications."""
     project = FILES["project"]["spec"]
     applications = [each["spec"] for name in ("apps", "infrastructure") for each in generated(FILES[name])]
     assert {source["repoURL"] for each in applications for source in each["sources"]} == set(project["sourceRepos"])

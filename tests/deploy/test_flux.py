@@ -1,4 +1,4 @@
-"""What Flux is given: objects of its current APIs, that find each other, in an order, and of which nothing floats."""
+"""Tests of Flux's objects: current APIs, valid references, a defined order, and exact versions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SECONDS = {"h": 3600, "m": 60, "s": 1}
 
 
 def problems(found: Object) -> list[str]:
-    """What is wrong with an object, by its kind's schema."""
+    """Return the violations of an object's schema."""
     validator = jsonschema.Draft202012Validator(SCHEMAS[found["kind"]])
     return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(found)]
 
@@ -49,10 +49,7 @@ def seconds(duration: str) -> int:
 def test_every_object_fits_its_schema(
     environment: str, clusters: dict[str, list[Object]], record_property: Callable[[str, object], None]
 ) -> None:
-    """Flux's custom resources in the versions that it serves, with no key that it does not know.
-
-    The rest is Kubernetes' own.
-    """
+    """Every object fits the schema of an API version that Flux or Kubernetes serves, with no unknown key."""
     custom = [each for each in clusters[environment] if each["kind"] not in CORE]
     assert {each["kind"] for each in clusters[environment]} <= CORE | SCHEMAS.keys()
     assert len(custom) >= 9
@@ -79,10 +76,8 @@ def test_every_object_fits_its_schema(
         ("Kustomization", "spec.prune", "yes"),
     ],
 )
-def test_the_schemas_refuse_what_flux_refuses(
-    kind: str, path: str, value: Any, clusters: dict[str, list[Object]]
-) -> None:
-    """A check that cannot fail checks nothing: each of these is one mistake in an object of the tree."""
+def test_the_schemas_refuse_mistakes(kind: str, path: str, value: Any, clusters: dict[str, list[Object]]) -> None:
+    """The schemas refuse objects of the tree with one mistake each."""
     found = copy.deepcopy(
         next(each for each in of_kind(clusters["prod"], kind) if each["metadata"]["name"] in {"orris", "apps"})
     )
@@ -94,7 +89,7 @@ def test_the_schemas_refuse_what_flux_refuses(
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_infrastructure_comes_before_apps(environment: str) -> None:
-    """Each waits for health, cleans up, tries again, and gives its releases the time that they may take."""
+    """Apps depend on infrastructure; each waits for health, prunes, retries, and allows its releases enough time."""
     found = cluster(environment)
     assert list(found) == ["apps", "infrastructure"]
     assert found["apps"]["spec"]["dependsOn"] == [{"name": "infrastructure"}]
@@ -112,7 +107,7 @@ def test_infrastructure_comes_before_apps(environment: str) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_references_are_to_objects_that_are_there(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """Charts, ConfigMaps, releases that others wait for, and namespaces."""
+    """Every chart, ConfigMap, release and namespace that is referred to exists."""
     objects = clusters[environment]
     there = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in objects}
     namespaces = {name for kind, _, name in there if kind == "Namespace"} | {"flux-system", "kube-system"}
@@ -128,10 +123,7 @@ def test_references_are_to_objects_that_are_there(environment: str, clusters: di
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_a_failed_release_is_remediated(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """Every release tries again and rolls back.
-
-    That of Orris is also tested by its chart's hooks and corrected when it drifts.
-    """
+    """Every release retries and rolls back; that of Orris also runs its tests and corrects drift."""
     for release in of_kind(clusters[environment], "HelmRelease"):
         spec = release["spec"]
         assert spec["install"]["remediation"]["retries"] == 3
@@ -150,8 +142,8 @@ def test_a_failed_release_is_remediated(environment: str, clusters: dict[str, li
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_nothing_floats(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """Charts by exact version, the image by digest, the model by exact version; no tag decides what runs."""
+def test_every_version_is_exact(environment: str, clusters: dict[str, list[Object]]) -> None:
+    """Charts and models have exact versions and images digests, so no tag decides what runs."""
     for source in of_kind(clusters[environment], "OCIRepository"):
         reference = source["spec"]["ref"]
         assert "digest" in reference or (list(reference) == ["tag"] and _EXACT.fullmatch(reference["tag"]))
@@ -170,7 +162,7 @@ def test_nothing_floats(environment: str, clusters: dict[str, list[Object]]) -> 
 
 
 def orris_values(objects: list[Object]) -> Object:
-    """The chart's values of a cluster: those of the ConfigMap, and over them those of the release."""
+    """Return the chart's values in a cluster: the ConfigMap's, overridden by the release's."""
     [release] = [each for each in of_kind(objects, "HelmRelease") if each["metadata"]["name"] == "orris"]
     [shared] = [each for each in of_kind(objects, "ConfigMap") if each["metadata"]["name"] == "orris-values"]
     values: Object = yaml.safe_load(shared["data"]["values.yaml"])
@@ -181,7 +173,7 @@ def orris_values(objects: list[Object]) -> Object:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_chart_is_signed_by_our_own_workflow(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """Flux refuses a chart that another identity signed."""
+    """Flux accepts only a chart that the repository's own workflow signed."""
     [source] = [
         each["spec"] for each in of_kind(clusters[environment], "OCIRepository") if each["metadata"]["name"] == "orris"
     ]
@@ -198,7 +190,7 @@ def test_the_chart_is_signed_by_our_own_workflow(environment: str, clusters: dic
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_environment_is_a_short_patch(environment: str) -> None:
-    """At most twenty lines, comments included; the overlay around it is the same everywhere."""
+    """An environment has at most twenty lines, and the overlay around it is the same everywhere."""
     folder = DEPLOY / "apps" / environment
     assert sorted(file.name for file in folder.iterdir()) == ["kustomization.yaml", "release.yaml"]
     assert len((folder / "release.yaml").read_text("utf-8").splitlines()) <= MAX_PATCH_LINES
@@ -210,7 +202,7 @@ def test_an_environment_is_a_short_patch(environment: str) -> None:
 
 
 def test_no_secret_is_in_the_tree() -> None:
-    """No object of kind Secret, and no key that would hold one."""
+    """The tree has no object of kind Secret and no key that would hold one."""
     for file in [
         file for file in DEPLOY.rglob("*.yaml") if file.parent.name != "flux-system"
     ]:  # which `flux bootstrap` writes
@@ -219,7 +211,7 @@ def test_no_secret_is_in_the_tree() -> None:
 
 
 def test_an_environment_without_a_model_has_no_image_either() -> None:
-    """Zeros stand for both, until the first promotion."""
+    """Until the first promotion both the model and the image are zeros."""
     for environment in ENVIRONMENTS:
         [patch] = documents(DEPLOY / "apps" / environment / "release.yaml")
         values = patch["spec"]["values"]

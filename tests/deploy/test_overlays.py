@@ -1,4 +1,4 @@
-"""The build that the other tests here rely on is what the real kustomize builds."""
+"""Tests that the build which the other tests here use equals that of the real kustomize."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUILDS = [(environment, name) for environment in ENVIRONMENTS for name in ("infr
 
 
 def kustomize() -> list[str]:
-    """The command of the real one: by itself, or the one within kubectl."""
+    """Return the real kustomize's command: by itself, or within kubectl."""
     if shutil.which("kustomize"):
         return ["kustomize", "build"]
     if shutil.which("kubectl"):
@@ -26,7 +26,7 @@ def kustomize() -> list[str]:
 
 @pytest.mark.parametrize(("environment", "name"), BUILDS, ids="-".join)
 def test_the_real_kustomize_builds_the_same(environment: str, name: str, tmp_path: Path) -> None:
-    """Object by object, with the components that Flux adds."""
+    """The real kustomize builds the same objects, with the components that Flux adds."""
     spec = cluster(environment)[name]["spec"]
     shutil.copytree(DEPLOY, tmp_path / "deploy")
     folder = tmp_path / spec["path"]
@@ -43,7 +43,7 @@ def test_the_real_kustomize_builds_the_same(environment: str, name: str, tmp_pat
 
 
 def test_every_folder_with_a_kustomization_is_built_for_some_cluster() -> None:
-    """Nothing lies in the tree that no cluster takes."""
+    """Every folder with a kustomization is used by at least one cluster."""
     reached: set[Path] = set()
 
     def reach(folder: Path, components: tuple[str, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The values of every environment are values of the chart, and what it makes of them is in order."""
+"""Tests that the values of every environment are valid for the chart."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def unknown(defaults: Any, values: Any, path: str = "") -> list[str]:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_values_of_an_environment_fit_the_chart(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """Its schema, over its defaults, and no key that the chart does not have."""
+    """An environment's values fit the chart's schema and have no key that its defaults lack."""
     schema = json.loads((CHART / "values.schema.json").read_text("utf-8"))
     defaults = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
     values = orris_values(clusters[environment])
@@ -47,11 +47,8 @@ def test_the_values_of_an_environment_fit_the_chart(environment: str, clusters: 
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_chart_makes_of_them_what_an_environment_says(environment: str, clusters: dict[str, list[Object]]) -> None:
-    """That image by digest, that version from the store, an autoscaler.
-
-    Objects fit their schemas, and their readers are in the tree.
-    """
+def test_the_chart_renders_the_values_of_an_environment(environment: str, clusters: dict[str, list[Object]]) -> None:
+    """The objects have the image by digest, the version from the store and an autoscaler, and fit their schemas."""
     values = orris_values(clusters[environment])
     found = objects(values, namespace="orris")
     assert [problem for each in found for problem in problems(each, VERSIONS[-1])] == []

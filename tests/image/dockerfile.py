@@ -1,4 +1,4 @@
-"""The Dockerfile, read: its stages and their instructions."""
+"""Reading the Dockerfile: its stages and their instructions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Dockerfile meets the platform's rules, and the script that builds it works with every engine."""
+"""Tests of the Dockerfile's rules, and of the script that builds it with every engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SCRIPTS = sorted(ROOT.glob("scripts/*.sh"))
 
 
 def test_hadolint_finds_nothing() -> None:
-    """With every rule on."""
+    """Hadolint finds nothing with every rule on."""
     done = subprocess.run(
         [TOOLS / "hadolint", "--failure-threshold", "style", ROOT / "Dockerfile"],
         capture_output=True,
@@ -32,7 +32,7 @@ def test_hadolint_finds_nothing() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
-    """With every optional check off, and none of the others."""
+    """ShellCheck finds nothing in the scripts."""
     done = subprocess.run(
         [TOOLS / "shellcheck", "--severity", "style", script], capture_output=True, text=True, check=False
     )
@@ -41,7 +41,7 @@ def test_shellcheck_finds_nothing(script: Path) -> None:
 
 
 def test_the_base_is_pinned_by_digest_and_used_by_every_stage() -> None:
-    """By tag for people, by digest for machines; another base is one build argument away."""
+    """The base has a tag and a digest, and a build argument replaces it in every stage."""
     base = argument("", "PYTHON_IMAGE")
     assert re.fullmatch(r"docker\.io/library/python:3\.11\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
     origins = [rest.partition(" AS ")[0] for word, rest in instructions() if word == "FROM"]
@@ -49,12 +49,12 @@ def test_the_base_is_pinned_by_digest_and_used_by_every_stage() -> None:
 
 
 def test_the_base_has_the_python_that_the_tests_run_on() -> None:
-    """What is tested is what is shipped: the minor version of this process."""
+    """The base has the minor version of Python that the tests run on."""
     assert f"python:3.{sys.version_info.minor}." in argument("", "PYTHON_IMAGE")
 
 
 def test_every_install_is_hashed_or_of_what_was_just_built() -> None:
-    """No compiler runs, and nothing comes from an index without a hash."""
+    """Every package from an index has a hash, and no compiler runs."""
     commands = [
         part for word, rest in stages()["build"] if word == "RUN" for part in rest.split("&&") if " install " in part
     ]
@@ -66,7 +66,7 @@ def test_every_install_is_hashed_or_of_what_was_just_built() -> None:
 
 @pytest.mark.parametrize("lock", ["serve", "cloud", "build"])
 def test_every_requirement_of_a_lock_has_hashes(lock: str) -> None:
-    """And a version; the image's locks hold no training."""
+    """Every requirement has a version and hashes, and the image's locks hold no library for training."""
     text = (ROOT / "requirements" / f"{lock}.txt").read_text("utf-8")
     blocks = re.split(r"\n(?=[a-z])", text)
     assert [block.splitlines()[0] for block in blocks if "--hash=sha256:" not in block or "==" not in block] == []
@@ -75,7 +75,7 @@ def test_every_requirement_of_a_lock_has_hashes(lock: str) -> None:
 
 
 def test_the_server_runs_as_a_number_without_a_shell() -> None:
-    """What Kubernetes' restricted profile can check; the signal that stops it reaches it."""
+    """The user is a number, as Kubernetes' restricted profile needs, and signals reach the server directly."""
     server = dict(stages()["server"])
     uid, _, gid = server["USER"].partition(":")
     assert (int(uid), int(gid)) == (10001, 10001)
@@ -85,7 +85,7 @@ def test_the_server_runs_as_a_number_without_a_shell() -> None:
 
 
 def test_the_health_check_is_orris_itself() -> None:
-    """There is no curl in the image."""
+    """The health check runs ``orris ping``, because the image has no curl."""
     check = dict(stages()["server"])["HEALTHCHECK"]
     assert json.loads(check.partition("CMD ")[2]) == ["orris", "ping"]
     texts = [rest for _, rest in instructions()]
@@ -93,7 +93,7 @@ def test_the_health_check_is_orris_itself() -> None:
 
 
 def test_the_environment_of_the_image_is_known_to_the_settings() -> None:
-    """A typo in an ``ORRIS_*`` variable would stop every container."""
+    """Every ``ORRIS_*`` variable of the image is a known setting."""
     set_there = [rest for stage in stages().values() for word, rest in stage if word == "ENV"]
     names = re.findall(r"\bORRIS_(\w+)=", " ".join(set_there))
     assert {"HOST", "STORE", "MODEL"} <= set(names)
@@ -101,17 +101,14 @@ def test_the_environment_of_the_image_is_known_to_the_settings() -> None:
 
 
 def test_the_labels_are_those_of_the_open_container_initiative() -> None:
-    """With version, revision and time from the build."""
+    """The image has the OCI labels, with version, revision and time from the build."""
     labels = dict(stages()["server"])["LABEL"]
     wanted = {"title", "description", "licenses", "source", "version", "revision", "created", "base.name"}
     assert set(re.findall(r"org\.opencontainers\.image\.([\w.]+)=", labels)) == wanted
 
 
 def test_only_what_is_copied_gets_into_the_build() -> None:
-    """Everything is ignored, but for what the Dockerfile copies.
-
-    No ``.git``, no credential that a workflow has written.
-    """
+    """The build context ignores all files except those that the Dockerfile copies, so no ``.git`` and no credential."""
     lines = [
         line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line and not line.startswith("#")
     ]
@@ -145,7 +142,7 @@ def recorded(tmp_path: Path, engine: str, command: str, **environ: str) -> list[
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_every_engine_builds_with_arguments_that_the_dockerfile_declares(engine: str, tmp_path: Path) -> None:
-    """For two architectures, with one time for everything."""
+    """Every engine builds both architectures with declared arguments and one time."""
     [call] = recorded(
         tmp_path,
         engine,
@@ -182,8 +179,8 @@ def test_a_model_is_put_where_the_build_can_see_it(tmp_path: Path) -> None:
     assert (tmp_path / "copy" / "manifest.json").read_text() == "{}"
 
 
-def test_a_container_is_run_with_nothing_that_it_does_not_need(tmp_path: Path) -> None:
-    """Read-only root, no capabilities, the store mounted read-only."""
+def test_a_container_is_run_with_few_rights(tmp_path: Path) -> None:
+    """The container has a read-only root, no capabilities, and the store mounted read-only."""
     [call] = recorded(tmp_path, "podman", "run", STORE=str(tmp_path), PORT="9001", MODEL="")
     line = " ".join(call)
     for words in (

@@ -1,7 +1,4 @@
-"""What the image's build stage installs, installed by the Dockerfile's own lines into a folder.
-
-Small, without training, and it serves.
-"""
+"""Tests of the environment that the image's build stage installs: small, without training, and able to serve."""
 
 from __future__ import annotations
 
@@ -26,10 +23,7 @@ BUDGET_BYTES = 250_000_000
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``/opt/orris`` of the build stage.
-
-    Its COPY and RUN lines carried out below a temporary folder, with this Python.
-    """
+    """Run the build stage's COPY and RUN lines below a temporary folder with this Python; return ``/opt/orris``."""
     # Workers of pytest-xdist share it: the first builds, the others wait.
     shared = tmp_path_factory.getbasetemp()
     home = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / "image-environment"
@@ -69,14 +63,14 @@ def assemble(home: Path) -> None:
 
 
 def has(environment: Path, *modules: str) -> list[str]:
-    """Those of the modules that the environment can import."""
+    """Return which of the modules the environment can import."""
     program = "import sys, importlib.util as u; print(*[name for name in sys.argv[1:] if u.find_spec(name)])"
     command = [str(environment / "bin" / "python"), "-I", "-c", program, *modules]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
 def test_nothing_of_training_and_no_installer_is_in_it(environment: Path) -> None:
-    """What serves is."""
+    """The environment has the libraries for serving, and neither those for training nor an installer."""
     absent = ("sklearn", "pandas", "scipy", "matplotlib", "skops", "joblib", "pip", "setuptools", "wheel", "pytest")
     assert has(environment, *absent) == []
     assert has(environment, "orris", "onnxruntime", "numpy", "grpc", "uvloop") == [
@@ -89,17 +83,14 @@ def test_nothing_of_training_and_no_installer_is_in_it(environment: Path) -> Non
 
 
 def test_its_size_is_within_the_budget(environment: Path) -> None:
-    """Installed, byte code included."""
+    """The installed environment, byte code included, is within its budget of size."""
     size = sum(path.lstat().st_size for path in environment.rglob("*") if not path.is_dir())
     print(f"the serving environment is {size / 1e6:.1f} MB")  # noqa: T201 (shown with -rP)
     assert 100_000_000 < size <= BUDGET_BYTES
 
 
 def test_its_files_have_one_time_and_byte_code_without_any(environment: Path) -> None:
-    """Equal sources give equal layers.
-
-    No file's time is that of the build, and byte code is not compared with a time.
-    """
+    """All files have one time, and byte code is not checked by time, so that equal sources give equal layers."""
     times = {path.lstat().st_mtime for path in environment.rglob("*") if not path.is_dir()}
     assert times == {float(argument("build", "SOURCE_DATE_EPOCH"))}
     [compiled] = (environment / "lib").glob("python3*/site-packages/orris/__pycache__/bundle.*.pyc")
@@ -131,7 +122,7 @@ def address(environment: Path, iris: Bundle, tmp_path_factory: pytest.TempPathFa
 
 
 def test_it_serves(address: str) -> None:
-    """The page of OpenAPI included, which needs FastAPI."""
+    """The environment's server answers predictions, and OpenAPI, which needs FastAPI."""
     row = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
     with httpx.Client(base_url=address, trust_env=False) as client:
         assert client.post("/api/v1/predict", json=row).json()["prediction_label"] == "setosa"
@@ -140,14 +131,14 @@ def test_it_serves(address: str) -> None:
 
 
 def test_its_health_check_passes(environment: Path, address: str) -> None:
-    """The command of HEALTHCHECK, against the server."""
+    """The command of HEALTHCHECK passes against the server."""
     check = json.loads(dict(stages()["server"])["HEALTHCHECK"].partition("CMD ")[2])
     environ = {"PATH": str(environment / "bin"), "ORRIS_PORT": address.rpartition(":")[2], "ORRIS_HOST": "0.0.0.0"}  # noqa: S104
     subprocess.run([environment / "bin" / check[0], *check[1:]], env=environ, check=True, capture_output=True)
 
 
 def test_the_check_of_a_baked_in_model_passes_and_fails(environment: Path, iris: Bundle) -> None:
-    """The RUN line of the stage ``with-model``, with the right digest, with another, and with none."""
+    """The check in the stage ``with-model`` passes with the right digest, and fails with another or none."""
     [command] = [rest for word, rest in stages()["with-model"] if word == "RUN"]
     command = command.replace("/opt/model", str(iris.folder))
     environ = {"PATH": f"{environment / 'bin'}:/usr/bin:/bin"}
@@ -163,7 +154,7 @@ def test_the_check_of_a_baked_in_model_passes_and_fails(environment: Path, iris:
 @pytest.mark.parametrize("lock", ["serve", "cloud"])
 @pytest.mark.parametrize("platform", ["x86_64-manylinux_2_28", "aarch64-manylinux_2_28"])
 def test_there_are_wheels_for_both_architectures(lock: str, platform: str, tmp_path: Path) -> None:
-    """For the Python of the image; nothing would have to be compiled."""
+    """Every locked package has a wheel for both architectures and the image's Python."""
     command = [sys.executable, "-m", "uv", "pip", "install", "--dry-run", "--only-binary", ":all:", "--require-hashes"]
     command += ["--python-platform", platform, "--python-version", "3.11", "--target", str(tmp_path)]
     command += [

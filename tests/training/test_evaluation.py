@@ -1,4 +1,4 @@
-"""Evaluation: holdout, cross-validation, metrics and permutation importance, against scikit-learn's own."""
+"""Tests of evaluation: holdout, cross-validation, metrics and permutation importance equal scikit-learn's."""
 
 from __future__ import annotations
 
@@ -268,8 +268,8 @@ def test_importance_is_near_scikit_learns() -> None:
     assert [each.column for each in of_frame] == ["sl", "sw", "pl", "pw"]
 
 
-def test_fitted_says_training_rows() -> None:
-    """A user's fitted pipeline is judged on the rows given, which the notes say, and is not fitted again."""
+def test_a_fitted_pipeline_is_evaluated_on_the_given_rows() -> None:
+    """A fitted pipeline is evaluated on the given rows, as a note says, and is not fitted again."""
     model = logistic().fit(IRIS.data, SPECIES)
     before = model[-1].coef_.copy()
     result = evaluate_fitted(model, IRIS.data, SPECIES, IRIS_SCHEMA)
@@ -279,7 +279,7 @@ def test_fitted_says_training_rows() -> None:
     assert (model[-1].coef_ == before).all()
 
 
-def test_fitted_cross_validates_when_asked() -> None:
+def test_a_fitted_pipeline_can_be_cross_validated() -> None:
     """With folds, clones of a fitted pipeline are cross-validated."""
     result = evaluate_fitted(logistic().fit(IRIS.data, SPECIES), IRIS.data, SPECIES, IRIS_SCHEMA, folds=3)
     assert result.n_folds == 3
@@ -305,12 +305,12 @@ class Warns(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict(self, X: Any) -> Any:
-        """The first class for every row."""
+        """Return the first class for every row."""
         return np.full(len(X), self.classes_[0])
 
 
 def test_warnings_become_notes() -> None:
-    """What a library warns of while fitting is a note, once, and not printed between the lines."""
+    """A library's warning while fitting becomes one note and is not printed."""
     result = evaluate(Warns(), IRIS.data, SPECIES, IRIS_SCHEMA)
     assert [note for note in result.notes if "did not converge" in note] == [
         "While fitting or predicting, RuntimeWarning: did not converge"
@@ -322,12 +322,12 @@ class Diverges(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     """Answers infinity."""
 
     def fit(self, X: Any, y: Any) -> Diverges:  # noqa: ARG002
-        """Nothing to learn."""
+        """Learn nothing."""
         self.fitted_ = True
         return self
 
     def predict(self, X: Any) -> Any:
-        """Infinity for every row."""
+        """Return infinity for every row."""
         return np.full(len(X), np.inf)
 
 
@@ -339,7 +339,7 @@ def test_predictions_that_are_not_finite() -> None:
 
 
 def test_fit_failure_is_a_training_error() -> None:
-    """A pipeline that cannot be fitted is reported as such, with the library's words."""
+    """A pipeline that cannot be fitted is a training error with the library's message."""
     X = IRIS.data.copy()
     X[:, 0] = np.nan
     with pytest.raises(TrainingError, match=r"could not be fitted on 120 rows: ValueError: Input X contains NaN"):

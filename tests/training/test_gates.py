@@ -1,4 +1,4 @@
-"""Gates: parsing, boundaries, and what a refusal says."""
+"""Tests of gates: parsing, boundaries, and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning a schema: kinds, levels, ranges and examples of every dtype, and what cannot be learned from."""
+"""Tests of learning a schema: kinds, levels, ranges and examples of every dtype, and unusable tables."""
 
 from __future__ import annotations
 
@@ -200,22 +200,22 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_cannot_be_learned_from_is_named(values: Any, message: str) -> None:
-    """The error names the column."""
+def test_an_unusable_column_is_named(values: Any, message: str) -> None:
+    """A column that cannot be learned from is refused, and the error names it."""
     with pytest.raises(SchemaError, match=f"column 'x'.*{message}"):
         learn(values)
 
 
 @pytest.mark.parametrize("case", ["nothing at all", "datetimes", "date texts", "free text", "identifiers"])
-def test_the_way_out_is_offered(case: str) -> None:
-    """The error says how to leave the column out."""
+def test_the_error_offers_to_drop_the_column(case: str) -> None:
+    """The error of an unusable column has the option that leaves the column out."""
     with pytest.raises(SchemaError, match="--drop x"):
         learn(REFUSED[case][0])
 
 
 @pytest.mark.parametrize("case", ["date texts", "free text", "identifiers", "too many levels"])
 def test_texts_can_be_declared_categories(case: str) -> None:
-    """Whoever declares a text column a category is believed."""
+    """A column of text that is declared a category is one, even where it would be refused as free text."""
     assert learn(REFUSED[case][0], declared=Declared(categorical=["x"])).kind is Kind.CATEGORY
 
 
@@ -285,7 +285,7 @@ def test_the_task_follows_from_the_target(values: Any, task: str) -> None:
 
 
 def test_the_task_can_be_overridden() -> None:
-    """Whole numbers are what the user says they are."""
+    """A declared task overrides the one that whole numbers would suggest."""
     assert choose_task(pd.Series([1, 2, 3] * 50), "regression") == "regression"
     assert choose_task(pd.Series(range(100)), "classification") == "classification"
 

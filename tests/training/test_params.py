@@ -1,4 +1,4 @@
-"""Training parameters: the file, the flags, and what is said about mistakes."""
+"""Tests of training parameters: the file, the flags, and the errors of both."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def load(folder: Path, text: str) -> TrainParams:
 
 
 def test_the_file_in_the_repository_holds_the_defaults() -> None:
-    """params.yaml and the code say the same."""
+    """The defaults in params.yaml equal those in the code."""
     assert load_params(REPO / "params.yaml") == TrainParams()
 
 
@@ -31,7 +31,7 @@ def test_iris_measurements_are_positive_by_default() -> None:
 
 
 def test_an_empty_file_is_iris(tmp_path: Path) -> None:
-    """Nothing said means the bundled example."""
+    """An empty file means the bundled example."""
     assert load(tmp_path, "# nothing\n") == TrainParams()
 
 
@@ -42,7 +42,7 @@ def test_another_table_takes_nothing_over_from_iris(tmp_path: Path) -> None:
 
 
 def test_numbers_with_an_exponent_are_numbers(tmp_path: Path) -> None:
-    """1e-3 is a number, though YAML 1.1 says text."""
+    """The text 1e-3 is read as a number, although YAML 1.1 reads text."""
     assert load(tmp_path, "model_parameters: {C: 1e-3}\n").model_parameters == {"C": 0.001}
 
 
@@ -70,13 +70,13 @@ def test_mistakes_in_the_file_are_named(tmp_path: Path, text: str, message: str)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """A file that is not there is said as such."""
+    """The error of a missing file names it."""
     with pytest.raises(SettingsError, match="no such file"):
         load_params(tmp_path / "none.yaml")
 
 
 def test_flags_that_are_not_given_change_nothing() -> None:
-    """None means that a flag was not given."""
+    """A flag that is None leaves the file's setting."""
     assert override(TrainParams(), target=None, tune=None) == TrainParams()
 
 
@@ -91,8 +91,8 @@ def test_flags_overrule_the_file() -> None:
     )
 
 
-def test_another_target_is_another_problem() -> None:
-    """What was said about the old target's columns, model and name is left behind; the rest stays."""
+def test_another_target_resets_its_settings() -> None:
+    """Another target drops the file's columns, model and name for the old target, and keeps all other settings."""
     old = TrainParams(categorical=("colour",), gates=("accuracy>=0.9",), seed=7)
     params = override(old, table="data/houses.csv", target="price")
     assert params == TrainParams(table="data/houses.csv", target="price", name="houses", model="", bounds={}, seed=7)
@@ -104,12 +104,12 @@ def test_a_table_in_memory_is_named_by_its_target() -> None:
 
 
 def test_another_table_with_the_same_target_keeps_everything() -> None:
-    """Next month's table is trained as this month's."""
+    """Another table with the same target is trained with all settings of the file."""
     assert override(TrainParams(), table="november.csv") == TrainParams(table="november.csv")
 
 
 def test_a_preset_and_a_pipeline_overrule_each_other() -> None:
-    """The flag replaces what the file said; both flags at once are refused."""
+    """A flag for a preset or pipeline replaces the other in the file, and both flags at once are refused."""
     own = override(TrainParams(model_parameters={"C": 2}), pipeline="mine:make")
     assert (own.model, own.pipeline, own.model_parameters) == ("", "mine:make", {})
     assert override(own, model="knn").pipeline is None
@@ -118,7 +118,7 @@ def test_a_preset_and_a_pipeline_overrule_each_other() -> None:
 
 
 def test_flags_are_checked_as_the_file_is() -> None:
-    """A malformed value and an unknown setting are refused."""
+    """A malformed value or unknown setting in flags is refused as in the file."""
     with pytest.raises(SettingsError, match="key 'test_size'"):
         override(TrainParams(), test_size=2.0)
     with pytest.raises(SettingsError, match="unknown key 'modle'; is 'model' meant"):

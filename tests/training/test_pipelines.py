@@ -1,4 +1,4 @@
-"""Presets and factories: what is built for a schema, and what is said when it cannot be."""
+"""Tests of presets and factories: the pipelines that they build for a schema, and their errors."""
 
 from pathlib import Path
 from typing import Any
@@ -50,10 +50,7 @@ def mixed(task: Task) -> tuple[pd.DataFrame, Any, Schema]:
 
 @pytest.mark.parametrize(("task", "preset"), CASES)
 def test_a_preset_learns_a_table_of_numbers(task: Task, preset: str) -> None:
-    """Every preset fits numbers without a warning and beats the mean or the majority.
-
-    The pipeline is as short as can be.
-    """
+    """Every preset fits numbers in the shortest pipeline, without a warning, and beats the mean or the majority."""
     X, y, schema = plain(task)
     pipeline = build(preset, schema, seed=1).fit(X, y)
     assert [name for name, _ in pipeline.steps] == (["scale", "model"] if preset in NEED_SCALES else ["model"])
@@ -105,7 +102,7 @@ def test_rare_levels_are_pooled() -> None:
 
 
 def test_histogram_gradient_boosting_takes_more_levels_than_it_has_bins() -> None:
-    """Four hundred levels do not stop it."""
+    """A category with four hundred levels can be fitted."""
     frame = pd.DataFrame({"city": [f"city {i % 400}" for i in range(1200)], "n": range(1200)})
     schema = learn_schema(frame, target="y", task="regression")
     assert (
@@ -122,7 +119,7 @@ def test_parameters_reach_the_model() -> None:
 
 
 def test_the_default_preset_is_the_tasks_first() -> None:
-    """No preset named means logistic regression, or ridge."""
+    """Without a named preset the model is logistic regression, or ridge for a regression."""
     assert [type(build("", plain(task)[2], seed=0)[-1]).__name__ for task in TASKS] == ["LogisticRegression", "Ridge"]
 
 
@@ -134,8 +131,8 @@ def test_the_default_preset_is_the_tasks_first() -> None:
         ("logistic", {"c": 1}, r"no parameter 'c'.*it has: C, "),
     ],
 )
-def test_what_does_not_exist_is_named(preset: str, parameters: dict[str, object], message: str) -> None:
-    """Unknown presets and parameters are refused with what there is."""
+def test_unknown_presets_and_parameters_are_refused(preset: str, parameters: dict[str, object], message: str) -> None:
+    """Unknown presets and parameters are refused with the known ones."""
     with pytest.raises(TrainingError, match=message):
         build(preset, plain("classification")[2], seed=0, parameters=parameters)
 
@@ -166,8 +163,8 @@ def test_a_factory_is_found_in_the_working_directory(own_module: str) -> None:
     assert isinstance(from_factory(f"{own_module}:make", plain("classification")[2]), Pipeline)
 
 
-def test_a_factory_that_asks_is_given_the_schema(own_module: str) -> None:
-    """A required argument is the schema; optional ones are left alone."""
+def test_a_factory_with_an_argument_gets_the_schema(own_module: str) -> None:
+    """A required argument of a factory is the schema, and optional ones keep their defaults."""
     schema = plain("classification")[2]
     assert from_factory(f"{own_module}:from_schema", schema)[-1].C == 4.0
     assert from_factory(f"{own_module}:optional", schema).C == 3.0

@@ -1,4 +1,4 @@
-"""What is checked before anything is fitted."""
+"""Tests of the checks before anything is fitted."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ CHURN = pd.DataFrame({"code": ["01", "1", "002", "1"] * 30, "size": range(1, 241
 
 
 def churn(**settings: object) -> TrainParams:
-    """Settings for the table above."""
+    """Return settings for the table above."""
     return override(TrainParams(), target="Churned", **settings)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> str:
-    """The table as a CSV file."""
+    """Write the table as a CSV file."""
     CHURN.to_csv(tmp_path / "churn.csv", index=False)
     return str(tmp_path / "churn.csv")
 
 
 def test_a_declared_kind_is_applied_before_types_are_inferred(file: str) -> None:
-    """01, 1 and 002 are three levels; the rules of reading and the notices are handed on."""
+    """In a declared category 01, 1 and 002 are three levels, and the rules of reading and the notices are kept."""
     ready = prepare(churn(table=file, categorical=["code"], drop=["size"]))
     assert ready.X["code"].unique().tolist() == ["01", "1", "002"]
     assert (ready.categorical, ready.dropped, ready.task) == (("code",), ("size",), "classification")
@@ -39,13 +39,13 @@ def test_a_declared_kind_is_applied_before_types_are_inferred(file: str) -> None
 
 
 def test_several_columns_are_dropped_by_one_option(file: str) -> None:
-    """--drop a,b means both."""
+    """The option ``--drop a,b`` drops both columns."""
     table = pd.read_csv(file).assign(extra=1.5)
     assert list(prepare(churn(drop=["size,extra"]), table).X.columns) == ["code"]
 
 
 def test_a_column_whose_name_holds_a_comma_is_dropped_by_that_name() -> None:
-    """The whole text comes first."""
+    """A column named as the option's whole text is dropped before the text is split at commas."""
     ready = prepare(churn(drop=["a,b"]), CHURN.rename(columns={"size": "a,b"}))
     assert list(ready.X.columns) == ["code"]
 
@@ -68,16 +68,16 @@ def test_a_column_whose_name_holds_a_comma_is_dropped_by_that_name() -> None:
         ({"target": "size", "gates": ["accuracy>=0.9"]}, SettingsError, "no metric 'accuracy' of this regression"),
     ],
 )
-def test_what_cannot_be_trained_is_said_before_training(
+def test_unknown_columns_and_metrics_are_refused_before_training(
     settings: dict[str, object], error: type[OrrisError], message: str
 ) -> None:
-    """Names of columns and metrics are checked, each with the nearest one."""
+    """Names of columns and metrics are checked, and the error has the nearest name."""
     with pytest.raises(error, match=message):
         prepare(override(TrainParams(), **settings), CHURN)
 
 
 def test_gates_on_metrics_of_two_classes_need_two_classes() -> None:
-    """Precision of the positive class means nothing for three."""
+    """A gate on the precision of the positive class is refused for three classes."""
     three = CHURN.assign(Churned=["no", "yes", "maybe"] * 40)
     with pytest.raises(SettingsError, match="no metric 'precision' of this classification; there are precision_macro"):
         prepare(churn(gates=["precision>=0.5"]), three)
@@ -94,7 +94,7 @@ def test_notices_of_reading_and_of_the_table_come_together(tmp_path: Path) -> No
 
 
 def test_all_columns_that_cannot_be_learned_from_are_named_at_once() -> None:
-    """A second run does not find a second column; one option leaves all of them out."""
+    """One error names all unusable columns and one option that leaves them out."""
     days = pd.date_range("2026-01-01", periods=len(CHURN))
     table = CHURN.assign(note=[f"note {i}" for i in range(len(CHURN))], day=days.astype(str), empty=None)
     with pytest.raises(SchemaError, match=r"'note' cannot(?s:.*)'day' cannot(?s:.*)'empty' holds no value") as caught:

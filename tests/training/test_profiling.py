@@ -1,7 +1,4 @@
-"""What is learned of the training rows for drift.
-
-Bins that fit the data, and the answers of the model that is served.
-"""
+"""Tests of the training profile that drift is compared with: its bins, and the served model's answers."""
 
 from __future__ import annotations
 
@@ -27,26 +24,26 @@ from tests.schema.test_profile import NUMBERS
 
 
 def test_deciles_hold_a_tenth_each() -> None:
-    """Ten bins of a continuous column, and no missing or unseen values."""
+    """A continuous column has ten bins of a tenth each, and no missing or unseen values."""
     spread = spread_of("a", np.arange(1000.0), 0)
     assert len(spread.edges) == N_BINS - 1
     assert spread.shares == pytest.approx((*[0.1] * N_BINS, 0, 0))
 
 
 def test_few_distinct_values_have_a_bin_each() -> None:
-    """And a bin below and above them, which training left empty."""
+    """A column with few distinct values has a bin for each, and empty bins below and above."""
     spread = spread_of("a", np.array([1.0, 2, 2, 5]), 0)
     assert spread.edges[1:] == (1, 2, 5)
     assert list(spread.shares) == [0, 0.25, 0.5, 0.25, 0, 0, 0]
 
 
 def test_a_column_without_values_is_all_missing() -> None:
-    """One bin, which is empty."""
+    """A column without values has one bin, which is empty."""
     assert spread_of("a", np.full(3, np.nan), 0).shares == (0, 1, 0)
 
 
-def test_an_atom_at_the_lowest_value_is_told_from_what_is_below() -> None:
-    """A column that is mostly zero keeps zero in a bin of its own."""
+def test_a_frequent_lowest_value_has_a_bin_of_its_own() -> None:
+    """A column that is mostly zero keeps zero in a bin of its own, apart from lower values."""
     spread = spread_of("a", np.array([0.0] * 80 + list(range(1, 21))), 0)
     binning = Binning(spread, 0)
     assert binning.count(np.array([-1.0, 0.0])).tolist()[:2] == [1, 1]
@@ -54,7 +51,7 @@ def test_an_atom_at_the_lowest_value_is_told_from_what_is_below() -> None:
 
 
 def test_rare_levels_of_a_wide_category_share_a_bin() -> None:
-    """The most frequent ones keep theirs."""
+    """In a category with many levels the most frequent have bins of their own and the rare ones share one."""
     codes = np.concatenate([np.repeat(np.arange(30.0), 10), np.repeat(np.arange(30.0, 100), 1)])
     spread = spread_of("a", codes, 100)
     assert spread.codes == tuple(range(N_LEVELS))
@@ -64,7 +61,7 @@ def test_rare_levels_of_a_wide_category_share_a_bin() -> None:
 
 @given(NUMBERS)
 def test_the_bins_hold_what_lies_between_their_bounds(training: list[float]) -> None:
-    """Above the bound before, up to their own; shares add up to one."""
+    """A bin holds the values above the previous bound up to its own, and the shares add up to one."""
     spread = spread_of("a", np.array(training), 0)
     assert sum(spread.shares) == pytest.approx(1)
     bounds = [-math.inf, *spread.edges, math.inf]
@@ -75,7 +72,7 @@ def test_the_bins_hold_what_lies_between_their_bounds(training: list[float]) -> 
 
 @pytest.mark.parametrize("model", ["linear", "knn"])
 def test_the_profile_of_a_regression_has_deciles_of_the_served_models_answers(model: str) -> None:
-    """Which are not the targets: a server that answers the training rows finds a tenth of its answers in each bin."""
+    """A regression's profile has the deciles of the served model's answers to the training rows, not of the targets."""
     table = pd.DataFrame({"a": np.linspace(0, 10, 400)}).assign(y=lambda rows: rows["a"] ** 2)
     bundle = orris.train(table, target="y", name="curve", model=model, store=None, folds=0)
     profile = read_profile(bundle.folder, bundle.manifest)
@@ -88,7 +85,7 @@ def test_the_profile_of_a_regression_has_deciles_of_the_served_models_answers(mo
 
 
 def test_a_packaged_pipeline_has_a_profile_as_well() -> None:
-    """Of the rows that were handed over."""
+    """The profile of a packaged pipeline is that of the rows given with it."""
     X, y = np.arange(120.0).reshape(60, 2), np.repeat([0, 1], 30)
     bundle = orris.package(LogisticRegression().fit(X, y), X, y, name="own", store=None)
     profile = read_profile(bundle.folder, bundle.manifest)
@@ -98,8 +95,8 @@ def test_a_packaged_pipeline_has_a_profile_as_well() -> None:
     shutil.rmtree(bundle.folder)
 
 
-def test_of_many_rows_the_model_is_asked_an_even_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The columns are learned from all of them."""
+def test_the_model_predicts_a_regular_sample_of_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns are profiled on all rows, and predictions on a regular sample of very many."""
     monkeypatch.setattr(profiling, "MAX_ASKED_ROWS", 100)
     asked: list[int] = []
 
@@ -117,7 +114,7 @@ def test_of_many_rows_the_model_is_asked_an_even_part(monkeypatch: pytest.Monkey
 
 
 def test_a_trained_bundle_carries_its_profile(mixed: Bundle) -> None:
-    """Named in the manifest as every file; one spread per column, and one of the predictions."""
+    """The manifest names the profile, which has a spread for each column and one for the predictions."""
     profile = read_profile(mixed.folder, mixed.manifest)
     assert profile is not None
     assert PROFILE in mixed.manifest.files

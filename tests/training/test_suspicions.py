@@ -1,4 +1,4 @@
-"""What is suspicious about a table before training, and what is not."""
+"""Tests of the notices about suspicious tables before training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def table(**columns: Any) -> pd.DataFrame:
     return pd.DataFrame({"size": RNG.normal(size=N), "town": RNG.choice(["Lima", "Oslo"], N)} | columns)
 
 
-def told(X: pd.DataFrame, y: Any = None, task: Task = "classification") -> list[str]:
-    """The notices on a table, as text."""
+def notices_on(X: pd.DataFrame, y: Any = None, task: Task = "classification") -> list[str]:
+    """Return the notices on a table, as text."""
     target = pd.Series(RNG.integers(0, 2, len(X)) if y is None else y, name="churned")
     return [str(notice) for notice in suspicions(X, target, task)]
 
@@ -33,52 +33,52 @@ def told(X: pd.DataFrame, y: Any = None, task: Task = "classification") -> list[
     ids=["row numbers", "increasing", "unique and dense"],
 )
 def test_whole_numbers_that_are_all_different_are_taken_for_identifiers(values: Any) -> None:
-    """The notice names the option that leaves the column out."""
-    [notice] = told(table(number=values))
+    """A column of distinct whole numbers is reported as an identifier, with the option that leaves it out."""
+    [notice] = notices_on(table(number=values))
     assert notice.startswith("column 'number' holds ")
     assert notice.endswith("leave it out with  --drop number")
 
 
 def test_a_name_like_an_identifiers_counts_where_numbers_are_far_apart() -> None:
-    """Random whole numbers that are all different may be measurements, unless the column is called an id."""
+    """Distinct whole numbers that are far apart are reported only if the column is named like an identifier."""
     values = RNG.choice(10**9, N, replace=False)
-    assert told(table(population=values)) == []
-    assert len(told(table(customer_id=values))) == 1
+    assert notices_on(table(population=values)) == []
+    assert len(notices_on(table(customer_id=values))) == 1
 
 
 def test_constant_columns_are_named() -> None:
-    """A column that holds one value teaches nothing; one that is sometimes missing may."""
-    [notice] = told(table(country="PE"))
+    """A column with one value is reported, unless it is sometimes missing."""
+    [notice] = notices_on(table(country="PE"))
     assert notice.startswith("column 'country' holds the same value in every row (PE)")
-    assert told(table(country=["PE", None] * (N // 2))) == []
+    assert notices_on(table(country=["PE", None] * (N // 2))) == []
 
 
 @pytest.mark.parametrize("leak", [lambda y: y, lambda y: np.where(y == 1, "gone", "here"), lambda y: y * 3.5 - 1])
 def test_a_column_that_alone_predicts_the_class_is_named(leak: Any) -> None:
-    """The target in other words is known only afterwards."""
+    """A column that predicts the class alone is reported as a leak of the target."""
     y = RNG.integers(0, 2, N)
-    [notice] = told(table(status=leak(y)), y)
+    [notice] = notices_on(table(status=leak(y)), y)
     assert notice.startswith("column 'status' alone predicts 'churned' (accuracy 1.0000")
     assert notice.endswith("--drop status")
 
 
 def test_a_column_that_alone_predicts_the_value_is_named() -> None:
-    """A price in another currency is the price."""
+    """A column that predicts the value alone, as a price in another currency, is reported as a leak."""
     y = RNG.normal(100, 20, N)
-    [notice] = told(table(price_eur=y * 0.92), y, "regression")
+    [notice] = notices_on(table(price_eur=y * 0.92), y, "regression")
     assert "column 'price_eur' alone predicts" in notice
 
 
 def test_a_level_of_its_own_in_every_row_is_no_leak() -> None:
-    """What is right on the rows that it was fitted on says nothing about others."""
-    assert told(table(note=[f"note {i}" for i in range(N)])) == []
+    """A column with a distinct level in every row is not reported as a leak, since it does not predict other rows."""
+    assert notices_on(table(note=[f"note {i}" for i in range(N)])) == []
 
 
 def test_many_duplicate_rows_are_counted() -> None:
-    """Copies in the training share and in the held-out share flatter the metrics."""
+    """Many duplicate rows are reported, because copies in training and holdout improve the metrics falsely."""
     X, y = table(), RNG.integers(0, 2, N)
     rows = pd.concat([X, X.iloc[:20]], ignore_index=True)
-    [notice] = told(rows, np.concatenate([y, y[:20]]))
+    [notice] = notices_on(rows, np.concatenate([y, y[:20]]))
     assert notice.startswith("20 of 220 rows are copies of earlier ones")
 
 
@@ -91,7 +91,7 @@ def test_many_duplicate_rows_are_counted() -> None:
         (load_diabetes, "regression"),
     ],
 )
-def test_nothing_is_suspicious_about_tables_that_are_sound(load: Any, task: Task) -> None:
+def test_ordinary_tables_cause_no_notice(load: Any, task: Task) -> None:
     """An ordinary table causes no notice."""
     data = load(as_frame=True)
     assert [str(notice) for notice in suspicions(data.data, data.target, task)] == []

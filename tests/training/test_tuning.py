@@ -1,4 +1,4 @@
-"""Random search: reproducible, never worse than the preset, and clear about what it cannot do."""
+"""Tests of random search: reproducible, never worse than the preset, with errors for unusable input."""
 
 from typing import Any
 
@@ -39,8 +39,8 @@ def test_the_winner_is_the_best_candidate_and_unfitted() -> None:
     assert not hasattr(pipeline[-1], "coef_")
 
 
-def test_progress_is_told_after_every_candidate() -> None:
-    """The callback counts up to the total."""
+def test_progress_is_reported_after_every_candidate() -> None:
+    """The callback counts every candidate up to the total."""
     X, y, schema = data("classification")
     told: list[tuple[int, int]] = []
     tune(build("logistic", schema, seed=1), "", X, y, n=2, seed=3, folds=2, progress=lambda *step: told.append(step))
@@ -74,7 +74,7 @@ def test_folds_follow_the_smallest_class() -> None:
     assert np.isfinite(candidates[0].score)
 
 
-def test_what_cannot_be_tuned_is_named() -> None:
+def test_untunable_input_is_refused() -> None:
     """A class with a single row, a pipeline without a space, and candidates that all fail are refused."""
     X, y, schema = data("classification")
     pipeline = build("logistic", schema, seed=1)

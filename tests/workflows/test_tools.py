@@ -1,7 +1,4 @@
-"""What the workflows leave to programs.
-
-The next version, the report, the live test, and the scripts around releases and load tests.
-"""
+"""Tests of the programs that workflows use: versions, reports, live tests, releases and load tests."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ def tool(name: str, *arguments: str | Path, stdin: str = "", expect: int = 0) ->
     ],
 )
 def test_the_next_version_follows_the_newest_release(tags: list[str], arguments: list[str], expected: str) -> None:
-    """By numbers, not by letters; releases count, candidates and other tags do not."""
+    """The next version follows the numerically newest release, not a candidate or another tag."""
     assert tool("next_version", *arguments, stdin="\n".join(tags)).strip() == expected
 
 
@@ -114,14 +111,14 @@ def test_a_red_run_is_reported_with_what_failed(tmp_path: Path) -> None:
 
 
 def test_a_green_run_is_reported_in_one_line(tmp_path: Path) -> None:
-    """And what took longest."""
+    """The report of a passing run is one line and its slowest tests."""
     text = report(tmp_path, re.sub(r"<testcase[^>]*test_t(?:.|\n)*</testcase>\n", "", JUNIT))
     assert text.startswith("## ✅ Tests: 1 passed, 0 failed\n")
     assert "| `tests/test_a::test_one` | 1.5 |" in text
 
 
-def test_a_run_that_never_came_to_the_tests_shows_its_log(tmp_path: Path) -> None:
-    """The end of it, without colours; a report that is half written counts as none."""
+def test_a_run_without_results_shows_its_log(tmp_path: Path) -> None:
+    """Without a complete result file the report shows the end of the log, without colours."""
     for junit in (None, JUNIT[:40]):
         text = report(tmp_path, junit, log="first\n" * 100 + "\x1b[31mlast words\x1b[0m")
         assert text.startswith("## ❌ Tests: it ended before any test\n")
@@ -129,14 +126,14 @@ def test_a_run_that_never_came_to_the_tests_shows_its_log(tmp_path: Path) -> Non
 
 
 def test_a_report_has_room_in_a_comment(tmp_path: Path) -> None:
-    """However much has failed."""
+    """A report fits the size of a comment, however many tests failed."""
     case = '<testcase classname="t" name="n{}" time="0"><failure>' + "x" * 5_000 + "</failure></testcase>"
     text = report(tmp_path, "<testsuite>" + "".join(case.format(i) for i in range(200)) + "</testsuite>")
     assert len(text) < 21_000
 
 
 def test_the_live_test_passes_against_a_server(server: Server, tmp_path: Path) -> None:
-    """Every check, and its JUnit file becomes a report."""
+    """Every check of the live test passes on a real server, and its JUnit file becomes a report."""
     text = tool("live", server.url, "--junit", tmp_path / "junit.xml")
     assert "FAILED" not in text
     assert text.count("ok ") == 7
@@ -144,7 +141,7 @@ def test_the_live_test_passes_against_a_server(server: Server, tmp_path: Path) -
 
 
 def test_the_live_test_fails_for_another_model_and_for_no_server(server: Server) -> None:
-    """With exit code 1, and the check that failed."""
+    """For another model or no server the live test ends with exit code 1 and names the failed check."""
     assert "another model" in tool("live", server.url, "--digest", "0" * 64, expect=1)
     assert "is not ready" in tool("live", "http://127.0.0.1:9", "--wait", "0.1", expect=1)
 
@@ -220,10 +217,10 @@ def loadtest(cluster: Path, expect: int, environ: dict[str, str]) -> str:
     ],
     ids=["fast", "slow", "failed"],
 )
-def test_a_load_test_is_judged_and_everything_put_back(
+def test_a_load_test_is_judged_and_the_cluster_restored(
     cluster: Path, environ: dict[str, str], expect: int, says: str
 ) -> None:
-    """The release as it was, jobs gone, Flux in charge again: whatever came out."""
+    """After a load test, passed or not, the release is as before, jobs are gone and Flux resumes."""
     assert says in loadtest(cluster, expect, environ)
     done = calls(cluster)
     assert done.index("flux suspend helmrelease orris --namespace orris") < next(
@@ -238,7 +235,7 @@ def test_a_load_test_is_judged_and_everything_put_back(
     "environ", [{"ENVIRONMENT": "prod"}, {"CONTEXT": "gke_project_zone_prod"}, {"CONTEXT": "live"}], ids=str
 )
 def test_a_load_test_of_production_changes_nothing(cluster: Path, environ: dict[str, str]) -> None:
-    """It is refused by the environment's name and by the cluster's."""
+    """A load test of production is refused by the environment's name and by the cluster's."""
     assert "never runs there" in loadtest(cluster, 2, environ)
     done = calls(cluster) if (cluster / "calls").exists() else []
     assert [call for call in done if "current-context" not in call] == []
@@ -259,15 +256,15 @@ def test_a_load_test_of_production_changes_nothing(cluster: Path, environ: dict[
     ],
     ids=["first", "onward", "back"],
 )
-def test_a_promotion_is_asked_for_with_what_was_given(tmp_path: Path, environ: dict[str, str], expected: str) -> None:
-    """Forward by version, and back without one."""
+def test_a_promotion_passes_its_arguments_on(tmp_path: Path, environ: dict[str, str], expected: str) -> None:
+    """The script promotes a given version, or rolls back without one."""
     program = recorder(tmp_path, "orris")
     run(ROOT / "scripts" / "promote.sh", environ=environ | {"ORRIS": str(program)})
     assert calls(tmp_path) == [f"orris {expected}"]
 
 
 def test_a_chart_is_signed_by_the_digest_that_was_pushed(tmp_path: Path) -> None:
-    """And a push without one is a failure."""
+    """A chart is signed by its pushed digest, and a push without a digest is a failure."""
     digest = f"sha256:{'5f' * 32}"
     recorder(tmp_path, "helm", f'[[ $1 != push ]] || echo "Digest: {digest}" >&2')
     recorder(tmp_path, "cosign")
@@ -281,8 +278,8 @@ def test_a_chart_is_signed_by_the_digest_that_was_pushed(tmp_path: Path) -> None
     )
 
 
-def test_a_live_test_of_an_image_starts_it_with_nothing_and_removes_it(tmp_path: Path, server: Server) -> None:
-    """Read-only root, no capabilities; the container is gone afterwards, and a wrong user is a failure."""
+def test_a_live_test_of_an_image_restricts_and_removes_it(tmp_path: Path, server: Server) -> None:
+    """The container has a read-only root and no capabilities, is removed afterwards, and fails with a wrong user."""
     script = '[[ $1 != run ]] || echo c0ffee\n[[ "$*" != "exec c0ffee id -u" ]] || echo "${USER_ID:-10001}"'
     recorder(tmp_path, "engine", script)
     environ = {

@@ -1,4 +1,4 @@
-"""The workflows of GitHub: accepted by four tools, pinned, with few rights, and only naming what exists."""
+"""Tests of the GitHub workflows: valid, pinned, with few rights, and only naming what exists."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def steps(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, step
 
 
-def told(*command: str | Path) -> str:
-    """What a tool says, with its exit code unless that is 0; the other tools can be found by it."""
+def output_of(*command: str | Path) -> str:
+    """Return a tool's output, with its exit code unless that is 0; the other tools are on its PATH."""
     environ = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
     done = subprocess.run(
         list(command), cwd=ROOT, capture_output=True, text=True, check=False, env=environ, timeout=120
@@ -47,8 +47,8 @@ def told(*command: str | Path) -> str:
     return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else ""
 
 
-def test_there_are_the_workflows_that_the_documentation_promises() -> None:
-    """From the change to production, and the three that watch."""
+def test_every_documented_workflow_exists() -> None:
+    """The workflows from a change to production exist, and the three that monitor."""
     assert {path.stem for path in WORKFLOWS} == {
         "ci",
         "train",
@@ -62,18 +62,18 @@ def test_there_are_the_workflows_that_the_documentation_promises() -> None:
 
 
 def test_actionlint_finds_nothing(record_property: Callable[[str, object], None]) -> None:
-    """With ShellCheck over every step's script."""
+    """actionlint, with ShellCheck over every step's script, finds nothing."""
     n_steps = sum(1 for path in WORKFLOWS for _ in steps(path))
     record_property(
         "validated",
         f"workflows: {len(WORKFLOWS)} files, {n_steps} steps by actionlint, ShellCheck, zizmor and their schema",
     )
-    assert told(TOOLS / "actionlint", "-shellcheck", str(TOOLS / "shellcheck"), *WORKFLOWS) == ""
+    assert output_of(TOOLS / "actionlint", "-shellcheck", str(TOOLS / "shellcheck"), *WORKFLOWS) == ""
 
 
 def test_zizmor_finds_nothing() -> None:
     """zizmor, offline, finds no injection, stolen credential, unpinned action or right that is too wide."""
-    assert told(TOOLS / "zizmor", "--offline", "--no-progress", "--quiet", "--persona", "pedantic", FOLDER) == ""
+    assert output_of(TOOLS / "zizmor", "--offline", "--no-progress", "--quiet", "--persona", "pedantic", FOLDER) == ""
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,13 @@ def test_zizmor_finds_nothing() -> None:
     ids=["workflows", "dependabot"],
 )
 def test_the_schema_accepts_them(schema: str, files: list[Path]) -> None:
-    """SchemaStore's, as check-jsonschema brings it along."""
-    assert told(TOOLS / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files) == ""
+    """SchemaStore's schema, which check-jsonschema brings along, accepts every workflow."""
+    assert output_of(TOOLS / "check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files) == ""
 
 
 @SOME
 def test_every_action_is_pinned_to_a_commit_that_was_reviewed(path: Path) -> None:
-    """The commit of tests/workflows/pins.txt, with its tag behind it.
-
-    Our own workflows are those of the same commit.
-    """
+    """Every action is pinned to a commit of tests/workflows/pins.txt, and our own workflows to the same commit."""
     lines = (Path(__file__).parent / "pins.txt").read_text("utf-8").splitlines()
     allowed = {
         f"{name}@{commit} # {tag}" for name, tag, commit in (line.split() for line in lines if not line.startswith("#"))
@@ -107,7 +104,7 @@ def test_every_action_is_pinned_to_a_commit_that_was_reviewed(path: Path) -> Non
 
 
 def test_no_pin_is_left_over() -> None:
-    """What no workflow uses any more is not in the table."""
+    """Every pin in the table is used by a workflow."""
     text = "".join(path.read_text("utf-8") for path in WORKFLOWS)
     lines = (Path(__file__).parent / "pins.txt").read_text("utf-8").splitlines()
     assert [line for line in lines if not line.startswith("#") and line.split()[2] not in text] == []
@@ -115,7 +112,7 @@ def test_no_pin_is_left_over() -> None:
 
 @SOME
 def test_rights_are_granted_job_by_job(path: Path) -> None:
-    """None to the workflow, a list to each job; runs end, and do not race."""
+    """A workflow has no rights, each job lists its own, and runs have time limits and do not race."""
     workflow = read(path)
     assert workflow["permissions"] == {}
     for name, job in workflow["jobs"].items():
@@ -126,7 +123,7 @@ def test_rights_are_granted_job_by_job(path: Path) -> None:
 
 
 def test_a_change_gets_no_right_to_write_and_no_cloud() -> None:
-    """What runs a change's code reads only; the job that comments runs none of it."""
+    """Jobs that run a change's code may only read, and the job that comments runs none of it."""
     ci = read(FOLDER / "workflows" / "ci.yml")
     for name, job in ci["jobs"].items():
         writes = {right for right, level in job["permissions"].items() if level == "write"}
@@ -143,15 +140,15 @@ def test_a_change_gets_no_right_to_write_and_no_cloud() -> None:
 
 @SOME
 def test_there_is_no_secret_to_leak(path: Path) -> None:
-    """Clouds and signatures go by the identity of the run; there is no long-lived key."""
+    """Clouds and signatures use the identity of the run, so there is no long-lived key."""
     text = path.read_text("utf-8")
     assert "secrets." not in text
     assert "credentials_json" not in text
 
 
 @SOME
-def test_no_script_is_written_by_what_comes_from_outside(path: Path) -> None:
-    """Scripts hold no expression: values come through the environment."""
+def test_no_script_holds_an_expression(path: Path) -> None:
+    """Scripts hold no expression, because values come through the environment."""
     assert [step["run"] for _, step in steps(path) if "${{" in step.get("run", "")] == []
     assert [
         step
@@ -160,8 +157,8 @@ def test_no_script_is_written_by_what_comes_from_outside(path: Path) -> None:
     ] == []
 
 
-def test_ci_runs_what_everybody_runs() -> None:
-    """One script for the tests, and a report whether they were green or not."""
+def test_ci_runs_the_local_script() -> None:
+    """CI runs the same script as a developer, and reports whether it passed or not."""
     jobs = read(FOLDER / "workflows" / "ci.yml")["jobs"]
     assert any("bash .ci/run" in step.get("run", "") for step in jobs["tests"]["steps"])
     for job in ("tests", "image"):
@@ -171,7 +168,7 @@ def test_ci_runs_what_everybody_runs() -> None:
 
 
 def test_nothing_is_pushed_before_it_has_been_tested_live() -> None:
-    """In the build, the live test stands before the login; in ci, nothing is pushed at all."""
+    """The build tests an image live before it logs in to push, and ci pushes nothing."""
     names = [step.get("name", step.get("uses", "")) for _, step in steps(FOLDER / "workflows" / "build.yml")]
     at = [
         next(i for i, name in enumerate(names) if word in name)
@@ -188,7 +185,7 @@ def test_nothing_is_pushed_before_it_has_been_tested_live() -> None:
 
 
 def test_all_three_builds_of_the_image_are_the_same() -> None:
-    """What was tried is what is pushed: equal arguments, target and time."""
+    """The three builds of the image have equal arguments, target and time."""
     builds = [
         step for _, step in steps(FOLDER / "workflows" / "build.yml") if "build-push-action" in step.get("uses", "")
     ]
@@ -201,7 +198,7 @@ def test_all_three_builds_of_the_image_are_the_same() -> None:
 
 
 def test_stage_and_prod_wait_for_an_approval() -> None:
-    """One after the other; each promotion runs in the environment that it changes."""
+    """Stage and prod are promoted one after the other, each in the environment that it changes."""
     jobs = read(FOLDER / "workflows" / "deploy.yml")["jobs"]
     assert [(name, job.get("needs"), job["with"].get("from"), job["with"]["to"]) for name, job in jobs.items()] == [
         ("dev", None, None, "dev"),
@@ -212,7 +209,7 @@ def test_stage_and_prod_wait_for_an_approval() -> None:
 
 
 def test_a_load_test_never_names_production() -> None:
-    """Its environment is stage's, and the script refuses others."""
+    """A load test runs in the environment of stage, and its script refuses others."""
     workflow = read(FOLDER / "workflows" / "loadtest.yml")
     assert workflow["jobs"]["loadtest"]["environment"] == "stage-loadtest"
     assert not workflow["on"]["workflow_dispatch"]
@@ -225,7 +222,7 @@ def scripts(path: Path) -> str:
 
 @SOME
 def test_every_file_and_target_that_is_named_exists(path: Path) -> None:
-    """Scripts, tools, and the Makefile's targets."""
+    """Every script, tool and Makefile target that a workflow names exists."""
     text = scripts(path)
     for name in re.findall(r"\b(?:scripts|tools)/\w+\.(?:sh|py)\b", text):
         assert (ROOT / name).is_file(), name
@@ -246,7 +243,7 @@ def commands() -> Iterator[str]:
 
 @pytest.mark.parametrize("line", sorted(set(commands())))
 def test_every_orris_command_parses(line: str) -> None:
-    """It exists, knows each option, and takes as many arguments."""
+    """Every ``orris`` command exists, knows each option, and takes as many arguments."""
     command: Any = typer.main.get_command(app)
     words = [word.replace("$", "").replace("{", "").replace("}", "") or "x" for word in shlex.split(line)]
     words = [word for word in words if not word.endswith("[@]")]
@@ -258,5 +255,5 @@ def test_every_orris_command_parses(line: str) -> None:
 
 
 def test_there_are_commands_to_parse() -> None:
-    """The pattern above still finds them."""
+    """The pattern of the test above finds commands."""
     assert len(set(commands())) >= 8

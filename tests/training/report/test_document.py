@@ -1,4 +1,4 @@
-"""Reports: complete, self-contained, escaped, and the same bytes every time."""
+"""Tests of reports: complete, self-contained, escaped, and the same bytes every time."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ class Page(HTMLParser):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
-        """Every end closes what was opened last."""
+        """Check that the element that ends was opened last."""
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Text is kept apart from style."""
+        """Keep text apart from style."""
         if self.open and self.open[-1] != "style":
             self.text += data
 
@@ -191,7 +191,7 @@ def test_html_pictures_are_embedded_with_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["report.html", "report.md"])
-def test_what_a_report_shows(file: str, tmp_path: Path) -> None:
+def test_reports_show_every_section(file: str, tmp_path: Path) -> None:
     """Both reports show metrics with folds, the contract, the origin, parameters, notes and the verdict."""
     text = (write(tmp_path) / file).read_text(encoding="utf-8").replace("&gt;", ">")
     numbers = ("0.9375", "0.9100 ± 0.0200", "12,345 rows", "150 training rows")

@@ -1,4 +1,4 @@
-"""Plots: which are drawn, that they are the same bytes every time, and that no label can break them."""
+"""Tests of plots: which are drawn, that they are the same bytes every time, and that no label can break them."""
 
 from __future__ import annotations
 
