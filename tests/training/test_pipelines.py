@@ -17,6 +17,9 @@ from orris.training.pipelines import PRESETS, build, from_factory
 
 TASKS: list[Task] = ["classification", "regression"]
 CASES = [(task, preset) for task in TASKS for preset in PRESETS[task]]
+LIMITS = {"catboost": {"iterations": 50}}
+"""CatBoost's rounds take long on one thread."""
+
 NEED_SCALES = {"logistic", "ridge", "linear", "elastic-net", "knn", "svm", "mlp"}
 
 
@@ -52,7 +55,7 @@ def mixed(task: Task) -> tuple[pd.DataFrame, Any, Schema]:
 def test_a_preset_learns_a_table_of_numbers(task: Task, preset: str) -> None:
     """Every preset fits numbers in the shortest pipeline, without a warning, and beats the mean or the majority."""
     X, y, schema = plain(task)
-    pipeline = build(preset, schema, seed=1).fit(X, y)
+    pipeline = build(preset, schema, seed=1, parameters=LIMITS.get(preset)).fit(X, y)
     assert [name for name, _ in pipeline.steps] == (["scale", "model"] if preset in NEED_SCALES else ["model"])
     assert pipeline.score(X, y) > (0.9 if task == "classification" else 0.3)
 
@@ -61,7 +64,7 @@ def test_a_preset_learns_a_table_of_numbers(task: Task, preset: str) -> None:
 def test_a_preset_learns_a_table_with_gaps_and_categories(task: Task, preset: str) -> None:
     """Every preset takes missing values, booleans, text and coded categories, and answers levels it never saw."""
     X, y, schema = mixed(task)
-    pipeline = build(preset, schema, seed=1).fit(X, y)
+    pipeline = build(preset, schema, seed=1, parameters=LIMITS.get(preset)).fit(X, y)
     assert pipeline.score(X, y) > (0.7 if task == "classification" else 0.3)
     odd = X.head(3).assign(text="never seen", code=99)
     assert len(pipeline.predict(odd)) == 3
@@ -72,7 +75,8 @@ def test_the_seed_decides_everything(task: Task, preset: str) -> None:
     """Fitted twice with one seed, a preset answers the same to the last bit."""
     X, y, schema = mixed(task)
     answer = "predict_proba" if task == "classification" else "predict"
-    once, again = (getattr(build(preset, schema, seed=3).fit(X, y), answer)(X) for _ in range(2))
+    fitted = (build(preset, schema, seed=3, parameters=LIMITS.get(preset)).fit(X, y) for _ in range(2))
+    once, again = (getattr(pipeline, answer)(X) for pipeline in fitted)
     np.testing.assert_array_equal(once, again)
 
 
@@ -80,7 +84,7 @@ def test_the_seed_decides_everything(task: Task, preset: str) -> None:
 def test_every_classifier_gives_probabilities(preset: str) -> None:
     """Each row's probabilities add up to one, and the largest is the label's."""
     X, y, schema = mixed("classification")
-    pipeline = build(preset, schema, seed=1).fit(X, y)
+    pipeline = build(preset, schema, seed=1, parameters=LIMITS.get(preset)).fit(X, y)
     probabilities = pipeline.predict_proba(X)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
     assert (pipeline.classes_[probabilities.argmax(axis=1)] == pipeline.predict(X)).all()

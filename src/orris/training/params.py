@@ -61,7 +61,7 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         tune: Candidates of the random search; 0: none.
         learning_curve: Score the pipeline on growing parts of the training rows, for the report.
         gates: Conditions such as ``accuracy>=0.9``, without which nothing is published.
-        model_parameters: The model's parameters, by scikit-learn's names, that differ from the preset's.
+        model_parameters: The model's parameters, by its library's names, that differ from the preset's.
         require_compiled: Fail rather than serve through scikit-learn.
         decimal: The decimal mark of the table's numbers, ``.`` or ``,``; empty: found out.
         thousands: What separates thousands in the table's numbers; empty: nothing does.

@@ -13,6 +13,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from sklearn.base import clone
@@ -39,6 +40,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from orris.errors import TrainingError
 from orris.schema import Column, Kind, Schema
+from orris.training import boosting
 from orris.training.learning import Task
 
 MODEL = "model"
@@ -78,7 +80,16 @@ _REGRESSORS: dict[str, Callable[[int], Any]] = {
         learning_rate_init=0.05, early_stopping=True, n_iter_no_change=30, max_iter=2000, random_state=seed
     ),
 }
-_MODELS: dict[Task, dict[str, Callable[[int], Any]]] = {"classification": _CLASSIFIERS, "regression": _REGRESSORS}
+
+
+def _boosting(task: Task) -> dict[str, Callable[[int], Any]]:
+    return {library: partial(boosting.early_stopped, library, task) for library in boosting.LIBRARIES}
+
+
+_MODELS: dict[Task, dict[str, Callable[[int], Any]]] = {
+    "classification": _CLASSIFIERS | _boosting("classification"),
+    "regression": _REGRESSORS | _boosting("regression"),
+}
 _NEED_SCALES = {"logistic", "ridge", "linear", "elastic-net", "knn", "svm", "mlp"}
 
 PRESETS: dict[Task, tuple[str, ...]] = {task: tuple(models) for task, models in _MODELS.items()}
@@ -92,10 +103,11 @@ def build(preset: str, schema: Schema, *, seed: int, parameters: Mapping[str, ob
         preset: One of ``PRESETS[schema.task]``; empty: the first of them.
         schema: What the table holds.
         seed: Of every random draw while fitting.
-        parameters: Parameters of the model, by scikit-learn's names, that differ from the preset's.
+        parameters: Parameters of the model, by its library's names, that differ from the preset's.
 
     Raises:
         TrainingError: No such preset for this task, or no such parameter; lists what there is.
+        MissingExtraError: The preset's library is not installed.
     """
     preset = preset or PRESETS[schema.task][0]
     if preset not in _MODELS[schema.task]:
@@ -112,7 +124,8 @@ def build(preset: str, schema: Schema, *, seed: int, parameters: Mapping[str, ob
 
 def parameter_prefix(preset: str, task: Task) -> str:
     """The prefix of a model parameter's name in ``Pipeline.set_params``."""
-    return f"{MODEL}__estimator__" if preset == "svm" and task == "classification" else f"{MODEL}__"
+    inside = preset in boosting.LIBRARIES or (preset == "svm" and task == "classification")
+    return f"{MODEL}__estimator__" if inside else f"{MODEL}__"
 
 
 def from_factory(spec: str, schema: Schema) -> Any:
@@ -185,14 +198,18 @@ def _working_directory_first() -> Iterator[None]:
 
 
 def _set_parameters(preset: str, model: Any, parameters: Mapping[str, object]) -> None:
+    boosts = preset in boosting.LIBRARIES
     inner = model.estimator if isinstance(model, CalibratedClassifierCV) else model
-    known = sorted(inner.get_params(deep=False))
+    known = boosting.known_parameters(model) if boosts else sorted(inner.get_params(deep=False))
     for name in parameters:
         if name not in known:
             raise TrainingError(
                 f"preset '{preset}' has no parameter '{name}'{_hint(name, known)}; it has: {', '.join(known)}"
             )
-    inner.set_params(**parameters)
+    if boosts:
+        boosting.set_parameters(model, parameters)
+    else:
+        inner.set_params(**parameters)
 
 
 def _hint(name: str, known: Any) -> str:
@@ -204,19 +221,9 @@ def _preprocessing(preset: str, schema: Schema, model: Any) -> list[tuple[str, A
     """The steps before the model."""
     scaled = preset in _NEED_SCALES
     categories = [column for column in schema.columns if column.kind is Kind.CATEGORY]
-    if preset == "hist-gradient-boosting":
-        # It takes missing values as they are, and categories as whole numbers.
-        if categories:
-            model.set_params(categorical_features=list(range(len(categories))))
-            return [
-                (
-                    "prepare",
-                    ColumnTransformer(
-                        [("categories", _ordinal(categories), _select(schema, categories))], remainder="passthrough"
-                    ),
-                )
-            ]
-        return []
+    if preset == "hist-gradient-boosting" or preset in boosting.LIBRARIES:
+        # They take missing values as they are, and categories as whole numbers.
+        return _codes_first(preset, schema, categories, model) if categories else []
     if not categories and not any(column.missing for column in schema.columns):
         return [("scale", StandardScaler())] if scaled else []
     flags = [column for column in schema.columns if column.kind is Kind.BOOLEAN]
@@ -237,6 +244,16 @@ def _preprocessing(preset: str, schema: Schema, model: Any) -> list[tuple[str, A
     return [("prepare", ColumnTransformer(parts))]
 
 
+def _codes_first(preset: str, schema: Schema, categories: list[Column], model: Any) -> list[tuple[str, Any]]:
+    """The codes of the categories, then the other columns as they are; ``model`` is told which are which."""
+    if preset in boosting.LIBRARIES:
+        model.set_params(n_categories=len(categories))
+    else:
+        model.set_params(categorical_features=list(range(len(categories))))
+    parts = [("categories", _ordinal(preset, categories), _select(schema, categories))]
+    return [("prepare", ColumnTransformer(parts, remainder="passthrough", verbose_feature_names_out=False))]
+
+
 def _numbers(columns: list[Column], *, scaled: bool) -> Any:
     steps: list[tuple[str, Any]] = []
     if any(column.missing for column in columns):
@@ -247,13 +264,14 @@ def _numbers(columns: list[Column], *, scaled: bool) -> Any:
     return "passthrough" if not steps else steps[0][1] if len(steps) == 1 else Pipeline(steps)
 
 
-def _ordinal(columns: list[Column]) -> OrdinalEncoder:
+def _ordinal(preset: str, columns: list[Column]) -> OrdinalEncoder:
     nan = float("nan")
+    own = preset == "catboost"  # which does not know a missing category
     return OrdinalEncoder(
         handle_unknown="use_encoded_value",
-        unknown_value=nan,
-        encoded_missing_value=nan,
-        max_categories=_limit(columns, _MAX_ORDINAL),
+        unknown_value=boosting.UNKNOWN if own else nan,
+        encoded_missing_value=boosting.MISSING if own else nan,
+        max_categories=_limit(columns, _MAX_ORDINAL) if preset == "hist-gradient-boosting" else None,
     )
 
 

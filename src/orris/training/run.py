@@ -32,8 +32,8 @@ from orris.schema import Label, Reading, Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.frames import NO_RULES, encode
 from orris.tables.objects import as_rows, as_targets
+from orris.training import boosting, learning, pipelines, tuning
 from orris.training import gates as gates_of
-from orris.training import learning, pipelines, tuning
 from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
 from orris.training.fitted import is_fitted
 from orris.training.params import TrainParams
@@ -41,6 +41,7 @@ from orris.training.preparation import prepare
 from orris.training.profiling import learn_profile
 from orris.training.report import document as report
 from orris.training.report import plots
+from orris.training.split_gain import library_importance
 from orris.version import __version__
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def train(
     gates = _checked_gates(params, evaluation)
     progress("fitting on all rows")
     _fit(pipeline, X, targets)
+    if params.model in boosting.LIBRARIES:
+        parameters["rounds"] = pipeline[-1].n_rounds_
     if params.pipeline:  # what it reads and which levels its encoders hold is known only now
         schema = about.learn(X, fitted=pipeline)
     job = _Job(
@@ -376,6 +379,7 @@ def _bundle(
         plots=drawn,
         parameters=job.parameters,
         gates=job.gates,
+        importance=library_importance(job.pipeline, compiled.schema.names),
     )
     progress("learning what drift is measured against")
     write_profile(folder, learn_profile(compiled.schema, job.rows, compiled.runtime))

@@ -197,6 +197,34 @@ def _spaces() -> dict[tuple[str, Task], Mapping[str, Draw]]:
                 "l2_regularization": _one_of(0.0, 0.1, 1.0, 10.0),
             }
         ),
+        "xgboost": _both(
+            {
+                "learning_rate": _log_between(0.02, 0.3),
+                "max_depth": _between(3, 10),
+                "min_child_weight": _log_between(0.5, 20),
+                "subsample": _one_of(0.6, 0.8, 1.0),
+                "colsample_bytree": _one_of(0.5, 0.7, 0.85, 1.0),
+                "reg_lambda": _log_between(0.1, 10),
+            }
+        ),
+        "lightgbm": _both(
+            {
+                "learning_rate": _log_between(0.02, 0.3),
+                "num_leaves": _one_of(7, 15, 31, 63, 127),
+                "min_child_samples": _one_of(5, 10, 20, 40),
+                "subsample": _one_of(0.6, 0.8, 1.0),
+                "colsample_bytree": _one_of(0.5, 0.7, 0.85, 1.0),
+                "reg_lambda": _one_of(0.0, 0.1, 1.0, 10.0),
+            }
+        ),
+        "catboost": _both(
+            {
+                "learning_rate": _log_between(0.03, 0.3),
+                "depth": _between(4, 8),
+                "l2_leaf_reg": _log_between(1.0, 10),
+                "random_strength": _one_of(0.5, 1.0, 2.0),
+            }
+        ),
         "knn": _both({"n_neighbors": _between(1, 30), "weights": _one_of("uniform", "distance"), "p": _one_of(1, 2)}),
         "svm": _both({"C": _log_between(1e-2, 1e3), "gamma": _one_of("scale", 0.001, 0.01, 0.1, 1.0)}),
         "mlp": _both({"hidden_layer_sizes": _one_of((32,), (64,), (100,), (64, 32)), "alpha": _log_between(1e-5, 1.0)}),

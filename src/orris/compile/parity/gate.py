@@ -61,6 +61,8 @@ _FAMILIES: dict[str, Family] = {
 
 
 _HOLDERS = {
+    "EarlyStoppedClassifier": "estimator_",
+    "EarlyStoppedRegressor": "estimator_",
     "FrozenEstimator": "estimator",
     "FixedThresholdClassifier": "estimator_",
     "TunedThresholdClassifierCV": "estimator_",

@@ -24,11 +24,13 @@ from orris.training.gates import GateResult
 from orris.training.report.parity_words import parity_words
 from orris.training.report.plot_words import PLOTS
 from orris.training.report.plots import MAX_CLASSES_IN_GRID
+from orris.training.split_gain import LibraryImportance
 from orris.verdict import Verdict
 
 TEMPLATES = Path(__file__).parent / "templates"
 MAX_MATRIX_CLASSES = 20
 MAX_LEVELS = 12
+MAX_IMPORTANCES = 30
 
 BASELINES = {
     "classification": "always the most frequent class, with the classes' shares as probabilities",
@@ -51,6 +53,7 @@ def write_report(
     plots: Mapping[str, Path],
     parameters: Mapping[str, Any],
     gates: Sequence[GateResult] = (),
+    importance: LibraryImportance | None = None,
 ) -> None:
     """Write ``report.html``, ``report.md`` and ``metrics.json``.
 
@@ -65,6 +68,7 @@ def write_report(
         plots: PNG files by name, as ``plots.draw`` gives them; embedded in the HTML.
         parameters: Settings of the training and of the pipeline; values are shown as text.
         gates: What the gates found.
+        importance: What the model's own library says of its columns.
     """
     folder.mkdir(parents=True, exist_ok=True)
     context = {
@@ -79,6 +83,7 @@ def write_report(
         "gates": [(str(result.gate), repr(result.value), "yes" if result.passed else "no") for result in gates],
         "figures": _figures(plots, evaluation),
         **_classes(evaluation),
+        **_importance(importance),
         "schema_heads": heads("column", "kind", "range or levels in training", "missing", "hard bounds", "example"),
         "columns": [_column(column) for column in schema.columns],
         "target": _target(schema),
@@ -88,7 +93,7 @@ def write_report(
     }
     (folder / "report.html").write_text(_render("report.html.j2", context), encoding="utf-8")
     (folder / "report.md").write_text(_render("report.md.j2", context), encoding="utf-8")
-    numbers = _numbers(name, version, evaluation, gates)
+    numbers = _numbers(name, version, evaluation, gates, importance)
     (folder / "metrics.json").write_text(
         json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
     )
@@ -231,6 +236,19 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.1%}"
 
 
+def _importance(importance: LibraryImportance | None) -> dict[str, Any]:
+    if importance is None:
+        return {"importance_rows": []}
+    left_out = len(importance.shares) - MAX_IMPORTANCES
+    more = f", the {MAX_IMPORTANCES} largest of {len(importance.shares)} columns" if left_out > 0 else ""
+    return {
+        "importance_title": f"Feature importances by {importance.library}",
+        "importance_caption": f"Share of each column: {importance.measure}{more}",
+        "importance_heads": heads("column", "#share"),
+        "importance_rows": [(name, f"{share:.1%}") for name, share in importance.shares[:MAX_IMPORTANCES]],
+    }
+
+
 def _figures(plots: Mapping[str, Path], evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
@@ -288,7 +306,13 @@ def _value(value: object) -> str:
     return "–" if value is None or value == "" else str(value)
 
 
-def _numbers(name: str, version: str, evaluation: Evaluation, gates: Sequence[GateResult]) -> dict[str, Any]:
+def _numbers(
+    name: str,
+    version: str,
+    evaluation: Evaluation,
+    gates: Sequence[GateResult],
+    importance: LibraryImportance | None,
+) -> dict[str, Any]:
     """The content of ``metrics.json``; metrics come first, for tools that read nothing else."""
     numbers: dict[str, Any] = {
         "metrics": evaluation.metrics,
@@ -301,6 +325,12 @@ def _numbers(name: str, version: str, evaluation: Evaluation, gates: Sequence[Ga
         "importance": {each.column: {"mean": each.mean, "std": each.std} for each in evaluation.importances},
         "notes": evaluation.notes,
     }
+    if importance is not None:
+        numbers["library_importance"] = {
+            "library": importance.library,
+            "measure": importance.measure,
+            "shares": dict(importance.shares),
+        }
     if gates:
         numbers["gates"] = [{"gate": str(each.gate), "value": each.value, "passed": each.passed} for each in gates]
     if evaluation.thresholds:
