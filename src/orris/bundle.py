@@ -92,6 +92,8 @@ class Manifest(msgspec.Struct, frozen=True):
         created: UTC, ISO 8601.
         model_file: ``model.onnx``, ``model.skops`` for a model served by scikit-learn, or a library's own model file.
         front_file: ``front.skops`` where scikit-learn runs the first steps and ``model.onnx`` holds the rest.
+        examples: A few training rows with the served model's answers, for pages that show the model; empty in older
+            bundles.
         files: sha256 of every other file of the bundle, by relative POSIX path.
     """
 
@@ -110,6 +112,7 @@ class Manifest(msgspec.Struct, frozen=True):
     provenance: Provenance
     files: dict[str, str]
     front_file: FrontFile = ""
+    examples: Golden = Golden(())
 
 
 class _Format(msgspec.Struct):
@@ -134,6 +137,7 @@ def seal(
     schema: Schema,
     verdict: Verdict,
     golden: Golden,
+    examples: Golden = Golden(()),  # noqa: B008 (frozen)
     metrics: Mapping[str, float],
     provenance: Provenance,
 ) -> Manifest:
@@ -162,6 +166,7 @@ def seal(
         schema=schema,
         verdict=verdict,
         golden=golden,
+        examples=examples,
         metrics=dict(metrics),
         provenance=provenance,
         files=files,

@@ -41,11 +41,11 @@ def rows_of(text: str) -> list[dict[str, str]]:
 def test_a_whole_table_is_answered_as_the_api_answers_it(
     visit: Visit, server: Server, ask: httpx.Client, tmp_path: Path
 ) -> None:
-    """A chosen file, its columns kept, the target and others that the model does not take passed by."""
+    """A chosen file is answered as the API answers it; its columns are kept, and its target scores the answers."""
     page = visit.open(server.url)
     page.get_by_label("CSV file").set_input_files(TABLE)
     expect(page.locator("#batch-said")).to_contain_text("150 rows answered")
-    expect(page.locator("#batch-said")).to_contain_text("Not used: species.")
+    score = page.get_by_role("group", name="Score")
     rows = rows_of(downloaded(page, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["iris-iris-1.0.0.csv"]
     names = ("sepal_length", "sepal_width", "petal_length", "petal_width")
@@ -57,6 +57,43 @@ def test_a_whole_table_is_answered_as_the_api_answers_it(
     labels = ("setosa", "versicolor", "virginica")
     shares = [[float(row[f"probability_{label}"]) for label in labels] for row in rows]
     assert shares == [answer["probabilities"] for answer in answers]
+    hits = sum(row["species"] == row["prediction_label"] for row in rows)
+    expect(score).to_contain_text(f"{hits / 150:.1%}".replace("%", " %"))
+    expect(score).to_contain_text("always the most frequent class: 33.3 %")
+    counts = {label: dict.fromkeys(labels, 0) for label in labels}
+    for row in rows:
+        counts[row["species"]][row["prediction_label"]] += 1
+    cells = [[int(text) for text in line.locator("td").all_inner_texts()] for line in score.locator("tbody tr").all()]
+    assert cells == [list(line.values()) for line in counts.values()]
+
+
+def test_a_regression_is_scored_on_the_target(visit: Visit, regression_server: Server) -> None:
+    """A table that holds a regression's target gets the errors of the answers, beside those of always the mean."""
+    page = visit.open(regression_server.url)
+    predict(page, "width,depth,price\n3,15,20000\n4,16,60000\n5,17,\n")
+    score = page.get_by_role("group", name="Score")
+    expect(score).to_contain_text("on 2 rows against the column “price”")
+    expect(score).to_contain_text("always their mean: mean absolute error 20,000")
+
+
+def test_labels_that_the_model_does_not_know_have_no_score(visit: Visit, server: Server) -> None:
+    """A table whose target holds none of the model's classes says that there is no score."""
+    page = visit.open(server.url)
+    predict(page, "sepal_length,sepal_width,petal_length,petal_width,species\n5.1,3.5,1.4,0.2,rose\n")
+    expect(page.get_by_role("group", name="Score")).to_contain_text("there is no score")
+
+
+def test_rows_with_warnings_have_a_legend(browser: Browser, server: Server) -> None:
+    """The legend explains the colours of rows that were refused or answered with warnings, and of no others."""
+    head = "sepal_length,sepal_width,petal_length,petal_width\n"
+    with visiting(browser, refused=(422,)) as visit:
+        page = visit.open(server.url)
+        predict(page, head + "5.1,3.5,1.4,0.2\n")
+        expect(page.locator("#batch-said")).to_contain_text("1 row answered")
+        expect(page.locator("#batch-result .key")).to_have_count(0)
+        predict(page, head + "5.1,3.5,1.4,0.2\n90,3.5,1.4,0.2\n-1,3.5,1.4,0.2\n")
+        words = ["answered with warnings: point at the row to read them", "refused"]
+        expect(page.locator("#batch-result .key")).to_have_text(words)
 
 
 def test_rows_that_are_refused_are_told_apart(browser: Browser, server: Server, tmp_path: Path) -> None:
@@ -180,7 +217,25 @@ def test_many_rows_go_in_parts(visit: Visit, server: Server) -> None:
     expect(page.locator("#batch-said")).to_contain_text("1,200 rows answered")
     parts = [request.post_data or "" for request in visit.requests if (request.post_data or "").startswith("[")]
     assert [len(json.loads(part)) for part in parts] == [500, 500, 200]
-    expect(page.locator("#batch-result tbody tr")).to_have_count(20)
+    expect(page.get_by_role("region", name="Answers").locator("tbody tr")).to_have_count(20)
+
+
+def test_a_sample_is_downloaded_and_answered(visit: Visit, server: Server, tmp_path: Path) -> None:
+    """The sample CSV holds every column and rows of the training table, and is answered when it is uploaded."""
+    page = visit.open(server.url)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download a sample CSV").click()
+    path = tmp_path / download.value.suggested_filename
+    download.value.save_as(path)
+    assert path.name == "iris-sample.csv"
+    sample = [{name: float(cell) for name, cell in row.items()} for row in rows_of(path.read_text())]
+    table = [
+        {name: float(cell) for name, cell in row.items() if name != "species"} for row in rows_of(TABLE.read_text())
+    ]
+    assert len(sample) == 12
+    assert all(row in table for row in sample)
+    page.get_by_label("CSV file").set_input_files(path)
+    expect(page.locator("#batch-said")).to_contain_text("12 rows answered")
 
 
 def test_examples_fill_the_text(visit: Visit, mixed_server: Server) -> None:

@@ -28,8 +28,9 @@ from orris.bundle import Golden, Manifest, Provenance, seal, write_profile
 from orris.compile import Compiled, compile_pipeline
 from orris.errors import TrainingError
 from orris.runtime import Answers
-from orris.schema import Label, Reading, Schema
+from orris.schema import Kind, Label, Reading, Schema
 from orris.schema.arrays import FloatArray
+from orris.schema.columns import UNSEEN
 from orris.schema.frames import NO_RULES, encode
 from orris.tables.objects import as_rows, as_targets
 from orris.training import boosting, learning, pipelines, tuning
@@ -49,6 +50,9 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 Progress = Callable[[str], None]
+
+MAX_EXAMPLES = 12
+"""Training rows that a bundle holds as examples."""
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "pandas", "scikit-learn", "skl2onnx", "skops")
 
@@ -358,6 +362,7 @@ def _bundle(
         front_file=compiled.front_file,
         schema=compiled.schema,
         golden=_golden(compiled),
+        examples=_examples(job.rows, job.targets, compiled),
         metrics=job.evaluation.metrics,
         provenance=_provenance(job),
     )
@@ -404,14 +409,44 @@ def _boosters_used() -> dict[str, str]:
     return {library: str(module.__version__) for library, module in found.items() if module is not None}
 
 
+def _examples(rows: FloatArray, targets: npt.NDArray[Any], compiled: Compiled) -> Golden:
+    """Training rows for pages that show the model: complete ones first, classes in turn, spread over the target.
+
+    Rows with categories that the model does not know are left out: their text is not in the schema.
+    """
+    categories = [i for i, column in enumerate(compiled.schema.columns) if column.kind is Kind.CATEGORY]
+    known = np.flatnonzero((rows[:, categories] != UNSEEN).all(axis=1))
+    complete = known[~np.isnan(rows[known]).any(axis=1)]
+    chosen = complete if len(complete) >= MAX_EXAMPLES else known
+    if not len(chosen):
+        return Golden(())
+    turn = np.zeros(len(chosen), dtype=np.int64)
+    order = np.argsort(targets[chosen], kind="stable")
+    if compiled.schema.task == "classification":
+        for label in np.unique(targets[chosen]):
+            of_label = np.flatnonzero(targets[chosen] == label)
+            spread = of_label[np.unique(np.linspace(0, len(of_label) - 1, MAX_EXAMPLES).astype(int))]
+            turn[of_label] = MAX_EXAMPLES
+            turn[spread] = np.arange(len(spread))
+        picked = order[np.argsort(turn[order], kind="stable")][:MAX_EXAMPLES]
+    else:
+        picked = order[np.unique(np.linspace(0, len(order) - 1, MAX_EXAMPLES).astype(int))]
+    sample = rows[chosen[picked]]
+    return _rows_with_answers(sample, compiled.runtime.run(sample))
+
+
 def _golden(compiled: Compiled) -> Golden:
     """The golden rows; one whose answer no JSON number holds, and which a server would refuse, is left out."""
-    answers: Answers = compiled.golden_answers
-    finite = np.ones(len(compiled.golden_rows), dtype=bool)
+    return _rows_with_answers(compiled.golden_rows, compiled.golden_answers)
+
+
+def _rows_with_answers(rows: FloatArray, answers: Answers) -> Golden:
+    """Rows that have finite answers, with them."""
+    finite = np.ones(len(rows), dtype=bool)
     for numbers in (answers.probabilities, answers.values):
         if numbers is not None:
             finite &= np.isfinite(numbers.reshape(len(finite), -1)).all(axis=1)
-    kept = compiled.golden_rows[finite].tolist()
+    kept = rows[finite].tolist()
     return Golden(
         tuple(tuple(None if np.isnan(value) else value for value in row) for row in kept),
         labels=() if answers.labels is None else tuple(answers.labels[finite].tolist()),

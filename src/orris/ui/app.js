@@ -100,10 +100,28 @@ function showForm(card) {
       page.form.set(example.row);
       predict();
     };
-    return el("button", { type: "button", class: "chip", "aria-label": `Example ${i + 1}: ${said}`, on: { click: use } }, said);
+    const apart = apartFrom(example, examples, card.columns);
+    const label = `Example ${i + 1}: ${said}${apart ? `, ${apart}` : ""}`;
+    return el("button", { type: "button", class: "chip", "aria-label": label, on: { click: use } }, said, apart ? el("span", { class: "soft" }, ` ${apart}`) : null);
   }));
   page.form.set(card.examples[0].row);
   predict();
+}
+
+/** What tells an example from the others with its answer: the column in which it differs most from them, with its value. */
+function apartFrom(example, examples, columns) {
+  const alike = examples.filter((other) => other !== example && (typeof example.answer === "number" || other.answer === example.answer));
+  if (!alike.length) return "";
+  const distance = ({ name, range }) => {
+    const value = example.row[name];
+    const others = alike.map((other) => other.row[name]);
+    if (typeof value !== "number" || !range) return others.filter((other) => other !== value).length / others.length;
+    const spread = range[1] - range[0] || 1;
+    return Math.min(...others.map((other) => (typeof other === "number" ? Math.abs(other - value) / spread : 1)));
+  };
+  const [column] = columns.map((each) => [each, distance(each)]).reduce((best, each) => (each[1] > best[1] ? each : best));
+  const value = example.row[column.name];
+  return `${column.name} ${value === null || value === undefined ? "missing" : typeof value === "number" ? short(value, 4) : value}`;
 }
 
 /** Asks the model, one question at a time: what changes meanwhile is asked next, so that answers keep up with a slider that moves. */

@@ -1,6 +1,7 @@
 // Many rows: a CSV goes to the server in parts; rows that are refused are told apart, and the rest is answered.
 
 import { ask, save } from "./api.js";
+import { confusion } from "./card.js";
 import { converter, line, parse, separatorOf, unguarded } from "./csv.js";
 import { byId, el } from "./dom.js";
 import { count, percent, plural, short } from "./numbers.js";
@@ -11,6 +12,7 @@ const MAX_BYTES = 32 * 1024 * 1024;
 const SHOWN = 20;
 const SHOWN_ERRORS = 50;
 const ATTEMPTS = 5;
+const MAX_MATRIX = 12;
 
 export class Batch {
   constructor() {
@@ -21,6 +23,7 @@ export class Batch {
     byId("choose").addEventListener("click", () => byId("file").click());
     byId("file").addEventListener("change", () => this.#take(byId("file").files[0]));
     byId("fill").addEventListener("click", () => this.#fill());
+    byId("sample").addEventListener("click", () => save(`${this.card.name}-sample.csv`, "text/csv;charset=utf-8", this.#sample()));
     byId("stop").addEventListener("click", () => this.running?.abort());
     byId("download").addEventListener("click", () => this.#download());
     byId("csv").addEventListener("input", () => {
@@ -72,10 +75,15 @@ export class Batch {
 
   #fill() {
     this.file = "";
+    byId("csv").value = this.#sample().replaceAll("\r", "");
+    byId("csv").focus();
+  }
+
+  /** The example rows as CSV. */
+  #sample() {
     const names = this.card.columns.map((column) => column.name);
     const cells = (row) => names.map((name) => (row[name] === null || row[name] === undefined ? "" : String(row[name])));
-    byId("csv").value = (line(names) + this.card.examples.map((example) => line(cells(example.row))).join("")).replaceAll("\r", "");
-    byId("csv").focus();
+    return line(names) + this.card.examples.map((example) => line(cells(example.row))).join("");
   }
 
   #say(text, tone = "") {
@@ -103,12 +111,13 @@ export class Batch {
     const columns = this.card.columns.map((column) => ({ name: column.name, at: head.indexOf(column.name), convert: converter(column), missing: column.missing }));
     const lacking = columns.filter((column) => column.at < 0 && !column.missing).map((column) => column.name);
     if (lacking.length) throw new Error(`The first line lacks ${lacking.length > 1 ? "columns" : "the column"} ${lacking.join(", ")}.`);
-    const unused = head.filter((name) => name && !known.has(name));
+    const truth = known.has(this.card.target) ? -1 : head.indexOf(this.card.target);
+    const unused = head.filter((name, i) => name && !known.has(name) && i !== truth);
     const rows = lines.slice(1).map((cells) => {
       if (cells.length !== head.length) return { error: `${head.length} values are needed, one for each column name, not ${cells.length}` };
       return { row: Object.fromEntries(columns.filter(({ at }) => at >= 0).map(({ name, at, convert }) => [name, convert(cells[at])])) };
     });
-    return { head, lines: lines.slice(1), rows, unused };
+    return { head, lines: lines.slice(1), rows, unused, truth };
   }
 
   async #start(text) {
@@ -192,6 +201,7 @@ export class Batch {
     byId("download").hidden = answered + refused === 0;
     const parts = [];
     if (refused) parts.push(this.#errors(answers));
+    if (table.truth >= 0 && answered) parts.push(this.#score(table, answers));
     if (answered + refused) parts.push(this.#preview(table, answers));
     byId("batch-result").replaceChildren(...parts);
   }
@@ -201,6 +211,22 @@ export class Batch {
     const items = wrong.slice(0, SHOWN_ERRORS).map(({ i, error }) => el("li", {}, el("b", {}, `Row ${i + 1}`), ` ${error}`));
     if (wrong.length > SHOWN_ERRORS) items.push(el("li", { class: "soft" }, `and ${count(wrong.length - SHOWN_ERRORS)} more, in the download`));
     return el("div", { class: "scroll refused", tabindex: "0", role: "region", "aria-label": "Rows that were refused" }, el("ul", {}, items));
+  }
+
+  /** How the answers compare with the target, where the table holds it. */
+  #score({ lines, truth }, answers) {
+    const pairs = answers.map((answer, i) => ({ answer, cell: (lines[i][truth] ?? "").trim() })).filter(({ answer, cell }) => answer && !answer.error && cell !== "");
+    const box = (...children) => el("div", { class: "score", role: "group", "aria-label": "Score" }, ...children);
+    if (this.card.task === "regression") return box(...errorsOf(this.card, pairs.map(({ answer, cell }) => [Number(cell), answer.prediction])));
+    const labels = this.card.text_labels;
+    const known = pairs.map(({ answer, cell }) => [labelAt(labels, cell), labels.indexOf(answer.prediction_label)]).filter(([at]) => at >= 0);
+    if (!known.length) return box(el("p", { class: "soft" }, `The column “${this.card.target}” holds none of this model’s classes, so there is no score.`));
+    const counts = labels.map((_, i) => labels.map((__, j) => known.filter(([a, b]) => a === i && b === j).length));
+    const hits = counts.reduce((sum, row, i) => sum + row[i], 0);
+    const most = Math.max(...counts.map((row) => row.reduce((sum, n) => sum + n, 0)));
+    const others = pairs.length - known.length;
+    const words = `${percent(hits / known.length)} of ${plural(known.length, "row")} as the column “${this.card.target}” says; always the most frequent class: ${percent(most / known.length)}.`;
+    return box(el("p", {}, el("b", {}, "Score: "), words, others ? ` ${plural(others, "row")} with another label left out.` : ""), labels.length <= MAX_MATRIX ? confusion(this.card, { labels, counts }) : null);
   }
 
   #preview({ head, lines }, answers) {
@@ -214,7 +240,10 @@ export class Batch {
       return el("tr", { "data-tone": tone, title }, el("th", { scope: "row" }, String(i + 1)), el("td", { class: "said-cell" }, said), sure.map((text) => el("td", { class: "n" }, text)),
         lines[i].map((cell) => el("td", {}, cell)));
     });
-    const caption = answers.length > SHOWN ? `The first ${SHOWN} of ${count(answers.length)} rows.` : "All rows.";
+    const caption = [answers.length > SHOWN ? `The first ${SHOWN} of ${count(answers.length)} rows.` : "All rows."];
+    const shown = answers.slice(0, SHOWN);
+    if (shown.some((answer) => answer && !answer.error && answer.warnings?.length)) caption.push(" ", el("span", { class: "key", "data-tone": "warn" }, "answered with warnings: point at the row to read them"));
+    if (shown.some((answer) => answer?.error)) caption.push(" ", el("span", { class: "key", "data-tone": "bad" }, "refused"));
     return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Answers" },
       el("table", {}, el("caption", {}, caption), el("thead", {}, el("tr", {}, heads.map((name) => el("th", { scope: "col", class: added.includes(name) ? "n" : null }, name)))), el("tbody", {}, rows)));
   }
@@ -233,6 +262,28 @@ export class Batch {
     });
     save(`${(this.file || "rows").replace(/\.\w+$/, "")}-${this.card.name}-${this.card.version}.csv`, "text/csv;charset=utf-8", text.join(""));
   }
+}
+
+/** The position of a label, as a table would write it. */
+function labelAt(labels, cell) {
+  const exact = labels.indexOf(cell);
+  if (exact >= 0) return exact;
+  const number = Number(cell);
+  return cell !== "" && !Number.isNaN(number) ? labels.findIndex((label) => label !== "" && Number(label) === number) : labels.indexOf(unguarded(cell));
+}
+
+/** The errors of a regression in words. */
+function errorsOf(card, pairs) {
+  const known = pairs.filter(([value]) => Number.isFinite(value));
+  if (!known.length) return [el("p", { class: "soft" }, `The column “${card.target}” holds no numbers, so there is no score.`)];
+  const mean = known.reduce((sum, [value]) => sum + value, 0) / known.length;
+  const absolute = known.reduce((sum, [value, said]) => sum + Math.abs(value - said), 0) / known.length;
+  const squared = known.reduce((sum, [value, said]) => sum + (value - said) ** 2, 0);
+  const spread = known.reduce((sum, [value]) => sum + (value - mean) ** 2, 0);
+  const base = known.reduce((sum, [value]) => sum + Math.abs(value - mean), 0) / known.length;
+  const explained = spread > 0 ? `R² ${short(1 - squared / spread, 3)}, ` : "";
+  const words = `${explained}mean absolute error ${short(absolute, 4)}, RMSE ${short(Math.sqrt(squared / known.length), 4)} on ${plural(known.length, "row")} against the column “${card.target}”; always their mean: mean absolute error ${short(base, 4)}.`;
+  return [el("p", {}, el("b", {}, "Score: "), words)];
 }
 
 function pause(milliseconds, signal) {

@@ -1,8 +1,8 @@
 // The model card: what the model is, how good it was found to be, and the proof that the served model is the trained one.
 
 import { picture, saveFrom, hasKey, urlOf } from "./api.js";
-import { byId, el } from "./dom.js";
-import { count, day, metricName, plural, short } from "./numbers.js";
+import { byId, el, named } from "./dom.js";
+import { count, day, duration, metricName, plural, short } from "./numbers.js";
 
 const MAX_MATRIX = 12;
 const MAX_IMPORTANCES = 15;
@@ -40,10 +40,16 @@ export function showHero(card) {
   const [name, value] = headline(card);
   const { verdict } = card;
   byId("badges").replaceChildren(
-    ...(name ? [el("li", {}, el("b", {}, short(value, 3)), ` ${metricName(name)}`)] : []),
+    ...(name ? [el("li", {}, el("b", {}, short(value, 3)), ` ${metricName(name)}${baseline(card, name)}`)] : []),
     el("li", { class: held(verdict) ? "good" : "bad" }, el("b", {}, held(verdict) ? (verdict.proof ? "Parity proved" : "Parity compared") : "Parity failed"), ` on ${verdict.proof ? "every row, compared on " : ""}${plural(verdict.n_rows, "row")}`),
-    el("li", {}, el("b", {}, `${short(verdict.one_row_microseconds, 3)} µs`), " a row, ", SERVED[verdict.strategy] ?? verdict.strategy),
+    el("li", {}, el("b", {}, duration(verdict.one_row_microseconds)), " a row, ", SERVED[verdict.strategy] ?? verdict.strategy),
   );
+}
+
+/** The same metric of an answer that looks at no column, in brackets. */
+function baseline(card, name) {
+  const value = card.evaluation?.baseline?.[name];
+  return value === undefined ? "" : ` (baseline ${short(value, 3)})`;
 }
 
 function listed(labels) {
@@ -125,7 +131,7 @@ function parity(card) {
       ["labels that differ", card.task === "classification" ? count(verdict.n_label_differences) : null],
       ["largest difference", `${short(verdict.largest_difference, 3)} (allowed: ${short(verdict.tolerance, 3)})`],
       ["way of serving", SERVED[verdict.strategy] ?? verdict.strategy],
-      ["one row", `${short(verdict.one_row_microseconds, 3)} µs; in scikit-learn ${count(verdict.one_row_microseconds_reference)} µs (${times >= 10 ? count(times) : short(times, 2)} times)`],
+      ["one row", `${duration(verdict.one_row_microseconds)}; in scikit-learn ${duration(verdict.one_row_microseconds_reference)} (${times >= 10 ? count(times) : short(times, 2)} times)`],
       ["golden rows", `${card.golden_rows}, reproduced when this process loaded the model`],
     ]));
 }
@@ -133,25 +139,30 @@ function parity(card) {
 function metrics(card) {
   const names = Object.keys(card.metrics).filter((name) => !name.startsWith("cv_"));
   const folds = names.some((name) => `cv_${name}_mean` in card.metrics);
+  const bases = Object.keys(card.evaluation?.baseline ?? {}).length ? card.evaluation.baseline : null;
   const rows = names.map((name) => {
     const [mean, spread] = [card.metrics[`cv_${name}_mean`], card.metrics[`cv_${name}_std`]];
-    const crossed = mean === undefined ? "–" : `${short(mean, 3)} ± ${short(spread, 2)}`;
-    return el("tr", {}, el("th", { scope: "row" }, metricName(name)), el("td", { class: "n" }, short(card.metrics[name], 4)), folds ? el("td", { class: "n soft" }, crossed) : null);
+    const crossed = mean === undefined ? "–" : [short(mean, 3), el("span", { class: "small block" }, `± ${short(spread, 2)}`)];
+    const base = bases ? el("td", { class: "n soft" }, short(bases[name], 4)) : null;
+    return el("tr", {}, el("th", { scope: "row" }, metricName(name)), el("td", { class: "n" }, short(card.metrics[name], 4)), base, folds ? el("td", { class: "n soft" }, crossed) : null);
   });
   const evaluated = card.evaluation?.rows?.evaluated;
   const n = card.evaluation?.folds;
   const heads = el("tr", {}, el("th", { scope: "col" }, "metric"), el("th", { scope: "col", class: "n" }, evaluated ? `${count(evaluated)} rows held out` : "held out"),
+    bases ? el("th", { scope: "col", class: "n", title: card.task === "regression" ? "always the mean" : "always the most frequent class" }, "baseline") : null,
     folds ? el("th", { scope: "col", class: "n" }, n ? `${n} folds` : "cross-validated") : null);
   return titled("How good it is", el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Metrics" }, el("table", { class: "metrics" }, el("thead", {}, heads), el("tbody", {}, rows))));
 }
 
-function confusion(card, { labels, counts }) {
+/** A confusion matrix: hits on the diagonal in one colour, errors in another, shaded by their share of the true class. */
+export function confusion(card, { labels, counts }) {
   const names = labels.map(String);
   const rows = counts.map((row, i) => {
     const all = row.reduce((sum, n) => sum + n, 0);
     return el("tr", {}, el("th", { scope: "row" }, names[i]), row.map((n, j) => {
       const share = all ? n / all : 0;
-      const cell = el("td", { class: share > 0.5 ? "strong" : share ? "tinted" : null, title: `${names[i]} taken for ${names[j]}: ${n} of ${all}` }, count(n));
+      const tint = share > 0.5 ? "strong" : share ? "tinted" : "";
+      const cell = el("td", { class: `${tint} ${i === j ? "hit" : "miss"}`.trim(), title: `${names[i]} taken for ${names[j]}: ${n} of ${all}` }, count(n));
       cell.style.setProperty("--share", `${Math.round(share * 100)}%`);
       return cell;
     }));
@@ -167,7 +178,7 @@ function importances(card, importance) {
   const items = ranked.map(([name, { mean }]) => {
     const fill = el("span", { class: "fill" });
     fill.style.width = `${Math.max(0, (100 * mean) / top)}%`;
-    return el("li", {}, el("span", { class: "bar-name" }, name), el("span", { class: "track" }, fill), el("span", { class: "bar-share" }, short(mean, 2)));
+    return el("li", {}, el("span", { class: "bar-name" }, named(name)), el("span", { class: "track" }, fill), el("span", { class: "bar-share" }, short(mean, 2)));
   });
   return titled("What it looks at", el("ul", { class: "bars" }, items),
     el("p", { class: "soft small" }, `${card.task === "regression" ? "R²" : "Accuracy"} lost when a column’s values are shuffled.`));

@@ -22,6 +22,11 @@ function filled(node, { on = {}, ...attributes }, children) {
   return node;
 }
 
+/** A name, such as a column's, that may break behind an underscore, a dot, a hyphen or a slash, and nowhere else. */
+export function named(name) {
+  return name.split(/(?<=[_./-])(?=[^_./-])/).flatMap((part, i) => (i ? [el("wbr"), part] : [part]));
+}
+
 export const byId = (id) => document.getElementById(id);
 
 /** Calls `action` once things have been quiet for a while. */

@@ -1,6 +1,6 @@
 // A form made from the model's schema. A field reads to the JSON value that goes to the server, which alone judges it.
 
-import { el } from "./dom.js";
+import { el, named } from "./dom.js";
 import { short, usualDecimals } from "./numbers.js";
 
 const MAX_OPTIONS = 12;
@@ -61,7 +61,7 @@ function fieldOf(column, id, values, changed) {
   const make = { number: numberField, integer: numberField, boolean: booleanField, category: categoryField }[column.kind];
   const control = make(column, id, values.filter((value) => value !== null && value !== undefined), changed);
   const absent = column.missing && column.kind !== "category" ? missingBox(column, id, control, changed) : null;
-  const title = el("label", { for: id, class: "column" }, column.name);
+  const title = el("label", { for: id, class: "column" }, named(column.name));
   const bounds = boundsText(column.bounds);
   if (bounds) title.append(el("span", { class: "bounds" }, bounds));
   const node = el("div", { class: `field ${column.kind}`, "data-column": column.name },

@@ -2,13 +2,16 @@
 
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 
-/** Up to `digits` significant digits, without an exponent where that stays readable. */
+const grouped = new Intl.NumberFormat("en", { maximumSignificantDigits: 15 });
+
+/** Up to `digits` significant digits, thousands set apart, without an exponent where that stays readable. */
 export function short(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 1e7 || size < 1e-4) return value.toExponential(Math.max(0, digits - 2)).replace("e+", "e");
-  return String(Number(value.toPrecision(Math.max(digits, size >= 1 ? Math.floor(Math.log10(size)) + 1 : 1))));
+  const rounded = Number(value.toPrecision(Math.max(digits, size >= 1 ? Math.floor(Math.log10(size)) + 1 : 1)));
+  return size >= 1e4 ? grouped.format(rounded) : String(rounded);
 }
 
 export const count = (value) => plain.format(value);
@@ -22,6 +25,12 @@ export function percent(share) {
 
 export function milliseconds(value) {
   return value < 1 ? `${short(value, 2)} ms` : `${short(value, 3)} ms`;
+}
+
+/** A duration that is given in microseconds, with three significant digits in the unit that suits it. */
+export function duration(microseconds) {
+  const [size, unit] = microseconds < 999.5 ? [1, "µs"] : microseconds < 999_500 ? [1e3, "ms"] : [1e6, "s"];
+  return `${short(microseconds / size, 3)} ${unit}`;
 }
 
 export const plural = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;

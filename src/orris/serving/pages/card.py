@@ -155,16 +155,20 @@ def describe(live: Live) -> JsonObject:
 
 
 def examples(engine: Engine) -> list[JsonObject]:
-    """Golden rows that a person would take for rows of the table, as a caller would send them, with their answers.
+    """The bundle's example rows, as a caller would send them, with their answers.
 
-    Golden rows are meant to provoke; those with values outside the learned range, unseen levels or absurdly small
-    numbers are left out. Complete rows with short values come first, as those of a table are; classes take turns.
+    An older bundle has none: golden rows stand in that a person would take for rows of the table. Those with values
+    outside the learned range, unseen levels or absurdly small numbers are left out; complete rows with short values
+    come first, as those of a table are; classes take turns.
 
     Returns:
         ``{"row": {…}, "answer": label as text or value}``, at most ``MAX_EXAMPLES``; the schema's own example if no
         golden row will do.
     """
     golden, schema = engine.manifest.golden, engine.schema
+    if engine.manifest.examples.rows:
+        rows = [_decoded(schema, codes) for codes in engine.manifest.examples.array().tolist()]
+        return [{"row": row, "answer": answer} for row, answer in zip(rows, _answers(engine), strict=True)]
     answers: list[Any] = [engine.text_labels[i] for i in golden.labels] or list(golden.values)
     first = example_row(schema)
     found: list[tuple[bool, int, int, JsonObject]] = []
@@ -178,6 +182,12 @@ def examples(engine: Engine) -> list[JsonObject]:
     if golden.labels:
         ranked = _in_turns(ranked)
     return ranked[:MAX_EXAMPLES] or [{"row": first, "answer": None}]
+
+
+def _answers(engine: Engine) -> list[Any]:
+    """The answers to the bundle's examples: labels as text, or values."""
+    examples = engine.manifest.examples
+    return [engine.text_labels[i] for i in examples.labels] or list(examples.values)
 
 
 def _in_turns(ranked: list[JsonObject]) -> list[JsonObject]:
