@@ -26,7 +26,7 @@ from tests.ui.browser import Visit, field_of, put, visiting
 from tests.ui.hostile import COLUMNS, LEVELS, MARKUP
 
 PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 900}
+DESKTOP = {"width": 1280, "height": 900}
 
 
 def violations(page: Page) -> list[str]:
@@ -44,7 +44,7 @@ def overflow(page: Page) -> int:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["context", "phone"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing(browser: Browser, mixed_server: Server, scheme: Any, size: Any) -> None:
     """In each state of the page axe finds nothing, and no part is cut off."""
     with visiting(browser, refused=(422,), viewport=size, color_scheme=scheme, reduced_motion="reduce") as visit:

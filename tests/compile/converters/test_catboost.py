@@ -72,7 +72,7 @@ def test_trees(name: str, task: Task, missing: bool, categorical: bool) -> None:
     ids=str,
 )
 def test_settings(task: Task, settings: dict[str, Any]) -> None:
-    """One-hot splits, statistics of one column, of combinations, of other kinds, and trees of other shapes."""
+    """One-hot splits, statistics of columns and combinations, and trees of other shapes agree."""
     X, y = _table("diabetes", task, missing=True, categorical=True)
     model = _estimator(task, cat_features=["town", "tariff"], **settings).fit(X, y)
     assert_exact(model, X, absolute=0.0 if task == "regression" else LAST_BITS)
@@ -121,7 +121,7 @@ def test_text_features_are_refused() -> None:
 
 
 def test_in_a_pipeline_and_a_vote() -> None:
-    """Behind an encoder, and beside another model."""
+    """CatBoost behind an encoder, and beside another model in a vote, agrees."""
     X, y = _table("diabetes", "binary", categorical=True)
     encoder = ColumnTransformer([("codes", OrdinalEncoder(), ["town", "tariff"])], remainder="passthrough")
     assert_exact(Pipeline([("encode", encoder), ("model", _estimator("binary"))]).fit(X, y), X, absolute=LAST_BITS)

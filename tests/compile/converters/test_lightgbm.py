@@ -55,7 +55,7 @@ def test_trees(name: str, task: Task, missing: bool, categorical: bool) -> None:
     ids=["dart", "rf", "zero-as-missing", "no-missing"],
 )
 def test_settings(task: Task, settings: dict[str, Any]) -> None:
-    """DART, random forests, zeros as missing values, and missing values as zeros."""
+    """DART, random forests, zeros as missing values, and missing values as zeros agree."""
     X, y = table("diabetes", task, missing=True)
     X["x4"] = (X["x4"] - X["x4"].median()).round()
     assert (X["x4"] == 0).any()
@@ -118,7 +118,7 @@ def test_labels_of_text() -> None:
 
 
 def test_codes_as_numbers() -> None:
-    """A column that is declared categorical holds codes; what is no code, or missing, goes right."""
+    """In a column declared categorical a value that is no code, or missing, goes right."""
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"code": rng.integers(0, 40, 600), "x": rng.normal(size=600).round(1)})
     y = (X["code"] % 3) + X["x"]
@@ -144,7 +144,7 @@ def test_linear_trees_are_refused() -> None:
 
 
 def test_in_a_pipeline() -> None:
-    """Behind encoders, whose columns may be sparse."""
+    """LightGBM behind encoders, whose columns may be sparse, agrees."""
     X, y = table("diabetes", "binary", missing=True, categorical=True)
     X["tariff"] = X["tariff"].astype(int)
     encoder = ColumnTransformer(

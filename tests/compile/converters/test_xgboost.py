@@ -99,7 +99,7 @@ def test_ranker() -> None:
 
 @pytest.mark.parametrize("settings", [{"base_score": 0.2}, {"max_cat_to_onehot": 50}, {"missing": 0.0}], ids=str)
 def test_settings(settings: dict[str, Any]) -> None:
-    """A base score of the user's, one-hot splits, and a number that stands for missing."""
+    """A declared base score, one-hot splits, and a number that stands for missing agree."""
     X, y = table("diabetes", "binary", categorical=True)
     assert_exact(_estimator("binary", enable_categorical=True, **settings).fit(X, y), X)
 

@@ -117,7 +117,7 @@ class App:
         )
 
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
-        """Answer a request that is not for the fast lane; returns its route template."""
+        """Answer a request that is not for the fast path; returns its route template."""
         path, method = scope["path"], scope["method"]
         predict_route = self._routes.predict_routes.get(path.encode())
         refusal = self._refused(path, method, headers, request_id)
