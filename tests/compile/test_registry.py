@@ -7,7 +7,10 @@ import sys
 from importlib import import_module
 
 import pytest
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the two halving searches importable)
+from sklearn.experimental import (
+    enable_halving_search_cv,  # noqa: F401 (makes the two halving searches importable)
+    enable_iterative_imputer,  # noqa: F401 (likewise)
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC

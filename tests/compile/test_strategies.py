@@ -13,7 +13,6 @@ from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.decomposition import SparsePCA
 from sklearn.ensemble import (
-    AdaBoostRegressor,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     IsolationForest,
@@ -146,10 +145,9 @@ def test_the_positive_class_of_a_threshold_may_be_either(pos_label: str, method:
 
 
 OTHERS = {
-    "AdaBoostRegressor": (AdaBoostRegressor(n_estimators=5, random_state=0), DISEASE, PROGRESS),
     "IsolationForest": (IsolationForest(n_estimators=5, random_state=0), DISEASE, PROGRESS),
-    "LabelPropagation": (LabelPropagation(), X, Y),
-    "RadiusNeighborsRegressor": (RadiusNeighborsRegressor(radius=9.0), DISEASE, PROGRESS),
+    "LabelPropagation": (LabelPropagation(kernel="knn"), X, Y),
+    "RadiusNeighborsRegressor": (RadiusNeighborsRegressor(radius=9.0, algorithm="brute"), DISEASE, PROGRESS),
     "SparsePCA": (make_pipeline(SparsePCA(2), RandomForestClassifier(3, random_state=0)), X, Y),
 }
 
