@@ -395,6 +395,10 @@ def test_a_model_that_answers_raw_rows_otherwise_is_not_published(tmp_path: Path
     with pytest.raises(ParityError, match=r"DataFrame: .* training rows are answered otherwise .* row \d+"):
         compare(bundle.folder, Given(pipeline, other, None, X))
     assert not list(tmp_path.iterdir())
+    wrong = tmp_path / "rows.csv"
+    X.assign(town=X.town.replace("Rome", "Oslo")).to_csv(wrong, index=False)
+    with pytest.raises(ParityError, match=r"^the file's own lines: .* the first of them row \d+, column 'town'"):
+        compare(bundle.folder, Given(pipeline, X, wrong, X))
     stateful = make_pipeline(FunctionTransformer(), LinearRegression()).fit(X[["age"]], y)
     assert msgspec.structs.asdict(orris.package(stateful, X[["age"]], y, name="m", store=None).verdict)["rows_by_route"]
 
