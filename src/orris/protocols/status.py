@@ -13,6 +13,7 @@ from orris.errors import (
     ForbiddenError,
     MediaTypeError,
     NotFoundError,
+    NotOfferedError,
     NotReadyError,
     OrrisError,
     OverloadedError,
@@ -35,6 +36,7 @@ STATUS: dict[type[OrrisError], tuple[int, str]] = {
     MediaTypeError: (415, "INVALID_ARGUMENT"),
     RowError: (422, "INVALID_ARGUMENT"),
     RateLimitError: (429, "RESOURCE_EXHAUSTED"),
+    NotOfferedError: (501, "UNIMPLEMENTED"),
     NotReadyError: (503, "UNAVAILABLE"),
     OverloadedError: (503, "UNAVAILABLE"),
 }
