@@ -470,6 +470,17 @@ def test_vertex_variables_that_are_malformed_are_named(variable: str, value: str
         translate({variable: value})
 
 
+def test_port_gives_way_and_model_path_wins() -> None:
+    """``PORT`` is the port unless ``ORRIS_PORT`` names one; ``MODEL_PATH`` is the model, whatever an image has set."""
+    translated = translate({"PORT": "8080", "MODEL_PATH": "/models/iris", "ORRIS_MODEL": "/opt/model"})
+    settings = read_settings(translated)
+    assert (settings.port, settings.model, settings.host) == (8080, "/models/iris", "127.0.0.1")
+    assert read_settings(translate({"PORT": "8080", "ORRIS_PORT": "9000"}, model_named=True)).port == 9000
+    assert read_settings(translate({"PORT": "8080", "AIP_HTTP_PORT": "8090"}, model_named=True)).port == 8090
+    with pytest.raises(SettingsError, match="PORT=http"):
+        translate({"PORT": "http"})
+
+
 # what the reference projects promise
 
 NAMED_CURL = '{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
