@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xgboost
 from sklearn.cluster import Birch
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.datasets import load_diabetes, load_iris
@@ -28,7 +29,7 @@ from sklearn.semi_supervised import LabelPropagation
 
 from orris.compile import Compiled, compile_pipeline, ways
 from orris.compile.parity import gate
-from orris.errors import CompileError, ExhaustedError
+from orris.errors import CompileError, ExhaustedError, ParityError
 from orris.runtime import OnnxRuntime, SklearnRuntime, open_model
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
@@ -241,3 +242,19 @@ def test_large_numbers_that_scikit_learn_answers_are_taken() -> None:
         with np.errstate(all="ignore"):
             answers = compiled.runtime.run(np.full((1, 10), 1e9) * np.sign(np.arange(10) - 4.5))
         assert answers.unanswered.shape == (1,)
+
+
+def test_a_library_that_writes_its_models_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate refuses what is read wrongly from a newer major version, and names the version that was tested."""
+    X, y = load_iris(return_X_y=True)
+    model = xgboost.XGBClassifier(n_estimators=4, n_jobs=1).fit(X, y)
+    monkeypatch.setattr(xgboost, "__version__", "4.0.1")
+    monkeypatch.setattr("orris.compile.converters.xgboost.below", lambda thresholds: np.asarray(thresholds, np.float64))
+    schema = learn_schema(X, target="y", task="classification", labels=[0, 1, 2])
+    with pytest.raises(
+        ParityError, match=r"labels differ.*xgboost 4\.0\.1 is newer than the tested 3\.2\.0: fit the model with"
+    ):
+        compile_pipeline(model, schema, encode(schema, X), require_compiled=True)
+    verdict = compile_pipeline(model, schema, encode(schema, X)).verdict
+    assert verdict.strategy == "library-file"
+    assert "xgboost 4.0.1 is newer" in verdict.attempts[0].remedy
