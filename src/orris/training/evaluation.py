@@ -178,11 +178,15 @@ def evaluate_fitted(
 
 
 def summary_lines(evaluation: Evaluation) -> str:
-    """The summary that training prints: accuracy and the classification report, or a regression's errors."""
+    """The summary that training prints: accuracy and the classification report, or a regression's errors.
+
+    A pipeline that was fitted elsewhere is judged on the rows given, and the summary says so.
+    """
     metrics = evaluation.metrics
+    where = "" if evaluation.n_train else " (on the rows given, which may be its training rows)"
     if evaluation.task == "classification":
-        return f"Model accuracy: {metrics['accuracy']:.4f}\nClassification report:\n{evaluation.report}"
-    lines = [f"Model R2: {metrics['r2']:.4f}"] if "r2" in metrics else []
+        return f"Model accuracy: {metrics['accuracy']:.4f}{where}\nClassification report:\n{evaluation.report}"
+    lines = [f"Model R2: {metrics['r2']:.4f}{where}"] if "r2" in metrics else []
     errors = [metric for metric in METRICS.values() if metric.direction < 0 and metric.name in metrics]
     lines += [f"{metric.title[0].upper()}{metric.title[1:]}: {metrics[metric.name]:.6g}" for metric in errors]
     return "\n".join([*lines, ""])
