@@ -27,7 +27,7 @@ from orris.server.assembly import assemble
 from orris.server.loading import load_engine
 from orris.serving import predict_route
 from orris.serving.batching import Batcher
-from orris.serving.http import connection
+from orris.serving.http import connection, exchanges
 from orris.serving.request_context import RequestContext
 from orris.settings import Settings
 from orris.telemetry.drift import Sketch
@@ -47,7 +47,7 @@ STEPS: list[tuple[str, Any, str]] = [
     ("    unusual values", Watch, "usual"),
     ("  count for drift", Sketch, "add"),
     ("  write the bodies", NamedCodec, "write"),
-    ("  write the answers", connection._Open, "succeed"),
+    ("  write the answers", exchanges.HttpExchange, "succeed"),
     ("  count and log the requests", RequestContext, "finished_together"),
 ]
 

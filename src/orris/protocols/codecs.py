@@ -1,4 +1,4 @@
-"""The usual requests, one row of JSON that is plainly right, read and written for all requests of a tick at once.
+"""The usual requests, one row that is plainly right, read and written for all requests of a tick at once.
 
 A codec gives the bytes that its dialect would give, with fewer objects on the way: the parts of an answer that do not
 change are encoded once for each version, and the probabilities of all rows in one call of the encoder. Whatever a codec
@@ -7,40 +7,53 @@ does not take is read by its dialect, which answers precisely.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
 from orris.schema.rows import RowReader
 from orris.serving.engine import Engine
-from orris.serving.exchange import JSON, Exchange, Headers, Query
+from orris.serving.exchange import Headers, Query, is_plain_json
 
 _encode = msgspec.json.Encoder().encode
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Taken = tuple[FloatArray, Sequence[int] | None]
+"""Codes of rows, ``(n_taken, n_columns)``, and the positions of the bodies they are from; ``None``: all."""
 
 
 class NamedCodec:
     """A named row; see ``named.NamedRows``. ``with_class`` as there."""
 
     def __init__(self, engine: Engine, *, with_class: bool) -> None:
-        self._read = engine.reader.one
+        self._reader = engine.reader
+        self._n_columns = engine.schema.n_columns
         starts = []
         for number, text in zip(engine.class_numbers, engine.text_labels, strict=True):
             start = {"prediction": number, "prediction_label": text}
             if with_class:
                 start["predicted_class"] = text
             starts.append(_encode(start)[:-1])
-        self._starts = starts
-        self._end = b',"model_version":%b}' % _encode(engine.manifest.version)
+        self._starts = [start + b',"request_id":"' for start in starts]
+        self._starts_with_probabilities = [start + b',"probabilities":[' for start in starts]
+        self._end = b'","model_version":%b}' % _encode(engine.manifest.version)
 
-    def read(self, exchanges: Sequence[Exchange]) -> list[Sequence[float] | None]:
-        """The codes of each row."""
-        read = self._read
-        return [read(each.body) if each.headers.get(b"content-type") == JSON else None for each in exchanges]
+    def takes(self, headers: Headers) -> bool:
+        """JSON."""
+        return is_plain_json(headers)
+
+    def read(self, bodies: Sequence[bytes]) -> Taken:
+        """The codes of the rows."""
+        rows = self._reader.several(bodies)
+        if rows is not None:
+            return rows, None
+        return _taken([self._reader.one(body) for body in bodies], self._n_columns)
 
     def query(self, row: FloatArray) -> Query:
         """A single row."""
@@ -48,15 +61,20 @@ class NamedCodec:
 
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
         """One object for each row."""
-        ends = [b',"request_id":"%b"%b' % (name, self._end) for name in ids]
+        end = self._end
         labels, probabilities, values = answers
+        join = b"".join
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
-            return [b'{"prediction":%b%b' % each for each in zip(_numbers(values), ends, strict=True)]
-        starts = [self._starts[label] for label in labels.tolist()]
+            middle = b',"request_id":"'
+            numbers = zip(_numbers(values), ids, strict=True)
+            return [join((b'{"prediction":', number, middle, name, end)) for number, name in numbers]
         if probabilities is None:
-            return [start + end for start, end in zip(starts, ends, strict=True)]
-        return [b'%b,"probabilities":[%b]%b' % each for each in zip(starts, _lists(probabilities), ends, strict=True)]
+            starts = self._starts
+            return [join((starts[label], name, end)) for label, name in zip(labels.tolist(), ids, strict=True)]
+        starts, middle = self._starts_with_probabilities, b'],"request_id":"'
+        parts = zip(labels.tolist(), _lists(probabilities), ids, strict=True)
+        return [join((starts[label], numbers, middle, name, end)) for label, numbers, name in parts]
 
 
 class InstanceCodec:
@@ -68,16 +86,16 @@ class InstanceCodec:
         envelope = msgspec.defstruct("Instances", members, forbid_unknown_fields=True, gc=False)
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
         self._reader: RowReader = engine.reader
+        self._n_columns = engine.schema.n_columns
         self._answers = [b'{"predictions":[%b]}' % _encode(label) for label in engine.schema.labels]
 
-    def read(self, exchanges: Sequence[Exchange]) -> list[Sequence[float] | None]:
-        """The codes of each row."""
-        return [
-            self._one(each.body)
-            if each.headers.get(b"content-type") == JSON and b"ce-specversion" not in each.headers
-            else None
-            for each in exchanges
-        ]
+    def takes(self, headers: Headers) -> bool:
+        """JSON, and no CloudEvent."""
+        return is_plain_json(headers) and b"ce-specversion" not in headers
+
+    def read(self, bodies: Sequence[bytes]) -> Taken:
+        """The codes of the rows."""
+        return _taken([self._one(body) for body in bodies], self._n_columns)
 
     def _one(self, body: bytes) -> Sequence[float] | None:
         try:
@@ -103,6 +121,7 @@ class TensorCodec:
 
     Args:
         row: Reads a body that asks for all outputs, in JSON, and names no id; ``None`` for any other.
+        n_columns: Columns of the schema.
         head: The answer up to the id.
         predict: The output ``predict`` up to its data.
         labels: A classifier's labels as JSON, by position.
@@ -113,22 +132,27 @@ class TensorCodec:
         self,
         row: Callable[[bytes], Sequence[float] | None],
         *,
+        n_columns: int,
         head: bytes,
         predict: bytes,
         labels: Sequence[bytes],
         probabilities: bytes,
     ) -> None:
         self._row = row
-        self._head = head
+        self._n_columns = n_columns
+        self._head = head + b'"'
         start = b'","outputs":[' + predict + b'"data":['
         self._value = start
         between = b"]}," + probabilities + b'"data":[' if probabilities else b"]}]}"
         self._middles = [start + label + between for label in labels]
 
-    def read(self, exchanges: Sequence[Exchange]) -> list[Sequence[float] | None]:
-        """The codes of each row."""
-        row = self._row
-        return [row(each.body) if _is_plain(each.headers) else None for each in exchanges]
+    def takes(self, headers: Headers) -> bool:
+        """JSON without binary tensors behind it."""
+        return is_plain_json(headers) and b"inference-header-content-length" not in headers
+
+    def read(self, bodies: Sequence[bytes]) -> Taken:
+        """The codes of the rows."""
+        return _taken(list(map(self._row, bodies)), self._n_columns)
 
     def query(self, row: FloatArray) -> Query:
         """Tensors of one row."""
@@ -136,25 +160,26 @@ class TensorCodec:
 
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
         """One response for each row."""
-        heads = [b'%b"%b' % (self._head, name) for name in ids]
+        head, end, join = self._head, b"]}]}", b"".join
         labels, probabilities, values = answers
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
-            return [
-                b"%b%b%b]}]}" % (head, self._value, value) for head, value in zip(heads, _numbers(values), strict=True)
-            ]
-        middles = [self._middles[label] for label in labels.tolist()]
+            numbers = zip(_numbers(values), ids, strict=True)
+            return [join((head, name, self._value, value, end)) for value, name in numbers]
+        middles = self._middles
         if probabilities is None:
-            return [head + middle for head, middle in zip(heads, middles, strict=True)]
-        return [b"%b%b%b]}]}" % each for each in zip(heads, middles, _lists(probabilities), strict=True)]
+            return [join((head, name, middles[label])) for label, name in zip(labels.tolist(), ids, strict=True)]
+        parts = zip(labels.tolist(), _lists(probabilities), ids, strict=True)
+        return [join((head, name, middles[label], numbers, end)) for label, numbers, name in parts]
 
 
-def _is_plain(headers: Headers) -> bool:
-    return (
-        headers.get(b"content-type") == JSON
-        and b"inference-header-content-length" not in headers
-        and b"content-encoding" not in headers
-    )
+def _taken(rows: Sequence[Sequence[float] | None], n_columns: int) -> Taken:
+    """The rows that were read, as an array, and where they are from."""
+    found: Iterable[Sequence[float]] = filter(None, rows)
+    positions = None if None not in rows else [i for i, row in enumerate(rows) if row is not None]
+    n_rows = len(rows) if positions is None else len(positions)
+    codes = np.fromiter(chain.from_iterable(found), np.float64, n_rows * n_columns)
+    return codes.reshape(n_rows, n_columns), positions
 
 
 def _numbers(values: FloatArray) -> list[bytes]:

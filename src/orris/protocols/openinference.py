@@ -287,6 +287,7 @@ class OpenInference:
         openings = {name: opening % 1 for name, opening in plan.openings.items()}
         return TensorCodec(
             plan.codes,
+            n_columns=engine.schema.n_columns,
             head=plan.head,
             predict=openings[PREDICT],
             labels=plan.labels,

@@ -46,6 +46,7 @@ class RowReader:
         self.named = _row_struct(schema)
         self.listed = _row_tuple(schema)
         self._decoder = msgspec.json.Decoder(self.named | list[self.named])  # type: ignore[name-defined]
+        self._one_decoder = msgspec.json.Decoder(self.named)
         self.array_decoder = msgspec.json.Decoder(list[self.named | self.listed])  # type: ignore[name-defined]
         self._n_columns = schema.n_columns
         self._plain = not _others(schema) and not any(
@@ -99,13 +100,27 @@ class RowReader:
         encoded = self.encode([parsed] if single else parsed, body.count(b":"))
         return None if encoded is None else (encoded, single)
 
+    def several(self, bodies: Sequence[bytes]) -> FloatArray | None:
+        """The codes of bodies that are one named row of numbers each, float64 ``(n_bodies, n_columns)``.
+
+        ``None`` if one of them is not plainly that; ``one`` tells which.
+        """
+        if not self._plain or not self._countable:
+            return None
+        try:
+            rows = list(map(self._one_decoder.decode, bodies))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        # Each body has at least as many colons as columns; so if they have as many together, then so has each.
+        if b"".join(bodies).count(b":") != len(rows) * self._n_columns:
+            return None
+        return self._table(map(msgspec.structs.astuple, rows), len(rows))
+
     def one(self, body: bytes) -> Sequence[float] | None:
         """The codes of a body that is one named row and plainly right, ``n_columns``; ``None`` for any other."""
         try:
-            parsed = self._decoder.decode(body)
+            parsed = self._one_decoder.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return None
-        if type(parsed) is not self.named:
             return None
         if self._plain and self._countable and body.count(b":") == self._n_columns:
             codes: tuple[float, ...] = msgspec.structs.astuple(parsed)

@@ -83,6 +83,10 @@ class Slot:
             return self.live
         return self.split(headers) if self.split is not None else self.current()
 
+    def same(self) -> Live | None:
+        """The version that answers every request that names none; ``None``: requests differ, or none is loaded."""
+        return self.live if self.split is None else None
+
     def current(self) -> Live:
         """The version that answers; raises ``NotReadyError`` after an unload."""
         if self.live is None:
@@ -91,11 +95,15 @@ class Slot:
 
     def version(self, version: str) -> Live:
         """A loaded version; raises ``NotFoundError`` if it is not loaded."""
-        for live in self.loaded():
-            if live.version == version:
-                return live
+        live = self.find(version)
+        if live is not None:
+            return live
         loaded = ", ".join(live.version for live in self.loaded()) or "none"
         raise NotFoundError(f"version '{version[:128]}' of model '{self.name}' is not loaded; loaded: {loaded}")
+
+    def find(self, version: str) -> Live | None:
+        """A loaded version; ``None`` if it is not loaded."""
+        return next((live for live in self.loaded() if live.version == version), None)
 
     def loaded(self) -> Iterator[Live]:
         """The version that answers, then the pinned ones."""

@@ -74,23 +74,36 @@ class Dialect(Protocol):
 
 
 class RowCodec(Protocol):
-    """The usual requests of a dialect for one version: JSON, one row, plainly right. Anything else is the dialect's.
+    """The usual requests of a dialect for one version: one row, plainly right. Anything else is the dialect's.
 
     What it reads and writes is what ``Dialect.read`` and ``Dialect.write`` would, for all requests of a tick at once.
     """
 
-    def read(self, exchanges: Sequence[Exchange]) -> list[Sequence[float] | None]:
-        """The codes of each one's row, ``n_columns`` of them; ``None``: the dialect has to read the request."""
+    def takes(self, headers: Headers) -> bool:
+        """Whether requests with these headers may be usual ones."""
+
+    def read(self, bodies: Sequence[bytes]) -> tuple[FloatArray, Sequence[int] | None]:
+        """The codes of the bodies' rows.
+
+        Returns:
+            float64 ``(n_taken, n_columns)``, and the positions of the bodies that were taken; ``None``: all of them.
+            The dialect has to read the others.
+        """
 
     def query(self, row: FloatArray) -> Query:
         """What ``Dialect.read`` would have given for a row, ``(1, n_columns)``."""
 
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
-        """The answers' bodies, in JSON, of as many requests as there are rows; none of them has warnings."""
+        """The answers' bodies of as many requests as there are rows; none of them has warnings."""
 
 
 class Exchange:
-    """One request: its body and headers, its place in a trace, and ``finish``, which sends the reply."""
+    """One request: its body and headers, its place in a trace, and ``finish``, which sends the reply.
+
+    Attributes:
+        id: The caller's id, or a new one.
+        started: ``perf_counter()`` when it was there; a predict route sets it to the turn of the loop that read it.
+    """
 
     __slots__ = ("body", "headers", "id", "started", "trace")
 
@@ -111,13 +124,13 @@ class Exchange:
         raise NotImplementedError
 
     @staticmethod
-    def succeed(exchanges: Sequence[Any], bodies: Sequence[bytes], microseconds: Sequence[int]) -> None:
+    def succeed(exchanges: Sequence[Any], bodies: Sequence[bytes], microseconds: int) -> None:
         """``finish`` of several exchanges of this class with status 200 and a body of JSON.
 
         Args:
-            exchanges: The exchanges.
+            exchanges: The exchanges; they entered in the same turn of the loop.
             bodies: The body for each.
-            microseconds: How long each took.
+            microseconds: How long they took.
         """
         del microseconds
         for exchange, body in zip(exchanges, bodies, strict=True):
@@ -153,16 +166,22 @@ def id_of(given: bytes | None) -> bytes:
     """``request_id_of`` in ASCII."""
     if given is not None and _SANE_REQUEST_ID.fullmatch(given):
         return given
-    if not _fresh:
+    if not FRESH_IDS:
         # One call of the system for many ids: a call for each would cost more than the rest of this function.
         drawn = os.urandom(_N_FRESH * 16).hex().encode("ascii")
-        _fresh.extend(drawn[i : i + 32] for i in range(0, len(drawn), 32))
-    return _fresh.pop()
+        FRESH_IDS.extend(drawn[i : i + 32] for i in range(0, len(drawn), 32))
+    return FRESH_IDS.pop()
 
 
 _N_FRESH = 256
-_fresh: list[bytes] = []
-os.register_at_fork(after_in_child=_fresh.clear)
+FRESH_IDS: list[bytes] = []
+"""Ids that nobody has yet; ``id_of`` fills the list."""
+os.register_at_fork(after_in_child=FRESH_IDS.clear)
+
+
+def is_plain_json(headers: Headers) -> bool:
+    """Whether a body is said to be JSON and nothing more, not even in which charset or content encoding."""
+    return headers.get(b"content-type") == JSON and b"content-encoding" not in headers
 
 
 def require_json(headers: Headers) -> None:

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
-from itertools import chain
+from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 from typing import NamedTuple
 
-import numpy as np
-
 from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
-from orris.schema.arrays import FloatArray
 from orris.schema.names import unknown_columns
 from orris.schema.warnings import UNKNOWN_COLUMN
-from orris.serving.batching import MAX_REQUESTS, MAX_ROWS, Batch, part
+from orris.serving.batches import EachBatch, UsualBatch
+from orris.serving.batching import MAX_REQUESTS, MAX_ROWS
 from orris.serving.catalog import Live
 from orris.serving.content_encoding import plain_body
 from orris.serving.exchange import Dialect, Exchange, Headers, Query, Reply, RowCodec
@@ -49,7 +47,7 @@ Picked = Callable[[Headers], Live]
 """Which version answers a request with these headers."""
 
 
-class _Outcome(NamedTuple):
+class Outcome(NamedTuple):
     """What became of an exchange, as far as it came.
 
     Attributes:
@@ -75,15 +73,27 @@ class PredictRoute:
         route: The route template: the label of metrics and logs.
         pick: Says which version answers.
         context: What all predict routes share.
+        same: The version that answers whatever the headers are; ``None``: ``pick`` has to say.
     """
 
-    def __init__(self, dialect: Dialect, route: str, pick: Picked, context: RequestContext) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        route: str,
+        pick: Picked,
+        context: RequestContext,
+        same: Callable[[], Live | None] = lambda: None,
+    ) -> None:
         self.dialect = dialect
         self.route = route
         self.context = context
         self.counts = context.metrics.route("POST", route)
         self._pick = pick
-        self._entered: list[Exchange] = []
+        self._same = same
+        self._turn: list[Exchange] = []
+        self._began = 0.0
+        self._turns: deque[list[Exchange]] = deque()
+        self._n_waiting = 0
         self._scheduled = False
         self._codecs: dict[Live, RowCodec | None] = {}
         self._together: dict[Live, Together] = {}
@@ -105,22 +115,26 @@ class PredictRoute:
 
         It is finished at the end of this tick, or when a thread is through with it; at once, if there are too many.
         """
-        entered, context = self._entered, self.context
-        if context.metrics.in_flight + len(entered) >= context.max_in_flight:
+        turn, context = self._turn, self.context
+        if context.metrics.in_flight + self._n_waiting + len(turn) >= context.max_in_flight:
             text = f"{context.max_in_flight} requests are being answered already; try again"
+            exchange.started = perf_counter()
             self.refuse(exchange, OverloadedError(text))
             return
-        entered.append(exchange)
-        if len(entered) == 1 and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._tick)
+        if not turn:
+            self._began = perf_counter()
+            if not self._scheduled:
+                self._scheduled = True
+                asyncio.get_running_loop().call_soon(self._tick)
+        exchange.started = self._began
+        turn.append(exchange)
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
         """Finish an exchange that has not been entered, and cannot be."""
         self.context.metrics.in_flight += 1
         self.fail(exchange, error)
 
-    def fail(self, exchange: Exchange, error: Exception, outcome: _Outcome | None = None) -> None:
+    def fail(self, exchange: Exchange, error: Exception, outcome: Outcome | None = None) -> None:
         """Finish an exchange that has been entered and cannot be answered; ``outcome`` says how far it came."""
         if not isinstance(error, OrrisError):
             logger.error("request %s failed", exchange.request_id, exc_info=error)
@@ -134,72 +148,79 @@ class PredictRoute:
             logger.error("request %s failed: %s", exchange.request_id, error)
         detail = error.reason if isinstance(error, UnauthorizedError) else str(error)
         failure = "" if isinstance(error, OverloadedError) else type(error).__name__
-        self.finish(exchange, reply, outcome or _Outcome(), error=detail, failure=failure)
+        self.finish(exchange, reply, outcome or Outcome(), error=detail, failure=failure)
 
     # the exchanges of a tick
 
     def _tick(self) -> None:
         """Read what has entered, and have it answered; if there is more, the loop gets a turn in between."""
-        exchanges = self._entered
-        self._scheduled = len(exchanges) > MAX_REQUESTS
-        if self._scheduled:
-            exchanges, self._entered = exchanges[:MAX_REQUESTS], exchanges[MAX_REQUESTS:]
-            asyncio.get_running_loop().call_soon(self._tick)
-        else:
-            self._entered = []
+        exchanges = self._next()
         self.context.metrics.in_flight += len(exchanges)
-        pick = self._pick
+        live = self._same()
+        if live is not None:
+            self._read(live, exchanges)
+            return
         by_version: dict[Live, list[Exchange]] = {}
         for exchange in exchanges:
             try:
-                live = pick(exchange.headers)
+                by_version.setdefault(self._pick(exchange.headers), []).append(exchange)
             except Exception as error:  # noqa: BLE001 (the exchange gets it)
                 self.fail(exchange, error)
-                continue
-            if len(exchange.body) > OFF_LOOP_BYTES or b"content-encoding" in exchange.headers:
-                self._answer_on_thread(exchange, live)
-            elif live in by_version:
-                by_version[live].append(exchange)
-            else:
-                by_version[live] = [exchange]
         for live, picked in by_version.items():
             self._read(live, picked)
+
+    def _next(self) -> list[Exchange]:
+        """The exchanges of this tick, which have entered in one turn of the loop."""
+        if self._turn:
+            self._turns.append(self._turn)
+            self._turn = []
+        exchanges = self._turns.popleft()
+        if len(exchanges) > MAX_REQUESTS:
+            self._turns.appendleft(exchanges[MAX_REQUESTS:])
+            exchanges = exchanges[:MAX_REQUESTS]
+        self._n_waiting = sum(map(len, self._turns))
+        self._scheduled = self._n_waiting > 0
+        if self._scheduled:
+            asyncio.get_running_loop().call_soon(self._tick)
+        return exchanges
 
     def _read(self, live: Live, exchanges: list[Exchange]) -> None:
         """Read bodies: those that the codec takes become one batch, each of the others is one."""
         codec = self._codec(live)
-        others: list[Exchange] = exchanges
+        others = exchanges
         if codec is not None:
-            rows = codec.read(exchanges)
-            taken = exchanges
-            others = []
-            if None in rows:
-                others = [exchange for exchange, row in zip(exchanges, rows, strict=True) if row is None]
-                taken = [exchange for exchange, row in zip(exchanges, rows, strict=True) if row is not None]
-            if taken:
-                n_columns = live.engine.schema.n_columns
-                codes = np.fromiter(chain.from_iterable(filter(None, rows)), np.float64, len(taken) * n_columns)
-                live.batcher.add(_UsualBatch(self, live, codec, taken, codes.reshape(len(taken), n_columns)))
+            usual, others = _sorted(codec, exchanges)
+            if usual:
+                rows, taken = codec.read([exchange.body for exchange in usual])
+                if taken is not None:
+                    chosen = set(taken)
+                    others += [exchange for i, exchange in enumerate(usual) if i not in chosen]
+                    usual = [usual[i] for i in taken]
+            if usual:
+                live.batcher.add(UsualBatch(self, live, codec, usual, rows))
         if others:
             self._read_each(live, others)
 
     def _read_each(self, live: Live, exchanges: list[Exchange]) -> None:
-        """Read bodies by the dialect, and join those that are short."""
+        """Read bodies by the dialect: long ones on a thread; those that are short are joined."""
         taken: list[tuple[Exchange, Query]] = []
         n_rows = 0
         for exchange in exchanges:
+            if len(exchange.body) > OFF_LOOP_BYTES or b"content-encoding" in exchange.headers:
+                self._answer_on_thread(exchange, live)
+                continue
             try:
                 query = self.dialect.read(live.engine, exchange.body, exchange.headers)
             except Exception as error:  # noqa: BLE001 (the exchange gets it)
-                self.fail(exchange, error, _Outcome(live))
+                self.fail(exchange, error, Outcome(live))
                 continue
             if taken and n_rows + len(query.rows) > MAX_ROWS:
-                live.batcher.add(_Batch(self, live, taken))
+                live.batcher.add(EachBatch(self, live, taken))
                 taken, n_rows = [], 0
             taken.append((exchange, query))
             n_rows += len(query.rows)
         if taken:
-            live.batcher.add(_Batch(self, live, taken))
+            live.batcher.add(EachBatch(self, live, taken))
 
     def _codec(self, live: Live) -> RowCodec | None:
         try:
@@ -223,7 +244,7 @@ class PredictRoute:
         """Read, run and write on a thread: a long body."""
         loop = asyncio.get_running_loop()
 
-        def work() -> tuple[Reply, _Outcome]:
+        def work() -> tuple[Reply, Outcome]:
             body = plain_body(exchange.body, exchange.headers, self.context.max_body_bytes)
             query = self.dialect.read(live.engine, body, exchange.headers)
             before = perf_counter()
@@ -232,12 +253,12 @@ class PredictRoute:
             usual = live.engine.watch.usual(query.rows)
             if live.sketch is not None:
                 live.sketch.count(query.rows, answers.found)
-            return self._written(exchange, live, query, answers, usual), _Outcome(live, query, answers, usual, call)
+            return self._written(exchange, live, query, answers, usual), Outcome(live, query, answers, usual, call)
 
-        def done(future: asyncio.Future[tuple[Reply, _Outcome]]) -> None:
+        def done(future: asyncio.Future[tuple[Reply, Outcome]]) -> None:
             error = future.exception()
             if isinstance(error, Exception):
-                self.fail(exchange, error, _Outcome(live))
+                self.fail(exchange, error, Outcome(live))
             elif error is None:
                 reply, outcome = future.result()
                 if outcome.answers is not None and outcome.call is not None:
@@ -252,7 +273,7 @@ class PredictRoute:
         self, exchange: Exchange, live: Live, query: Query, answers: Answers | Exception, usual: bool, call: Call
     ) -> None:
         """Finish an exchange with the answers to its rows, or with the failure of the model."""
-        unanswered = _Outcome(live, query, None, usual, call)
+        unanswered = Outcome(live, query, None, usual, call)
         if isinstance(answers, Exception):
             self.fail(exchange, answers, unanswered)
             return
@@ -263,9 +284,9 @@ class PredictRoute:
         try:
             reply = self._written(exchange, live, query, answers, usual)
         except Exception as error:  # noqa: BLE001 (the exchange gets it)
-            self.fail(exchange, error, _Outcome(live))
+            self.fail(exchange, error, Outcome(live))
             return
-        self.finish(exchange, reply, _Outcome(live, query, answers, usual, call))
+        self.finish(exchange, reply, Outcome(live, query, answers, usual, call))
 
     def _written(self, exchange: Exchange, live: Live, query: Query, answers: Answers, usual: bool) -> Reply:
         """The reply; ``usual`` says that no row is worth a warning. Runs on either thread, and counts nothing."""
@@ -277,9 +298,7 @@ class PredictRoute:
             warnings += unknown_columns(query.unknown)
         return self.dialect.write(live.engine, query, answers, exchange.request_id, warnings)
 
-    def finish(
-        self, exchange: Exchange, reply: Reply, outcome: _Outcome, *, error: str = "", failure: str = ""
-    ) -> None:
+    def finish(self, exchange: Exchange, reply: Reply, outcome: Outcome, *, error: str = "", failure: str = "") -> None:
         """Send the reply, and record the request."""
         context = self.context
         trace = exchange.trace
@@ -321,116 +340,20 @@ class PredictRoute:
         )
 
 
-class _Batch:
-    """Exchanges that the dialect has read, each on its own."""
-
-    __slots__ = ("_exchanges", "_live", "_route", "rows")
-
-    def __init__(self, route: PredictRoute, live: Live, exchanges: list[tuple[Exchange, Query]]) -> None:
-        self._route = route
-        self._live = live
-        self._exchanges = exchanges
-        self.rows = (
-            exchanges[0][1].rows if len(exchanges) == 1 else np.concatenate([query.rows for _, query in exchanges])
-        )
-
-    @property
-    def n_requests(self) -> int:
-        """Exchanges."""
-        return len(self._exchanges)
-
-    def deliver(self, answers: Answers | Exception, usual: bool, call: Call) -> None:
-        """Finish every exchange with its part of the answers."""
-        start = 0
-        for exchange, query in self._exchanges:
-            stop = start + len(query.rows)
-            own = answers if isinstance(answers, Exception) else part(answers, start, stop)
-            self._route.answer(exchange, self._live, query, own, usual, call)
-            start = stop
-
-    def split(self) -> list[Batch]:
-        """A batch for each exchange."""
-        return [_Batch(self._route, self._live, [each]) for each in self._exchanges]
+def _sorted(codec: RowCodec, exchanges: list[Exchange]) -> tuple[list[Exchange], list[Exchange]]:
+    """Exchanges that may be the codec's, and the others."""
+    usual: list[Exchange] = []
+    others: list[Exchange] = []
+    headers, takes = None, False
+    for exchange in exchanges:
+        if exchange.headers is not headers:  # recognised requests share them
+            headers = exchange.headers
+            takes = codec.takes(headers)
+        (usual if takes and len(exchange.body) <= OFF_LOOP_BYTES else others).append(exchange)
+    return usual, others
 
 
-class _UsualBatch:
-    """Exchanges of one row each that a codec has read."""
-
-    __slots__ = ("_codec", "_exchanges", "_live", "_route", "rows")
-
-    def __init__(
-        self, route: PredictRoute, live: Live, codec: RowCodec, exchanges: list[Exchange], rows: FloatArray
-    ) -> None:
-        self._route = route
-        self._live = live
-        self._codec = codec
-        self._exchanges = exchanges
-        self.rows = rows
-
-    @property
-    def n_requests(self) -> int:
-        """Exchanges, one for each row."""
-        return len(self._exchanges)
-
-    def deliver(self, answers: Answers | Exception, usual: bool, call: Call) -> None:
-        """Finish the exchanges together; those that need more than an answer and a line of the log, each on its own."""
-        context, exchanges = self._route.context, self._exchanges
-        late = perf_counter() - exchanges[0].started > context.deadline_seconds
-        if isinstance(answers, Exception) or late:
-            self._deliver_each(range(len(exchanges)), answers, usual, call)
-            return
-        try:
-            bodies = self._codec.write(answers, [exchange.id for exchange in exchanges])
-        except Exception:  # noqa: BLE001 (the dialect tells which of them cannot be written)
-            self._deliver_each(range(len(exchanges)), answers, usual, call)
-            return
-        labels = None if answers.labels is None else answers.labels.tolist()
-        alone = self._special(usual)
-        if alone:
-            self._deliver_each(sorted(alone), answers, usual, call)
-            rest = [i for i in range(len(exchanges)) if i not in alone]
-            exchanges = [exchanges[i] for i in rest]
-            bodies = [bodies[i] for i in rest]
-            labels = None if labels is None else [labels[i] for i in rest]
-        if not exchanges:
-            return
-        now = perf_counter()
-        microseconds = [int((now - exchange.started) * 1e6) for exchange in exchanges]
-        if len(set(map(type, exchanges))) == 1:
-            exchanges[0].succeed(exchanges, bodies, microseconds)
-        else:
-            for exchange, body, spent in zip(exchanges, bodies, microseconds, strict=True):
-                exchange.succeed([exchange], [body], [spent])
-        context.finished_together(self._route.together(self._live), exchanges, labels, microseconds)
-
-    def _special(self, usual: bool) -> set[int]:
-        """The exchanges, by position, that have warnings, are traced, are observed, or whose values are logged."""
-        context, exchanges = self._route.context, self._exchanges
-        if context.observers or context.log.style.values:
-            return set(range(len(exchanges)))
-        alone = set() if usual else {row for row, _, _ in self._live.engine.watch.kinds(self.rows)}
-        if context.tracing is not None or any(b"traceparent" in each.headers for each in exchanges):
-            for i, exchange in enumerate(exchanges):
-                trace = exchange.trace = context.placed(exchange.headers)
-                if trace is not None and trace.recorded:
-                    alone.add(i)
-        return alone
-
-    def _deliver_each(self, positions: Iterable[int], answers: Answers | Exception, usual: bool, call: Call) -> None:
-        for i in positions:
-            own = answers if isinstance(answers, Exception) else part(answers, i, i + 1)
-            query = self._codec.query(self.rows[i : i + 1])
-            self._route.answer(self._exchanges[i], self._live, query, own, usual, call)
-
-    def split(self) -> list[Batch]:
-        """A batch for each exchange."""
-        return [
-            _UsualBatch(self._route, self._live, self._codec, [exchange], self.rows[i : i + 1])
-            for i, exchange in enumerate(self._exchanges)
-        ]
-
-
-def _prediction(outcome: _Outcome, label: str, failure: str) -> ModelPrediction | None:
+def _prediction(outcome: Outcome, label: str, failure: str) -> ModelPrediction | None:
     """The model's part of a request, for its span; ``None``: the model was not called."""
     live, query, _, _, call = outcome
     if live is None or query is None or call is None:

@@ -153,7 +153,7 @@ class RequestContext:
             self.log.add(_line(record, "gRPC" if record.code else method, spent, values=self.log.style.values))
 
     def finished_together(
-        self, common: Together, exchanges: Sequence[Exchange], labels: list[int] | None, microseconds: list[int]
+        self, common: Together, exchanges: Sequence[Exchange], labels: list[int] | None, microseconds: int
     ) -> None:
         """``finished`` for the usual exchanges of a tick.
 
@@ -161,10 +161,10 @@ class RequestContext:
             common: What they have in common.
             exchanges: The exchanges.
             labels: A classifier's answers, by position; ``None``: a regressor's.
-            microseconds: How long each took.
+            microseconds: How long they took.
         """
         self.metrics.in_flight -= len(exchanges)
-        self.metrics.answered_many(common.counts, 200, microseconds)
+        self.metrics.answered_many(common.counts, 200, microseconds / 1e6, len(exchanges))
         log = self.log
         if log.takes_usual_lines and common.lines.fit:
             log.add_usual(common.lines, exchanges, microseconds, labels)
@@ -173,9 +173,7 @@ class RequestContext:
             trace = exchange.trace
             if not log.wants(200, exchange.request_id, trace.trace_id if trace is not None else ""):
                 continue
-            line = Line(
-                datetime.now(UTC), "info", exchange.request_id, "POST", common.route, 200, microseconds[i] / 1e3
-            )
+            line = Line(datetime.now(UTC), "info", exchange.request_id, "POST", common.route, 200, microseconds / 1e3)
             line.place(trace)
             line.model_version, line.rows = common.version, 1
             line.label = "" if labels is None else common.labels[labels[i]]

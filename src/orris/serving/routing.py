@@ -173,8 +173,11 @@ class Router:
         self._owned[slot.name] = set(routes), set(calls)
 
     def _predict_route(self, slot: Slot, dialect: Dialect, label: str, version: str = "") -> PredictRoute:
-        pick = (lambda _: slot.version(version)) if version else slot.pick
-        return PredictRoute(dialect, label, pick, self.context)
+        if version:
+            return PredictRoute(
+                dialect, label, lambda _: slot.version(version), self.context, lambda: slot.find(version)
+            )
+        return PredictRoute(dialect, label, slot.pick, self.context, slot.same)
 
     def template(self, path: str) -> str:
         """The label of a path in metrics and logs."""

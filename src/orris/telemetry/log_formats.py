@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from itertools import repeat
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -92,7 +91,7 @@ class Message(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class UsualLines:
-    """Lines in ``json`` of requests that differ in time, id, duration, trace and label alone, from prepared bytes.
+    """Lines in ``json`` of requests that differ in id, trace and label alone, from prepared bytes.
 
     Each is what ``writer("json")`` makes of the same ``Line``, but for zeros at the end of ``milliseconds``.
 
@@ -113,31 +112,28 @@ class UsualLines:
         self.fit = len(self._start) + max(map(len, self._ends)) < LONGEST_LINE - 512
 
     def write(
-        self,
-        time: datetime,
-        requests: Sequence[Identified],
-        microseconds: Sequence[int],
-        labels: Sequence[int] | None,
+        self, time: datetime, requests: Sequence[Identified], microseconds: int, labels: Sequence[int] | None
     ) -> bytes:
-        """The lines of requests that ended at the same time.
+        """The lines of requests that began and ended at the same time.
 
         Args:
             time: Their end, in UTC.
             requests: Id and trace of each.
-            microseconds: How long each took.
+            microseconds: How long they took.
             labels: Position of each one's label; ``None``: the model has none.
         """
         start = b'{"time":"%b","level":"info","request_id":"' % _iso(time)
-        middle, ends = self._start, self._ends
-        lines = []
-        for request, label, spent in zip(requests, labels or repeat(0), microseconds, strict=False):
+        middle = b"%b%d.%03d" % (self._start, *divmod(microseconds, 1_000))
+        if labels is None:
+            labels = [0] * len(requests)
+        ends = {label: b"%b%b}\n" % (middle, self._ends[label]) for label in set(labels)}
+        lines: list[bytes] = []
+        for request, label in zip(requests, labels, strict=True):
             if request.trace is None:
-                line = (start, request.id, middle, spent // 1000, spent % 1000, ends[label])
-                lines.append(b"%b%b%b%d.%03d%b}\n" % line)
+                lines += (start, request.id, ends[label])
             else:
                 place, flagged = _placed(request.trace)
-                before = start, request.id, middle, spent // 1000, spent % 1000
-                lines.append(b"%b%b%b%d.%03d%b%b%b}\n" % (*before, place, ends[label], flagged))
+                lines += (start, request.id, middle, place, self._ends[label], flagged, b"}\n")
         return b"".join(lines)
 
 

@@ -17,7 +17,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -58,16 +58,10 @@ class Histogram:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def observe_many(self, values: Sequence[int], per_unit: float) -> None:
-        """Count several values, often all of one bucket, in whole parts of the unit: 1e6 for microseconds."""
-        low, high = bisect_left(self.bounds, min(values) / per_unit), bisect_left(self.bounds, max(values) / per_unit)
-        self.total += sum(values) / per_unit
-        if low == high:
-            self.counts[low] += len(values)
-            return
-        counts, bounds = self.counts, self.bounds
-        for value in values:
-            counts[bisect_left(bounds, value / per_unit, low, high)] += 1
+    def observe_many(self, value: float, n: int) -> None:
+        """Count a value several times."""
+        self.counts[bisect_left(self.bounds, value)] += n
+        self.total += value * n
 
     def mark(self, value: float, trace_id: str) -> None:
         """Remember the trace of a value that was counted: of each bucket the latest."""
@@ -240,10 +234,10 @@ class Metrics(Collector):
         if self._changed is not None:
             self._changed()
 
-    def answered_many(self, counts: RouteCounts, status: int, microseconds: Sequence[int]) -> None:
-        """``answered`` for several requests with one status and without exemplars."""
-        counts.statuses[status] += len(microseconds)
-        counts.durations.observe_many(microseconds, 1e6)
+    def answered_many(self, counts: RouteCounts, status: int, seconds: float, n: int) -> None:
+        """``answered`` for several requests with one status and one duration, without exemplars."""
+        counts.statuses[status] += n
+        counts.durations.observe_many(seconds, n)
         if self._changed is not None:
             self._changed()
 

@@ -150,7 +150,7 @@ class RequestLog:
         self,
         lines: UsualLines,
         requests: Sequence[Identified],
-        microseconds: Sequence[int],
+        microseconds: int,
         labels: Sequence[int] | None,
     ) -> None:
         """``add`` for requests that have just ended together; see ``UsualLines.write``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Callable, Iterator
 
@@ -48,6 +49,28 @@ KINDS: dict[str, Callable[[str], bytes]] = {
 }
 """Requests by name, each made with its id: on the fast path, handed over, and refused."""
 
+
+def usual(body: bytes, target: bytes = b"/predict", headers: bytes = b"") -> Callable[[str], bytes]:
+    """Return what makes a request without an id: its head comes again and again, so that it is recognised."""
+    return lambda _name: (
+        b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%bContent-Length: %d\r\n\r\n%b"
+        % (target, headers, len(body), body)
+    )
+
+
+RECOGNISED = {
+    "a recognised row": usual(BODY),
+    "a recognised row of other numbers": usual(BODY.replace(b"5.1", b"6.4")),
+    "a recognised row that does not fit": usual(BODY.replace(b"5.1", b"-.1")),
+    "a recognised head with text behind it": usual(b" " * len(BODY)),
+    "a recognised row of V2": usual(TENSOR, b"/v2/models/iris/infer"),
+    "a recognised row of V1": usual(INSTANCES, b"/v1/models/iris:predict", b"X-Other: 1\r\n"),
+    "a recognised head whose body is a request": usual(get("r").ljust(len(BODY), b"\n")),
+}
+"""Requests whose heads the table of heads holds once the server has had them twice."""
+
+KINDS |= RECOGNISED
+
 GARBAGE = {
     "no HTTP": b"\x16\x03\x01\x02\x00",
     "no Host": b"POST /predict HTTP/1.1\r\nContent-Length: 0\r\n\r\n",
@@ -68,19 +91,35 @@ def quiet(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         yield running
 
 
+def anonymous(answer: Answer) -> Answer:
+    """Return the answer without an id that the server has made up."""
+    made = re.fullmatch(rb"[0-9a-f]{32}", answer.request_id)
+    if made is None:
+        return answer
+    return answer._replace(request_id=b"", body=answer.body.replace(made[0], b""))
+
+
 @pytest.fixture(scope="module")
 def alone(quiet: Server) -> dict[str, Answer]:
     """Return the answer to each kind of request on a connection of its own, in one segment."""
     found = {}
     for name, make in KINDS.items():
-        answers = exchange(quiet.port, [make("r")])
-        assert [answer.request_id for answer in answers] == [b"r", b"last"], name
+        answers = list(map(anonymous, exchange(quiet.port, [make("r")])))
+        assert [answer.request_id for answer in answers] == [b"" if name in RECOGNISED else b"r", b"last"], name
         found[name] = answers[0]
+    for make in RECOGNISED.values():
+        for _ in range(2):
+            connection = Client(quiet.port)
+            connection.send([make("r")])
+            connection.socket.shutdown(socket.SHUT_WR)
+            assert len(connection.answers()) == 1
     return found
 
 
 def as_if_alone(answer: Answer, name: bytes, number: int) -> Answer:
     """Return the answer to a request alone, with the id that it has in a stream."""
+    if not answer.request_id:
+        return answer
     own = b"%b%d" % (name, number)
     return answer._replace(request_id=own, body=answer.body.replace(b'"r"', b'"%b"' % own))
 
@@ -91,19 +130,30 @@ def cut(stream: bytes, places: list[float]) -> list[bytes]:
     return [stream[a:b] for a, b in zip([0, *at], [*at, len(stream)], strict=True)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     names=st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=8),
     places=st.lists(st.floats(0, 1), max_size=6),
+    ends=st.lists(st.booleans(), min_size=8, max_size=8),
     garbage=st.sampled_from([None, *sorted(GARBAGE)]),
 )
 def test_any_stream_cut_anywhere_is_answered_as_each_request_alone(
-    quiet: Server, alone: dict[str, Answer], names: list[str], places: list[float], garbage: str | None
+    quiet: Server,
+    alone: dict[str, Answer],
+    names: list[str],
+    places: list[float],
+    ends: list[bool],
+    garbage: str | None,
 ) -> None:
-    """The answers come in the order of the requests, those in front of malformed bytes included."""
-    stream = b"".join(KINDS[name](f"n{number}") for number, name in enumerate(names))
+    """The answers come in the order of the requests, those in front of malformed bytes included.
+
+    The stream is cut anywhere, and at some ends of requests.
+    """
+    requests = [KINDS[name](f"n{number}") for number, name in enumerate(names)]
+    stream = b"".join(requests) + (GARBAGE[garbage] if garbage else b"")
     expected = [as_if_alone(alone[name], b"n", number) for number, name in enumerate(names)]
-    answers = exchange(quiet.port, cut(stream + (GARBAGE[garbage] if garbage else b""), places))
+    at_ends = [sum(map(len, requests[: number + 1])) / len(stream) for number in range(len(requests)) if ends[number]]
+    answers = list(map(anonymous, exchange(quiet.port, cut(stream, [*places, *at_ends]))))
     assert [answer._replace(closes=False) for answer in answers[: len(names)]] == expected
     assert [answer.status for answer in answers[len(names) :]] == ([400] if garbage else [200])
 
@@ -121,8 +171,8 @@ def test_a_request_split_at_each_byte_is_one_request(quiet: Server, alone: dict[
     for connection, place in zip(connections, places, strict=True):
         connection.send([request[place:] + LAST])
     for connection, place in zip(connections, places, strict=True):
-        answers = connection.answers()
-        assert [answer.request_id for answer in answers] == [b"r", b"last"], place
+        answers = list(map(anonymous, connection.answers()))
+        assert [answer.request_id for answer in answers] == [b"" if name in RECOGNISED else b"r", b"last"], place
         assert answers[0] == alone[name], place
 
 
@@ -133,6 +183,24 @@ def test_good_requests_in_front_of_garbage_are_answered(quiet: Server, alone: di
     assert [answer.status for answer in answers] == [200, 200, 200, 400]
     assert answers[2] == as_if_alone(alone["a row"], b"g", 2)
     assert answers[-1].closes
+
+
+@pytest.mark.parametrize("before", [b"P", b"POST /predict HTTP/1.1\r\n", b"\x00", b"POST /predict HTTP/1.1\r\nX: "])
+@pytest.mark.usefixtures("alone")
+def test_a_head_is_not_recognised_behind_the_beginning_of_another(quiet: Server, before: bytes) -> None:
+    """The bytes of a head that is known belong to the request that has begun, whatever that makes of it."""
+    known = RECOGNISED["a recognised row"]("r")
+    together = Client(quiet.port)
+    together.send([before + known])
+    together.socket.shutdown(socket.SHUT_WR)
+    expected = list(map(anonymous, together.answers()))
+    apart = Client(quiet.port)
+    apart.send([before])
+    with client(quiet) as ask:
+        assert ask.get("/health").status_code == 200  # the server has had the first segment
+    apart.send([known])
+    apart.socket.shutdown(socket.SHUT_WR)
+    assert list(map(anonymous, apart.answers())) == expected
 
 
 def test_connect_is_refused(quiet: Server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from time import perf_counter
 
@@ -14,8 +15,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
-USUAL = b"%bcontent-length: %d\r\nx-request-id: %b\r\nx-process-time: 0.%06d\r\n\r\n%b"
-"""An answer: ``AnswerWriter.usual``, the body's length, the request's id, microseconds below a second, the body."""
+_LENGTHS = [b"%d\r\nx-request-id: " % n for n in range(1_024)]
+"""The end of the header ``content-length``, and the beginning of the next one, by length."""
 
 
 class AnswerWriter:
@@ -32,15 +33,32 @@ class AnswerWriter:
         self._encoded = b""
         self._usual = b""
 
-    def usual(self, common: list[tuple[bytes, bytes]]) -> bytes:
-        """The beginning of an answer with status 200 and a body of JSON; ``USUAL`` is the rest of it.
+    def usual(
+        self,
+        common: list[tuple[bytes, bytes]],
+        exchanges: Sequence[Exchange],
+        bodies: Sequence[bytes],
+        microseconds: int,
+    ) -> list[bytes]:
+        """Answers with status 200 and a body of JSON.
 
         Args:
             common: Headers of every answer; the same list for as long as they do not change.
+            exchanges: What is answered.
+            bodies: The body for each.
+            microseconds: How long they took; less than a second.
         """
         if common is not self._common:
             self._renew(common)
-        return self._usual
+        start = b"%bx-process-time: 0.%06d\r\ncontent-length: " % (self._usual, microseconds)
+        answers = []
+        for exchange, body in zip(exchanges, bodies, strict=True):
+            length = len(body)
+            middle = _LENGTHS[length] if length < 1_024 else b"%d\r\nx-request-id: " % length
+            trace = exchange.trace
+            end = b"\r\n\r\n" if trace is None or not trace.header else b"\r\ntraceparent: %b\r\n\r\n" % trace.header
+            answers.append(b"".join((start, middle, exchange.id, end, body)))
+        return answers
 
     def any(
         self,

@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orris.serving.http.answers import AnswerWriter
+from orris.serving.http.heads import HeadTable
 
 if TYPE_CHECKING:
     import uvicorn
@@ -35,6 +36,7 @@ class HttpContext:
         cors: What answers say about origins; ``None``: nothing.
         stopping: The server stops.
         connections: Those that are open.
+        heads: Heads of requests that were read before.
     """
 
     predict_routes: Mapping[bytes, PredictRoute]
@@ -45,6 +47,7 @@ class HttpContext:
     cors: Cors | None = None
     stopping: bool = False
     connections: set[Connection] = field(default_factory=set)
+    heads: HeadTable = field(default_factory=HeadTable)
     writer: AnswerWriter = field(default_factory=AnswerWriter)
     config: uvicorn.Config = field(init=False)
     server_state: ServerState = field(init=False)
