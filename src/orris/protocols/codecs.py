@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from orris.protocols.envelopes import FEATURES, INSTANCES
 from orris.runtime import Answers
 from orris.schema.arrays import FloatArray
 from orris.schema.rows import RowReader
@@ -34,6 +35,8 @@ class NamedCodec:
     def __init__(self, engine: Engine, *, with_class: bool) -> None:
         self._reader = engine.reader
         self._n_columns = engine.schema.n_columns
+        forms = [form for form in (FEATURES, INSTANCES) if form not in engine.schema.names]
+        self._others = tuple(b'{"%b"' % form.encode() for form in forms)
         starts = []
         for number, text in zip(engine.class_numbers, engine.text_labels, strict=True):
             start = {"prediction": number, "prediction_label": text}
@@ -53,7 +56,8 @@ class NamedCodec:
         rows = self._reader.several(bodies)
         if rows is not None:
             return rows, None
-        return _taken([self._reader.one(body) for body in bodies], self._n_columns)
+        one, others = self._reader.one, self._others
+        return _taken([None if body.startswith(others) else one(body) for body in bodies], self._n_columns)
 
     def query(self, row: FloatArray) -> Query:
         """A single row."""
@@ -77,43 +81,104 @@ class NamedCodec:
         return [join((starts[label], numbers, middle, name, end)) for label, numbers, name in parts]
 
 
-class InstanceCodec:
-    """One row under ``instances``; see ``instances.InstanceRows``. ``wanted`` says that labels are, and no event."""
+class ListedCodec:
+    """One row as a list in an envelope: ``{"instances": [[…]]}``, or ``{"features": […]}``.
 
-    def __init__(self, engine: Engine, wanted: object) -> None:
-        self._wanted = wanted
-        members: list[Any] = [("instances", list.__class_getitem__(engine.reader.listed))]
-        envelope = msgspec.defstruct("Instances", members, forbid_unknown_fields=True, gc=False)
+    Args:
+        reader: Of the model's schema.
+        key: The envelope's member.
+        single: The member is the row rather than a list with it.
+        takes: Says whether requests with these headers may be usual ones.
+        query: What the dialect's ``read`` would give for a row.
+        write: Writes the answers' bodies.
+    """
+
+    def __init__(
+        self,
+        reader: RowReader,
+        key: str,
+        *,
+        single: bool,
+        takes: Callable[[Headers], bool],
+        query: Callable[[FloatArray], Query],
+        write: Callable[[Answers, list[bytes]], list[bytes]],
+    ) -> None:
+        self.takes = takes
+        self.query = query
+        self.write = write
+        self._reader = reader
+        self._single = single
+        self._n_columns = reader.schema.n_columns
+        rows: Any = reader.listed if single else list.__class_getitem__(reader.listed)
+        envelope = msgspec.defstruct(
+            "Envelope", [("rows", rows)], rename={"rows": key}, forbid_unknown_fields=True, gc=False
+        )
         self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(envelope).decode
-        self._reader: RowReader = engine.reader
-        self._n_columns = engine.schema.n_columns
-        self._answers = [b'{"predictions":[%b]}' % _encode(label) for label in engine.schema.labels]
-
-    def takes(self, headers: Headers) -> bool:
-        """JSON, and no CloudEvent."""
-        return is_plain_json(headers) and b"ce-specversion" not in headers
 
     def read(self, bodies: Sequence[bytes]) -> Taken:
         """The codes of the rows."""
-        return _taken([self._one(body) for body in bodies], self._n_columns)
+        codes = self._several(bodies)
+        return (codes, None) if codes is not None else _taken([self._one(body) for body in bodies], self._n_columns)
 
-    def _one(self, body: bytes) -> Sequence[float] | None:
+    def _several(self, bodies: Sequence[bytes]) -> FloatArray | None:
+        """``read`` if all of the bodies are plainly right."""
         try:
-            rows = self._decode(body).instances
+            rows = [envelope.rows for envelope in map(self._decode, bodies)]
         except _UNREADABLE:
             return None
+        if b"".join(bodies).count(b":") != len(bodies):
+            return None
+        if not self._single:
+            if set(map(len, rows)) != {1}:
+                return None
+            rows = [row for (row,) in rows]
+        return self._reader.listed_several(rows)
+
+    def _one(self, body: bytes) -> Sequence[float] | None:
+        if body.count(b":") != 1:  # the member is given twice: msgspec keeps the last silently
+            return None
+        try:
+            rows = self._decode(body).rows
+        except _UNREADABLE:
+            return None
+        if self._single:
+            return self._reader.listed_one(rows)
         return self._reader.listed_one(rows[0]) if len(rows) == 1 else None
 
-    def query(self, row: FloatArray) -> Query:
-        """A list of one row."""
-        return Query(row, False, self._wanted)
 
-    def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:  # noqa: ARG002 (V1 has no place for ids)
-        """One prediction for each row."""
+def instance_writer(engine: Engine) -> Callable[[Answers, list[bytes]], list[bytes]]:
+    """Writes ``{"predictions": […]}`` with a bare label or value."""
+    bodies = [b'{"predictions":[%b]}' % _encode(label) for label in engine.schema.labels]
+
+    def write(answers: Answers, _ids: list[bytes]) -> list[bytes]:
         if answers.labels is not None:
-            return [self._answers[label] for label in answers.labels.tolist()]
+            return [bodies[label] for label in answers.labels.tolist()]
         assert answers.values is not None  # noqa: S101 (a regressor's answers always have values)
         return [b'{"predictions":[%b]}' % value for value in _numbers(answers.values)]
+
+    return write
+
+
+def named_instance_writer(engine: Engine) -> Callable[[Answers, list[bytes]], list[bytes]]:
+    """The same with probabilities, the request's id and the model's version, as on ``/predict``."""
+    starts = [b'{"predictions":[%b]' % _encode(label) for label in engine.schema.labels]
+    end = b'","model_version":%b}' % _encode(engine.manifest.version)
+    join = b"".join
+
+    def write(answers: Answers, ids: list[bytes]) -> list[bytes]:
+        labels, probabilities, values = answers
+        middle = b',"request_id":"'
+        if labels is None:
+            assert values is not None  # noqa: S101 (a regressor's answers always have values)
+            numbers = zip(_numbers(values), ids, strict=True)
+            return [join((b'{"predictions":[', number, b"]", middle, name, end)) for number, name in numbers]
+        if probabilities is None:
+            return [join((starts[label], middle, name, end)) for label, name in zip(labels.tolist(), ids, strict=True)]
+        parts = zip(labels.tolist(), _lists(probabilities), ids, strict=True)
+        opening, middle = b',"probabilities":[[', b']],"request_id":"'
+        return [join((starts[label], opening, numbers, middle, name, end)) for label, numbers, name in parts]
+
+    return write
 
 
 class TensorCodec:

@@ -17,12 +17,12 @@ import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols import descriptions
-from orris.protocols.codecs import InstanceCodec
+from orris.protocols.codecs import ListedCodec, instance_writer
 from orris.protocols.envelopes import INPUTS, INSTANCES, open_envelope, predictions, wants_probabilities
 from orris.protocols.status import headers_of, told
 from orris.runtime import Answers
 from orris.serving.engine import Engine
-from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply, require_json
+from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply, RowCodec, is_plain_json, require_json
 from orris.serving.operations import TEXT as TEXT_CONTENT
 from orris.serving.operations import json_object, reading
 from orris.serving.protocol import Absent, Credential, Get, Predict, Protocol, Route, Target
@@ -115,9 +115,19 @@ class InstanceRows:
         status, text = told(error, request_id)
         return error_document(status, request_id, text)._replace(headers=headers_of(error))
 
-    def codec(self, engine: Engine) -> InstanceCodec:
-        """One row as a list."""
-        return InstanceCodec(engine, Wanted(False, ""))
+    def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
+        """One row as a list, and no event."""
+        wanted = Wanted(False, "")
+        return (
+            ListedCodec(
+                engine.reader,
+                INSTANCES,
+                single=False,
+                takes=lambda headers: is_plain_json(headers) and b"ce-specversion" not in headers,
+                query=lambda row: Query(row, False, wanted),
+                write=instance_writer(engine),
+            ),
+        )
 
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:

@@ -14,6 +14,7 @@ import msgspec
 
 from orris.errors import BodyError, MediaTypeError, OrrisError, Problem
 from orris.protocols import descriptions
+from orris.protocols.codecs import ListedCodec, instance_writer
 from orris.protocols.envelopes import INPUTS, INSTANCES, RECORDS, SPLIT, open_envelope, predictions, wants_probabilities
 from orris.protocols.instances import Predictions
 from orris.protocols.status import headers_of, mlflow_code_of, told
@@ -32,7 +33,7 @@ from orris.schema.arrays import FloatArray
 from orris.schema.pieces import LONG_BYTES, is_array, read_array
 from orris.schema.rows import RowReader
 from orris.serving.engine import Engine
-from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply
+from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply, RowCodec, is_plain_json
 from orris.serving.operations import TEXT as TEXT_CONTENT
 from orris.serving.operations import reading
 from orris.serving.protocol import Credential, Get, Predict, Protocol, Target
@@ -95,8 +96,27 @@ class Invocations:
         )
         return reply._replace(headers=headers_of(error))
 
-    def codec(self, engine: Engine) -> None:
-        """There is no way for several requests together."""
+    def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
+        """One row as a list under ``instances`` or ``inputs``, answered in JSON."""
+        wanted = Wanted(False, JSON)
+        return tuple(
+            ListedCodec(
+                engine.reader,
+                key,
+                single=False,
+                takes=_takes_json,
+                query=lambda row: Query(row, False, wanted),
+                write=instance_writer(engine),
+            )
+            for key in (INSTANCES, INPUTS)
+        )
+
+
+def _takes_json(headers: Headers) -> bool:
+    try:
+        return is_plain_json(headers) and accepted(headers.get(b"accept", b"")) == JSON
+    except OrrisError:
+        return False
 
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:

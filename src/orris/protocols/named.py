@@ -19,7 +19,7 @@ import msgspec
 
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols import descriptions
-from orris.protocols.codecs import NamedCodec
+from orris.protocols.codecs import ListedCodec, NamedCodec, named_instance_writer
 from orris.protocols.envelopes import FEATURES, INSTANCES, open_envelope, predictions
 from orris.protocols.status import problem
 from orris.protocols.table_formats import csv_header
@@ -27,7 +27,7 @@ from orris.runtime import Answers
 from orris.schema import strict
 from orris.schema.pieces import LONG_BYTES, MAX_ROW_BYTES, is_array, read_array
 from orris.serving.engine import Engine
-from orris.serving.exchange import Headers, Query, Reply, require_json
+from orris.serving.exchange import Headers, Query, Reply, RowCodec, is_plain_json, require_json
 from orris.serving.protocol import Predict, Protocol
 from orris.tables.csv_rows import read_csv
 
@@ -104,9 +104,26 @@ class NamedRows:
         """A problem document."""
         return problem(error, request_id)
 
-    def codec(self, engine: Engine) -> NamedCodec:
-        """One row by name."""
-        return NamedCodec(engine, with_class=self.with_class)
+    def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
+        """One row by name, and one as a list in either form."""
+        named = NamedCodec(engine, with_class=self.with_class)
+        listed = {
+            INSTANCES: partial(Query, single=False, context=INSTANCES),
+            FEATURES: partial(Query, single=True, context=FEATURES),
+        }
+        writers = {INSTANCES: named_instance_writer(engine), FEATURES: named.write}
+        return named, *(
+            ListedCodec(
+                engine.reader,
+                key,
+                single=key == FEATURES,
+                takes=is_plain_json,
+                query=query,
+                write=writers[key],
+            )
+            for key, query in listed.items()
+            if key not in engine.schema.names
+        )
 
     def _answer(self, engine: Engine, answers: Answers) -> Answer:
         """The first row's answer."""

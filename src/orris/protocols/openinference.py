@@ -281,11 +281,11 @@ class OpenInference:
         """``{"error": …}``."""
         return refusal(error, request_id)
 
-    def codec(self, engine: Engine) -> TensorCodec:
+    def codecs(self, engine: Engine) -> tuple[TensorCodec]:
         """One row, all outputs, in JSON."""
         plan = self._plans.of(engine)
         openings = {name: opening % 1 for name, opening in plan.openings.items()}
-        return TensorCodec(
+        codec = TensorCodec(
             plan.codes,
             n_columns=engine.schema.n_columns,
             head=plan.head,
@@ -293,6 +293,7 @@ class OpenInference:
             labels=plan.labels,
             probabilities=openings.get(PREDICT_PROBA, b""),
         )
+        return (codec,)
 
 
 def _written(plan: _Plan, name: str, answers: Answers) -> bytes:

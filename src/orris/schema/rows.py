@@ -131,6 +131,13 @@ class RowReader:
         """The codes of a parsed row of type ``listed``; ``None`` if it has to be read strictly."""
         return row if self._plain else self._first(self.encode([row], 0))
 
+    def listed_several(self, rows: Sequence[tuple[Any, ...]]) -> FloatArray | None:
+        """The codes of parsed rows of type ``listed`` of numbers, float64 ``(n_rows, n_columns)``.
+
+        ``None`` if not all columns are plain numbers.
+        """
+        return self._table(rows, len(rows)) if self._plain else None
+
     @staticmethod
     def _first(encoded: FloatArray | None) -> Sequence[float] | None:
         if encoded is None:

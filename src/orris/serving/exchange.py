@@ -69,8 +69,8 @@ class Dialect(Protocol):
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """The answer to a request that cannot be answered."""
 
-    def codec(self, engine: Engine) -> RowCodec | None:
-        """Reads and writes the usual requests of a tick together; ``None``: there is no such way."""
+    def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
+        """Read and write the usual requests of a tick together; each is offered what those before it did not take."""
 
 
 class RowCodec(Protocol):

@@ -36,7 +36,7 @@ MAX_LOGGED_WARNINGS = 20
 """Of these, what a line of the log names."""
 
 MAX_CODECS = 8
-"""Versions that one route keeps a codec of.
+"""Versions that one route keeps the codecs of.
 
 A route knows the version that answers and, with traffic split, a second.
 """
@@ -95,7 +95,7 @@ class PredictRoute:
         self._turns: deque[list[Exchange]] = deque()
         self._n_waiting = 0
         self._scheduled = False
-        self._codecs: dict[Live, RowCodec | None] = {}
+        self._codecs: dict[Live, tuple[RowCodec, ...]] = {}
         self._together: dict[Live, Together] = {}
 
     # one exchange
@@ -185,21 +185,20 @@ class PredictRoute:
         return exchanges
 
     def _read(self, live: Live, exchanges: list[Exchange]) -> None:
-        """Read bodies: those that the codec takes become one batch, each of the others is one."""
-        codec = self._codec(live)
-        others = exchanges
-        if codec is not None:
-            usual, others = _sorted(codec, exchanges)
+        """Read bodies: those that a codec takes become one batch, those that none takes another."""
+        for codec in self._codecs_of(live):
+            usual, exchanges = _sorted(codec, exchanges)
             if usual:
                 rows, taken = codec.read([exchange.body for exchange in usual])
                 if taken is not None:
                     chosen = set(taken)
-                    others += [exchange for i, exchange in enumerate(usual) if i not in chosen]
+                    exchanges += [exchange for i, exchange in enumerate(usual) if i not in chosen]
                     usual = [usual[i] for i in taken]
             if usual:
                 live.batcher.add(UsualBatch(self, live, codec, usual, rows))
-        if others:
-            self._read_each(live, others)
+            if not exchanges:
+                return
+        self._read_each(live, exchanges)
 
     def _read_each(self, live: Live, exchanges: list[Exchange]) -> None:
         """Read bodies by the dialect: long ones on a thread; those that are short are joined."""
@@ -222,15 +221,15 @@ class PredictRoute:
         if taken:
             live.batcher.add(EachBatch(self, live, taken))
 
-    def _codec(self, live: Live) -> RowCodec | None:
+    def _codecs_of(self, live: Live) -> tuple[RowCodec, ...]:
         try:
             return self._codecs[live]
         except KeyError:
             if len(self._codecs) >= MAX_CODECS:
                 self._codecs.clear()
                 self._together.clear()
-            codec = self._codecs[live] = self.dialect.codec(live.engine)
-            return codec
+            codecs = self._codecs[live] = self.dialect.codecs(live.engine)
+            return codecs
 
     def together(self, live: Live) -> Together:
         """What the usual requests of this route and a version have in common."""

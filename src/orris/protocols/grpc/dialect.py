@@ -124,8 +124,9 @@ class Tensors:
         """A status and its text."""
         return refusal(error, request_id)
 
-    def codec(self, engine: Engine) -> None:
+    def codecs(self, engine: Engine) -> tuple[()]:  # noqa: ARG002
         """There is no way for several requests together."""
+        return ()
 
 
 def refusal(error: Exception, request_id: str) -> Reply:

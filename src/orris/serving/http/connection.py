@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orris.errors import OrrisError
 from orris.serving.http.exchanges import HttpExchange
 from orris.serving.http.handover import Handover
+from orris.serving.http.heads import differs
 from orris.serving.http.reader import RequestReader
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_differs",
         "_handed",
         "_linger_until",
         "_n_ignored",
@@ -72,6 +74,7 @@ class Connection(asyncio.Protocol):
         self.attention = False
         self.deaf = False
         self._reader = RequestReader(self)
+        self._differs = False
         self._handed = 0
         self._linger_until = 0.0
         self._n_ignored = 0
@@ -93,14 +96,17 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
         reader, context = self._reader, self.context
-        if self.pending or self.deaf or not reader.whole:
+        if self._differs or self.pending or self.deaf or not reader.whole:
             self._read(data)
+            if self._differs and reader.last is not None:
+                self._differs = differs(reader.last)
             return
         end = data.find(b"\r\n\r\n") + 4
         head = context.heads.known.get(data[:end])
         if head is None or len(data) != end + head.n_body_bytes:
             self._read(data)
             if reader.whole and reader.last is not None:
+                self._differs = differs(reader.last)
                 context.heads.offer(data, reader.last)
             return
         route = context.predict_routes.get(head.path)

@@ -18,8 +18,11 @@ MAX_HEAD_BYTES = 2_048
 _NEVER = frozenset({b"transfer-encoding", b"upgrade", b"expect"})
 """Headers that decide how a request is read beside its length."""
 
-_CHANGING = frozenset({b"traceparent", b"tracestate", b"x-request-id"})
-"""Headers that differ in each request: such a head does not come again."""
+
+def differs(head: Head) -> bool:
+    """Whether a head differs from request to request, as it names a trace or a request: it does not come again."""
+    headers = head.headers
+    return b"traceparent" in headers or b"x-request-id" in headers
 
 
 class HeadTable:
@@ -36,8 +39,7 @@ class HeadTable:
     def offer(self, segment: bytes, head: Head) -> None:
         """Remember the head of a request that was parsed in full, if it is a whole segment and has come before."""
         end = len(segment) - head.n_body_bytes
-        headers = head.headers
-        if not 0 < end <= MAX_HEAD_BYTES or not _CHANGING.isdisjoint(headers) or not _NEVER.isdisjoint(headers):
+        if not 0 < end <= MAX_HEAD_BYTES or differs(head) or not _NEVER.isdisjoint(head.headers):
             return
         if not head.keep_alive or head.version != "1.1" or segment.find(b"\r\n\r\n") + 4 != end:
             return

@@ -59,6 +59,7 @@ class RequestReader:
         "_route",
         "_size",
         "_upgrade",
+        "_usual_version",
         "_version",
         "expects_continue",
         "last",
@@ -82,6 +83,7 @@ class RequestReader:
         self._handover: Handover | None = None
         self._error: OrrisError | None = None
         self._upgrade = False
+        self._usual_version = False
         self.expects_continue = False
         self._in_body = False
         self._long = False
@@ -97,6 +99,9 @@ class RequestReader:
         parser = self._parser
         if parser is None:
             parser = self._parser = HttpRequestParser(self)
+        # A request line that ends so needs no question to the parser, which makes a text to answer it.
+        line_end = data.find(b"\n")
+        self._usual_version = self.whole and data[line_end - 10 : line_end] == b" HTTP/1.1\r"
         if len(data) + self._head_bytes > connection.context.max_header_bytes:
             self._long = self._odd = True
         try:
@@ -150,7 +155,12 @@ class RequestReader:
         parser, headers = self._parser, self._headers
         self._in_body = True
         self._keep_alive = parser.should_keep_alive()
-        self._version = version = parser.get_http_version()
+        if self._usual_version:
+            self._usual_version = False
+            version = "1.1"
+        else:
+            version = parser.get_http_version()
+        self._version = version
         if (version != "1.1" or b"host" not in headers or self._long or self._repeated) and not self._acceptable():
             return
         if parser.should_upgrade():
