@@ -61,11 +61,9 @@ def parse(traceparent: bytes) -> TraceContext | None:
     Of a version that is not known yet, what version 00 defines is read. The answer's header is the caller's, as it
     came: whoever records no span forwards what it was given.
     """
-    if len(traceparent) == _USUAL_LENGTH and traceparent.translate(None, _HEXADECIMAL) == b"---":
-        text = traceparent.decode("ascii")
-        trace_id, span_id = text[3:35], text[36:52]
-        if text[:3] == "00-" and text[35] == text[52] == "-" and trace_id != _NO_TRACE_ID and span_id != _NO_SPAN_ID:
-            return _new(TraceContext, (trace_id, "", span_id, int(text[53:], 16), False, traceparent, b""))
+    usual = _parse_usual(traceparent)
+    if usual is not None:
+        return usual
     if len(traceparent) > _LONGEST:
         return None
     found = _TRACEPARENT.fullmatch(traceparent)
@@ -77,6 +75,17 @@ def parse(traceparent: bytes) -> TraceContext | None:
     return TraceContext(
         trace_id.decode("ascii"), "", span_id.decode("ascii"), int(flags, 16), False, traceparent.strip(b" \t")
     )
+
+
+def _parse_usual(traceparent: bytes) -> TraceContext | None:
+    """``parse`` for a valid one of version 00, in half of the time; ``None``: look closer."""
+    if len(traceparent) != _USUAL_LENGTH or traceparent.translate(None, _HEXADECIMAL) != b"---":
+        return None
+    text = traceparent.decode("ascii")
+    trace_id, span_id = text[3:35], text[36:52]
+    if text[:3] != "00-" or text[35] != "-" or text[52] != "-" or trace_id == _NO_TRACE_ID or span_id == _NO_SPAN_ID:
+        return None
+    return _new(TraceContext, (trace_id, "", span_id, int(text[53:], 16), False, traceparent, b""))
 
 
 class Arrival(NamedTuple):
