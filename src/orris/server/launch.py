@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import socket
 
     from orris.serving.engine import Engine
+    from orris.serving.processes.sharing import Sharing
     from orris.serving.protocol import Protocol
     from orris.settings import Settings
 
@@ -53,14 +54,16 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
             return _serve(engines, settings, LocalBoard(), listeners, grpc, protocols)
         finally:
             _tidy(settings)
+    from orris.serving.processes.sharing import MAX_SHARING, Sharing  # noqa: PLC0415
     from orris.serving.processes.supervisor import Supervisor  # noqa: PLC0415
 
     listeners = _listeners(settings, n_workers)
     grpc = reserve_grpc_port(settings)
     board = Board(n_workers)
+    sharing = Sharing(n_workers) if n_workers <= MAX_SHARING else None
 
     def work() -> int:
-        return _serve(_load(references, settings), settings, board, listeners, grpc, protocols)
+        return _serve(_load(references, settings), settings, board, listeners, grpc, protocols, sharing)
 
     stop_seconds = (
         settings.drain_seconds
@@ -125,6 +128,7 @@ def _serve(
     listeners: list[socket.socket],
     grpc: socket.socket | None,
     protocols: Sequence[Protocol],
+    sharing: Sharing | None = None,
 ) -> int:
     """Serve from this process; ``grpc`` holds the port for gRPC."""
     from orris.server.assembly import assemble  # noqa: PLC0415
@@ -150,7 +154,9 @@ def _serve(
     def stop() -> None:
         served.catalog.draining = True
 
-    access = Access(listeners, settings.tls_cert, settings.tls_key, settings.root_path, settings.forwarded_allow_ips)
+    access = Access(
+        listeners, sharing, settings.tls_cert, settings.tls_key, settings.root_path, settings.forwarded_allow_ips
+    )
     hooks = Hooks(
         on_ready=ready,
         on_stop=stop,

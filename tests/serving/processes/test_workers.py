@@ -109,20 +109,23 @@ def test_every_worker_answers_for_all(pair: Server) -> None:
     assert metric(pair, "orris_workers_ready") == 2
 
 
-def test_connections_are_spread_over_workers(pair: Server) -> None:
-    """Each worker accepts some of the connections that are open at once, and every connection is answered.
+def test_connections_are_shared_evenly_whatever_the_kernel_does(pair: Server) -> None:
+    """Of 40 connections that are open at once, no worker has more than 1.5 times the mean, and each is answered.
 
-    The kernel chooses the worker by a hash, so the shares differ; new connections reach every worker in the end.
+    The kernel chooses the listening socket by a hash, so that one worker may get nearly all of them.
     """
     at_rest = {pid: sockets_of(pid) for pid in workers_of(pair)}
     connections: list[socket.socket] = []
-    while not all(sockets_of(pid) > n for pid, n in at_rest.items()):
-        assert len(connections) < 400, "a worker accepts no connection"
+    for _ in range(40):
         connections.append(socket.create_connection(("127.0.0.1", pair.port)))
-        for connection in connections:
-            connection.sendall(REQUEST)
-            assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
+        connections[-1].sendall(REQUEST)
+        assert connections[-1].recv(65_536).startswith(b"HTTP/1.1 200")
+    counts = [sockets_of(pid) - n for pid, n in at_rest.items()]
+    assert sum(counts) == 40
+    assert max(counts) <= 30
     for connection in connections:
+        connection.sendall(REQUEST)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 200")
         connection.close()
 
 

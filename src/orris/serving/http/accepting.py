@@ -12,6 +12,10 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orris.serving.http.balance import Balance
 
 MAX_ACCEPTED = 128
 """Connections that are accepted in one turn of the loop; then those that are open have their turn."""
@@ -32,6 +36,7 @@ class Acceptor:
         protocol: Makes a connection's protocol.
         tls: TLS' context; ``None``: no TLS.
         relieve: Called when there is no descriptor for another connection, to close idle ones.
+        balance: Hands connections to other workers; ``None``: there are none.
     """
 
     def __init__(
@@ -41,12 +46,14 @@ class Acceptor:
         *,
         tls: ssl.SSLContext | None,
         relieve: Callable[[], None],
+        balance: Balance | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._protocol = protocol
         self._tls = tls
         self._relieve = relieve
+        self._balance = balance
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
         listener.setblocking(False)
@@ -78,15 +85,22 @@ class Acceptor:
                 continue  # the client has gone already
             if self._listener.family != socket.AF_UNIX:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self._loop.create_task(self._connect(accepted))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            if self._balance is None or not self._balance.give(accepted):
+                self.adopt(accepted)
+
+    def adopt(self, accepted: socket.socket) -> None:
+        """Serve a connection that was accepted, here or by another worker."""
+        task = self._loop.create_task(self._connect(accepted))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _connect(self, accepted: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocol, accepted, ssl=self._tls)
         except (OSError, ssl.SSLError):
             accepted.close()  # a handshake that failed, or a client that is gone
+            if self._balance is not None:
+                self._balance.connected()
 
     def _pause(self, error: OSError) -> None:
         """Let idle connections go, and try again soon: the socket stays readable, and the loop would spin."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -37,6 +37,8 @@ class HttpContext:
         stopping: The server stops.
         connections: Those that are open.
         heads: Heads of requests that were read before.
+        opened: Called when a connection has been added.
+        closed: Called when one has been removed.
     """
 
     predict_routes: Mapping[bytes, PredictRoute]
@@ -48,6 +50,8 @@ class HttpContext:
     stopping: bool = False
     connections: set[Connection] = field(default_factory=set)
     heads: HeadTable = field(default_factory=HeadTable)
+    opened: Callable[[], None] = lambda: None
+    closed: Callable[[], None] = lambda: None
     writer: AnswerWriter = field(default_factory=AnswerWriter)
     config: uvicorn.Config = field(init=False)
     server_state: ServerState = field(init=False)

@@ -2,10 +2,10 @@
 
 Standard library only: the supervisor of several workers opens them, and stays small.
 
-Several workers have a TCP socket each, under the same address (``SO_REUSEPORT``): the kernel spreads connections evenly
-over them, which with one shared socket it does not (measured: of 64 connections one worker got all). All processes hold
-all sockets, so that connections that wait for a worker when it dies are not lost: another one accepts them
-(``server.py``).
+Several workers have a TCP socket each, under the same address (``SO_REUSEPORT``): the kernel spreads many connections
+evenly over them, which with one shared socket it does not (measured: of 64 connections one worker got all). Few of them
+are then shared by the workers (``processes/sharing.py``). All processes hold all sockets, so that connections that wait
+for a worker when it dies are not lost: another one accepts them (``server.py``).
 """
 
 from __future__ import annotations

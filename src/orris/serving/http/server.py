@@ -27,10 +27,12 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orris.errors import ServingError, SettingsError
 from orris.serving.http.accepting import Acceptor
+from orris.serving.http.balance import Balance
 from orris.serving.http.connection import Connection
 from orris.serving.http.context import HttpContext
 from orris.serving.http.handover import reporting
 from orris.serving.processes.board import DRAINING, READY, Board, LocalBoard
+from orris.serving.processes.sharing import Sharing
 from orris.telemetry.server_log import tell
 
 OVERRIDDEN = ("startup", "on_tick", "shutdown", "capture_signals", "handle_exit")
@@ -64,6 +66,7 @@ class Access:
 
     Attributes:
         listeners: Sockets that listen: one, or one for each worker.
+        sharing: How workers share connections; ``None``: there is one worker.
         tls_cert: PEM file of the certificate chain; empty: no TLS.
         tls_key: PEM file of its private key; empty: it is in ``tls_cert``.
         root_path: Path that a proxy takes off before requests come here; pages link with it.
@@ -71,6 +74,7 @@ class Access:
     """
 
     listeners: Sequence[socket.socket]
+    sharing: Sharing | None = None
     tls_cert: str = ""
     tls_key: str = ""
     root_path: str = ""
@@ -133,6 +137,7 @@ class Server(uvicorn.Server):
         self._ending = ending
         self._adopted: dict[int, Acceptor] = {}
         self._acceptors: list[Acceptor] = []
+        self._balance: Balance | None = None
         self._reason = ""
         self._alone = board.n_workers == 1
         self._who = "" if self._alone else f"worker {board.seat}: "
@@ -147,6 +152,7 @@ class Server(uvicorn.Server):
         self._http.bind(self.config, self.server_state, self.lifespan.state)
         for companion in self._hooks.companions:
             await companion.start()
+        self._share()
         self._acceptors = [self._accept_from(each) for each in sockets or []]
         self.started = True
         self._board.enter(READY)
@@ -232,13 +238,44 @@ class Server(uvicorn.Server):
 
     def _accept_from(self, listener: socket.socket) -> Acceptor:
         """Accept connections of a socket."""
-        return Acceptor(listener, lambda: Connection(self._http), tls=self.config.ssl, relieve=self._http.close_idle)
+        return Acceptor(
+            listener,
+            lambda: Connection(self._http),
+            tls=self.config.ssl,
+            relieve=self._http.close_idle,
+            balance=self._balance,
+        )
+
+    def _share(self) -> None:
+        """Share connections with the other workers."""
+        sharing, board, http = self._access.sharing, self._board, self._http
+        if sharing is None:
+            return
+        sharing.sit(board.seat)
+        self._balance = Balance(
+            sharing,
+            others=lambda: set() if http.stopping else set(range(board.n_workers)) - board.lost() - {board.seat},
+            n_open=lambda: len(http.connections),
+            adopt=self._serve_here,
+        )
+        http.opened, http.closed = self._balance.connected, self._balance.tell
+        self._balance.open(board.seat)
+
+    def _serve_here(self, accepted: socket.socket) -> None:
+        """Serve a connection that another worker has accepted."""
+        self._acceptors[0].adopt(accepted)
 
     async def _adopt(self) -> None:
         """Accept for workers that do not: their share of connections would wait until they are replaced."""
+        lost = self._board.lost()
+        if self._balance is not None:
+            for seat in range(self._board.n_workers):
+                if seat in lost or seat == self._board.seat:
+                    self._balance.open(seat)
+                else:
+                    self._balance.close(seat)
         if len(self._access.listeners) < self._board.n_workers:
             return
-        lost = self._board.lost()
         for seat in lost - set(self._adopted):
             self._adopted[seat] = self._accept_from(self._access.listeners[seat].dup())
         for seat in set(self._adopted) - lost:
@@ -251,12 +288,18 @@ class Server(uvicorn.Server):
         """
         give_up = time.monotonic() + QUEUED_SECONDS
         poll = select.poll()
+        if self._balance is not None:
+            for seat in range(self._board.n_workers):
+                poll.register(self._balance.open(seat), select.POLLIN)
         for seat, listener in enumerate(self._access.listeners):
             poll.register(listener.fileno(), select.POLLIN)
             if listener not in own and seat not in self._adopted:
                 self._adopted[seat] = self._accept_from(listener.dup())
         while poll.poll(0) and time.monotonic() < give_up and not self.force_exit:
             await asyncio.sleep(0)
+        if self._balance is not None:
+            for seat in range(self._board.n_workers):
+                self._balance.close(seat)
         for acceptor in (*self._acceptors, *self._adopted.values()):
             await acceptor.finish(QUEUED_SECONDS)
         for listener in self._access.listeners:
