@@ -62,21 +62,24 @@ class Received:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The span's attributes."""
+        """What the span says."""
         return plain(self.span.attributes)
 
     @property
     def links(self) -> set[tuple[str, str]]:
-        """Trace and span ids of the linked spans."""
+        """Trace and span ids of what it is linked to."""
         return {(link.trace_id.hex(), link.span_id.hex()) for link in self.span.links}
 
 
 @dataclass
 class Receiver:
-    """The exports that have arrived.
+    """What has arrived.
 
-     / Attributes: /     port: Where it listens. /     spans: All spans, in the order of their arrival. /
-    metadata: Headers of the latest export, in lower case. /     stop: Ends it.
+    Attributes:
+        port: Where it listens.
+        spans: All spans, in the order of their arrival.
+        metadata: Headers of the latest export, in lower case.
+        stop: Ends it.
     """
 
     port: int = 0
@@ -102,14 +105,14 @@ class Receiver:
             self._arrived.notify_all()
 
     def wait(self, enough: Callable[[list[Received]], bool]) -> list[Received]:
-        """Wait for this number of spans and return all."""
+        """All spans, once there are enough."""
         with self._arrived:
             arrived = self._arrived.wait_for(lambda: enough(self.spans), SECONDS)
             assert arrived, [span.name for span in self.spans]
             return list(self.spans)
 
     def trace(self, trace_id: str, n_spans: int) -> dict[str, Received]:
-        """Wait for this number of spans of a trace and return them by name."""
+        """A trace's spans by name, once there are so many of them."""
         spans = self.wait(lambda spans: sum(span.trace_id == trace_id for span in spans) >= n_spans)
         found = [span for span in spans if span.trace_id == trace_id]
         assert len(found) == n_spans
@@ -132,7 +135,7 @@ class _Calls(TraceServiceServicer):
 
 @contextmanager
 def grpc_receiver(port: int = 0) -> Iterator[Receiver]:
-    """Run a receiver of OTLP over gRPC; on a free port, unless one is given."""
+    """A receiver of OTLP over gRPC; on a free port, unless one is given."""
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
     add_TraceServiceServicer_to_server(_Calls(receiver), server)  # type: ignore[no-untyped-call]
@@ -147,7 +150,7 @@ def grpc_receiver(port: int = 0) -> Iterator[Receiver]:
 
 @contextmanager
 def http_receiver() -> Iterator[Receiver]:
-    """Run a receiver of OTLP over HTTP, as protobuf, at ``/v1/traces``."""
+    """A receiver of OTLP over HTTP, as protobuf, at ``/v1/traces``."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -170,7 +173,7 @@ def http_receiver() -> Iterator[Receiver]:
             self.wfile.write(answer)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class' name)
-            """Log nothing."""
+            """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

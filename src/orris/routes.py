@@ -59,15 +59,45 @@ def compare(folder: Path, given: Given) -> dict[str, int]:
     table = as_rows(given.rows)
     n_rows = len(table)
     spread = np.linspace(0, n_rows - 1, min(n_rows, MAX_ROWS)).astype(np.int64)
-    chosen = np.union1d(spread, _sorts_of_missing(table))
+    sorts = _sorts_of_missing(table)
+    chosen = np.unique(np.concatenate([spread, *sorts.values()]))
     engine = Engine.load(folder, max_rows=max(len(chosen), 1))
     expected = _Expected(engine, given, _taken(given.rows if given.reference is None else given.reference, chosen))
     taken = _taken(table, chosen)
     values = _values(engine.schema, taken)
     compared: dict[str, int] = {}
     for name, read in _ways(engine, taken, values, _lines(given.file, chosen, n_rows)).items():
-        compared[name] = expected.compare(name, read, chosen)
+        try:
+            compared[name] = expected.compare(name, read, chosen)
+        except _DifferentAnswerError as error:
+            raise _one_missing_value(sorts, error) or error from None
     return compared
+
+
+class _DifferentAnswerError(ParityError):
+    """A way in answers raw rows otherwise than the fitted pipeline.
+
+    Args:
+        message: What is wrong.
+        rows: The numbers of the rows in the caller's table.
+    """
+
+    def __init__(self, message: str, rows: npt.NDArray[np.int64]) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
+def _one_missing_value(sorts: dict[str, npt.NDArray[np.int64]], error: _DifferentAnswerError) -> ParityError | None:
+    """The error of a column that mixes None and NaN, if only rows with one of them are answered otherwise."""
+    for name, rows in sorts.items():
+        both = np.intersect1d(rows, error.rows)
+        if len(both):
+            return ParityError(
+                f"column '{name}' holds both None and NaN. The fitted pipeline answers one otherwise than the other"
+                f" (row {both[0]}), and a request has one missing value for both. Write all of them in one way before"
+                f" you fit the pipeline: X['{name}'] = X['{name}'].where(X['{name}'].notna(), None)"
+            )
+    return None
 
 
 class _Expected:
@@ -75,8 +105,6 @@ class _Expected:
 
     def __init__(self, engine: Engine, given: Given, rows: Any) -> None:
         self._engine = engine
-        self._first: FloatArray | None = None
-        """The encoded rows of the first route, with which another route's are compared to name a column."""
         pipeline, schema = given.pipeline, engine.schema
         with quiet():
             try:
@@ -108,8 +136,6 @@ class _Expected:
             ) from None
         except OrrisError as error:
             raise ParityError(f"{way}: the training rows are refused ({error})") from None
-        if self._first is None:
-            self._first = rows
         n_rows = len(rows)
         answered = self.answered[:n_rows]
         with quiet():
@@ -121,9 +147,10 @@ class _Expected:
         wrong &= answered
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
-            raise ParityError(
+            raise _DifferentAnswerError(
                 f"{way}: {int(wrong.sum())} of {n_rows} training rows are answered otherwise than the fitted pipeline"
-                f" answers the same raw rows, the first of them row {chosen[row]}{self._column(rows, row)}"
+                f" answers the same raw rows, the first of them row {chosen[row]}{self._column(rows, row)}",
+                chosen[:n_rows][wrong],
             )
         return int(answered.sum())
 
@@ -141,9 +168,10 @@ class _Expected:
         return np.asarray(close.all(axis=1))
 
     def _column(self, rows: FloatArray, row: int) -> str:
-        """The first column in which this route has read another value than the first route did; empty: none."""
-        first = self._first
+        """The columns in which this way in has read another value than the first one did."""
+        first = getattr(self, "_first", None)
         if first is None or first.shape != rows.shape:
+            self._first = rows
             return ""
         differs = ~((first[row] == rows[row]) | (np.isnan(first[row]) & np.isnan(rows[row])))
         names = [name for name, other in zip(self._engine.schema.names, differs, strict=True) if other]
@@ -208,7 +236,7 @@ def _plain(value: Any, kind: Kind) -> Any:
         return bool(value)
     if isinstance(value, str | int) and not isinstance(value, bool):
         return str(value) if isinstance(value, str) else int(value)
-    return int(value) if kind is Kind.CATEGORY else float(value)
+    return int(value) if kind is Kind.CATEGORY and float(value).is_integer() else float(value)
 
 
 def _tensors(schema: Schema, values: list[list[Any]]) -> dict[str, Any]:
@@ -226,8 +254,9 @@ def _csv(schema: Schema, values: list[list[Any]]) -> bytes:
     """CSV as a careful caller writes it: text in quotation marks, nothing for a missing value."""
     lines = [",".join(map(_quoted, schema.names))]
     lines += [",".join(map(_cell, row)) for row in values]
-    # A line of nothing but one missing value would be a blank line.
-    return ("\n".join(line or '""' for line in lines) + "\n").encode()
+    # A line of nothing but one missing value would be a blank line, and a column without a name is left out.
+    end = ",\n" if schema.n_columns == 1 else "\n"
+    return "".join(line + end for line in lines).encode()
 
 
 def _cell(value: Any) -> str:
@@ -244,22 +273,28 @@ def _json(document: Any) -> bytes:
     return json.dumps(document).encode()
 
 
-def _sorts_of_missing(table: Any) -> npt.NDArray[np.int64]:
-    """The first rows of None and of NaN in each column of objects that holds both.
+def _sorts_of_missing(table: Any) -> dict[str, npt.NDArray[np.int64]]:
+    """The first rows of None and of NaN in each column of objects that holds both, by name.
 
     scikit-learn takes them for different values, a schema does not, and a few of one among many rows would be missed
     by the rows that are spread evenly.
     """
-    rows: list[int] = []
-    for j in range(table.shape[1]) if hasattr(table, "iloc") else ():
-        if table.dtypes.iloc[j].kind != "O":
-            continue
-        missing = np.flatnonzero(table.iloc[:, j].isna().to_numpy())
-        sorts = np.array([type(value).__name__ for value in table.iloc[missing, j]])
-        different = np.unique(sorts)
-        if len(different) > 1:
-            rows.extend(int(row) for sort in different for row in missing[sorts == sort][:N_SORT])
-    return np.array(rows, dtype=np.int64)
+    import pandas as pd  # noqa: PLC0415 (imported by then if there is a table of it)
+
+    if hasattr(table, "iloc"):
+        kinds = [dtype.kind for dtype in table.dtypes]
+        columns = {str(table.columns[j]): table.iloc[:, j] for j, kind in enumerate(kinds) if kind == "O"}
+    else:
+        columns = {f"x{j}": table[:, j] for j in range(table.shape[1])} if table.dtype.kind == "O" else {}
+    found: dict[str, npt.NDArray[np.int64]] = {}
+    for name, values in columns.items():
+        if isinstance(values.dtype, np.dtype):
+            missing = np.flatnonzero(pd.isna(np.asarray(values)))
+            sorts = np.array([type(value).__name__ for value in np.asarray(values)[missing]])
+            different = np.unique(sorts)
+            if len(different) > 1:
+                found[name] = np.concatenate([missing[sorts == sort][:N_SORT] for sort in different])
+    return found
 
 
 def _taken(rows: Any, chosen: npt.NDArray[np.int64]) -> Any:

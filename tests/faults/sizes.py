@@ -1,6 +1,6 @@
-"""Durations of the fault tests.
+"""How long the fault tests go on.
 
-/ Short forms in ``make test``, long forms in ``make faults`` (``ORRIS_TEST_FAULTS=long``).
+Short forms in ``make test``, long forms in ``make faults`` (``ORRIS_TEST_FAULTS=long``).
 """
 
 from __future__ import annotations

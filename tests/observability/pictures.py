@@ -37,7 +37,10 @@ def drawn(page: Page, url: str, uid: str, span: int) -> None:
 
 
 def small(picture: Image.Image) -> Image.Image:
-    """Return the picture in its 256 most frequent colours, a third of the bytes."""
+    """The picture in its 256 most frequent colours.
+
+    A third of the bytes, and no colour that means something is another one.
+    """
     picture = picture.convert("RGB")
     found: Any = sorted(picture.getcolors(1 << 24) or [], reverse=True)[:256]
     palette = Image.new("P", (1, 1))

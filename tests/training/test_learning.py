@@ -190,7 +190,8 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "identifiers": ([f"id{i}" for i in range(10)], "different in every row"),
     "too many levels": ([f"level {i % 1001}" for i in range(5000)], "1,001 different values"),
     "long texts": ([f"{i % 21} {'word ' * 30}" for i in range(MANY)], "characters long"),
-    "huge integers": ([2**60, 1], "integers beyond"),
+    "half a surrogate pair": (objects("\udc80", "a", "a"), "no Unicode text"),
+    "sparse values": (pd.arrays.SparseArray([0.0, 1.0]), r"sparse values.*X\.sparse\.to_dense\(\)"),
     "infinity": ([1.0, np.inf], "infinite in row 1"),
     "mixed types": (objects("a", 1), "mixes types.*row 1"),
     "nested values": (objects([1], [2]), "values of type list"),
@@ -227,10 +228,13 @@ def test_ordinary_categories_are_no_dates(values: list[str]) -> None:
     assert learn(values).kind is Kind.CATEGORY
 
 
-def test_fractions_are_no_categories() -> None:
-    """A declared column of numbers with fractions is refused."""
-    with pytest.raises(SchemaError, match="column 'x' is declared a category"):
-        learn([1.5, 2.0], declared=Declared(categorical=["x"]))
+def test_numbers_with_fractions_are_levels_where_they_are_declared() -> None:
+    """All levels are floats then; numbers that float64 does not tell apart are refused."""
+    column = learn([1.5, 2.0], declared=Declared(categorical=["x"]))
+    assert [type(level) for level in column.levels] == [float, float]
+    assert column.levels == (1.5, 2.0)
+    with pytest.raises(SchemaError, match="column 'x' is a category, but holds numbers beyond"):
+        learn([1.5, 2.0**60], declared=Declared(categorical=["x"]))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,16 @@ def test_constant_columns_are_named() -> None:
     assert notices_on(table(country=["PE", None] * (N // 2))) == []
 
 
+@pytest.mark.parametrize("rare", ["Krakw", "krakow ", "KRAKOW"])
+def test_a_rare_level_that_is_nearly_a_common_one_is_named(rare: str) -> None:
+    """A misspelling would be a level of its own, in training and for ever after."""
+    town = ["Krakow"] * (N - 51) + ["Oslo"] * 50 + [rare]
+    [notice] = notices_on(pd.DataFrame({"size": RNG.normal(size=N), "town": town}))
+    assert notice.startswith(f"column 'town' has levels that may be one and the same: '{rare}' (1 of 200 rows)")
+    for other in ("Rome", "Kyoto", "Krakow 2"):
+        assert notices_on(pd.DataFrame({"size": RNG.normal(size=N), "town": [*town[:-1], other]})) == []
+
+
 @pytest.mark.parametrize("leak", [lambda y: y, lambda y: np.where(y == 1, "gone", "here"), lambda y: y * 3.5 - 1])
 def test_a_column_that_alone_predicts_the_class_is_named(leak: Any) -> None:
     """A column that predicts the class alone is reported as a leak of the target."""

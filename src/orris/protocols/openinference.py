@@ -35,7 +35,6 @@ from orris.protocols.tensors import (
     TensorReader,
     TensorSpec,
     check_content_type,
-    check_extensions,
     decoded,
     from_raw,
     input_specs,
@@ -150,25 +149,13 @@ def _json(document: dict[str, Any]) -> Reply:
     return Reply(200, _encode(document))
 
 
-def platform(engine: Engine) -> str:
-    """A model's platform: ``orris_onnx``, ``orris_skops``, …."""
-    return f"orris_{engine.manifest.model_file.removeprefix('model.')}"
-
-
-def properties(engine: Engine) -> dict[str, str]:
-    """What a model's metadata says beside its tensors: task, target, and a classifier's labels as a JSON list."""
-    schema = engine.schema
-    said = {"task": schema.task, "target": schema.target}
-    return said | ({"labels": _encode(schema.labels).decode()} if schema.labels else {})
-
-
 def describe(engine: Engine) -> dict[str, Any]:
-    """A model's metadata, without its versions and properties, as REST and gRPC have it."""
+    """A model's metadata, without its versions."""
     manifest = engine.manifest
     inputs, outputs = input_specs(manifest.schema), outputs_of(engine)
     return {
         "name": manifest.name,
-        "platform": platform(engine),
+        "platform": f"orris_{manifest.model_file.removeprefix('model.')}",
         "inputs": [spec._asdict() for spec in inputs],
         "outputs": [spec._asdict() for spec in outputs],
     }
@@ -211,8 +198,14 @@ class _Plan:
         if not outputs and parameters is None:
             return Wanted(request.id, self.everything.outputs, self.everything.binary)
         for output in outputs:
-            if output.parameters is not None:
-                check_extensions(output.name, _given(output.parameters))
+            told_more = output.parameters
+            if told_more is not None and (
+                told_more.classification is not None or told_more.shared_memory_region is not None
+            ):
+                raise BodyError(
+                    f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken"
+                    " here"
+                )
         names = wanted_outputs(self.outputs, [output.name for output in outputs])
         default = parameters is not None and parameters.binary_data_output
         said = {
@@ -221,11 +214,6 @@ class _Plan:
             if o.parameters is not None and o.parameters.binary_data is not None
         }
         return Wanted(request.id, names, frozenset(name for name in names if said.get(name, default)))
-
-
-def _given(parameters: InputParameters | OutputParameters) -> set[str]:
-    """The names of the parameters that a tensor has."""
-    return {name for name in parameters.__struct_fields__ if getattr(parameters, name) is not None}
 
 
 def _opening(spec: TensorSpec) -> bytes:
@@ -413,7 +401,8 @@ def _each_tensor(inputs: list[Input], raw: memoryview) -> Iterator[Tensor]:
         name, size = given.name[:100], None
         if given.parameters is not None:
             size = given.parameters.binary_data_size
-            check_extensions(given.name, _given(given.parameters))
+            if given.parameters.shared_memory_region is not None:
+                raise BodyError(f"input '{name}': shared memory is an extension that is not spoken here")
         if size is None:
             if given.data is None:
                 raise BodyError(f"input '{name}' has neither data nor binary_data_size")
@@ -453,8 +442,7 @@ def _models(target: Target, _headers: Headers, _request_id: str) -> Reply:
 
 def _model_metadata(target: Target, _headers: Headers, _request_id: str) -> Reply:
     versions = [loaded.version for loaded in target.slot.loaded()]
-    engine = target.live().engine
-    return _json({**describe(engine), "versions": versions, "properties": properties(engine)})
+    return _json({**describe(target.live().engine), "versions": versions})
 
 
 def _model_ready(target: Target, _headers: Headers, _request_id: str) -> Reply:

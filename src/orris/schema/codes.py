@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from orris.schema.columns import UNSEEN, Column, Reading
 
 
@@ -25,10 +27,12 @@ class Codes(dict[Any, float]):
     def __init__(self, column: Column, reading: Reading) -> None:
         super().__init__({level: float(code) for code, level in enumerate(column.levels)})
         self._reading = reading
+        self._single = column.dtype == "float32"
 
     def __missing__(self, value: Any) -> float:
         if not isinstance(value, str):
-            return UNSEEN
+            # 0.1 is a level of a float32 column as the float32 beside it.
+            return self.get(float(np.float32(value)), UNSEEN) if self._single else UNSEEN
         trimmed = self._reading.trimmed(value)
         if trimmed in self:
             return self[trimmed]
@@ -38,3 +42,8 @@ class Codes(dict[Any, float]):
 def takes_text(column: Column) -> bool:
     """Whether a column's levels are text."""
     return bool(column.levels) and isinstance(column.levels[0], str)
+
+
+def needed(column: Column) -> str:
+    """The type of a category's levels, in words."""
+    return {str: "text", int: "an integer"}.get(type(column.levels[0]), "a number")

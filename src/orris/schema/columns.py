@@ -23,8 +23,8 @@ UNSEEN = -1.0
 MAX_INTEGER = 2**53
 """Integers beyond this magnitude are not exact in float64 and are refused."""
 
-Level = str | int
-"""A category level. JSON has no wider set of exact scalars that a category could use."""
+Level = str | int | float
+"""A category level; those of a column are all text, all integers, or all floats (where one has a fraction)."""
 
 Label = str | int | bool | float
 """A class label, as the fitted classifier holds it in ``classes_``."""
@@ -84,7 +84,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: What it holds.
         dtype: The pandas/numpy dtype that the pipeline is given: that of a number (``float64``, ``float32``, ``int64``,
             ``uint8``, …), ``bool``, ``str``, ``object`` or ``category``.
-        levels: For a category: its levels, in the order of their codes. All of one type, text or integers.
+        levels: For a category: its levels, in the order of their codes. All of one type.
         missing_as: What stands for a missing value in the data the pipeline is given: NaN or None (object columns
             only).
         missing: A missing value is answered (with a warning): the fitted pipeline takes it, and the column is not

@@ -94,8 +94,8 @@ def _column_differences(before: Column, after: Column) -> list[Difference]:
 
 def _level_differences(before: Column, after: Column) -> list[Difference]:
     name = before.name
-    if {type(level) for level in before.levels} != {type(level) for level in after.levels}:
-        # Text is refused where levels are integers, and the other way round, whether or not unseen levels are taken.
+    if _types(before) != _types(after):
+        # Text is refused where levels are numbers, and the other way round, whether or not unseen levels are taken.
         return [Difference(name, f"had levels {_types(before)} and has {_types(after)}", breaks=True)]
     found = []
     gone = [level for level in before.levels if level not in after.levels]
@@ -142,7 +142,7 @@ def _typed(labels: Sequence[Any]) -> list[tuple[type, Any]]:
 
 
 def _types(column: Column) -> str:
-    return "of text" if any(isinstance(level, str) for level in column.levels) else "of whole numbers"
+    return "of text" if any(isinstance(level, str) for level in column.levels) else "of numbers"
 
 
 def _listed(values: Sequence[Any], most: int = 6) -> str:

@@ -56,8 +56,7 @@ def describe_column(column: Column) -> JsonObject:
 def _property(column: Column) -> JsonObject:
     described: JsonObject
     if column.kind is Kind.CATEGORY:
-        text = isinstance(column.levels[0], str)
-        described = {"type": "string" if text else "integer"}
+        described = {"type": {str: "string", int: "integer"}.get(type(column.levels[0]), "number")}
         if column.unseen:
             described |= {"examples": list(column.levels), "description": "Other levels are answered, with a warning."}
         else:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from orris.errors import Problem, RowError
 from orris.schema import refusals
 from orris.schema.arrays import FloatArray
-from orris.schema.codes import Codes
+from orris.schema.codes import Codes, needed
 from orris.schema.columns import UNSEEN, Column, Kind, Level, Reading, Schema
 from orris.schema.names import Names
 
@@ -161,6 +161,9 @@ def _from_numbers(column: Column, values: FloatArray, problems: list[Problem]) -
             _refuse(column, np.flatnonzero(present), "text is needed, not a number", problems)
             return values
         levels = np.array(column.levels, dtype=np.float64)
+        if column.dtype == "float32":
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float32).astype(np.float64)
         order = np.argsort(levels)
         nearest = np.clip(np.searchsorted(levels, values, sorter=order), 0, len(levels) - 1)
         codes = order[nearest].astype(np.float64)
@@ -209,7 +212,7 @@ def _level_code(column: Column, reading: Reading) -> Callable[[Any], float | str
 
     def code(value: Any) -> float | str:
         fits = isinstance(value, str) if text else _is_number(value)
-        return table[value] if fits else f"{'text' if text else 'an integer'} is needed, not {type(value).__name__}"
+        return table[value] if fits else f"{needed(column)} is needed, not {type(value).__name__}"
 
     return code
 
@@ -333,7 +336,7 @@ def _positions(column: Column, codes: FloatArray) -> npt.NDArray[np.int64]:
 def stand_in(levels: Sequence[Level], unseen_name: str = UNSEEN_NAME) -> Level:
     """A level that no training row has: what ``decode`` gives a pipeline where the code is ``UNSEEN``.
 
-    Text beside levels of text; an integer above all others beside levels that are integers alone.
+    Text beside levels of text; an integer above all others beside levels that are numbers alone.
     """
     if not levels or any(isinstance(level, str) for level in levels):
         return unseen_name

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 from orris.errors import BodyError, Problem, RowError
 from orris.schema import refusals
 from orris.schema.arrays import FloatArray
-from orris.schema.codes import Codes
+from orris.schema.codes import Codes, needed
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Schema
 from orris.schema.names import Names
 
@@ -36,6 +37,10 @@ _NAMES: dict[type, str] = {
     type(None): "null",
 }
 _ARTICLES = {Kind.NUMBER: "a number", Kind.INTEGER: "an integer", Kind.BOOLEAN: "true or false"}
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""A half of a surrogate pair, which is text only beside its other half."""
 
 
 class _Object(NamedTuple):
@@ -74,7 +79,13 @@ def parse(body: bytes, *, nan_is_missing: bool = False) -> Any:
         raise BodyError(f"the body is not UTF-8 (byte {error.start}); encode it as UTF-8") from None
     constant = _nan_or_constant if nan_is_missing else _Constant
     try:
-        return json.loads(text, object_pairs_hook=_Object, parse_constant=constant, parse_int=_integer)
+        document = json.loads(text, object_pairs_hook=_Object, parse_constant=constant, parse_int=_integer)
+        if _SURROGATE.search(text):
+            json.dumps(document, ensure_ascii=False).encode()
+        return document
+    except UnicodeEncodeError:
+        # Python's parser takes it, and no answer that names it could be written.
+        raise BodyError("the body is not JSON: a text holds one half of a UTF-16 surrogate pair") from None
     except json.JSONDecodeError as error:
         raise BodyError(f"the body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except RecursionError:
@@ -232,12 +243,8 @@ class _Reader:
         return _number(self.schema, column, value)
 
     def _category(self, column: Column, value: Any) -> float | str:
-        wanted = type(column.levels[0])
-        if isinstance(value, float) and wanted is int and value.is_integer():
-            value = int(value)
-        if type(value) is not wanted and not (wanted is int and type(value) is float):
-            kind = "text" if wanted is str else "an integer"
-            return f"one of the column's levels is needed, as {kind}, not {_name(value)}"
+        if type(value) not in ((str,) if type(column.levels[0]) is str else (int, float)):
+            return f"one of the column's levels is needed, as {needed(column)}, not {_name(value)}"
         code = self._codes[column.name][value]
         if code == UNSEEN and not column.unseen:
             return refusals.level(column)

@@ -49,8 +49,9 @@ def read_csv(
     """Read CSV with a line of column names, in any order; values may be quoted, a blank line is no row.
 
     A column without a name, which is how pandas writes its index, is left out. Rows are counted while they are read,
-    and reading stops at the limit. An empty value without quotation marks is missing, unless it is a level; what else
-    stands for a missing value among text, and whether space is cut off, the schema's ``reading`` says.
+    and reading stops at the limit. An empty value without quotation marks is missing, unless it is a level of a column
+    in which training saw no missing values; what else stands for a missing value among text, and whether space is cut
+    off, the schema's ``reading`` says.
 
     Args:
         reader: Of the model's schema.
@@ -227,7 +228,9 @@ def _text(text: str, column: Column, reading: Reading) -> str | None:
     if type(text) is Quoted:
         return str(text)
     trimmed = reading.trimmed(text)
-    if trimmed in reading.missing or (not trimmed and "" not in column.levels):
+    # An empty value is the level "" only where training had that level and no missing values beside it.
+    is_level = "" in column.levels and not (column.missing and column.seen_missing)
+    if trimmed in reading.missing or (not trimmed and not is_level):
         return None
     return text
 

@@ -67,6 +67,16 @@ _SIGNS = "$€£¥₹"
 _GROUPED = r"[+-]?\d[\d.,'’ \u00a0\u202f]*"
 _CURRENCY = re.compile(rf"[+-]?\s?[{_SIGNS}]\s?{_GROUPED}|{_GROUPED}(?:[{_SIGNS}]|EUR|USD|GBP|CHF|JPY)")
 _PERCENT = re.compile(r"[+-]?\d[\d.,]*\s?%")
+_NEGATIVE = re.compile(r"[\u2212\u2013]\s?\d[\d.,]*|\(\d[\d.,]*\)|\d[\d.,]*-")
+"""With a minus sign of typesetting, in parentheses or with the sign behind, as accounts are written."""
+_SIGNED = {
+    _CURRENCY: "a currency sign; take the signs out of the table",
+    _PERCENT: "a per cent sign; take the signs out of the table",
+    _NEGATIVE: "negative numbers; write them with '-' before the number",
+}
+"""Advice on numbers beside which something else stands."""
+
+_WRITINGS = (_WITH_COMMA, _WITH_POINT, _THOUSANDS, _CURRENCY, _PERCENT, _NEGATIVE)
 _MAX_FEW_LEVELS = 20
 
 
@@ -270,15 +280,14 @@ def _undeclared(column: _Column, decorated: Sequence[str], options: ReadOptions)
 
 
 def _decorated(value: str) -> bool:
-    return any(pattern.fullmatch(value) for pattern in (_WITH_COMMA, _WITH_POINT, _THOUSANDS, _CURRENCY, _PERCENT))
+    return any(pattern.fullmatch(value) for pattern in _WRITINGS)
 
 
 def _advice(values: Sequence[str], options: ReadOptions) -> str:
     """What was found, and which option reads it."""
-    if any(map(_CURRENCY.fullmatch, values)):
-        return "a currency sign; take the signs out of the table" + _grouping_advice(values)
-    if any(map(_PERCENT.fullmatch, values)):
-        return "a per cent sign; take the signs out of the table"
+    for pattern, advice in _SIGNED.items():
+        if any(map(pattern.fullmatch, values)):
+            return advice + _grouping_advice(values) * (pattern is _CURRENCY)
     if all(map(_WITH_POINT.fullmatch, values)):
         return "a decimal point, where the table's decimal mark is a comma; write all numbers alike"
     commas = [value for value in values if "," in value]

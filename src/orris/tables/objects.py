@@ -23,7 +23,8 @@ def as_rows(data: Any) -> Any:
 
     Returns:
         The same object if it is a pandas DataFrame or an array; otherwise a pandas DataFrame where columns have names,
-        and an array where they have none.
+        and an array where they have none. A DataFrame without one name that is text becomes an array, too:
+        scikit-learn knows its columns by their positions.
 
     Raises:
         TableError: A sparse matrix, or nothing of the above.
@@ -31,7 +32,8 @@ def as_rows(data: Any) -> Any:
     if isinstance(data, np.ndarray):
         return data
     if _is_of(data, "pandas", "DataFrame"):
-        return data
+        named = any(isinstance(name, str) for name in data.columns)
+        return data if named or not data.shape[1] else data.to_numpy()
     if hasattr(data, "toarray") and hasattr(data, "nnz"):
         raise TableError("the rows are a sparse matrix, and Orris serves dense rows: pass X.toarray()")
     if hasattr(data, "collect") and type(data).__name__ == "LazyFrame":

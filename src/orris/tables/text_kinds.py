@@ -35,6 +35,15 @@ def are_dates(levels: Sequence[str]) -> bool:
     return bool(sample) and sum(map(_is_date, sample)) >= _DATE_SHARE * len(sample)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be encoded: half of a surrogate pair, as of a file read with ``surrogateescape``, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def free_text(levels: Sequence[str], n_values: int) -> str | None:
     """Why the distinct values of a column with ``n_values`` present values are no categories, or ``None``."""
     n_levels = len(levels)

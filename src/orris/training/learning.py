@@ -20,7 +20,7 @@ import pandas as pd
 from orris.errors import SchemaError, TrainingError
 from orris.schema import MAX_INTEGER, Bounds, Column, Kind, Label, Reading, Schema
 from orris.schema.frames import decode, encode, encode_column, is_missing
-from orris.tables.text_kinds import MAX_LEVELS, are_dates, free_text
+from orris.tables.text_kinds import MAX_LEVELS, are_dates, free_text, is_unicode
 from orris.training.fitted import Use, uses
 
 Task = Literal["classification", "regression"]
@@ -212,6 +212,8 @@ def _check_shape(frame: pd.DataFrame) -> None:
     for name in frame.columns:
         if not isinstance(name, str) or not name:
             raise SchemaError(f"the column name {name!r} is not text; before fitting, rename it or pass X.to_numpy()")
+        if not is_unicode(name):
+            raise SchemaError(f"the column name {name!r} is no Unicode text, which no request can hold; rename it")
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise SchemaError(f"the column name '{twice[0]}' is there twice; rename one of them")
@@ -221,12 +223,16 @@ def _column(name: str, series: pd.Series[Any], declared: Declared, use: Use, exa
     missing = series.isna().to_numpy()
     if missing.all():
         raise SchemaError(f"column '{name}' holds no value in any row; leave it out (--drop {name})")
-    # The encoders' levels say that a text is a category, and that whole numbers are one.
+    # The encoders' levels say that a text is a category, that whole numbers are one, and that all other numbers are
+    # where an encoder refuses those that it does not hold.
     encoded = use.encoded and (use.strict or not use.otherwise)
-    whole = encoded and all(isinstance(level, int | float) and float(level).is_integer() for level in use.levels)
+    numbers = encoded and all(isinstance(level, int | float) for level in use.levels)
+    whole = numbers and all(float(level).is_integer() for level in use.levels)
     is_category = name in declared.categorical or encoded
-    kind, dtype = _kind_and_dtype(name, series, name in declared.categorical or whole)
+    kind, dtype = _kind_and_dtype(name, series, name in declared.categorical or whole or (numbers and use.strict))
     levels = _levels(name, series, is_category, use.levels) if kind is Kind.CATEGORY else ()
+    if kind is Kind.INTEGER and name not in declared.integer and _beyond_exact(series):
+        kind, dtype = Kind.NUMBER, "object" if dtype == "object" else "float64"
     nones = dtype == "object" and all(value is None for value in series[missing])
     _check_kind(name, kind, declared)
     column = Column(
@@ -268,10 +274,16 @@ def _range(column: Column, codes: npt.NDArray[np.float64]) -> tuple[float | None
     low, high = float(np.nanmin(codes)), float(np.nanmax(codes))
     if column.kind is Kind.INTEGER and max(-low, high) > MAX_INTEGER:
         raise SchemaError(
-            f"column '{column.name}' holds integers beyond {MAX_INTEGER}, which no model computes with exactly, as"
-            f" identifiers are; leave it out (--drop {column.name})"
+            f"column '{column.name}' is declared integer, and holds integers beyond {MAX_INTEGER}, which float64 does"
+            f" not tell apart; leave it out (--drop {column.name}), or do not declare it"
         )
     return low, high
+
+
+def _beyond_exact(series: pd.Series[Any]) -> bool:
+    """Whether integers are so large that float64, in which models compute, holds only their neighbours."""
+    present = series.dropna()
+    return int(present.max()) > MAX_INTEGER or int(present.min()) < -MAX_INTEGER
 
 
 def _check_bounds(column: Column, codes: npt.NDArray[np.float64]) -> None:
@@ -295,11 +307,14 @@ def _check_bounds(column: Column, codes: npt.NDArray[np.float64]) -> None:
 
 def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[Kind, str]:
     dtype = series.dtype
+    if isinstance(dtype, pd.SparseDtype):
+        raise _unusable(name, f"it holds sparse values ({dtype})", "; X.sparse.to_dense() makes the table dense")
     if isinstance(dtype, pd.CategoricalDtype):
         kind, _ = _kind_and_dtype(name, pd.Series(np.asarray(dtype.categories, dtype=object)), declared=False)
         return Kind.BOOLEAN if kind is Kind.BOOLEAN else Kind.CATEGORY, "category"
     if pd.api.types.is_bool_dtype(dtype) and not pd.api.types.is_object_dtype(dtype):
-        return Kind.BOOLEAN, "bool"
+        # scikit-learn converts nullable booleans to floats, which some steps take and booleans not.
+        return Kind.BOOLEAN, "bool" if isinstance(dtype, np.dtype) else "float64"
     if pd.api.types.is_integer_dtype(dtype):
         return Kind.CATEGORY if declared else Kind.INTEGER, _of_numpy(dtype)
     if pd.api.types.is_float_dtype(dtype):
@@ -351,7 +366,7 @@ def _kind_of_objects(name: str, series: pd.Series[Any], declared: bool) -> Kind:
 
 def _levels(
     name: str, series: pd.Series[Any], declared: bool, encoded: Mapping[Any, Any]
-) -> tuple[str, ...] | tuple[int, ...]:
+) -> tuple[str, ...] | tuple[int, ...] | tuple[float, ...]:
     """The levels that training saw or an encoder holds: in the order of a category dtype, otherwise sorted."""
     counts = series.value_counts(sort=False)
     present: list[Any] = [value for value, count in counts.items() if count and not is_missing(value)]
@@ -367,14 +382,19 @@ def _levels(
     present += sorted(more)
     if all(texts):
         levels = tuple(str(level) for level in present)
+        broken = next((level for level in levels if not is_unicode(level)), None)
+        if broken is not None:
+            raise _unusable(name, f"it holds {broken!r:.60}, which is no Unicode text, so that no request can hold it")
         if not declared:
             _check_text(name, levels, int(counts.sum()))
         return levels
-    if not all(float(level).is_integer() and abs(level) <= MAX_INTEGER for level in present):
+    if not all(abs(level) <= MAX_INTEGER for level in present):
         raise SchemaError(
-            f"column '{name}' is declared a category, but holds numbers that are not whole; write its levels as text or"
-            " integers"
+            f"column '{name}' is a category, but holds numbers beyond {MAX_INTEGER}, which float64 does not tell apart;"
+            " write its levels as text"
         )
+    if not all(float(level).is_integer() for level in present):
+        return tuple(float(level) for level in present)
     return tuple(int(level) for level in present)
 
 

@@ -5,6 +5,7 @@ Called by ``preparation``. Nothing is changed or refused: each finding is a noti
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +30,18 @@ MAX_ROWS_ASKED = 2_000
 MAX_COLUMNS_ASKED = 300
 """Leakage is looked for in so many rows and columns, spread evenly over all: about a second."""
 
+MAX_LEVELS_COMPARED = 200
+"""Levels of a column that are compared with each other; of more, spelling is not looked at."""
+
+RARE_ROWS = 3
+"""A level in at most so many rows may be a misspelling of one that is in a hundred times as many."""
+
 _IDENTIFIER_NAME = re.compile(r"(^|_|\s)(id|key|nr|no|num|number|index|uuid|code)$", re.IGNORECASE)
 _DENSE = 10
 
 
 def suspicions(X: pd.DataFrame, y: pd.Series[Any], task: Task) -> list[Notice]:
-    """Constant columns, identifiers, columns that alone predict the target, and duplicate rows.
+    """Constant columns, identifiers, misspelt levels, columns that alone predict the target, and duplicate rows.
 
     Args:
         X: A plain table ``(n_rows, n_columns)`` without its target.
@@ -46,6 +53,8 @@ def suspicions(X: pd.DataFrame, y: pd.Series[Any], task: Task) -> list[Notice]:
         reason = _constant(X[name]) or _identifier(name, X[name])
         if reason:
             found.append(Notice(name, f"{reason}; leave it out with  --drop {name}"))
+        elif misspelt := _misspelt(X[name]):
+            found.append(Notice(name, misspelt))
     named = {notice.column for notice in found}
     found += [notice for notice in _leaks(X, y, task) if notice.column not in named]
     return [*found, *_duplicates(X, y)]
@@ -71,6 +80,27 @@ def _identifier(name: str, series: pd.Series[Any]) -> str:
     if int(values.max()) - int(values.min()) < _DENSE * len(values) or _IDENTIFIER_NAME.search(name):
         return "holds a different whole number in every row, as identifiers do"
     return ""
+
+
+def _misspelt(series: pd.Series[Any]) -> str:
+    """Rare text levels that differ from a common one in capitals, space or a letter or two."""
+    if series.dtype.kind in "iufbmM":
+        return ""
+    counts = {level: int(n) for level, n in series.value_counts().items() if isinstance(level, str)}
+    if not 2 <= len(counts) <= MAX_LEVELS_COMPARED:
+        return ""
+    pairs = []
+    for level in [level for level, n in counts.items() if n <= RARE_ROWS]:
+        common = [other for other, n in counts.items() if n >= 100 * counts[level]]
+        folded = [other for other in common if other.strip().casefold() == level.strip().casefold()]
+        # A short code, or one with other digits, is another level more often than a misspelling.
+        is_word = len(level) >= 5 and not any(map(str.isdigit, level))
+        near = folded or (difflib.get_close_matches(level, common, n=1, cutoff=0.8) if is_word else [])
+        pairs += [f"'{level:.40}' ({counts[level]} of {len(series):,} rows) and '{near[0]:.40}'"] if near else []
+    if not pairs:
+        return ""
+    more = f" and {len(pairs) - 3} more pairs" if len(pairs) > 3 else ""
+    return f"has levels that may be one and the same: {', '.join(pairs[:3])}{more}; correct the table if they are"
 
 
 def _leaks(X: pd.DataFrame, y: pd.Series[Any], task: Task) -> list[Notice]:

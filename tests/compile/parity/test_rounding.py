@@ -1,4 +1,4 @@
-"""Tests of the bound on what the order of additions alone may change."""
+"""What the order of additions alone may change is bounded from the magnitudes that are added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tests that the documentation lists the families that have a statement."""
+"""The families that have a statement, as the documentation lists them."""
 
 from __future__ import annotations
 

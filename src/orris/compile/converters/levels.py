@@ -20,8 +20,8 @@ from orris.schema import Level
 from orris.schema.frames import stand_in
 
 
-def holds_integers(levels: Sequence[Level] | None) -> bool:
-    """Whether the column is an integer-coded category.
+def holds_numbers(levels: Sequence[Level] | None) -> bool:
+    """Whether the column is a category of numbers.
 
     Text levels to which an imputer has added an integer are not.
     """
@@ -57,12 +57,12 @@ def lookup(graph: Graph, frame: Frame, tables: Sequence[Sequence[float]]) -> str
 
 
 def values(graph: Graph, frame: Frame) -> Frame:
-    """The frame with integer-coded categories as the integers themselves, as the fitted estimator saw them.
+    """The frame with categories of numbers as the numbers themselves, as the fitted estimator saw them.
 
     A level never seen becomes the integer that ``decode`` makes of it, a missing value stays NaN. Columns of text stay
     coded.
     """
-    coded = [i for i, feature in enumerate(frame.features) if holds_integers(feature.levels)]
+    coded = [i for i, feature in enumerate(frame.features) if holds_numbers(feature.levels)]
     if not coded:
         return frame
     part = graph.take(frame, coded)
