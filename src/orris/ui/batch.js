@@ -110,14 +110,29 @@ export class Batch {
     if (lines.length - 1 > MAX_ROWS) throw new Error(`These are ${count(lines.length - 1)} rows; ${count(MAX_ROWS)} is the most that this page takes. Use the API.`);
     const columns = this.card.columns.map((column) => ({ name: column.name, at: head.indexOf(column.name), convert: converter(column), missing: column.missing }));
     const lacking = columns.filter((column) => column.at < 0 && !column.missing).map((column) => column.name);
-    if (lacking.length) throw new Error(`The first line lacks ${lacking.length > 1 ? "columns" : "the column"} ${lacking.join(", ")}.`);
     const truth = known.has(this.card.target) ? -1 : head.indexOf(this.card.target);
     const unused = head.filter((name, i) => name && !known.has(name) && i !== truth);
+    const isAbsent = columns.some((column) => column.at < 0);
+    if (lacking.length && !unused.length) throw new Error(`The first line lacks ${lacking.length > 1 ? "columns" : "the column"} ${lacking.join(", ")}.`);
     const rows = lines.slice(1).map((cells) => {
       if (cells.length !== head.length) return { error: `${head.length} values are needed, one for each column name, not ${cells.length}` };
       return { row: Object.fromEntries(columns.filter(({ at }) => at >= 0).map(({ name, at, convert }) => [name, convert(cells[at])])) };
     });
-    return { head, lines: lines.slice(1), rows, unused, truth };
+    return { head, lines: lines.slice(1), rows, unused, truth, doubtful: isAbsent ? unused : [] };
+  }
+
+  /** Asks the server whether names that no column has, beside an absent column, are misspelt: throws an Error with its words if they are. */
+  async #checkNames(table, signal) {
+    const first = table.rows.find((row) => row.row);
+    if (!table.doubtful.length || !first) return;
+    const row = { ...first.row, ...Object.fromEntries(table.doubtful.map((name) => [name, null])) };
+    try {
+      await ask(this.card.predict, { body: JSON.stringify([row]), signal });
+    } catch (error) {
+      const absent = (column) => this.card.columns.some(({ name }) => name === column) && !(column in first.row);
+      const wrong = (error.problem?.errors ?? []).filter(({ column }) => table.doubtful.includes(column) || absent(column));
+      if (error.status === 422 && wrong.length) throw new Error(wrong.map(({ column, problem }) => `${column}: ${problem}.`).join(" "));
+    }
   }
 
   async #start(text) {
@@ -129,9 +144,11 @@ export class Batch {
     let table;
     try {
       table = this.#read(text);
+      await this.#checkNames(table, running.signal);
     } catch (error) {
-      return this.#say(error.message, "bad");
+      return this.running === running ? this.#say(error.message, "bad") : undefined;
     }
+    if (this.running !== running) return;
     byId("progress").hidden = byId("stop").hidden = false;
     this.#say(`Predicting ${plural(table.rows.length, "row")} …`);
     const answers = table.rows.map((row) => (row.error ? { error: row.error } : null));

@@ -1,4 +1,4 @@
-// CSV (RFC 4180) to rows and back, with the server's own rules for texts without a type (orris/schema/texts.py).
+// CSV (RFC 4180) to rows and back, with the server's own rules for texts without a type (orris/tables/csv_rows.py).
 
 const MISSING = new Set(["", "NA", "N/A", "null", "NULL", "NaN", "nan"]);
 const BOOLEANS = new Map([["true", true], ["True", true], ["TRUE", true], ["false", false], ["False", false], ["FALSE", false]]);

@@ -180,9 +180,9 @@ function categoryField(column, id, _values, changed) {
   return column.levels.length > MAX_OPTIONS ? typedLevel(column, id, changed) : chosenLevel(column, id, changed);
 }
 
-/** Text as a level of the column: an integer where the levels are integers. */
+/** Text as a level of the column: a number where the levels are numbers. */
 function levelOf(column, text) {
-  return typeof column.levels[0] === "number" && /^[+-]?\d+$/.test(text.trim()) ? Number(text) : text;
+  return typeof column.levels[0] === "number" && /^[+-]?(\d+\.?\d*|\.\d+)$/.test(text.trim()) ? Number(text) : text;
 }
 
 function chosenLevel(column, id, changed) {
