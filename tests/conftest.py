@@ -1,4 +1,4 @@
-"""What every test may use: real models, bundles and servers."""
+"""Fixtures that every test may use: real models, bundles and servers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ hypothesis.settings.load_profile("orris")
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """In CI a skipped test has failed: it says what is missing, and CI has to install it."""
+    """Turn a skipped test into a failure in CI, which has to install what the skip names."""
     report = yield
     if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
@@ -37,7 +37,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was validated without being run, counted: the ``validated`` properties of the tests that did so."""
+    """Print the ``validated`` properties of passed tests: what was validated without being run, counted."""
     properties = [
         each for report in terminalreporter.getreports("passed") for each in getattr(report, "user_properties", [])
     ]

@@ -62,24 +62,21 @@ class Received:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What the span says."""
+        """The span's attributes."""
         return plain(self.span.attributes)
 
     @property
     def links(self) -> set[tuple[str, str]]:
-        """Trace and span ids of what it is linked to."""
+        """Trace and span ids of the linked spans."""
         return {(link.trace_id.hex(), link.span_id.hex()) for link in self.span.links}
 
 
 @dataclass
 class Receiver:
-    """What has arrived.
+    """The exports that have arrived.
 
-    Attributes:
-        port: Where it listens.
-        spans: All spans, in the order of their arrival.
-        metadata: Headers of the latest export, in lower case.
-        stop: Ends it.
+     / Attributes: /     port: Where it listens. /     spans: All spans, in the order of their arrival. /
+    metadata: Headers of the latest export, in lower case. /     stop: Ends it.
     """
 
     port: int = 0
@@ -105,14 +102,14 @@ class Receiver:
             self._arrived.notify_all()
 
     def wait(self, enough: Callable[[list[Received]], bool]) -> list[Received]:
-        """All spans, once there are enough."""
+        """Wait for this number of spans and return all."""
         with self._arrived:
             arrived = self._arrived.wait_for(lambda: enough(self.spans), SECONDS)
             assert arrived, [span.name for span in self.spans]
             return list(self.spans)
 
     def trace(self, trace_id: str, n_spans: int) -> dict[str, Received]:
-        """A trace's spans by name, once there are so many of them."""
+        """Wait for this number of spans of a trace and return them by name."""
         spans = self.wait(lambda spans: sum(span.trace_id == trace_id for span in spans) >= n_spans)
         found = [span for span in spans if span.trace_id == trace_id]
         assert len(found) == n_spans
@@ -135,7 +132,7 @@ class _Calls(TraceServiceServicer):
 
 @contextmanager
 def grpc_receiver(port: int = 0) -> Iterator[Receiver]:
-    """A receiver of OTLP over gRPC; on a free port, unless one is given."""
+    """Run a receiver of OTLP over gRPC; on a free port, unless one is given."""
     receiver = Receiver()
     server = grpc.server(ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
     add_TraceServiceServicer_to_server(_Calls(receiver), server)  # type: ignore[no-untyped-call]
@@ -150,7 +147,7 @@ def grpc_receiver(port: int = 0) -> Iterator[Receiver]:
 
 @contextmanager
 def http_receiver() -> Iterator[Receiver]:
-    """A receiver of OTLP over HTTP, as protobuf, at ``/v1/traces``."""
+    """Run a receiver of OTLP over HTTP, as protobuf, at ``/v1/traces``."""
     receiver = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -173,7 +170,7 @@ def http_receiver() -> Iterator[Receiver]:
             self.wfile.write(answer)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the base class' name)
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -56,7 +56,7 @@ class Server:
         raise AssertionError(f"the server ended without a line that holds '{text}': {''.join(lines)}")
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
@@ -65,9 +65,9 @@ class Server:
 def serving(
     *arguments: str, folder: Path, environ: dict[str, str] | None = None, program: Path | None = None
 ) -> Iterator[Server]:
-    """``orris serve`` with these arguments on a free port, from its announcement on.
+    """Run ``orris serve`` with these arguments on a free port, from its announcement on.
 
-    Without gRPC, unless they say otherwise. A ``program`` is run with the arguments instead, as it stands.
+    / Without gRPC, unless the arguments set it. A ``program`` is run with the arguments instead, as it stands.
     """
     grpc = () if "--grpc-port" in arguments else ("--grpc-port", "off")
     log = folder / "requests.log"
@@ -103,5 +103,5 @@ def _announced(stream: IO[str]) -> tuple[int, int]:
 
 
 def client(server: Server) -> httpx.Client:
-    """A client that does not follow redirects and does not read proxies."""
+    """Return a client that does not follow redirects and does not read proxies."""
     return httpx.Client(base_url=server.url, trust_env=False, timeout=30)

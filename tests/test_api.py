@@ -1,4 +1,4 @@
-"""Orris from Python: train, package, load; the answers are the fitted pipeline's, whatever the rows come in."""
+"""Tests of Orris from Python: train, package and load, with the fitted pipeline's answers to any form of rows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.example_tables import mixed_table
 
 
 def test_a_trained_model_is_loaded_from_bundle_path_and_reference(iris: Bundle) -> None:
-    """All three are the same model."""
+    """A bundle, its path and its reference load the same model."""
     store = iris.folder.parents[2]
     rows = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
     answers = [
@@ -46,13 +46,13 @@ def test_a_trained_model_is_loaded_from_bundle_path_and_reference(iris: Bundle) 
 
 
 def test_the_same_inputs_and_seed_give_the_same_digest() -> None:
-    """And another seed of a random model another one."""
+    """The same inputs and seed give the same digest, and another seed of a random model another one."""
     digests = [orris.train(model="forest", seed=seed, store=None).manifest.digest for seed in (1, 1, 2)]
     assert digests[0] == digests[1] != digests[2]
 
 
 def test_rows_may_come_as_frame_array_lists_or_objects(iris: Bundle) -> None:
-    """In a frame and in objects the order of columns does not matter."""
+    """Frames, arrays, lists and objects get equal answers, and named columns may be in any order."""
     model = orris.load(iris)
     frame = pd.DataFrame([[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]], columns=list(model.schema.names))
     expected = ["setosa", "virginica"]
@@ -78,13 +78,13 @@ def test_rows_may_come_as_frame_array_lists_or_objects(iris: Bundle) -> None:
     ],
 )
 def test_rows_that_a_server_refuses_are_refused_in_python(iris: Bundle, rows: Any, words: str) -> None:
-    """The error says where and why."""
+    """Rows that a server refuses raise in Python, with the place and the reason."""
     with pytest.raises(RowError, match=words):
         orris.load(iris).predict(rows)
 
 
 def test_a_pipeline_fitted_on_a_frame_with_text_is_packaged(tmp_path: Path) -> None:
-    """The notebook case: ColumnTransformer, text categories, missing values."""
+    """A pipeline with a ColumnTransformer, text categories and missing values can be packaged."""
     table = mixed_table()
     features, target = table[["age", "town", "spend"]], table["churned"]
     pipeline = make_pipeline(
@@ -106,7 +106,7 @@ def test_a_pipeline_fitted_on_a_frame_with_text_is_packaged(tmp_path: Path) -> N
 
 
 def test_a_pipeline_fitted_on_an_array_is_packaged(tmp_path: Path) -> None:
-    """With integer labels, which come back as integers."""
+    """A pipeline fitted on an array with integer labels answers integer labels."""
     X, y = load_iris(return_X_y=True)
     pipeline = RandomForestClassifier(30, random_state=0).fit(X, y)
     bundle = orris.package(pipeline, X, y, name="array-iris", store=tmp_path)
@@ -117,7 +117,7 @@ def test_a_pipeline_fitted_on_an_array_is_packaged(tmp_path: Path) -> None:
 
 
 def test_a_regressor_is_packaged_and_has_no_probabilities(tmp_path: Path) -> None:
-    """Its values are equal to the last bit for a forest."""
+    """A forest's values are equal to the last bit, and ``predict_proba`` is refused."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     pipeline = RandomForestRegressor(20, random_state=0).fit(X, y)
     model = orris.load(orris.package(pipeline, X, y, name="diabetes", store=tmp_path))
@@ -127,7 +127,7 @@ def test_a_regressor_is_packaged_and_has_no_probabilities(tmp_path: Path) -> Non
 
 
 def test_a_frame_is_trained_on_directly(tmp_path: Path) -> None:
-    """With a name that defaults to the target's."""
+    """A frame can be trained on, and the model's name defaults to the target's."""
     bundle = orris.train(mixed_table(), target="churned", store=tmp_path, folds=2)
     assert bundle.name == "churned"
     assert {column.kind.value for column in bundle.manifest.schema.columns} == {
@@ -140,7 +140,7 @@ def test_a_frame_is_trained_on_directly(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_fails_publishes_nothing(tmp_path: Path) -> None:
-    """Neither from train nor from package."""
+    """A gate that fails publishes nothing, neither in train nor in package."""
     with pytest.raises(GateError, match="accuracy"):
         orris.train(gates=["accuracy>=0.999"], store=tmp_path)
     X, y = load_iris(return_X_y=True)
@@ -152,29 +152,29 @@ def test_a_gate_that_fails_publishes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_version_is_published_once(iris: Bundle) -> None:
-    """Versions are immutable."""
+    """A version that is published cannot be published again."""
     with pytest.raises(VersionExistsError):
         iris.publish(iris.folder.parents[2])
 
 
 def test_a_changed_bundle_is_not_loaded(tmp_path: Path) -> None:
-    """The error names the file."""
+    """A bundle with a changed byte is not loaded, and the error names the file."""
     bundle = orris.train(store=tmp_path, folds=0)
     (bundle.folder / "report.md").write_text("changed")
     with pytest.raises(IntegrityError, match=r"report\.md"):
         orris.load(bundle)
 
 
-def test_what_is_not_there_is_told_with_what_is(iris: Bundle) -> None:
-    """A typo in a name, a version or an alias."""
+def test_an_unknown_reference_names_the_known_ones(iris: Bundle) -> None:
+    """The error of an unknown name, version or alias names the known ones."""
     store = iris.folder.parents[2]
     for reference in ("irsi", "iris@9.9.9", "iris:prod"):
         with pytest.raises(NotFoundError):
             orris.load(reference, store=store)
 
 
-def test_mistakes_of_a_caller_are_told() -> None:
-    """Before anything long is done."""
+def test_mistakes_of_a_caller_are_refused_early() -> None:
+    """Mistakes in arguments are refused before training begins."""
     with pytest.raises(SettingsError, match="target"):
         orris.train("data/iris.csv")
     with pytest.raises(TypeError, match="modle"):
@@ -184,13 +184,13 @@ def test_mistakes_of_a_caller_are_told() -> None:
 
 
 def test_train_takes_every_setting_by_name() -> None:
-    """An editor completes them; each is a key of ``params.yaml``."""
+    """``orris.train`` has a named argument for each key of ``params.yaml``."""
     settings = {*TrainParams.__struct_fields__} - {"table"}
     assert settings == {*inspect.signature(orris.train).parameters} - {"table", "store", "version", "aliases"}
 
 
 def test_the_store_of_the_environment_counts_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it does on the command line."""
+    """ORRIS_STORE sets the store in Python as on the command line."""
     monkeypatch.setenv("ORRIS_STORE", str(tmp_path))
     X, y = load_iris(return_X_y=True)
     orris.package(RandomForestClassifier(3, random_state=0).fit(X, y), X, y, name="here")
@@ -199,7 +199,7 @@ def test_the_store_of_the_environment_counts_in_python(tmp_path: Path, monkeypat
 
 
 def test_types_of_the_public_interface(iris: Bundle) -> None:
-    """What editors and type checkers see."""
+    """The public interface has the types that editors and type checkers expect."""
     model = orris.load(iris)
     assert_type(model, Model)
     assert_type(model.predict([[5.1, 3.5, 1.4, 0.2]]), npt.NDArray[Any])

@@ -1,4 +1,4 @@
-"""Native objects and model files of XGBoost, LightGBM and CatBoost answer as the library does."""
+"""Tests of native objects and model files of XGBoost, LightGBM and CatBoost."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _trained(library: str, task: Task, X: pd.DataFrame, y: Any) -> Any:
 
 
 def _own(library: str, task: Task, model: Any, X: pd.DataFrame) -> Any:
-    """What the library itself answers: probabilities, or values."""
+    """Return the library's own answers: probabilities or values."""
     if library == "xgboost":
         found = model.predict(xgb.DMatrix(X, enable_categorical=True))
     elif library == "lightgbm":
@@ -113,7 +113,33 @@ def test_model_file(file: str, tmp_path: Path) -> None:
     assert accuracy_score(y, loaded.predict(X)) > 0.7
 
 
-def test_files_that_are_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+def test_base_score_of_older_versions(task: Task, tmp_path: Path) -> None:
+    """A file of XGBoost before 3.1 has one base score as text; the margins start from it as the library reads it."""
+    X, y = table("cancer", task)
+    model = _trained("xgboost", task, X, y)
+    document = json.loads(bytes(model.save_raw("json")))
+    document["version"] = [2, 1, 4]
+    document["learner"]["learner_model_param"]["base_score"] = "2.5E-1"
+    (tmp_path / "old.json").write_text(json.dumps(document))
+    old = xgb.Booster(model_file=tmp_path / "old.json")
+    bundle = package_file(tmp_path / "old.json", X.assign(answer=y), target="answer", name="old", store=None)
+    assert bundle.verdict.strategy == "exact"
+    np.testing.assert_array_equal(orris.load(bundle).predict_proba(X), _own("xgboost", task, old, X))
+
+
+def test_accelerated_failure_times() -> None:
+    """``survival:aft``, which only a native XGBoost trains, is a value behind an exponential in float32."""
+    X, y = table("cancer", "regression", missing=True)
+    times = np.exp(y)
+    data = xgb.DMatrix(X, label_lower_bound=times, label_upper_bound=np.where(y > 1, np.inf, times))
+    model = xgb.train({"objective": "survival:aft", "nthread": 1}, data, 8)
+    bundle = orris.package(model, X, times, name="times", store=None, require_compiled=True)
+    assert bundle.verdict.strategy == "exact"
+    np.testing.assert_array_equal(orris.load(bundle).predict(X), model.predict(xgb.DMatrix(X)).astype(np.float64))
+
+
+def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     """A pickle, a text and a damaged model are refused by name, and a pickle is not read."""
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(TrainingError, match="pickles are not read"):
@@ -129,7 +155,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
 
 
 def test_targets_that_the_model_does_not_have(tmp_path: Path) -> None:
-    """A native classifier numbers its classes; a table with other labels is refused with what to do."""
+    """A native classifier numbers its classes; a table with other labels is refused with advice."""
     X, y = _table("xgboost", "binary")
     _trained("xgboost", "binary", X, y).save_model(str(tmp_path / "model.json"))
     rows = X.assign(answer=np.array(["no", "yes"])[y])
@@ -138,8 +164,8 @@ def test_targets_that_the_model_does_not_have(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-def test_what_has_no_converter_is_served_by_the_library(task: Task) -> None:
-    """LightGBM's linear trees are served from its own model file, and need scikit-learn neither."""
+def test_a_model_without_a_converter_is_served_by_its_library(task: Task) -> None:
+    """LightGBM's linear trees are served from its own model file, without scikit-learn."""
     X, y = table("iris", task, missing=True)
     names = np.array(["no", "yes"])[y] if task == "binary" else y
     kind = lgb.LGBMRegressor if task == "regression" else lgb.LGBMClassifier
@@ -176,7 +202,7 @@ def test_served(library: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, _own(library, "binary", model, X[:50]), rtol=0, atol=1e-15)
 
 
-def test_to_serve_needs_no_library(tmp_path: Path) -> None:
+def test_serving_needs_no_library(tmp_path: Path) -> None:
     """A served booster imports neither its library nor scikit-learn nor pandas."""
     X, y = _table("catboost", "binary")
     bundle = orris.package(_trained("catboost", "binary", X, y), X, y, name="alone", store=tmp_path)
@@ -189,6 +215,15 @@ loaded = {{"catboost", "lightgbm", "xgboost", "sklearn", "pandas"}} & set(sys.mo
 assert not loaded, loaded
 """
     subprocess.run([sys.executable, "-c", code], check=True, env={"PATH": ""})
+
+
+def test_tested_versions() -> None:
+    """The documentation and the messages name the versions that these tests run with."""
+    installed = {"xgboost": xgb.__version__, "lightgbm": lgb.__version__, "catboost": cb.__version__}
+    text = (Path(__file__).parents[1] / "docs" / "boosters.md").read_text("utf-8")
+    assert all(version in text.partition("## Versions")[2] for version in boosters.TESTED.values())
+    for name, version in installed.items():
+        assert version.split(".")[0] == boosters.TESTED[name].split(".")[0]
 
 
 def test_converters_import_no_library() -> None:

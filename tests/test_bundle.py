@@ -1,4 +1,4 @@
-"""A bundle is what its manifest says, to the byte, or it is refused."""
+"""Tests of bundles: one that differs from its manifest in any byte is refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERDICT = Verdict("exact", "linear", 10_000, {"random": 10_000}, 0, 0.0, 1e-12, 
 
 
 def sealed(folder: Path, version: str = "1.0.0", created: str = "2026-11-21T00:00:00Z") -> Manifest:
-    """A small bundle."""
+    """Return a small bundle."""
     folder.mkdir(exist_ok=True)
     (folder / "model.onnx").write_bytes(b"model")
     (folder / "plots").mkdir(exist_ok=True)
@@ -43,7 +43,7 @@ def sealed(folder: Path, version: str = "1.0.0", created: str = "2026-11-21T00:0
 
 
 def test_what_was_sealed_is_read_back(tmp_path: Path) -> None:
-    """The manifest comes back whole, and the audit passes."""
+    """A sealed bundle's manifest is read back whole, and the audit passes."""
     written = sealed(tmp_path)
     manifest = read_manifest(tmp_path)
     assert manifest == written
@@ -52,13 +52,13 @@ def test_what_was_sealed_is_read_back(tmp_path: Path) -> None:
 
 
 def test_the_digest_does_not_depend_on_version_or_time(tmp_path: Path) -> None:
-    """Equal answers have equal digests."""
+    """Bundles with equal answers have equal digests, whatever their version and time."""
     assert sealed(tmp_path / "a").digest == sealed(tmp_path / "b", "2.0.0", "2027-01-01T00:00:00Z").digest
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "plots/a.png"])
 def test_a_changed_byte_is_refused_with_the_file_name(tmp_path: Path, file: str) -> None:
-    """The audit names the file."""
+    """A changed byte in a file is refused, and the audit names the file."""
     manifest = sealed(tmp_path)
     content = bytearray((tmp_path / file).read_bytes())
     content[1] ^= 1
@@ -68,7 +68,7 @@ def test_a_changed_byte_is_refused_with_the_file_name(tmp_path: Path, file: str)
 
 
 def test_any_changed_byte_of_the_manifest_is_refused(tmp_path: Path) -> None:
-    """Whichever it is: a digit, a space or the format number."""
+    """A change of any byte of the manifest, be it a digit, a space or the format number, is refused."""
     sealed(tmp_path)
     content = (tmp_path / MANIFEST).read_bytes()
     for position in range(0, len(content), 7):
@@ -80,7 +80,7 @@ def test_any_changed_byte_of_the_manifest_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """The audit names it."""
+    """A missing file is refused, and the audit names it."""
     manifest = sealed(tmp_path)
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(IntegrityError, match=r"model\.onnx: named in the manifest, but missing"):
@@ -88,7 +88,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> None:
-    """Nothing rides along."""
+    """A file that the manifest does not name is refused."""
     manifest = sealed(tmp_path)
     (tmp_path / "extra.py").write_text("x")
     with pytest.raises(IntegrityError, match=r"extra\.py: not named"):
@@ -96,20 +96,20 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> No
 
 
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    """Even if nothing else of it can be understood."""
+    """A newer format is refused with advice, even if the rest of the manifest cannot be read."""
     (tmp_path / MANIFEST).write_text(json.dumps({"format": FORMAT + 1, "tensors": []}))
     with pytest.raises(BundleFormatError, match="upgrade orris"):
         read_manifest(tmp_path)
 
 
 def test_a_folder_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    """The error says so."""
+    """A folder without a manifest is refused as no bundle."""
     with pytest.raises(BundleError, match="no Orris bundle"):
         read_manifest(tmp_path)
 
 
 def test_sealing_needs_the_model_file(tmp_path: Path) -> None:
-    """A bundle without a model is not made."""
+    """A bundle without a model file cannot be sealed."""
     with pytest.raises(BundleError, match=r"model\.onnx is missing"):
         seal(
             tmp_path,
@@ -127,7 +127,7 @@ def test_sealing_needs_the_model_file(tmp_path: Path) -> None:
 
 
 def test_a_bundle_of_an_older_format_is_loaded_with_its_own_contract() -> None:
-    """Format 1 wrote no rules for text, which were always the same, and refused what training had not seen."""
+    """A bundle of format 1 is read with that format's rules for text and refuses unseen values."""
     folder = Path(__file__).parent / "bundles" / "format-1"
     manifest = read_manifest(folder)
     audit(folder, manifest)

@@ -1,4 +1,4 @@
-"""The recipes of CONTRIBUTING.md work when they are followed literally, in a copy of the source."""
+"""Tests that the recipes of CONTRIBUTING.md work when they are followed literally, in a copy of the source."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def inserted(file: Path, before: str, text: str) -> None:
 
 
 def run(folder: Path, *arguments: str) -> str:
-    """What Python prints in the folder, with the copy in place of the package."""
+    """Return what Python prints in the folder, with the copy in place of the package."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "src")}
     ran = subprocess.run(
         [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""``dvc.yaml`` runs: from a clean clone, and with a remote in a bucket; its lock is that of this tree."""
+"""Tests of ``dvc.yaml``: from a clean clone, with a remote in a bucket, and of its lock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PROJECT = (
 
 
 def run(*command: str, cwd: Path, **environ: str) -> str:
-    """A command of the environment that the tests run in, with DVC's own state beside the project; its output."""
+    """Run a command of the tests' environment, with DVC's own state beside the project; return its output."""
     state = {
         name: str(cwd.parent / "dvc-state")
         for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")
@@ -45,7 +45,7 @@ def run(*command: str, cwd: Path, **environ: str) -> str:
 
 
 def copy_project(folder: Path) -> Path:
-    """What git holds of the pipeline, in a repository of its own."""
+    """Copy what git holds of the pipeline into a repository of its own."""
     for name in PROJECT:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
@@ -55,7 +55,7 @@ def copy_project(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which the pipeline has run once."""
+    """Return a clone in which the pipeline has run once."""
     folder = copy_project(tmp_path_factory.mktemp("dvc") / "clone")
     run("dvc", "repro", cwd=folder)
     return folder
@@ -63,7 +63,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    """An emulated Google Cloud Storage; its endpoint."""
+    """Return the endpoint of an emulated Google Cloud Storage."""
     emulator = subprocess.Popen(
         [sys.executable, "-m", "tests.store.emulator", "gs"],
         cwd=ROOT,
@@ -78,7 +78,7 @@ def bucket() -> Iterator[str]:
 
 
 def test_the_lock_is_that_of_this_tree(tmp_path: Path) -> None:
-    """Without data and results: the table and the settings are those that the committed run had."""
+    """The lock has the digests of this tree's table and settings."""
     folder = copy_project(tmp_path / "clone")
     assert "up to date" in run("dvc", "repro", "--allow-missing", "--dry", cwd=folder)
 
@@ -96,7 +96,7 @@ def test_a_clean_clone_trains_evaluates_and_packages(project: Path) -> None:
 
 
 def test_nothing_runs_again_until_something_changes(project: Path) -> None:
-    """A changed setting does."""
+    """A stage runs again only after a setting has changed."""
     assert "up to date" in run("dvc", "repro", cwd=project)
     before = (project / "params.yaml").read_text("utf-8")
     (project / "params.yaml").write_text(before.replace("seed: 42", "seed: 7"), "utf-8")
@@ -105,7 +105,7 @@ def test_nothing_runs_again_until_something_changes(project: Path) -> None:
 
 
 def test_results_travel_through_a_bucket(project: Path, bucket: str) -> None:
-    """Pushed from one clone, pulled into a state without any of them: byte for byte the same bundle."""
+    """Results that one clone pushes and another pulls are byte for byte the same bundle."""
     # gcsfs asks Google's control plane for the type of the bucket, over gRPC, which no emulator speaks.
     remote = {"STORAGE_EMULATOR_HOST": bucket, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
     run("dvc", "remote", "add", "--local", "--default", "storage", "gs://orris/dvc", cwd=project)

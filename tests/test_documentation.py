@@ -1,6 +1,6 @@
-"""The documentation is true.
+"""Tests of the documentation.
 
-Its Python runs, its links resolve, its commands parse, its routes are served, its tables are complete.
+/ Its Python runs, its links resolve, its commands parse, its routes are served, its tables are complete.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From top to bottom in one namespace, as a reader would, in a folder that holds the iris table."""
+    """The Python of a page runs from top to bottom in one namespace, in a folder with the iris table."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "iris.csv").write_bytes((ROOT / "data" / "iris.csv").read_bytes())
@@ -66,7 +66,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
 def test_the_comments_of_the_examples_are_what_is_printed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where an example says behind ``print(…)`` what comes out, that does."""
+    """The comment behind a ``print(…)`` equals what is printed."""
     page = ROOT / "docs" / "bring-your-own-model.md"
     test_the_python_of_a_page_runs(page, tmp_path, monkeypatch)
     printed = capsys.readouterr().out
@@ -126,7 +126,7 @@ SHOWN = sorted({" ".join(map(shlex.quote, words)) for page in PAGES for words in
 
 @pytest.mark.parametrize("line", SHOWN)
 def test_a_command_that_is_shown_parses(line: str) -> None:
-    """It exists, knows each option, and takes as many arguments."""
+    """Every command that a page shows exists, knows each option, and takes as many arguments."""
     command: Any = typer.main.get_command(app)
     words = shlex.split(line)
     while words and hasattr(command, "commands") and not words[0].startswith("-"):
@@ -173,12 +173,12 @@ def served(ask: httpx.Client) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("page", [ROOT / "docs" / "http.md", ROOT / "docs" / "protocols.md"], ids=name_of)
 def test_every_route_that_is_named_is_served(page: Path, ask: httpx.Client) -> None:
-    """The tables of routes against a real server's own list."""
+    """A real server lists every route of the tables."""
     assert sorted(routes(page) - served(ask)) == []
 
 
 def test_every_route_that_is_served_is_named(ask: httpx.Client) -> None:
-    """In docs/http.md or docs/protocols.md, but for the parts of a page."""
+    """Every served route is in docs/http.md or docs/protocols.md, except the parts of a page."""
     named = routes(ROOT / "docs" / "http.md") | routes(ROOT / "docs" / "protocols.md")
     assert sorted(served(ask) - {("GET", "/docs/start.js")} - named) == []
 
@@ -198,8 +198,8 @@ def existing_tests() -> dict[str, set[str]]:
     }
 
 
-def test_every_protocol_says_which_test_holds_what() -> None:
-    """Each section on a protocol has a table, and each of its rows names a test or several."""
+def test_every_protocol_has_a_table_of_tests() -> None:
+    """Each section on a protocol has a table whose rows each name a test or several."""
     others = {"Clients that were tried", "Add a protocol"}
     for protocol, text in sections(ROOT / "docs" / "protocols.md").items():
         if protocol in others:
@@ -211,7 +211,7 @@ def test_every_protocol_says_which_test_holds_what() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_test_that_is_named_exists(page: Path) -> None:
-    """In one of the files that the page names."""
+    """Every test that a page names exists in one of the files that the page names."""
     text = page.read_text("utf-8")
     known = existing_tests()
     files = set(re.findall(r"`(tests/[\w/]+\.py)`", text))
@@ -222,7 +222,7 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_of_the_repository_that_is_named_exists(page: Path) -> None:
-    """Tests, workflows, tools, scripts and what is deployed, in backticks."""
+    """Every file in backticks (tests, workflows, tools, scripts, deployed files) exists."""
     folders = "src|tests|tools|scripts|deploy|charts|k8s|loadtests|observability|requirements|examples|\\.github"
     named = re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text("utf-8"))
     made_later = {"deploy/clusters/dev/flux-system/"}  # by `flux bootstrap`, in the reader's repository
@@ -230,7 +230,7 @@ def test_every_file_of_the_repository_that_is_named_exists(page: Path) -> None:
 
 
 def test_every_fault_test_is_documented() -> None:
-    """The page on faults names each of them."""
+    """The page on faults names each test of faults."""
     text = (ROOT / "docs" / "faults.md").read_text("utf-8")
     tests = {test for file, found in existing_tests().items() if file.startswith("tests/faults/") for test in found}
     assert sorted(test for test in tests if f"`{test}`" not in text) == []
@@ -260,14 +260,14 @@ def metric_rows() -> dict[str, list[str]]:
 
 
 def test_every_metric_that_is_named_is_exposed_and_the_other_way_round(ask: httpx.Client) -> None:
-    """The tables of metrics against a real scrape, after a request of each kind, by name and type."""
+    """The tables of metrics equal a real scrape after a request of each kind, by name and type."""
     ask.post("/predict", content=b"{")
     exposed = dict(re.findall(r"^# TYPE (\w+) (\w+)$", ask.get("/metrics").text, re.MULTILINE))
     assert {name: cells[0] for name, cells in metric_rows().items()} == exposed
 
 
 def test_every_metric_is_described(ask: httpx.Client) -> None:
-    """With a unit, the labels that its samples have, a meaning, and an example of PromQL that asks for it."""
+    """Every metric has a unit, the labels of its samples, a meaning, and an example of PromQL for it."""
     ask.post("/predict", json={"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 30})
     sampled = {
         family.samples[0].name.removesuffix("_bucket"): family.samples[0].labels.keys() - {"le"}
@@ -282,7 +282,7 @@ def test_every_metric_is_described(ask: httpx.Client) -> None:
 
 
 def test_the_names_of_other_servers_have_a_counterpart() -> None:
-    """Each that the reference projects publish, with a metric of ours."""
+    """Each metric that the reference projects publish has a counterpart of ours."""
     table = (ROOT / "docs" / "metrics.md").read_text("utf-8").partition("\n## Coming from another server\n")[2]
     rows = [re.split(r"(?<!\\)\|", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
     theirs = {match[1] for there, _, _ in rows for match in [re.match(r" `(\w+)\{", there)] if match}
@@ -303,7 +303,7 @@ def test_the_names_of_other_servers_have_a_counterpart() -> None:
 
 
 def test_the_table_of_converters_is_that_of_the_registry() -> None:
-    """One row per module, every registered class in it. If this fails, paste what was expected into docs/parity.md."""
+    """The table has a row per module with every registered class (on failure, paste the expected one)."""
     by_module: dict[str, set[str]] = {}
     for estimator, module in registry.registered().items():
         by_module.setdefault(module, set()).add(estimator.rpartition(".")[2])
@@ -317,7 +317,7 @@ def test_the_table_of_converters_is_that_of_the_registry() -> None:
 
 
 def test_the_table_of_presets_is_complete() -> None:
-    """docs/training.md names each, for the tasks that it is for."""
+    """docs/training.md names each preset for its tasks."""
     rows = re.findall(
         r"^\| `([\w-]+)` \| ([^|]*)\| ([^|]*)\|$", (ROOT / "docs" / "training.md").read_text("utf-8"), re.MULTILINE
     )
@@ -329,7 +329,7 @@ def test_the_table_of_presets_is_complete() -> None:
 
 
 def test_the_decisions_are_numbered_without_gaps() -> None:
-    """0001 to the newest, each with context, decision and consequences."""
+    """Decisions are numbered from 0001 without gaps, each with context, decision and consequences."""
     pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
     assert [page.name[:4] for page in pages] == [f"{number:04d}" for number in range(1, len(pages) + 1)]
     for page in pages:

@@ -1,4 +1,4 @@
-"""Commands in messages work where they are printed."""
+"""Tests that commands in messages work where they are printed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ SCRIPTS = Path(sys.executable).parent
 
 
 def test_the_command_is_orris_where_that_finds_this_installation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An activated environment is on the PATH."""
+    """In an activated environment, which is on the PATH, the command is ``orris``."""
     monkeypatch.setenv("PATH", f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}")
     assert installation.command() == "orris"
 
 
 def test_the_command_is_the_scripts_path_where_the_environment_is_not_active(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The printed command runs as it stands."""
+    """Outside an activated environment the command is the script's path and runs as printed."""
     monkeypatch.setenv("PATH", "/usr/bin")
     command = installation.command()
     assert command.endswith("bin/orris")

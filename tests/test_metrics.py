@@ -1,4 +1,4 @@
-"""The table of evaluation metrics: complete, and with a direction for each."""
+"""Tests of the table of evaluation metrics: complete, and with a direction for each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_training_reports_exactly_the_metrics_of_the_table(task: metrics.Task) -
 
 @pytest.mark.parametrize("name", metrics.METRICS)
 def test_every_metric_has_a_direction_and_words(name: str) -> None:
-    """A metric without a direction would silently not be judged when a version is promoted."""
+    """Every metric has a direction, without which a promotion would not compare it, and a meaning."""
     metric = metrics.METRICS[name]
     assert metric.name == name
     assert metric.direction in {1, -1}
@@ -51,18 +51,18 @@ def test_the_direction_is_that_of_a_better_model() -> None:
 
 
 def test_a_metric_that_is_not_in_the_table_cannot_be_reported() -> None:
-    """The code that computes it fails at once."""
+    """Reporting a metric that is not in the table is an error."""
     with pytest.raises(KeyError, match="gain"):
         metrics.reported({"accuracy": 1.0, "gain": 2.0})
 
 
-def test_what_json_cannot_hold_is_not_reported() -> None:
+def test_values_that_are_not_finite_are_left_out() -> None:
     """NaN and infinity are left out; the others stay in the order of the table."""
     found = metrics.reported({"rmse": np.inf, "mae": 1.0, "r2": float(sklearn_metrics.r2_score([1, 2], [1, 2]))})
     assert list(found) == ["r2", "mae"]
 
 
 def test_an_unknown_name_has_no_direction() -> None:
-    """Neither does the mean of an unknown metric over the folds."""
+    """An unknown metric, or its mean over the folds, has no direction."""
     assert metrics.direction("gain") == metrics.direction("cv_gain_mean") == 0
     assert metrics.find("cv_rmse_mean") is metrics.METRICS["rmse"]

@@ -1,4 +1,4 @@
-"""Raw rows through every way in: the reference is the fitted pipeline on the caller's own object, untouched."""
+"""Tests of raw rows through every route: the reference is the fitted pipeline on the caller's own object, untouched."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ RNG = np.random.default_rng(0)
 
 
 def loaded(pipeline: Any, X: Any, y: Any, **options: Any) -> Model:
-    """The packaged pipeline, as a server would load it."""
+    """Return the packaged pipeline as a server would load it."""
     return orris.load(orris.package(pipeline, X, y, name="m", store=None, **options))
 
 
 def by_json(model: Model, document: Any) -> npt.NDArray[Any]:
-    """The model's answers to a JSON body of named rows."""
+    """Return the model's answers to a JSON body of named rows."""
     rows = NamedRows().read(model.engine, json.dumps(document).encode(), JSON).rows
     return model.engine.run(rows).found
 
 
 def by_csv(model: Model, text: str) -> npt.NDArray[Any]:
-    """The model's answers to a CSV body."""
+    """Return the model's answers to a CSV body."""
     return model.engine.run(Invocations().read(model.engine, text.encode(), CSV).rows).found
 
 
@@ -83,7 +83,7 @@ def test_a_level_that_the_packaged_rows_lack_is_known_from_the_encoder(unknown: 
 
 
 def test_whole_numbers_that_only_an_encoder_reads_are_a_category() -> None:
-    """A code that scikit-learn refuses is refused, rather than answered as none of the known ones."""
+    """A code that scikit-learn's encoder refuses is refused by the server too."""
     X = pd.DataFrame({"code": RNG.integers(1, 4, 200), "age": RNG.normal(size=200)})
     pipeline = make_pipeline(make_column_transformer((OneHotEncoder(), ["code"]), remainder="passthrough"), Ridge())
     model = loaded(pipeline.fit(X, X.code * 2.0), X, X.code * 2.0)
@@ -108,7 +108,7 @@ def test_float32_stays_float32() -> None:
 
 
 def test_a_forest_on_float32_rows_is_compiled_exactly() -> None:
-    """Its own arithmetic is that of float32, so nothing is lost; a mixture with float64 columns is float64."""
+    """A forest on float32 rows is exact; a mixture with float64 columns is computed in float64."""
     rng = np.random.default_rng(4)
     X = pd.DataFrame({"a": rng.normal(size=300).astype(np.float32), "b": rng.normal(size=300)})
     y = (X.a + X.b > 0).astype(int)
@@ -146,7 +146,7 @@ def namibia(folder: Path) -> Path:
     return path
 
 
-def test_a_text_for_a_missing_value_means_the_same_through_every_way_in(tmp_path: Path) -> None:
+def test_a_text_for_a_missing_value_means_the_same_on_every_route(tmp_path: Path) -> None:
     """``NA`` in CSV, ``"NA"`` in JSON and ``"NA"`` in a DataFrame are one value, and so is an empty text."""
     model = orris.load(orris.train(namibia(tmp_path), target="answer", store=None, folds=0))
     rows = model.engine.reader.read
@@ -192,7 +192,7 @@ def test_a_name_with_spaces_of_a_packaged_table_keeps_them() -> None:
 
 @pytest.mark.parametrize("meant", [None, ""])
 def test_an_empty_v2_text_is_answered_as_a_missing_value_unless_it_is_a_level(meant: str | None) -> None:
-    """The fitted pipeline's answer to None, or to the level; an unknown level would be answered otherwise."""
+    """An empty V2 text gets the fitted pipeline's answer to None, or to the level if it is one."""
     X = pd.DataFrame({"c": pd.Series(["yes", "no", meant] * 40, dtype=object), "x": RNG.normal(size=120)})
     y = np.array([1.0, 2.0, 5.0] * 40)
     pipeline = make_pipeline(
@@ -276,7 +276,7 @@ def test_integers_beyond_what_float64_holds_are_answered_as_scikit_learn_compute
 
 
 def test_an_answer_that_is_no_number_is_a_refusal_that_names_the_column() -> None:
-    """No 200 with null, and no limit where the pipeline still has a finite answer."""
+    """An answer that is not finite is refused with the column, and a finite one is given however large the input."""
     rng = np.random.default_rng(7)
     X = pd.DataFrame(rng.uniform(0, 3, (300, 6)), columns=list("abcdef"))
     model_of_rate = PoissonRegressor(alpha=0).fit(X, rng.poisson(np.exp(X.a)))
@@ -323,7 +323,7 @@ def customers() -> tuple[pd.DataFrame, Any]:
 
 
 def test_columns_that_the_pipeline_never_reads_are_not_in_the_contract() -> None:
-    """Rows carry them or leave them out, in every form."""
+    """Rows in every form may carry or leave out columns that the pipeline never reads."""
     X, pipeline = customers()
     model = loaded(pipeline, X, (X.age > 50).astype(int))
     assert model.schema.names == ("age", "plan")
@@ -337,7 +337,7 @@ def test_columns_that_the_pipeline_never_reads_are_not_in_the_contract() -> None
 
 
 def test_unread_columns_of_an_array_keep_their_place() -> None:
-    """The pipeline is given arrays as wide as it was fitted on."""
+    """A pipeline that was fitted on an array gets arrays of the same width, unread columns included."""
     X = np.column_stack([np.arange(100.0), RNG.normal(size=(100, 3))])
     y = X[:, 2] > 0
     pipeline = make_pipeline(make_column_transformer((StandardScaler(), [2, 3])), LogisticRegression()).fit(X, y)
@@ -347,7 +347,7 @@ def test_unread_columns_of_an_array_keep_their_place() -> None:
 
 
 def test_a_missing_value_is_answered_where_the_pipeline_answers_it() -> None:
-    """Training saw none; with an imputer there is an answer, with a warning, unless the column is declared required."""
+    """A column with an imputer answers missing values with a warning, unless it is declared required."""
     X = pd.DataFrame({"n": RNG.integers(0, 9, 150), "x": RNG.normal(size=150)})
     y = X.n + X.x
     pipeline = make_pipeline(SimpleImputer(), StandardScaler(), Ridge()).fit(X, y)
@@ -414,7 +414,7 @@ def test_a_declaration_refuses_through_every_way_in_and_says_so(way: str) -> Non
 
 
 def test_unknown_columns_are_ignored_with_a_warning_and_misspelt_ones_refused() -> None:
-    """Also where the absent column may be missing."""
+    """Unknown columns cause a warning, and misspelt ones a refusal even if the absent column may be missing."""
     X = pd.DataFrame({"age": RNG.normal(size=90), "income": RNG.normal(size=90)})
     pipeline = make_pipeline(SimpleImputer(), Ridge()).fit(X, X.age)
     model = loaded(pipeline, X, X.age)
@@ -442,7 +442,7 @@ def test_unknown_columns_are_ignored_with_a_warning_and_misspelt_ones_refused() 
     ],
 )
 def test_rows_may_come_in_any_form(form: Any) -> None:
-    """The answers are those to the DataFrame."""
+    """Rows in any form get the answers to the DataFrame."""
     X, y = load_diabetes(return_X_y=True, as_frame=True, scaled=False)
     X = X.head(40).astype(np.float64)
     pipeline = make_pipeline(StandardScaler(), Ridge()).fit(X, y.head(40))
@@ -505,7 +505,7 @@ def test_a_house_table_is_compiled_exactly_as_csv_and_as_parquet(form: str, tmp_
 
 
 def test_a_pipeline_fitted_on_polars_keeps_its_names() -> None:
-    """Text with missing values among the columns, and the target as a column vector."""
+    """A pipeline fitted on polars keeps its column names, with missing texts and a target as a column vector."""
     rng = np.random.default_rng(11)
     town = rng.choice(np.array(["Lima", "Oslo", None], dtype=object), 200)
     X = pl.DataFrame({"town": town.tolist(), "age": rng.integers(18, 80, 200)})
@@ -520,8 +520,8 @@ def test_a_pipeline_fitted_on_polars_keeps_its_names() -> None:
     assert np.allclose(by_json(model, {"town": None, "age": 30}), pipeline.predict(without))
 
 
-def test_what_cannot_be_packaged_is_refused_in_words() -> None:
-    """A sparse matrix, a pipeline that is not fitted, and more targets than rows."""
+def test_input_that_cannot_be_packaged_is_refused() -> None:
+    """A sparse matrix, a pipeline that is not fitted, and more targets than rows are refused with the reason."""
     from scipy.sparse import csr_matrix
 
     X, y = load_diabetes(return_X_y=True)
@@ -534,7 +534,7 @@ def test_what_cannot_be_packaged_is_refused_in_words() -> None:
 
 
 def test_a_model_that_answers_raw_rows_otherwise_is_not_published(tmp_path: Path) -> None:
-    """The error names the row and the way in."""
+    """A model whose answers to raw rows differ is not published, and the error names the row and the route."""
     X, y = towns()
     pipeline = make_pipeline(
         make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["town"])), LogisticRegression()
@@ -545,12 +545,16 @@ def test_a_model_that_answers_raw_rows_otherwise_is_not_published(tmp_path: Path
     with pytest.raises(ParityError, match=r"DataFrame: .* training rows are answered otherwise .* row \d+"):
         compare(bundle.folder, Given(pipeline, other, None, X))
     assert not list(tmp_path.iterdir())
+    wrong = tmp_path / "rows.csv"
+    X.assign(town=X.town.replace("Rome", "Oslo")).to_csv(wrong, index=False)
+    with pytest.raises(ParityError, match=r"^the file's own lines: .* the first of them row \d+, column 'town'"):
+        compare(bundle.folder, Given(pipeline, X, wrong, X))
     stateful = make_pipeline(FunctionTransformer(), LinearRegression()).fit(X[["age"]], y)
     assert msgspec.structs.asdict(orris.package(stateful, X[["age"]], y, name="m", store=None).verdict)["rows_by_route"]
 
 
 def test_one_none_among_many_nan_is_compared() -> None:
-    """scikit-learn's encoders take None and NaN for different values, and a schema has one missing value."""
+    """Rows with None and with NaN, which scikit-learn's encoders distinguish, are both compared."""
     towns = np.array(["Lima", "Oslo", np.nan] * 3000, dtype=object)
     towns[[4100, 4103]] = None
     X = pd.DataFrame({"town": pd.Series(towns, dtype=object), "size": np.arange(9000.0) / 9000})

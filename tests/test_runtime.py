@@ -1,4 +1,4 @@
-"""What runs a model keeps to itself."""
+"""Tests of the runtime's privacy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orris.api import Bundle
 
 
 def test_no_telemetry_is_kept_or_sent(iris: Bundle, tmp_path: Path) -> None:
-    """ONNX Runtime would give the machine a number and queue events below the home directory; it stays empty."""
+    """ONNX Runtime makes no machine id and queues no events below the home directory."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("ORT_", "XDG_"))} | {
         "HOME": str(tmp_path)
     }

@@ -1,4 +1,4 @@
-"""Settings are read once; what is not understood stops the process."""
+"""Tests of settings: they are read once, and an unknown or malformed one stops the process."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from orris.settings import Settings, read_settings
 
 
 def test_defaults_hold_without_variables_and_flags() -> None:
-    """Other programs' variables are none of ours."""
+    """Without variables and flags the defaults hold, and other programs' variables are ignored."""
     assert read_settings({"PATH": "/bin"}) == Settings()
 
 
 def test_a_flag_wins_over_its_variable() -> None:
-    """And a variable over the default."""
+    """A flag overrides its variable, and a variable the default."""
     settings = read_settings({"ORRIS_PORT": "9000", "ORRIS_ACCESS_LOG": "off"}, port=9100, host=None)
     assert (settings.port, settings.access_log, settings.host) == (9100, False, "127.0.0.1")
 
 
 def test_an_unknown_variable_stops_the_process_and_is_named() -> None:
-    """A typo must not silently mean the default."""
+    """An unknown ``ORRIS_*`` variable stops the process and is named."""
     with pytest.raises(SettingsError, match=r"ORRIS_PROT.*did you mean ORRIS_PORT"):
         read_settings({"ORRIS_PROT": "9000"})
 
@@ -33,13 +33,13 @@ def test_an_unknown_variable_stops_the_process_and_is_named() -> None:
     [("ORRIS_PORT", "http"), ("ORRIS_PORT", "70000"), ("ORRIS_MAX_ROWS", "0"), ("ORRIS_ACCESS_LOG", "maybe")],
 )
 def test_a_malformed_value_is_named(key: str, value: str) -> None:
-    """Key and value are both in the message."""
+    """The error of a malformed value has its key and the value."""
     with pytest.raises(SettingsError, match=f"{key}={value}"):
         read_settings({key: value})
 
 
 def test_every_setting_is_documented() -> None:
-    """docs/settings.md names each variable."""
+    """docs/settings.md names the variable of each setting."""
     text = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
     for field in msgspec.structs.fields(Settings):
         assert f"`ORRIS_{field.name.upper()}`" in text

@@ -1,4 +1,4 @@
-"""The parity verdict in words."""
+"""Tests of the parity verdict as text."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def test_durations_have_three_digits_and_a_fitting_unit(microseconds: float, wor
     assert duration(microseconds) == words
 
 
-def test_ways_that_were_refused_say_why_and_what_to_do() -> None:
-    """Each has its reason; where the first way passed there is none."""
+def test_refused_ways_have_reasons_and_advice() -> None:
+    """Each refused way of serving has its reason and advice, and there is none if the first way passed."""
     attempts = (Attempt("exact", "SVC has no exact converter", "use LinearSVC"),)
     refused = replace(VERDICT, strategy="scikit-learn", attempts=attempts)
     assert refused.reasons() == [

@@ -31,6 +31,7 @@ import yaml
 
 FOLDER = Path(__file__).parents[1] / "observability"
 CONFIGURATION = FOLDER / "prometheus" / "prometheus.yml"
+OLD_NAMES = FOLDER / "old-names"
 CONSOLE = "/user/prometheus/console.html"
 MISSING = (
     "Prometheus is not installed.  Debian: apt-get install --no-install-recommends prometheus  |  macOS: brew install"
@@ -63,19 +64,28 @@ class Prometheus:
         return found
 
 
-def configuration(targets: Targets, interval: str) -> str:
-    """The shipped configuration with other targets and another interval, for a file anywhere."""
+def configuration(targets: Targets, interval: str, *, old_names: bool = False) -> str:
+    """The shipped configuration with other targets and another interval, for a file anywhere.
+
+    With ``old_names`` also the names and labels of ``observability/old-names``.
+    """
     made = yaml.safe_load(CONFIGURATION.read_text("utf-8"))
     made["global"] = {"scrape_interval": interval, "evaluation_interval": interval}
     made["rule_files"] = [str((CONFIGURATION.parent / pattern).resolve()) for pattern in made["rule_files"]]
     made["scrape_configs"][0]["static_configs"] = [
         {"targets": [target], "labels": dict(labels)} for target, labels in targets.items()
     ]
+    if old_names:
+        made["rule_files"].append(str(OLD_NAMES / "rules.yaml"))
+        relabelings = yaml.safe_load((OLD_NAMES / "relabelings.yaml").read_text("utf-8"))
+        made["scrape_configs"][0]["metric_relabel_configs"] = relabelings
     return yaml.safe_dump(made)
 
 
 @contextmanager
-def started(targets: Targets, folder: Path, *, port: int = 0, interval: str = "5s") -> Iterator[Prometheus]:
+def started(
+    targets: Targets, folder: Path, *, port: int = 0, interval: str = "5s", old_names: bool = False
+) -> Iterator[Prometheus]:
     """A Prometheus that scrapes these targets, once it answers, until the block ends.
 
     Args:
@@ -83,9 +93,10 @@ def started(targets: Targets, folder: Path, *, port: int = 0, interval: str = "5
         folder: Where its configuration, its data and its log go.
         port: Where it listens, on the loopback interface only; 0: a free one.
         interval: Between scrapes, and between evaluations of the rules.
+        old_names: Whether the reference projects' names are recorded as well (``observability/old-names``).
     """
     file, log = folder / "prometheus.yml", folder / "prometheus.log"
-    file.write_text(configuration(targets, interval), "utf-8")
+    file.write_text(configuration(targets, interval, old_names=old_names), "utf-8")
     port = port or _free()
     command = [
         "prometheus",
@@ -145,6 +156,7 @@ def main() -> int:
     parser.add_argument("--targets", default="localhost:8000", help="host:port of each Orris, with commas")
     parser.add_argument("--port", type=int, default=9090, help="where Prometheus listens; 0: a free one")
     parser.add_argument("--interval", default="5s", help="time between two scrapes")
+    parser.add_argument("--old-names", action="store_true", help="record the reference projects' names as well")
     wanted = parser.parse_args()
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts it in the background has it ignore SIGINT
         signal.signal(number, signal.default_int_handler)
@@ -164,7 +176,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="orris-prometheus-") as folder:
         try:
             with started(
-                {target: {} for target in targets}, Path(folder), port=wanted.port, interval=wanted.interval
+                {target: {} for target in targets},
+                Path(folder),
+                port=wanted.port,
+                interval=wanted.interval,
+                old_names=wanted.old_names,
             ) as running:
                 print(f"Console: alerts, dashboards  {running.url}{CONSOLE}")
                 print(f"Queries                      {running.url}/graph")

@@ -1,9 +1,9 @@
-"""Takes the pictures of the playground that the documentation shows.
+"""Takes the pictures of the playground and of a report that the documentation shows.
 
 A real server, a real browser (Debian's Chromium), real traffic.
 
-``python tools/screenshots.py [FOLDER]``: writes ``playground*.png``, by default to ``docs/images``; takes about a
-minute.
+``python -m tools.screenshots [FOLDER]`` writes ``playground*.png`` and ``report*.png``, by default to ``docs/images``;
+it takes about a minute.
 """
 
 from __future__ import annotations
@@ -42,11 +42,18 @@ def main(folder: Path) -> None:
             ROOT / "data" / "iris.csv", target="species", name="iris", version="1.0.0", store=store, bounds=bounds
         )
         churn = orris.train(
-            mixed_table(), target="churned", name="churn", model="logistic", version="1.0.0", store=store
+            mixed_table(),
+            target="churned",
+            name="churn",
+            model="logistic",
+            version="1.0.0",
+            learning_curve=True,
+            store=store,
         )
         with serving(str(iris.folder), str(churn.folder), folder=store) as server, sync_playwright() as playwright:
             browser = launched(playwright)
             shoot(browser, server.url, folder)
+            shoot_report(browser, churn.folder / "report.html", folder)
             browser.close()
 
 
@@ -83,6 +90,15 @@ def shoot(browser: Browser, url: str, folder: Path) -> None:
         page = visit.open(f"{url}/?model=churn")
         page.locator("#ask").evaluate("(form) => form.scrollIntoView()")
         keep(page, folder / "playground-phone.png")
+
+
+def shoot_report(browser: Browser, report: Path, folder: Path) -> None:
+    """The beginning of a report in light colours, and its plots in dark ones."""
+    with visiting(browser, viewport={"width": 1120, "height": 1000}, color_scheme="light") as visit:
+        keep(visit.open(report.as_uri(), ready="#parity"), folder / "report.png")
+    with visiting(browser, viewport={"width": 1120, "height": 1000}, color_scheme="dark") as visit:
+        page = visit.open(report.as_uri(), ready="#parity")
+        keep(page, folder / "report-plots.png", page.locator("section", has=page.locator("#plots")))
 
 
 def busy(url: str, page: Page) -> None:

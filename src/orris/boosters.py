@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ _CATBOOST_RANKS = (
     "StochasticRank",
     "LambdaMart",
 )
+
+TESTED = {"catboost": "1.2.10", "lightgbm": "4.7.0", "xgboost": "3.2.0"}
+"""The newest version of each library that the tests of Orris run with."""
 
 PICKLE = b"\x80"
 """How a pickle of protocol 2 and later begins."""
@@ -167,6 +171,30 @@ def _catboost(model: Any) -> Any:
     if loss in _CATBOOST_CLASSES:
         return catboost.to_classifier(model)
     return (catboost.to_ranker if loss.startswith(_CATBOOST_RANKS) else catboost.to_regressor)(model)
+
+
+def untested_versions(pipeline: Any) -> str:
+    """The boosting libraries in a fitted pipeline of a newer major version than the tested one, in words, or empty.
+
+    A major version may write its models in another way, and then no converter that passes the parity gate is left.
+    """
+    newer = []
+    for name in sorted(_libraries(pipeline)):
+        version = str(sys.modules[name].__version__)
+        if int(version.split(".", maxsplit=1)[0]) > int(TESTED[name].split(".")[0]):
+            newer.append(f"{name} {version} is newer than the tested {TESTED[name]}")
+    return ", ".join(newer)
+
+
+def _libraries(part: Any, depth: int = 12) -> set[str]:
+    """The boosting libraries whose models are in an estimator, or in a list, tuple or dict of them, not far down."""
+    library = type(part).__module__.split(".")[0]
+    if library in TESTED:
+        return {library}
+    if library in {"sklearn", "imblearn", "orris"}:
+        part = getattr(part, "__dict__", {})
+    inside = part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
+    return set().union(*(_libraries(each, depth - 1) for each in inside)) if depth else set()
 
 
 def require_labels(model: Any, targets: npt.NDArray[Any]) -> None:

@@ -148,6 +148,10 @@ class OverloadedError(ServingError):
     """More is asked than can be answered in time (HTTP 503); trying again later helps."""
 
 
+class NotOfferedError(ServingError):
+    """An operation of a protocol that is not offered here (HTTP 501); the message says why."""
+
+
 class RequestTimeoutError(ServingError):
     """A request did not arrive within the time that it may take (HTTP 408)."""
 

@@ -105,6 +105,8 @@ class _Expected:
 
     def __init__(self, engine: Engine, given: Given, rows: Any) -> None:
         self._engine = engine
+        self._first: FloatArray | None = None
+        """The encoded rows of the first route, with which another route's are compared to name a column."""
         pipeline, schema = given.pipeline, engine.schema
         with quiet():
             try:
@@ -136,6 +138,8 @@ class _Expected:
             ) from None
         except OrrisError as error:
             raise ParityError(f"{way}: the training rows are refused ({error})") from None
+        if self._first is None:
+            self._first = rows
         n_rows = len(rows)
         answered = self.answered[:n_rows]
         with quiet():
@@ -168,10 +172,9 @@ class _Expected:
         return np.asarray(close.all(axis=1))
 
     def _column(self, rows: FloatArray, row: int) -> str:
-        """The columns in which this way in has read another value than the first one did."""
-        first = getattr(self, "_first", None)
+        """The first column in which this route has read another value than the first route did; empty: none."""
+        first = self._first
         if first is None or first.shape != rows.shape:
-            self._first = rows
             return ""
         differs = ~((first[row] == rows[row]) | (np.isnan(first[row]) & np.isnan(rows[row])))
         names = [name for name, other in zip(self._engine.schema.names, differs, strict=True) if other]

@@ -1,4 +1,4 @@
-"""What the API does, in sentences: ``features/predict.feature``."""
+"""Steps of the scenarios of the API in ``features/predict.feature``."""
 
 from __future__ import annotations
 
@@ -19,42 +19,42 @@ def api(ask: httpx.Client) -> httpx.Client:
 
 @when(parsers.parse("I ask for {first:g}, {second:g}, {third:g} and {fourth:g}"), target_fixture="answer")
 def ask_for(api: httpx.Client, first: float, second: float, third: float, fourth: float) -> httpx.Response:
-    """One row."""
+    """Send one row."""
     return api.post("/api/v1/predict", json=dict(zip(COLUMNS, (first, second, third, fourth), strict=True)))
 
 
 @when("I ask for its health", target_fixture="answer")
 def ask_for_health(api: httpx.Client) -> httpx.Response:
-    """The health of the model."""
+    """Request the model's health."""
     return api.get("/api/v1/health")
 
 
 @then(parsers.parse("the answer is {status:d}"))
 def has_status(answer: httpx.Response, status: int) -> None:
-    """The status of HTTP."""
+    """Check the HTTP status."""
     assert answer.status_code == status
 
 
 @then(parsers.parse("the species is {species}"))
 def has_species(answer: httpx.Response, species: str) -> None:
-    """The label as text."""
+    """Check the label's text."""
     assert answer.json()["prediction_label"] == species
 
 
 @then("the probabilities add up to 1")
 def has_probabilities(answer: httpx.Response) -> None:
-    """One for each class."""
+    """Check that there is one probability per class."""
     assert sum(answer.json()["probabilities"]) == pytest.approx(1)
 
 
 @then(parsers.parse('it says "{text}"'))
 def says(answer: httpx.Response, text: str) -> None:
-    """In its body."""
+    """Check the text of the body."""
     assert text in answer.text
 
 
 @then(parsers.parse("its status is {status}"))
 def has_health(answer: httpx.Response, status: str) -> None:
-    """And which version answers."""
+    """Check the health and the version."""
     assert answer.json()["status"] == status
     assert answer.json()["model_version"]

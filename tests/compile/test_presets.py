@@ -1,4 +1,4 @@
-"""Every preset on every table: what is served answers as what was trained."""
+"""Tests of every preset on every table: the served model answers as the trained one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CASES += [("regression", preset, name) for preset in PRESETS["regression"] for n
 
 @pytest.mark.parametrize(("task", "preset", "name"), CASES, ids=[f"{preset} on {name}" for _, preset, name in CASES])
 def test_a_preset_is_served_as_it_was_trained(task: Any, preset: str, name: str) -> None:
-    """Compiled, every label equal, forests, trees and XGBoost without any difference."""
+    """Every preset is compiled with equal labels, and forests, trees and XGBoost without any difference."""
     features, target = table(name)
     labels = () if task == "regression" else tuple(np.unique(np.array(target.tolist())).tolist())
     schema = learning.learn_schema(features, target="target", task=task, labels=labels)

@@ -1,4 +1,4 @@
-"""Random tables, random pipelines: whatever can be fitted is compiled, and answers as it was trained."""
+"""Tests of random pipelines on random tables: all that can be fitted are compiled and answer as trained."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ N_EXAMPLES = int(os.environ.get("ORRIS_TEST_EXAMPLES", "30"))
 @settings(
     max_examples=N_EXAMPLES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
 )
-def test_no_pipeline_answers_otherwise_once_compiled(container: str, data: st.DataObject) -> None:
-    """Assert equal labels and numbers within the family's tolerance, on rows of every origin of the parity gate."""
+def test_compiled_pipelines_answer_as_trained(container: str, data: st.DataObject) -> None:
+    """Labels are equal, and numbers within the family's tolerance, on rows of every origin of the parity gate."""
     table = data.draw(tables(container))
     pipeline = data.draw(pipelines(table, container))
     note(f"{pipeline!r}")

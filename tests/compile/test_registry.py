@@ -1,4 +1,4 @@
-"""Converters are found by the public name of an estimator's class."""
+"""Tests of the registry, which finds converters by the public name of an estimator's class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import sys
 from importlib import import_module
 
 import pytest
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401 (makes the two halving searches importable)
+from sklearn.experimental import (
+    enable_halving_search_cv,  # noqa: F401 (makes the two halving searches importable)
+    enable_iterative_imputer,  # noqa: F401 (likewise)
+)
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
@@ -28,7 +31,7 @@ def test_no_library_is_imported_to_support_it() -> None:
 
 @pytest.mark.parametrize("name", sorted(name for name in registry.registered() if name.startswith("sklearn.")))
 def test_every_registered_name_is_a_class_of_scikit_learn(name: str) -> None:
-    """A misspelt name would never be met. scikit-learn removes passive-aggressive models in a later version."""
+    """Every registered name is a class of scikit-learn, except those that a later version removes."""
     module, _, kind = name.rpartition(".")
     if kind.startswith("PassiveAggressive") and not hasattr(import_module(module), kind):
         return
@@ -36,21 +39,21 @@ def test_every_registered_name_is_a_class_of_scikit_learn(name: str) -> None:
 
 
 def test_a_class_is_found_by_its_public_name() -> None:
-    """The private module in which scikit-learn defines a class may change from version to version."""
+    """A class is found by its public name, whichever private module defines it."""
     assert registry.is_exactly(Ridge(), "sklearn.linear_model.Ridge")
     assert registry.is_exactly(Ridge(), "sklearn.linear_model._ridge.Ridge")
     assert registry.predictor_of(LogisticRegression()) is not None
 
 
 def test_a_subclass_is_not_taken_for_its_base() -> None:
-    """It may have changed anything, also where it keeps its base's name."""
+    """A subclass has no converter of its base, even under the base's name, because it may differ."""
     mine = type("DecisionTreeClassifier", (DecisionTreeClassifier,), {"__module__": "sklearn.tree._classes"})
     assert not registry.is_exactly(mine(), "sklearn.tree.DecisionTreeClassifier")
     assert registry.predictor_of(mine()) is None
 
 
 def test_a_registration_says_which_frames_the_converter_takes() -> None:
-    """A pipeline takes category codes and float32, as its steps may; a support-vector machine takes neither."""
+    """Registrations state the accepted frames: a pipeline takes codes and float32, a support-vector machine neither."""
     delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(SVC())
     assert delegating is not None
     assert alone is not None

@@ -1,4 +1,4 @@
-"""Every pipeline is served in the best way that passes the gate, or refused in words."""
+"""Tests of the ways of serving: each pipeline gets the best way that passes the gate, or an explained refusal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xgboost
 from sklearn.cluster import Birch
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.decomposition import SparsePCA
 from sklearn.ensemble import (
-    AdaBoostRegressor,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     IsolationForest,
@@ -29,7 +29,7 @@ from sklearn.semi_supervised import LabelPropagation
 
 from orris.compile import Compiled, compile_pipeline, ways
 from orris.compile.parity import gate
-from orris.errors import CompileError, ExhaustedError
+from orris.errors import CompileError, ExhaustedError, ParityError
 from orris.runtime import OnnxRuntime, SklearnRuntime, open_model
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
@@ -89,8 +89,8 @@ STEPS = {
 
 @pytest.mark.parametrize("kind", trees())
 @pytest.mark.parametrize("step", STEPS)
-def test_one_step_without_a_converter_does_not_cost_the_rest(step: str, kind: str, tmp_path: Path) -> None:
-    """Trees behind it are compiled: scikit-learn runs the first step alone, and the answers are scikit-learn's."""
+def test_steps_behind_one_without_a_converter_are_compiled(step: str, kind: str, tmp_path: Path) -> None:
+    """scikit-learn runs the first step alone, the trees behind it are compiled, and the answers are equal."""
     model = make_pipeline(STEPS[step], trees()[kind])
     compiled = packaged(model, X, Y)
     assert compiled.verdict.strategy in {"partly-compiled", "skl2onnx-float64"}
@@ -114,7 +114,7 @@ def test_a_cut_behind_a_column_transformer_keeps_the_names_of_columns(tmp_path: 
 
 
 def test_a_row_that_the_rest_refuses_gets_no_answer() -> None:
-    """The logarithm of a number below -1 is NaN, which scikit-learn's boosting refuses: no answer, not a wrong one."""
+    """A row whose first step gives NaN, which boosting refuses, gets no answer."""
     model = make_pipeline(FunctionTransformer(np.log1p), GradientBoostingClassifier(n_estimators=3))
     compiled = packaged(model, X, Y)
     with pytest.raises(ValueError, match="NaN"), np.errstate(all="ignore"):
@@ -127,7 +127,7 @@ def test_a_row_that_the_rest_refuses_gets_no_answer() -> None:
 @pytest.mark.parametrize("inner", ["linear", *trees()])
 @pytest.mark.parametrize("tuned", [False, True])
 def test_a_decision_threshold_is_compiled(inner: str, tuned: bool, tmp_path: Path) -> None:
-    """Over a linear model, a forest and boosting, the label changes where the threshold says."""
+    """Over a linear model, a forest and boosting, the label changes at the tuned threshold."""
     classifier = LogisticRegression() if inner == "linear" else trees()[inner]
     model = TunedThresholdClassifierCV(classifier) if tuned else FixedThresholdClassifier(classifier, threshold=0.8)
     compiled = packaged(model, X[:, :2], TWO)
@@ -138,7 +138,7 @@ def test_a_decision_threshold_is_compiled(inner: str, tuned: bool, tmp_path: Pat
 @pytest.mark.parametrize("pos_label", ["no", "yes"])
 @pytest.mark.parametrize("method", ["predict_proba", "decision_function"])
 def test_the_positive_class_of_a_threshold_may_be_either(pos_label: str, method: str, tmp_path: Path) -> None:
-    """The score is that of the positive class."""
+    """A threshold applies to the score of the positive class, whichever class that is."""
     model = FixedThresholdClassifier(LogisticRegression(), threshold=0.3, pos_label=pos_label, response_method=method)
     compiled = packaged(model, X[:, :2], np.where(TWO, "yes", "no"))
     assert compiled.verdict.strategy == "exact"
@@ -146,25 +146,24 @@ def test_the_positive_class_of_a_threshold_may_be_either(pos_label: str, method:
 
 
 OTHERS = {
-    "AdaBoostRegressor": (AdaBoostRegressor(n_estimators=5, random_state=0), DISEASE, PROGRESS),
     "IsolationForest": (IsolationForest(n_estimators=5, random_state=0), DISEASE, PROGRESS),
-    "LabelPropagation": (LabelPropagation(), X, Y),
-    "RadiusNeighborsRegressor": (RadiusNeighborsRegressor(radius=9.0), DISEASE, PROGRESS),
+    "LabelPropagation": (LabelPropagation(kernel="knn"), X, Y),
+    "RadiusNeighborsRegressor": (RadiusNeighborsRegressor(radius=9.0, algorithm="brute"), DISEASE, PROGRESS),
     "SparsePCA": (make_pipeline(SparsePCA(2), RandomForestClassifier(3, random_state=0)), X, Y),
 }
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_what_nothing_converts_is_served_by_scikit_learn(name: str, tmp_path: Path) -> None:
-    """From a skops file, whose decision trees are checked before they are read."""
+def test_an_estimator_without_a_converter_is_served_by_scikit_learn(name: str, tmp_path: Path) -> None:
+    """A pipeline without a converter is served from a skops file, whose decision trees are checked first."""
     model, x, y = OTHERS[name]
     compiled = packaged(model, x, y)
     assert compiled.verdict.strategy in {"partly-compiled", "scikit-learn"}
     assert_served_as_trained(model, compiled, x, tmp_path)
 
 
-def test_what_no_library_writes_is_refused_in_words() -> None:
-    """Skops does not write a Birch; the error is ours, and lists every way with its reason."""
+def test_an_estimator_that_no_library_writes_is_refused() -> None:
+    """A Birch, which skops does not write, is refused by an error that lists every way with its reason."""
     with pytest.raises(
         CompileError, match=r"exact: no exact converter covers Birch.*partly-compiled: skops does not write.*Birch"
     ):
@@ -185,7 +184,7 @@ def test_whatever_a_library_raises_is_a_reason(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("error", [MemoryError("no"), ExhaustedError("no")])
 def test_memory_that_ran_out_is_not_a_failed_proof(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    """The verdict says that the way was not decided, and to package where more memory is free."""
+    """If memory runs out, the verdict says that the way was not decided, and how to retry."""
 
     def exhausted(*_: Any, **__: Any) -> Any:
         raise error
@@ -197,7 +196,7 @@ def test_memory_that_ran_out_is_not_a_failed_proof(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_chunk_too_large_for_the_memory_is_made_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All rows are compared all the same."""
+    """If a chunk does not fit the memory, smaller ones are compared, and all rows are covered."""
     whole = OnnxRuntime.run
 
     def little_memory(runtime: OnnxRuntime, rows: FloatArray) -> Any:
@@ -243,3 +242,19 @@ def test_large_numbers_that_scikit_learn_answers_are_taken() -> None:
         with np.errstate(all="ignore"):
             answers = compiled.runtime.run(np.full((1, 10), 1e9) * np.sign(np.arange(10) - 4.5))
         assert answers.unanswered.shape == (1,)
+
+
+def test_a_library_that_writes_its_models_in_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate refuses what is read wrongly from a newer major version, and names the version that was tested."""
+    X, y = load_iris(return_X_y=True)
+    model = xgboost.XGBClassifier(n_estimators=4, n_jobs=1).fit(X, y)
+    monkeypatch.setattr(xgboost, "__version__", "4.0.1")
+    monkeypatch.setattr("orris.compile.converters.xgboost.below", lambda thresholds: np.asarray(thresholds, np.float64))
+    schema = learn_schema(X, target="y", task="classification", labels=[0, 1, 2])
+    with pytest.raises(
+        ParityError, match=r"labels differ.*xgboost 4\.0\.1 is newer than the tested 3\.2\.0: fit the model with"
+    ):
+        compile_pipeline(model, schema, encode(schema, X), require_compiled=True)
+    verdict = compile_pipeline(model, schema, encode(schema, X)).verdict
+    assert verdict.strategy == "library-file"
+    assert "xgboost 4.0.1 is newer" in verdict.attempts[0].remedy

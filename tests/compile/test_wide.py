@@ -1,4 +1,4 @@
-"""Wide tables: a linear model looks up the weights of one-hot columns, and everything else is run in chunks of rows."""
+"""Tests of wide tables: weights of one-hot columns are looked up, and other models run in chunks of rows."""
 
 from __future__ import annotations
 
@@ -80,15 +80,15 @@ def build_of(compiled: Compiled) -> Any:
 
 
 def test_a_regression_over_levels_alone_is_looked_up() -> None:
-    """Where no other column stands beside them, the intercept is all that is added."""
+    """A regression over levels alone is a sum of looked-up weights and the intercept."""
     compiled = packaged(make_pipeline(make_column_transformer((OneHotEncoder(), ["code"])), Ridge()), RNG.random(2400))
     assert compiled.verdict.strategy == "exact"
     assert compiled.verdict.largest_difference < 1e-12
     assert "Gemm" not in {node.op_type for node in build_of(compiled).graph.node}
 
 
-def test_what_cannot_be_looked_up_is_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tree over a wide table is given no more rows at a time than make a table of the size allowed."""
+def test_other_models_are_run_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tree over a wide table gets no more rows at a time than the allowed table size."""
     pipeline = make_pipeline(encoded(), DecisionTreeClassifier(max_depth=3)).fit(TABLE, THREE)
     schema = learn_schema(
         TABLE, target="y", task="classification", labels=(0, 1, 2), declared=Declared(categorical=("code",))

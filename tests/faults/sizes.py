@@ -1,6 +1,6 @@
-"""How long the fault tests go on.
+"""Durations of the fault tests.
 
-Short forms in ``make test``, long forms in ``make faults`` (``ORRIS_TEST_FAULTS=long``).
+/ Short forms in ``make test``, long forms in ``make faults`` (``ORRIS_TEST_FAULTS=long``).
 """
 
 from __future__ import annotations

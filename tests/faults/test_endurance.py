@@ -1,4 +1,4 @@
-"""What goes wrong over time: memory that grows, swaps under load, a store that fails."""
+"""Tests of faults that take time: memory growth, swaps under load, a store that fails."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GOOD = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":
 
 
 async def ask(port: int, n_requests: int) -> int:
-    """Good, unusual and refused requests on a few connections; how many were answered."""
+    """Send good, unusual and refused requests on a few connections; return how many were answered."""
     sent = b"".join(
         b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
         % (len(body), body)
@@ -68,10 +68,7 @@ def test_swaps_in_a_loop_under_load_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_unsigned_and_damaged_versions_do_not_arrive_by_watching(tmp_path: Path) -> None:
-    """With a key configured an unsigned version is refused.
-
-    The signed one goes on answering under load, and nothing is lost.
-    """
+    """With a key, a watching server refuses unsigned and damaged versions while the signed one answers under load."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 

@@ -1,4 +1,4 @@
-"""Whatever is sent to any predict route, the server answers, and never with a fault of its own."""
+"""Tests of generated requests to every predict route, none of which may cause a server error."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ content_types = st.sampled_from(["application/json", "text/csv", "application/oc
 
 @pytest.fixture(scope="module")
 def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
-    """One connection for all of them: an answer that is out of step would show."""
+    """Open one connection for all requests, so that an answer out of step would show."""
     opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     yield opened
     opened.close()
@@ -64,7 +64,7 @@ def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
 def test_no_body_gets_a_server_error(
     connection: http.client.HTTPConnection, route: str, body: bytes, content_type: str
 ) -> None:
-    """Every one is answered, with less than 500, and with the id that it came with."""
+    """Every generated body is answered with a status below 500 and its own request id."""
     headers = {"x-request-id": f"r{hash(body) & 0xFFFF}"} | ({"content-type": content_type} if content_type else {})
     connection.request("POST", route, body, headers)
     answer = connection.getresponse()
@@ -74,7 +74,7 @@ def test_no_body_gets_a_server_error(
 
 
 def test_our_openapi_holds_for_generated_requests(server: Server) -> None:
-    """Schemathesis makes requests from our own document; none gets a server error."""
+    """Requests that Schemathesis makes from our own OpenAPI document get no server error."""
     schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
     checked = 0
 

@@ -1,4 +1,4 @@
-"""Clients that misbehave are cut off or refused, and the others do not notice."""
+"""Tests of clients that misbehave: they are cut off or refused, and other clients are not affected."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITS = {"ORRIS_REQUEST_SECONDS": "1", "ORRIS_MAX_BODY_BYTES": "1000000"}
 
 @pytest.fixture(scope="module")
 def strict(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that gives a request one second to arrive, and takes a megabyte."""
+    """Run a server that gives a request one second to arrive, and takes a megabyte."""
     with serving(
         str(iris.folder), "--no-access-log", folder=tmp_path_factory.mktemp("faults"), environ=LIMITS
     ) as running:
@@ -32,7 +32,7 @@ def strict(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture(autouse=True)
 def unharmed(strict: Server) -> Iterator[None]:
-    """After every test the server still answers, is ready, and has nothing left in flight."""
+    """Check after every test that the server answers, is ready, and has nothing left in flight."""
     yield
     with client(strict) as ask:
         assert ask.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
@@ -41,14 +41,14 @@ def unharmed(strict: Server) -> Iterator[None]:
 
 
 def connect(server: Server) -> socket.socket:
-    """A connection that gives up after a while."""
+    """Open a connection that gives up after a while."""
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
 
 def everything(connection: socket.socket) -> bytes:
-    """What comes until the server closes."""
+    """Return all bytes until the server closes."""
     received = []
     try:
         while part := connection.recv(65_536):
@@ -59,7 +59,7 @@ def everything(connection: socket.socket) -> bytes:
 
 
 def request(body: bytes = BODY, length: int | None = None) -> bytes:
-    """A predict request; ``length`` is what it says of its body."""
+    """Return a predict request; ``length`` is its declared length."""
     return HEAD + b"content-length: %d\r\n\r\n" % (len(body) if length is None else length) + body
 
 
@@ -67,7 +67,7 @@ def request(body: bytes = BODY, length: int | None = None) -> bytes:
     "start", [HEAD[:20], HEAD, request()[:-5]], ids=["in the request line", "in the headers", "in the body"]
 )
 def test_a_client_that_trickles_bytes_is_cut_off(strict: Server, start: bytes) -> None:
-    """Within the time that a request is given, and somewhat more; others are answered meanwhile."""
+    """A client that trickles bytes is cut off at about the limit, while others are answered."""
     with connect(strict) as slow, client(strict) as ask:
         slow.sendall(start)
         slow.settimeout(0.2)
@@ -87,7 +87,7 @@ def test_a_client_that_trickles_bytes_is_cut_off(strict: Server, start: bytes) -
 
 
 def test_a_body_that_does_not_arrive_in_time_is_answered_with_408(strict: Server) -> None:
-    """The client learns that it was too slow, which is not the fault of what it sent."""
+    """A body that arrives too slowly gets 408."""
     with connect(strict) as slow:
         slow.sendall(request()[:-5])
         answer = everything(slow)
@@ -96,14 +96,14 @@ def test_a_body_that_does_not_arrive_in_time_is_answered_with_408(strict: Server
 
 
 def test_a_client_that_vanishes_in_the_middle_of_a_body_leaves_nothing(strict: Server) -> None:
-    """A hundred of them."""
+    """A hundred clients that disconnect in the middle of a body leave nothing in flight."""
     for _ in range(100):
         with connect(strict) as connection:
             connection.sendall(request()[:-10])
 
 
 def test_a_client_that_vanishes_before_its_answer_leaves_nothing(strict: Server) -> None:
-    """The answer has nowhere to go, and nothing breaks."""
+    """A client that disconnects before its answer leaves nothing in flight."""
     for _ in range(100):
         with connect(strict) as connection:
             connection.sendall(request())
@@ -111,7 +111,7 @@ def test_a_client_that_vanishes_before_its_answer_leaves_nothing(strict: Server)
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["with its length", "in chunks"])
 def test_a_gigabyte_is_refused_without_being_read(strict: Server, chunked: bool) -> None:
-    """413, and the connection ends long before the gigabyte."""
+    """A body of a gigabyte gets 413, and the connection ends long before all of it is sent."""
     with connect(strict) as connection:
         connection.sendall(
             HEAD + (b"transfer-encoding: chunked\r\n\r\n" if chunked else b"content-length: 1073741824\r\n\r\n")
@@ -131,7 +131,7 @@ def test_a_gigabyte_is_refused_without_being_read(strict: Server, chunked: bool)
 
 
 def test_a_hundred_requests_in_one_write_are_answered_in_order(strict: Server) -> None:
-    """Each with the id that it came with."""
+    """A hundred requests in one write are answered in order, each with its own id."""
     ids = [b"r%03d" % number for number in range(100)]
     tagged = [HEAD + b"x-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (one, len(BODY)) + BODY for one in ids]
     tagged[-1] = tagged[-1].replace(b"host: x\r\n", b"host: x\r\nconnection: close\r\n")
@@ -168,8 +168,8 @@ def test_a_hundred_requests_in_one_write_are_answered_in_order(strict: Server) -
         "long path",
     ],
 )
-def test_a_client_that_lies_is_refused_and_let_go(strict: Server, sent: bytes, starts: bytes) -> None:
-    """Never with a server's error, and never with somebody else's answer."""
+def test_contradictory_framing_is_refused(strict: Server, sent: bytes, starts: bytes) -> None:
+    """Requests with contradictory framing are refused with 4xx and never get another client's answer."""
     with connect(strict) as connection:
         connection.sendall(sent)
         connection.shutdown(socket.SHUT_WR)
@@ -178,16 +178,16 @@ def test_a_client_that_lies_is_refused_and_let_go(strict: Server, sent: bytes, s
     assert b"HTTP/1.1 5" not in answer
 
 
-def test_a_thousand_idle_connections_harm_nobody(strict: Server) -> None:
-    """A client among them is answered."""
+def test_a_thousand_idle_connections_delay_no_client(strict: Server) -> None:
+    """A client beside a thousand idle connections is answered."""
     with ExitStack() as stack, client(strict) as ask:
         for _ in range(900):
             stack.enter_context(connect(strict))
         assert all(ask.post("/predict", json=ROW).status_code == 200 for _ in range(50))
 
 
-def test_two_hundred_slow_headers_harm_nobody(strict: Server) -> None:
-    """Slowloris: every normal request is answered while they hang."""
+def test_two_hundred_slow_headers_delay_no_client(strict: Server) -> None:
+    """With two hundred connections that send headers slowly (Slowloris), every normal request is answered."""
     with ExitStack() as stack, client(strict) as ask:
         for _ in range(200):
             stack.enter_context(connect(strict)).sendall(HEAD)
@@ -195,7 +195,7 @@ def test_two_hundred_slow_headers_harm_nobody(strict: Server) -> None:
 
 
 def test_more_than_can_be_in_flight_is_refused_at_once(tmp_path: Path, iris: Bundle) -> None:
-    """503 with Retry-After for what is too much; what was taken is answered, and probes are."""
+    """Requests beyond the limit get 503 with Retry-After; accepted ones and probes are answered."""
     with (
         serving(str(iris.folder), folder=tmp_path, environ={"ORRIS_MAX_IN_FLIGHT": "4"}) as server,
         ExitStack() as stack,
@@ -228,7 +228,7 @@ def _drain(connection: socket.socket, seen: bytes) -> None:
 
 
 def test_idle_connections_are_closed_after_a_while(strict: Server) -> None:
-    """Keep-alive is not for ever."""
+    """An idle keep-alive connection is closed after its limit."""
     with connect(strict) as connection:
         connection.sendall(request())
         start = time.monotonic()
@@ -237,7 +237,7 @@ def test_idle_connections_are_closed_after_a_while(strict: Server) -> None:
 
 
 def test_a_long_body_is_refused_by_the_length_that_it_announces(strict: Server) -> None:
-    """Nothing of the body has been sent, so a client that asks first need not send it."""
+    """A declared length over the limit is refused before any of the body is sent."""
     for target in (b"/predict", b"/predict?x=1"):
         with connect(strict) as connection:
             head = (
@@ -249,8 +249,8 @@ def test_a_long_body_is_refused_by_the_length_that_it_announces(strict: Server) 
             assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
 
 
-def test_a_client_that_sends_too_much_gets_to_read_why(strict: Server) -> None:
-    """The rest is thrown away rather than answered with a reset."""
+def test_a_client_that_sends_too_much_can_read_the_answer(strict: Server) -> None:
+    """The rest of a body over the limit is discarded, so that the client can read the refusal."""
     with client(strict) as ask:
         answer = ask.post(
             "/predict", content=b"[" + b" " * 20_000_000 + b"]", headers={"content-type": "application/json"}
@@ -262,7 +262,7 @@ def test_a_client_that_sends_too_much_gets_to_read_why(strict: Server) -> None:
 @pytest.mark.parametrize("target", [b"/predict", b"/predict?x=1"], ids=["straight", "through ASGI"])
 @pytest.mark.parametrize("pipelined", [False, True], ids=["one at a time", "pipelined"])
 def test_a_client_that_never_reads_its_answers_is_cut_off(strict: Server, target: bytes, pipelined: bool) -> None:
-    """Its answers do not pile up: reading from it stops, and after a while the connection ends."""
+    """If a client does not read its answers, the server stops reading from it and closes the connection later."""
     before = strict.resident_bytes
     one = request().replace(b"/predict", target, 1)
     with connect(strict) as deaf:

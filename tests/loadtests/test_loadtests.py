@@ -1,4 +1,4 @@
-"""The load tests run against a live server, judge it, and fail when they should."""
+"""Tests of the load tests, which run against a live server, judge it, and fail when they should."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BAD_PORT = "http://127.0.0.1:9"
 
 
 def locust(host: str, cwd: Path, **limits: str) -> subprocess.CompletedProcess[str]:
-    """A few seconds of the hundred users."""
+    """Run a hundred users for a few seconds."""
     command = [
         sys.executable,
         "-m",
@@ -39,7 +39,7 @@ def locust(host: str, cwd: Path, **limits: str) -> subprocess.CompletedProcess[s
 
 
 def wrk(url: str, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A second of wrk."""
+    """Run wrk for a second."""
     if shutil.which("wrk") is None:
         pytest.skip("wrk is not installed: apt-get install wrk")
     command = ["wrk", "-t2", "-c16", "-d1s", "--latency", "-s", str(FOLDER / "wrk" / "predict.lua"), url, *arguments]
@@ -47,7 +47,7 @@ def wrk(url: str, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 
 def test_a_hundred_users_are_answered_without_a_failure(server: Server, tmp_path: Path) -> None:
-    """The rows come from the server's own documentation."""
+    """A hundred users send rows from the server's own documentation and get no failure."""
     done = locust(server.url, tmp_path)
     assert done.returncode == 0, done.stderr
     counted = {row["name"]: row for row in json.loads(done.stdout)}
@@ -55,27 +55,27 @@ def test_a_hundred_users_are_answered_without_a_failure(server: Server, tmp_path
     assert counted["/api/v1/predict"]["num_failures"] == 0
 
 
-def test_any_table_can_be_asked(mixed_server: Server, tmp_path: Path) -> None:
-    """Categories and missing values included."""
+def test_rows_of_any_table_are_sent(mixed_server: Server, tmp_path: Path) -> None:
+    """Rows with categories and missing values are sent and answered."""
     done = locust(mixed_server.url, tmp_path)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_limit_that_is_passed_fails_the_load_test(server: Server, tmp_path: Path) -> None:
-    """With the number."""
+    """A load test fails with the measured number if a limit is exceeded."""
     done = locust(server.url, tmp_path, LOADTEST_MIN_RPS="1000000")
     assert done.returncode == 1
     assert "load test failed: only" in done.stderr
 
 
 def test_a_server_that_is_not_there_fails_the_load_test(tmp_path: Path) -> None:
-    """A test that measured nothing is no success."""
+    """A load test without a server fails."""
     assert locust(BAD_PORT, tmp_path).returncode == 1
 
 
 @pytest.mark.parametrize("route", ["/predict", "/api/v1/predict", "/v1/models/iris:predict"])
-def test_wrk_asks_three_rows_at_a_time(server: Server, tmp_path: Path, route: str) -> None:
-    """In the reference project's form, and nothing fails."""
+def test_wrk_sends_three_rows_at_a_time(server: Server, tmp_path: Path, route: str) -> None:
+    """Wrk sends three rows at a time in the form of ``features``, and no request fails."""
     done = wrk(server.url + route, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     numbers = json.loads(done.stdout.splitlines()[-1])
@@ -84,7 +84,7 @@ def test_wrk_asks_three_rows_at_a_time(server: Server, tmp_path: Path, route: st
 
 
 def test_wrk_fails_when_requests_do(server: Server, tmp_path: Path) -> None:
-    """A body that does not fit is answered with 422, which counts."""
+    """Wrk's run fails if requests are answered with 422."""
     (tmp_path / "body.json").write_text('{"instances": [[1]]}')
     done = wrk(f"{server.url}/predict", tmp_path, "--", "body.json")
     assert done.returncode == 1
@@ -92,7 +92,7 @@ def test_wrk_fails_when_requests_do(server: Server, tmp_path: Path) -> None:
 
 
 def test_the_config_map_carries_the_script(tmp_path: Path) -> None:
-    """`python -m tools.loadtest_files` was run after the last change."""
+    """The ConfigMap equals what ``python -m tools.loadtest_files`` generates."""
     fresh = tmp_path / "configmap.yaml"
     subprocess.run([sys.executable, FOLDER.parent / "tools" / "loadtest_files.py", fresh], check=True)
     assert CONFIG_MAP.read_text("utf-8") == fresh.read_text("utf-8")
@@ -101,8 +101,8 @@ def test_the_config_map_carries_the_script(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("connections", [1000, 2000])
-def test_the_jobs_mount_the_script_and_ask_for_so_many_connections(connections: int) -> None:
-    """And keep the restricted Pod Security profile."""
+def test_the_jobs_mount_the_script(connections: int) -> None:
+    """The jobs mount the script, set the connections, and keep the restricted Pod Security profile."""
     spec = yaml.safe_load((FOLDER / "k8s" / f"job-{connections}.yaml").read_text("utf-8"))["spec"]["template"]["spec"]
     container = spec["containers"][0]
     assert f"-c{connections}" in container["args"]

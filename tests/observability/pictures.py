@@ -37,10 +37,7 @@ def drawn(page: Page, url: str, uid: str, span: int) -> None:
 
 
 def small(picture: Image.Image) -> Image.Image:
-    """The picture in its 256 most frequent colours.
-
-    A third of the bytes, and no colour that means something is another one.
-    """
+    """Return the picture in its 256 most frequent colours, a third of the bytes."""
     picture = picture.convert("RGB")
     found: Any = sorted(picture.getcolors(1 << 24) or [], reverse=True)[:256]
     palette = Image.new("P", (1, 1))

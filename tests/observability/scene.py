@@ -61,7 +61,7 @@ def publish(store: Path) -> Path:
 
 @contextmanager
 def busy(server: Server, wrong_every: int) -> Iterator[None]:
-    """Callers of all kinds, until the block ends."""
+    """Run callers of all kinds until the block ends."""
     with client(server) as ask:
         ask.post("/v2/repository/models/flowers/unload", headers=ADMIN)
         ask.post("/api/v1/model/reload", headers=ADMIN, json={"version": "9.9.9"})
@@ -111,7 +111,7 @@ def _customers() -> list[Row]:
 
 
 def _calls(server: Server, over: threading.Event, wrong_every: int) -> None:
-    """The same over gRPC: one that is answered, one that cannot be."""
+    """Send gRPC calls: one that is answered, one that cannot be."""
     given = triton.InferInput("rows", [1, 4], "FP64")
     given.set_data_from_numpy(np.array([[5.1, 3.5, 1.4, 0.2]]))
     with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as call:
@@ -148,7 +148,7 @@ def _sends_much(server: Server, over: threading.Event, wrong_every: int) -> None
 
 
 def eventually(holds: Any, seconds: float = 90) -> Any:
-    """Wait until something is true, and return it."""
+    """Wait until a value is true, and return it."""
     give_up = time.monotonic() + seconds
     while not (found := holds()):
         assert time.monotonic() < give_up, "it never came true"

@@ -1,4 +1,4 @@
-"""Every alert fires when it should and only then, names its runbook, and queries metrics that exist."""
+"""Tests of the alerts: each fires when it should and only then, names its runbook, and queries existing metrics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def cases() -> list[Rule]:
 @needs_promtool
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_promtool_accepts_the_rules(file: Path) -> None:
-    """Syntax, names, templates."""
+    """Syntax, names and templates of the rules are accepted by promtool."""
     checked = promtool("check", "rules", "--lint-fatal", str(file))
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
@@ -43,26 +43,26 @@ def test_promtool_accepts_the_rules(file: Path) -> None:
 @needs_promtool
 @pytest.mark.parametrize("file", CASES, ids=lambda file: file.stem)
 def test_alerts_fire_and_stay_silent(file: Path) -> None:
-    """As the cases say, in Prometheus' own simulation of hours and days."""
+    """In Prometheus' simulation of hours and days alerts fire exactly as the cases state."""
     tested = promtool("test", "rules", str(file))
     assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_alert_has_a_case_that_fires_and_one_that_does_not(name: str) -> None:
-    """So that no alert is added without."""
+    """Every alert has a case in which it fires and one in which it does not."""
     found = [bool(check["exp_alerts"]) for check in cases() if check["alertname"] == name]
     assert set(found) == {True, False}
 
 
 def test_no_case_is_about_an_alert_that_is_gone() -> None:
-    """A case of an unknown alert would be silent for ever."""
+    """Every case is about an existing alert."""
     assert {check["alertname"] for check in cases()} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_alert_says_how_grave_it_is_and_where_to_read_on(name: str) -> None:
-    """Severity, summary, description, and a runbook section of its own name."""
+def test_an_alert_has_a_severity_and_a_runbook(name: str) -> None:
+    """An alert has a severity, a summary, a description, and a runbook section of its own name."""
     alert = alerts()[name]
     assert alert["labels"]["severity"] in {"critical", "warning", "info"}
     assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
@@ -74,7 +74,7 @@ def test_an_alert_says_how_grave_it_is_and_where_to_read_on(name: str) -> None:
 
 
 def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
-    """And its table of thresholds names each alert that there is."""
+    """Every section of the runbook and every row of its thresholds is about an existing alert."""
     text = RUNBOOK.read_text("utf-8")
     assert sorted(re.findall(r"^## (Orris\w+)", text, re.MULTILINE)) == NAMES
     table = "\n".join(line for line in text.splitlines() if line.startswith("| Orris"))
@@ -82,7 +82,7 @@ def test_the_runbook_has_no_section_of_an_alert_that_is_gone() -> None:
 
 
 def test_every_selector_is_held_to_the_job() -> None:
-    """Other programs have metrics of the same names; and a chart can put its namespace behind each ``job="orris"``."""
+    """Every selector has ``job="orris"``, behind which a chart can put its namespace."""
     for rule in rules():
         assert not bare_names(rule["expr"]), rule
         found = selectors(rule["expr"])
@@ -98,7 +98,7 @@ def test_recordings_that_rules_use_are_recorded() -> None:
 
 
 def test_the_latency_objective_is_a_bucket_boundary() -> None:
-    """Between two buckets Prometheus can only guess."""
+    """The latency objective is a boundary of a bucket, because Prometheus interpolates between them."""
     bounds = {bound for rule in rules() for bound in re.findall(r'le="([^"]*)"', rule["expr"])}
     assert bounds == {"0.1"}
     assert 0.1 in SECONDS
@@ -119,7 +119,7 @@ def test_every_window_of_a_burn_rate_is_recorded_alike() -> None:
     }
 
 
-def test_the_reader_of_selectors_sees_what_is_there() -> None:
+def test_the_reader_of_selectors_ignores_strings_and_labels() -> None:
     """Braces and names inside of strings are no selectors, labels in lists are no metrics."""
     query = (
         'sum by (a) (rate(x_total{route="/m/{model}",job="orris"}[5m])) / on (b) group_left () (y > 0) or z offset 1d'

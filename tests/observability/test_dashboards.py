@@ -1,4 +1,4 @@
-"""The dashboards are what the code makes, fit into the grid, and can be imported into any Grafana."""
+"""Tests of the dashboards: generated, on the grid, and importable into any Grafana."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def test_the_files_are_what_the_code_makes() -> None:
-    """``python -m tools.dashboards`` would change nothing."""
+    """The dashboard files equal what ``python -m tools.dashboards`` generates."""
     assert stale() == []
     assert main("--check") == 0
 
 
 def test_titles_and_uids_stay() -> None:
-    """Links to a dashboard, and its place after an update, hang on them."""
+    """Titles and uids stay the same, because links and updates depend on them."""
     found = {file.name: (read(file)["uid"], read(file)["title"]) for file in FILES}
     assert found == {
         "orris-fleet.json": ("orris-fleet", "Orris Fleet"),
@@ -70,7 +70,7 @@ def test_the_data_source_is_a_choice(file: Path) -> None:
 
 @each_dashboard
 def test_variables_that_queries_name_exist(file: Path) -> None:
-    """And each choice is used by a query."""
+    """Every variable in a query exists, and each choice is used by a query."""
     document = read(file)
     known = {variable["name"] for variable in document["templating"]["list"]}
     text = json.dumps([panel.get("targets") for panel in panels(file)])
@@ -80,7 +80,7 @@ def test_variables_that_queries_name_exist(file: Path) -> None:
 
 @each_dashboard
 def test_panels_fill_the_grid_and_do_not_overlap(file: Path) -> None:
-    """24 columns, no two panels on one cell, no hole in a row of panels."""
+    """Panels fill the 24 columns of each row without overlaps and holes."""
     cells: set[tuple[int, int]] = set()
     for panel in read(file)["panels"]:
         place = panel["gridPos"]
@@ -95,8 +95,8 @@ def test_panels_fill_the_grid_and_do_not_overlap(file: Path) -> None:
 
 
 @each_dashboard
-def test_every_panel_says_what_it_is(file: Path) -> None:
-    """A description, a known unit, an id of its own; a title once per heading."""
+def test_every_panel_is_described(file: Path) -> None:
+    """Every panel has a description, a known unit, an id of its own, and a title that is unique under its heading."""
     found = panels(file)
     assert len({panel["id"] for panel in read(file)["panels"]}) == len(read(file)["panels"])
     for panel in found:
@@ -128,7 +128,7 @@ def test_durations_are_in_seconds_and_memory_in_bytes(file: Path) -> None:
 
 @each_dashboard
 def test_every_query_is_held_to_the_chosen_job(file: Path) -> None:
-    """Other programs have metrics of the same names."""
+    """Every query selects the chosen job, because other programs have metrics of the same names."""
     for panel in panels(file):
         for target in panel.get("targets") or []:
             found = selectors(target["expr"])

@@ -1,4 +1,4 @@
-"""A real Prometheus scrapes a real server under load: behind every panel, every rule and every alert there is data."""
+"""Tests against a real Prometheus that scrapes a busy server: every panel, rule and alert has data."""
 
 from __future__ import annotations
 
@@ -114,32 +114,32 @@ def test_every_panel_has_data(prometheus: Prometheus, dashboard: str) -> None:
 
 
 def test_no_panel_is_excused_that_is_gone() -> None:
-    """The names of the exceptions are names of panels."""
+    """Every listed exception is the name of a panel."""
     assert WITHOUT_DATA.keys() <= {(asked.dashboard, asked.panel) for asked in QUERIES}
 
 
 def test_every_recording_has_data(prometheus: Prometheus) -> None:
-    """Under its name, with the labels that tell deployments apart."""
+    """Every recording has data under its name, with the labels that tell deployments apart."""
     names = [rule["record"] for rule in rules() if "record" in rule]
     matchers = '{job="orris",namespace="flowers",service="iris"}'
     assert [name for name in names if not numbers(prometheus.query(name + matchers))] == []
 
 
-def test_every_alert_asks_for_what_is_there(prometheus: Prometheus) -> None:
-    """A metric or a label that does not exist would keep it silent for ever."""
+def test_every_alert_queries_existing_series(prometheus: Prometheus) -> None:
+    """Every metric and label of an alert exists, because otherwise it would never fire."""
     asked = [(name, selector) for name, rule in alerts().items() for selector in selectors(rule["expr"])]
     assert [each for each in asked if not prometheus.query(each[1])] == []
 
 
 def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
-    """Without an error: two series with equal labels, for instance, are seen only with data."""
+    """Prometheus evaluates every rule without an error on real data."""
     found = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
     assert len(found) == len(rules())
     assert [rule for rule in found if rule["health"] != "ok"] == []
 
 
-def test_what_is_wrong_in_the_scene_fires(prometheus: Prometheus) -> None:
-    """Alerts fire for a refused version and for failing requests, and for nothing that is in order."""
+def test_the_scenes_faults_fire_their_alerts(prometheus: Prometheus) -> None:
+    """Alerts fire for a refused version and for failing requests, and for nothing else."""
     firing = eventually(
         lambda: {"OrrisSwapRefused", "OrrisErrorBudgetFast"} <= _firing(prometheus) and _firing(prometheus)
     )
@@ -158,10 +158,7 @@ def _firing(prometheus: Prometheus) -> set[str]:
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed (apt-get install chromium)")
 def test_the_console_draws_every_panel(prometheus: Prometheus) -> None:
-    """In a real browser, from what Prometheus serves, on a screen and on a phone.
-
-    Neither the browser nor axe complains.
-    """
+    """A real browser draws every panel on a screen and on a phone, without complaints of the console or axe."""
     with sync_playwright() as playwright:
         browser = launched(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
@@ -190,7 +187,7 @@ def test_the_console_draws_every_panel(prometheus: Prometheus) -> None:
 
 
 def test_promtool_accepts_the_configuration() -> None:
-    """The shipped one, with the rule files that it names."""
+    """The shipped configuration and the rule files that it names are accepted by promtool."""
     checked = subprocess.run(
         ["promtool", "check", "config", str(CONFIGURATION)], capture_output=True, text=True, check=False
     )

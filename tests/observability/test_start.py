@@ -1,4 +1,4 @@
-"""``make observability`` starts what is there, says what is not, and leaves nothing running."""
+"""Tests of ``make observability``: what it starts, its messages, and its end."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ COMMAND = [sys.executable, str(ROOT / "tools" / "observability.py"), "--port", "
     shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)"
 )
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_it_runs_until_it_is_told_to_end(number: signal.Signals) -> None:
-    """It prints where to look, there is something to see there, and after the signal nothing answers any more."""
+def test_it_runs_until_a_signal(number: signal.Signals) -> None:
+    """It prints the address, pages are served there, and after the signal nothing answers any more."""
     with subprocess.Popen([*COMMAND, "--targets", "127.0.0.1:9"], stdout=subprocess.PIPE, text=True) as started:
         assert started.stdout is not None
         said = "".join(_until(started.stdout, "Ctrl-C"))
@@ -47,8 +47,8 @@ def _until(lines: Iterable[str], word: str) -> list[str]:
     return said
 
 
-def test_it_says_how_to_install_what_is_missing(tmp_path: Path) -> None:
-    """Without Prometheus: one line, no traceback."""
+def test_a_missing_program_is_one_line(tmp_path: Path) -> None:
+    """Without Prometheus one line explains how to install it, without a traceback."""
     ended = subprocess.run(
         COMMAND, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=60, check=False
     )

@@ -152,8 +152,8 @@ def test_an_unknown_model_or_version_is_not_found(stub: Any) -> None:
 
 
 def test_an_unknown_call_is_unimplemented(channel: grpc.Channel) -> None:
-    """A call of Triton that this server lacks is UNIMPLEMENTED."""
-    assert code(refused(channel.unary_unary(f"/{SERVICE}/ModelStatistics"), b"")) == grpc.StatusCode.UNIMPLEMENTED
+    """A call that no protocol has ends with gRPC's own status."""
+    assert code(refused(channel.unary_unary(f"/{SERVICE}/ModelSleep"), b"")) == grpc.StatusCode.UNIMPLEMENTED
 
 
 # ModelInfer

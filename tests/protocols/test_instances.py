@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -248,6 +249,11 @@ def test_v1_lists_models_and_their_readiness(ask: httpx.Client) -> None:
         assert list(unknown.json()) == ["error"]
 
 
+def is_recent(time: str) -> bool:
+    """Whether a CloudEvent's time is one of RFC 3339 with its zone, within the last hour."""
+    return timedelta() <= datetime.now(UTC) - datetime.fromisoformat(time) < timedelta(hours=1)
+
+
 def test_v1_answers_a_binary_cloud_event_in_kind(ask: httpx.Client) -> None:
     """A binary CloudEvent is answered by one: attributes in headers, data in the body."""
     headers = {"ce-specversion": "1.0", "ce-id": "7", "ce-source": "me", "ce-type": "ask"}
@@ -257,6 +263,7 @@ def test_v1_answers_a_binary_cloud_event_in_kind(ask: httpx.Client) -> None:
     assert event.headers["ce-type"] == "io.kserve.inference.response"
     assert event.headers["ce-source"] == "io.kserve.inference.iris"
     assert event.headers["ce-id"] == event.headers["x-request-id"]
+    assert is_recent(event.headers["ce-time"])
 
 
 def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
@@ -267,6 +274,7 @@ def test_v1_answers_a_structured_cloud_event_in_kind(ask: httpx.Client) -> None:
     assert answered.headers["content-type"] == "application/cloudevents+json"
     assert answered.json()["data"] == {"predictions": ["setosa"]}
     assert answered.json()["type"] == "io.kserve.inference.response"
+    assert is_recent(answered.json()["time"])
     assert ask.post(V1, json={"instances": [SETOSA]}, headers=headers).status_code == 400
 
 
@@ -460,6 +468,17 @@ def test_vertex_variables_that_are_malformed_are_named(variable: str, value: str
     """A malformed variable of Vertex AI is an error under its own name."""
     with pytest.raises(SettingsError, match=f"{variable}={value}"):
         translate({variable: value})
+
+
+def test_port_gives_way_and_model_path_wins() -> None:
+    """``PORT`` is the port unless ``ORRIS_PORT`` names one; ``MODEL_PATH`` is the model, whatever an image has set."""
+    translated = translate({"PORT": "8080", "MODEL_PATH": "/models/iris", "ORRIS_MODEL": "/opt/model"})
+    settings = read_settings(translated)
+    assert (settings.port, settings.model, settings.host) == (8080, "/models/iris", "127.0.0.1")
+    assert read_settings(translate({"PORT": "8080", "ORRIS_PORT": "9000"}, model_named=True)).port == 9000
+    assert read_settings(translate({"PORT": "8080", "AIP_HTTP_PORT": "8090"}, model_named=True)).port == 8090
+    with pytest.raises(SettingsError, match="PORT=http"):
+        translate({"PORT": "http"})
 
 
 # what the reference projects promise

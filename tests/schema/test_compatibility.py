@@ -1,4 +1,4 @@
-"""What callers notice of another schema, and which of the differences break them."""
+"""Tests of the differences between two schemas, and of which of them break callers."""
 
 from __future__ import annotations
 
@@ -68,6 +68,6 @@ def test_labels_of_another_type_are_other_labels() -> None:
     assert not compatible(replace(LIVE, labels=(0, 1)), replace(LIVE, labels=(False, True)))
 
 
-def test_a_level_that_is_gone_breaks_nobody_where_unseen_levels_are_answered() -> None:
-    """The model answers the level as one that it never saw, with a warning."""
+def test_a_removed_level_is_compatible_if_unseen_levels_are_answered() -> None:
+    """The model answers a removed level as an unseen one, with a warning."""
     assert compatible(LIVE, changed(plan=replace(PLAN, levels=("plus",), unseen=True)))

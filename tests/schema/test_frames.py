@@ -1,4 +1,4 @@
-"""Tables <-> encoded rows; ``tests/training/test_learning.py`` has the round trip of every dtype."""
+"""Tests of tables as encoded rows and back (``tests/training/test_learning.py`` has the round trip of every dtype)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TEXT, CODE = Column("x", Kind.CATEGORY, "str", levels=("a", "b")), Column("x", K
 
 
 def encoded(column: Column, values: Any) -> list[float]:
-    """The codes of one column of values."""
+    """Return the codes of one column of values."""
     codes: list[float] = encode(Schema((column,), "y", "regression"), pd.DataFrame({"x": values}))[:, 0].tolist()
     return codes
 
 
 def objects(*values: Any) -> pd.Series[Any]:
-    """The values as they are, in a column of objects."""
+    """Return the values as they are, in a column of objects."""
     return pd.Series(values, dtype="object")
 
 
@@ -51,7 +51,7 @@ def objects(*values: Any) -> pd.Series[Any]:
     ],
 )
 def test_a_caller_may_use_other_dtypes_than_training(column: Column, values: Any, codes: list[float]) -> None:
-    """What a value means does not depend on the dtype it comes in."""
+    """The meaning of a value does not depend on its dtype."""
     np.testing.assert_array_equal(encoded(column, values), codes)
 
 
@@ -74,8 +74,8 @@ def test_a_caller_may_use_other_dtypes_than_training(column: Column, values: Any
         (CODE, objects(1, True), "an integer is needed, not bool"),
     ],
 )
-def test_what_is_not_of_the_columns_kind_is_refused(column: Column, values: Any, problem: str) -> None:
-    """The error names row and column."""
+def test_a_value_of_another_kind_is_refused(column: Column, values: Any, problem: str) -> None:
+    """A value of another kind than the column's is refused with row and column."""
     with pytest.raises(RowError) as caught:
         encoded(column, values)
     assert caught.value.problems[-1] == Problem(1, "x", problem)
@@ -88,7 +88,7 @@ def test_numbers_for_a_text_category_are_refused() -> None:
 
 
 def test_columns_are_found_by_name() -> None:
-    """Order and further columns do not matter; a column that is not there is named."""
+    """Order and further columns of a frame do not matter, and a missing column is named."""
     schema = Schema((NUMBER, Column("z", Kind.NUMBER)), "y", "regression")
     assert encode(schema, pd.DataFrame({"z": [2.0], "other": ["?"], "x": [1.0]})).tolist() == [[1.0, 2.0]]
     with pytest.raises(RowError, match="column 'z': this column is missing"):
@@ -96,7 +96,7 @@ def test_columns_are_found_by_name() -> None:
 
 
 def test_arrays_must_have_the_schemas_width() -> None:
-    """The shape that is needed is said."""
+    """An array of another width is refused with the needed shape."""
     with pytest.raises(RowError, match=r"shape \(n_rows, 1\) is needed, not \(2, 3\)"):
         encode(Schema((NUMBER,), "y", "regression"), np.zeros((2, 3)))
 

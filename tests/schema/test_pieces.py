@@ -1,4 +1,4 @@
-"""Long arrays of rows: read as short ones are, counted while they are read."""
+"""Tests of long arrays of rows, which are read in pieces and counted while they are read."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MANY = 20_000
 
 
 def rows(n_rows: int, seed: int = 1) -> list[Any]:
-    """Rows as objects and as lists, mixed, with brackets and quotes inside their texts."""
+    """Draw rows as objects and as lists, mixed, with brackets and quotes inside their texts."""
     draw = random.Random(seed)
     values = [[draw.choice([None, draw.random()]), draw.choice(LEVELS)] for _ in range(n_rows)]
     return [dict(zip(SCHEMA.names, row, strict=True)) if draw.random() < 0.5 else row for row in values]
@@ -31,7 +31,7 @@ def rows(n_rows: int, seed: int = 1) -> list[Any]:
 @pytest.mark.parametrize("separators", [(",", ":"), (" ,\n ", " : ")], ids=["dense", "spaced"])
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_a_long_array_is_read_as_the_strict_reader_reads_it(separators: tuple[str, str], *, ascii_only: bool) -> None:
-    """Wherever the pieces are cut, also inside texts that look like the end of a row."""
+    """Wherever pieces end, even inside texts that look like a row's end, the rows are the strict reader's."""
     given = rows(MANY)
     text = json.dumps(given, separators=separators, ensure_ascii=ascii_only).encode()
     assert len(text) > 4 * PIECE_BYTES
@@ -39,7 +39,7 @@ def test_a_long_array_is_read_as_the_strict_reader_reads_it(separators: tuple[st
     assert np.array_equal(read_array(RowReader(SCHEMA), text), expected, equal_nan=True)
 
 
-def test_a_problem_is_told_with_its_row() -> None:
+def test_a_problem_has_its_row() -> None:
     """Rows are numbered from the beginning of the array, whichever piece they are in."""
     given = rows(MANY)
     given[MANY - 3] = ["wide", "a"]
@@ -50,7 +50,7 @@ def test_a_problem_is_told_with_its_row() -> None:
 
 @pytest.mark.parametrize("row", [b"{}", b"[]", b'[1,"a"]'], ids=["empty objects", "empty lists", "good rows"])
 def test_reading_stops_at_the_limit(row: bytes) -> None:
-    """More rows than the limit are refused; what they hold does not matter then."""
+    """More rows than the limit are refused, whatever their content is."""
     with pytest.raises(RowError) as caught:
         read_array(RowReader(SCHEMA, max_rows=1_000), b"[" + b",".join([row] * 1_000_000) + b"]")
     assert "more rows than the 1000" in str(caught.value)
@@ -76,7 +76,7 @@ BROKEN: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("case", list(BROKEN))
-def test_what_is_no_array_of_rows_is_refused(case: str) -> None:
-    """An array that is no JSON, holds no rows, or holds one that is too long."""
+def test_a_malformed_array_is_refused(case: str) -> None:
+    """An array that is not JSON, holds no rows, or holds one that is too long is refused."""
     with pytest.raises((BodyError, RowError)):
         read_array(RowReader(SCHEMA), BROKEN[case])

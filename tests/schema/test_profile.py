@@ -1,4 +1,4 @@
-"""The profile's bins: every value is counted once, where it belongs, whichever way it is counted."""
+"""Tests of the profile's bins: every value is counted once, in its bin, whichever way it is counted."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ NUMBERS = st.lists(
 
 @pytest.mark.parametrize(("value", "slot"), [(7.0, 1), (6.999, 0), (7.001, 2), (math.nan, 3)])
 def test_a_constant_column_notices_any_other_value(value: float, slot: int) -> None:
-    """Below, above and missing are counted apart."""
+    """In a constant column, lower, higher and missing values are counted apart."""
     binning = Binning(spread_of("a", np.full(50, 7.0), 0), 0)
     assert binning.count(np.array([value])).tolist() == [int(i == slot) for i in range(5)]
 
 
 def test_levels_missing_and_unseen_have_slots() -> None:
-    """In the order of the codes."""
+    """The bins of a category are its levels in the order of the codes, missing and unseen."""
     spread = spread_of("a", np.array([0, 0, 1, math.nan]), 3)
     assert list(spread.shares) == [0.5, 0.25, 0, 0.25, 0]
     assert Binning(spread, 3).count(np.array([2, UNSEEN, math.nan, 2])).tolist() == [0, 0, 2, 1, 1]
@@ -41,7 +41,7 @@ def test_levels_missing_and_unseen_have_slots() -> None:
     ("kind", "levels", "texts"), [(Kind.BOOLEAN, (), ("false", "true")), (Kind.CATEGORY, (10, 20), ("10", "20"))]
 )
 def test_levels_have_texts(kind: Kind, levels: tuple[int, ...], texts: tuple[str, ...]) -> None:
-    """Booleans are levels, too."""
+    """Levels, booleans included, have texts."""
     column = Column("a", kind, levels=levels)
     assert level_texts(column) == texts
     assert n_levels(column) == 2
@@ -52,7 +52,7 @@ def test_levels_have_texts(kind: Kind, levels: tuple[int, ...], texts: tuple[str
 def test_all_columns_are_counted_together_as_each_is_alone(
     training: list[float], traffic: list[float], times: int
 ) -> None:
-    """By comparisons instead of a search for each value; wide rows, missing values and many rows included."""
+    """Counting all columns at once gives the counts of each alone, also for wide, missing and many rows."""
     numbers = [spread_of(name, np.array(training[i:]), 0) for i, name in enumerate("abc"[: len(training)])]
     town = Spread("town", (1.0, 0, 0, 0), codes=(1,))
     columns = (
@@ -87,13 +87,13 @@ SPREAD = Spread("a", (0.5, 0.5, 0, 0), edges=(1.0,))
     ids=["shares", "order", "range", "twice"],
 )
 def test_a_spread_that_does_not_fit_is_refused(spread: Spread, levels: int) -> None:
-    """With the column's name."""
+    """A spread that does not fit its column is refused with the column's name."""
     with pytest.raises(ValueError, match="'a'"):
         Binning(spread, levels)
 
 
 def test_an_older_bundle_has_no_profile(iris: Bundle) -> None:
-    """It is read as before."""
+    """An older bundle is read and has no profile."""
     files = {path: digest for path, digest in iris.manifest.files.items() if path != PROFILE}
     assert read_profile(iris.folder, msgspec.structs.replace(iris.manifest, files=files)) is None
     audit(iris.folder, read_manifest(iris.folder))
@@ -103,7 +103,7 @@ def test_an_older_bundle_has_no_profile(iris: Bundle) -> None:
 def test_a_malformed_profile_is_refused_with_its_file_name(
     iris: Bundle, mixed: Bundle, tmp_path: Path, content: bytes
 ) -> None:
-    """Not JSON, not a profile, or of another model."""
+    """A profile that is not JSON, malformed or of another model is refused with its file's name."""
     (tmp_path / PROFILE).write_bytes((mixed.folder / PROFILE).read_bytes() if content == b"other" else content)
     with pytest.raises(BundleError, match=r"profile\.json.*publish the bundle again"):
         read_profile(tmp_path, iris.manifest)

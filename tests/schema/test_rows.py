@@ -1,4 +1,4 @@
-"""Reading JSON rows: the fast reader and the strict one give the same answer, and every problem says where it is."""
+"""Tests of reading JSON rows: the fast and the strict reader agree, and every problem has its place."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ def test_a_list_of_rows_keeps_its_order() -> None:
 
 
 def test_missing_values_may_be_null_or_left_out_where_training_saw_some() -> None:
-    """Both become NaN."""
+    """Null and a column that is left out both become NaN where training saw missing values."""
     for text in (body(town=None, age=None), body(town=..., age=...)):
         rows, _ = RowReader(MIXED).read(text)
         assert np.isnan(rows[0, [3, 5]]).all()
 
 
 def test_an_unseen_level_is_encoded_where_the_model_takes_it() -> None:
-    """It becomes -1, and a column that takes none refuses it."""
+    """An unseen level becomes -1 where the model accepts it and is refused elsewhere."""
     rows, _ = RowReader(MIXED).read(body(town="paris"))
     assert rows[0, 3] == UNSEEN
     row, column, text = problem_of(body(grade=9))
@@ -113,8 +113,8 @@ def test_an_unseen_level_is_encoded_where_the_model_takes_it() -> None:
         ({"grade": "2"}, "grade", "as an integer"),
     ],
 )
-def test_a_wrong_value_is_told_with_row_and_column(changes: dict[str, Any], column: str, words: str) -> None:
-    """Each kind of mistake gets one problem that names its place and says what to do."""
+def test_a_wrong_value_is_reported_with_row_and_column(changes: dict[str, Any], column: str, words: str) -> None:
+    """Each kind of mistake gets one problem with its place and advice."""
     row, found, text = problem_of(body(**changes))
     assert (row, found) == (0, column)
     assert words in text
@@ -150,7 +150,7 @@ def test_an_unknown_column_beside_an_absent_one_is_a_misspelling(absent: str) ->
 
 
 def test_other_columns_of_the_training_table_are_no_misspellings() -> None:
-    """What the pipeline never reads may be there or not, also beside a missing value that was left out."""
+    """Columns that the pipeline never reads may be given or left out, also beside an omitted missing value."""
     schema = msgspec.structs.replace(MIXED, table=("id", *MIXED.names), others=("note",))
     for extra in ({"id": 7}, {"id": 7, "note": [1, {"a": 2}]}, {"note": None, "price": 3}):
         unknown: dict[str, None] = {}
@@ -178,8 +178,8 @@ def test_text_means_what_it_meant_in_the_training_table() -> None:
     assert problem_of(body(town="NA"), needed)[2].startswith("a value is needed")
 
 
-def test_a_refusal_says_whether_the_model_or_a_declaration_refuses() -> None:
-    """The same value, refused for two reasons."""
+def test_a_refusal_has_its_cause() -> None:
+    """The problem of a value names the cause: the model or a declaration."""
     model = Schema((Column("n", Kind.INTEGER), Column("c", Kind.CATEGORY, levels=("x",))), "y", "regression")
     declared = msgspec.structs.replace(
         model,
@@ -195,25 +195,25 @@ def test_a_refusal_says_whether_the_model_or_a_declaration_refuses() -> None:
 
 
 def test_a_fraction_is_read_where_the_model_takes_it() -> None:
-    """A column of whole numbers in training is not a declaration."""
+    """A column of whole numbers in training accepts fractions unless it is declared integer."""
     schema = Schema((Column("n", Kind.INTEGER, fractions=True),), "y", "regression")
     assert RowReader(schema).read(b'{"n":1.5}')[0].tolist() == [[1.5]]
     assert RowReader(schema).read(b'{"n":9007199254740993}')[0].tolist() == [[2.0**53]]
 
 
 def test_a_key_given_twice_is_refused() -> None:
-    """The parser alone would keep the last one silently."""
+    """A key given twice is refused, because a JSON parser keeps the last one silently."""
     assert problem_of(b'{"a":1,"b":2,"a":3}', PLAIN)[1:] == ("a", "this column is given twice; give it once")
     assert problem_of(b'{"a":1,"b":2,"\\u0061":3}', PLAIN)[1] == "a"
 
 
 def test_a_key_given_twice_does_not_hide_behind_one_left_out() -> None:
-    """The number of colons is right here, and the row is still refused."""
+    """A row with one key twice and one left out, so with the right number of colons, is refused."""
     text = body(town=...)[:-1] + b', "size": 3}'
     assert problem_of(text)[1] == "size"
 
 
-def test_every_problem_of_a_body_is_told() -> None:
+def test_every_problem_of_a_body_is_reported() -> None:
     """Up to a limit, problems are listed with the rows that they are in."""
     with pytest.raises(RowError) as caught:
         RowReader(PLAIN).read(b'[{"a":1,"b":2},{"a":"x"},{"b":null,"a":1,"c":1},{"a":1,"c":1}]')
@@ -221,7 +221,7 @@ def test_every_problem_of_a_body_is_told() -> None:
 
 
 def test_very_many_problems_are_counted_rather_than_listed() -> None:
-    """A hostile body cannot make a huge answer."""
+    """Problems beyond the limit are counted, so that a hostile body cannot cause a huge answer."""
     with pytest.raises(RowError) as caught:
         RowReader(PLAIN).read(b"[" + b",".join([b"{}"] * 1000) + b"]")
     assert len(caught.value.problems) == strict.MAX_PROBLEMS + 1
@@ -242,25 +242,25 @@ def test_very_many_problems_are_counted_rather_than_listed() -> None:
     ],
 )
 def test_a_body_that_is_no_json_is_refused(text: bytes, words: str) -> None:
-    """It is a ``BodyError``, which says what is wrong with it."""
+    """A body that is not JSON is a ``BodyError`` that names the problem."""
     with pytest.raises(BodyError, match=words):
         RowReader(PLAIN).read(text)
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
-    """Some editors and Windows tools write one."""
+    """A byte order mark, as some editors write, is skipped."""
     assert RowReader(PLAIN).read(b'\xef\xbb\xbf{"a":1,"b":2}')[0].tolist() == [[1.0, 2.0]]
 
 
 @pytest.mark.parametrize("text", [b"1", b'"x"', b"null", b"true", b"NaN", b"[1]", b"[[]]", b"[null]", b"{}", b"[]"])
 def test_a_document_of_another_shape_is_refused(text: bytes) -> None:
-    """Anything but an object or a list of objects is a ``RowError``."""
+    """A document other than an object or a list of objects is a ``RowError``."""
     with pytest.raises(RowError):
         RowReader(PLAIN).read(text)
 
 
-def test_numbers_beyond_all_computing_are_refused() -> None:
-    """Neither a huge exponent nor thousands of digits is a server's error."""
+def test_huge_numbers_are_refused() -> None:
+    """A huge exponent and thousands of digits are refused as the caller's mistake."""
     for number in (b"1e999", b"9" * 5_000, b"-1e400", str(MAX_INTEGER * 10**300).encode()):
         assert problem_of(b'{"a":' + number + b',"b":1}', PLAIN)[1] == "a"
 
@@ -284,7 +284,7 @@ def test_too_many_rows_are_refused() -> None:
 
 
 def test_ten_thousand_rows_are_read() -> None:
-    """A large batch is one array."""
+    """Ten thousand rows are read into one array."""
     rows, _ = RowReader(PLAIN).read(json.dumps([{"a": i, "b": -i} for i in range(10_000)]).encode())
     assert rows.shape == (10_000, 2)
     assert rows[9_999].tolist() == [9_999.0, -9_999.0]
@@ -311,7 +311,7 @@ def written(pairs: list[tuple[str, Any]]) -> str:
 @settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine draws slowly
 @given(st.lists(written_rows, max_size=3), st.booleans())
 def test_the_fast_reader_agrees_with_the_strict_one(rows: list[list[tuple[str, Any]]], single: bool) -> None:
-    """Whatever is sent, both give the same rows or the same error."""
+    """On any body the fast and the strict reader give the same rows or the same error."""
     text = written(rows[0]) if single and rows else "[" + ",".join(map(written, rows)) + "]"
     encoded = text.encode()
     assert outcome(RowReader(MIXED).read, encoded) == outcome(lambda b: strict.read(MIXED, b, 100_000), encoded)
@@ -333,12 +333,12 @@ def test_the_fast_reader_agrees_with_the_strict_one_on_nearly_good_rows(data: st
 
 @given(st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_body_or_row_error(text: bytes) -> None:
-    """Garbage is refused, never a server's error."""
+    """Any bytes are read or raise a ``BodyError`` or ``RowError``."""
     outcome(RowReader(MIXED).read, text)
 
 
 def test_a_column_may_have_any_name() -> None:
-    """Quotes, backslashes and line breaks too, in a row or a list of rows; what does not fit is told as ever."""
+    """Columns with quotes, backslashes and line breaks in their names are read, and problems name them."""
     schema = Schema(
         columns=(Column('a "b" \\ \n', Kind.NUMBER), Column("<b>", Kind.NUMBER)), target="y", task="regression"
     )

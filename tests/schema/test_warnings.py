@@ -1,4 +1,4 @@
-"""Soft bounds: what is answered with a warning."""
+"""Tests of warnings for unusual values."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SCHEMA = Schema(
 
 
 def test_values_within_the_learned_range_are_usual() -> None:
-    """The bounds themselves belong to the range."""
+    """A value on a bound of the learned range causes no warning."""
     assert Watch(SCHEMA).usual(np.array([[1.0, 0.0, 0.0], [2.0, 1.0, 1.0]]))
 
 
 def test_every_unusual_value_is_found_with_its_kind() -> None:
-    """Missing, unseen and out of range, by row and column."""
+    """Missing, unseen and out-of-range values are found by row and column."""
     rows = np.array([[1.5, 0.0, 1.0], [np.nan, UNSEEN, 0.0], [2.1, np.nan, 0.0]])
     watch = Watch(SCHEMA)
     assert not watch.usual(rows)
@@ -32,6 +32,6 @@ def test_every_unusual_value_is_found_with_its_kind() -> None:
 
 
 def test_a_warning_names_the_column() -> None:
-    """And says what is unusual, without the value."""
+    """A warning names the column and the kind of deviation, without the value."""
     problem = Watch(SCHEMA).describe(2, 0, OUT_OF_RANGE)
     assert (problem.row, problem.column, problem.problem) == (2, "size", "outside the range that training saw")

@@ -1,4 +1,4 @@
-"""Reading tables: what comes out, and what is said about files that cannot be read."""
+"""Tests of reading tables from files, and of the errors of files that cannot be read."""
 
 import datetime
 import decimal
@@ -40,7 +40,7 @@ def test_iris_has_four_measurements_and_the_species() -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
-def test_delimiter_is_found_out(tmp_path: Path, delimiter: str) -> None:
+def test_delimiter_is_detected(tmp_path: Path, delimiter: str) -> None:
     """Values separated by comma, semicolon, tab or bar are read with the right delimiter."""
     rows = [["a", "b", "c"], ["1", "1.5", "x y"], ["2", "2.5", "z"]]
     content = "\n".join(delimiter.join(row) for row in rows).encode()
@@ -145,7 +145,7 @@ def test_parquet_is_read_as_the_same_table(tmp_path: Path) -> None:
         (b"a,b\n1,\x00\n", "line 2 holds binary data"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_malformed_file_has_a_precise_error(tmp_path: Path, content: bytes, message: str) -> None:
     """The error names the file, the line or column, and what to do."""
     with pytest.raises(TableError, match=rf"table\.csv.*{message}"):
         read(tmp_path, content)
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, content: bytes, messa
     ("name", "message"), [("t.xlsx", "'.xlsx' is no table"), ("t.csv", "no such file"), ("t", "give a CSV")]
 )
 def test_files_that_are_no_tables_are_named(tmp_path: Path, name: str, message: str) -> None:
-    """A wrong suffix and a missing file are said as such."""
+    """A file with an unknown suffix and a missing file are refused with their names."""
     with pytest.raises(TableError, match=message):
         read_table(tmp_path / name)
 
@@ -164,7 +164,7 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path, name: str, message: 
     ("name", "message"), [("t.csv.gz", "no intact gzip"), ("t.parquet", "cannot be read as Parquet")]
 )
 def test_broken_binary_files_are_named(tmp_path: Path, name: str, message: str) -> None:
-    """Content that is not what the suffix says is refused."""
+    """Content that does not fit the suffix is refused with the file's name."""
     with pytest.raises(TableError, match=message):
         read(tmp_path, b"a,b\n1,2\n", name)
 
@@ -207,7 +207,7 @@ def test_frames_become_plain_tables() -> None:
     ],
 )
 def test_frames_that_are_no_tables_are_refused(frame: pd.DataFrame, message: str) -> None:
-    """Names and shape of a frame are checked."""
+    """Frames with unusable names or shapes are refused."""
     with pytest.raises(TableError, match=message):
         from_frame(frame)
 
@@ -220,7 +220,7 @@ def table_of(folder: Path, content: bytes, options: ReadOptions | None = None) -
 
 
 def test_the_rules_by_which_text_became_values_are_returned(tmp_path: Path) -> None:
-    """Every way in applies them again: trimming, missing texts, the decimal mark, separators."""
+    """Reading returns its rules (trimming, missing texts, decimal mark, separators), which requests apply again."""
     numbers = "".join(f"{i},5;x\n" for i in range(20))
     table = table_of(tmp_path, f"a;b\n{numbers}?;y\n".encode())
     tokens = ("", "N/A", "NA", "NULL", "NaN", "nan", "null")
@@ -235,7 +235,7 @@ def test_a_quoted_na_is_text(tmp_path: Path) -> None:
 
 
 def test_all_bad_lines_are_named_up_to_ten(tmp_path: Path) -> None:
-    """One run says which lines to mend, and the option that leaves them out."""
+    """One error names up to ten bad lines, and the option that leaves them out."""
     content = b"a,b\n" + b"1\n1,2\n" * 12
     with pytest.raises(TableError, match=r"line 2 has 1 value.*line 20 .*--skip-bad-lines") as caught:
         table_of(tmp_path, content)
@@ -253,13 +253,13 @@ def test_bad_lines_are_left_out_and_counted(tmp_path: Path) -> None:
 
 
 def test_all_bad_columns_are_named_at_once(tmp_path: Path) -> None:
-    """A second run does not find a second column."""
+    """One error names all bad columns."""
     rows = "".join(f'"$1,{i}00.00","{i}.5 %"\n' for i in range(1, 9))
     with pytest.raises(TableError, match=r"column 'price' .*currency sign.*--thousands ','(?s:.*)'rate' .*per cent"):
         table_of(tmp_path, b"price,rate\n" + rows.encode())
 
 
-def test_nothing_is_said_about_dropped_columns(tmp_path: Path) -> None:
+def test_dropped_columns_are_not_checked(tmp_path: Path) -> None:
     """A column that is left out may hold anything; several names may be given in one text."""
     table = table_of(tmp_path, b"a,b,c\n$1,2 %,3\n", ReadOptions(drop=("a,b",)))
     assert table.frame["c"].tolist() == [3]

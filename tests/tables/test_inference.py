@@ -1,4 +1,4 @@
-"""What a column of text holds: declared kinds, codes, strays among numbers, and numbers in unusual writings."""
+"""Tests of the kind of a column of text: declared kinds, codes, stray words, numbers in unusual writings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NUMBERS = [str(i * 7 % 3001) for i in range(1, 3000)]
 def column(
     values: Sequence[str | None], *, declared: bool = False, decimal: str = ".", **options: Any
 ) -> tuple[Inferred, list[Any]]:
-    """What becomes of a column named ``size``, and its values."""
+    """Return the inferred column named ``size``, and its values."""
     text = trimmed(pa.array(values, pa.string()))
     found = infer("size", text, decimal, ReadOptions(**options), declared=declared)
     return found, found.values.to_pylist()
@@ -29,13 +29,13 @@ def test_a_declared_category_keeps_spellings_apart() -> None:
 
 
 def test_a_declared_category_of_plain_whole_numbers_stays_whole_numbers() -> None:
-    """Callers send 3, not "3", where the training table had nothing but whole numbers."""
+    """A declared category of whole numbers keeps levels that are numbers, so callers send 3 and not "3"."""
     assert column(["1", "-3", "0"], declared=True)[1] == [1, -3, 0]
 
 
 @pytest.mark.parametrize("values", [["01067", "80331"], [f"{i:02d}" for i in range(1, 13)], ["007", "12", "3"]])
 def test_digits_with_leading_zeros_are_text_and_a_notice_says_so(values: list[str]) -> None:
-    """Postcodes and codes are no numbers: 01 is not 1."""
+    """Postcodes and codes with leading zeros are text, and a notice explains it."""
     found, texts = column(values)
     assert texts == values
     assert "leading zeros, such as" in str(found.notices[0])
@@ -49,7 +49,7 @@ def test_one_odd_zero_among_many_numbers_makes_no_code() -> None:
 
 
 def test_one_stray_word_does_not_make_a_category_of_numbers() -> None:
-    """The word is named with its row, and is a missing value."""
+    """A stray word among numbers becomes a missing value and is named with its row."""
     found, numbers = column([*NUMBERS, "abc"])
     assert numbers == [*map(int, NUMBERS), None]
     told = "column 'size' holds numbers and 'abc' (row 2999), which are taken as missing values"
@@ -59,7 +59,7 @@ def test_one_stray_word_does_not_make_a_category_of_numbers() -> None:
 
 @pytest.mark.parametrize("token", ["n/a", "None", "#N/A", "?", "-", "  ", ""])
 def test_placeholders_among_numbers_are_missing_however_many(token: str) -> None:
-    """Blanks need no word; other placeholders are named with their rows."""
+    """Blanks and placeholders among numbers are missing values; placeholders are named with their rows."""
     found, numbers = column(["1.5", token, "2", token])
     assert numbers == [1.5, None, 2.0, None]
     told = f"column 'size' holds numbers and '{token}' (row 1, row 3), which are taken as missing values"
@@ -67,7 +67,7 @@ def test_placeholders_among_numbers_are_missing_however_many(token: str) -> None
 
 
 def test_a_placeholder_among_text_is_a_level() -> None:
-    """None may be a kind of alley."""
+    """A word such as None among other texts is a level."""
     assert column(["None", "Grvl", "Pave", "None"])[1] == ["None", "Grvl", "Pave", "None"]
 
 
@@ -101,15 +101,15 @@ def test_a_rare_level_among_few_numbers_is_no_stray() -> None:
 def test_numbers_in_an_unusual_writing_are_named_with_the_option_that_reads_them(
     values: list[str], advice: str
 ) -> None:
-    """They are neither free text nor silently categories."""
+    """Numbers in an unusual writing are refused with the option that reads them."""
     found, _ = column(values)
     assert f"'{values[0]}' (row 0)" in found.problem
     assert advice in found.problem
     assert "--drop size" in found.problem
 
 
-def test_a_few_writings_that_come_again_and_again_are_a_category() -> None:
-    """A discount of 10 % or 20 % may be a level; the notice says how it would be a number."""
+def test_repeated_percentages_are_a_category() -> None:
+    """Repeated texts such as 10 % are levels, and a notice explains how to read them as numbers."""
     values = ["10 %", "20 %"] * 20
     found, texts = column(values)
     assert (texts, found.problem) == (values, "")

@@ -53,6 +53,10 @@ def test_summary_is_the_reference_projects(iris: Evaluation) -> None:
     """The summary is the accuracy line and scikit-learn's classification report over the labels' names."""
     labels = np.array(iris.labels)
     report = metrics.classification_report(labels[iris.truth.astype(int)], labels[iris.predicted.astype(int)])
+    given = evaluate_fitted(logistic().fit(IRIS.data, SPECIES), IRIS.data, SPECIES, IRIS_SCHEMA)
+    assert summary_lines(given).startswith(
+        "Model accuracy: 0.9733 (on the rows given, which may be its training rows)\n"
+    )
     assert summary_lines(iris) == f"Model accuracy: {iris.metrics['accuracy']:.4f}\nClassification report:\n{report}"
 
 

@@ -49,10 +49,10 @@ class Visit:
     complaints: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
 
-    def open(self, url: str) -> Page:
-        """The page at this address, once the first row is answered."""
+    def open(self, url: str, *, ready: str = READY) -> Page:
+        """The page at this address, once ``ready`` is visible: by default the answer to the first row."""
         self.page.goto(url)
-        expect(self.page.locator(READY)).to_be_visible()
+        expect(self.page.locator(ready)).to_be_visible()
         return self.page
 
     def asked(self, request: Request) -> None:

@@ -1,7 +1,4 @@
-"""The form and its answer.
-
-Controls by kind of column, live answers, warnings and errors at the column that they belong to.
-"""
+"""Tests of the form and its answer: controls, live answers, warnings and errors at their columns."""
 
 from __future__ import annotations
 
@@ -18,20 +15,20 @@ SETOSA = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_w
 
 
 def shown(page: Page) -> dict[str, str]:
-    """The bars: class by class, the probability as it is written."""
+    """Return the shown bars: class by class, the probability as it is written."""
     items = page.locator("#answer .bars li")
     return {item.locator(".bar-name").inner_text(): item.locator(".bar-share").inner_text() for item in items.all()}
 
 
 def percent(share: float) -> str:
-    """As the page writes it."""
+    """Return a probability as the page writes it."""
     if 0 < share < 0.0005:
         return "<0.1 %"
     return ">99.9 %" if 0.9995 < share < 1 else f"{share * 100:.1f} %"
 
 
-def told(ask: httpx.Client, row: dict[str, Any], labels: tuple[str, ...]) -> dict[str, str]:
-    """The bars that the server's own answer makes."""
+def expected_bars(ask: httpx.Client, row: dict[str, Any], labels: tuple[str, ...]) -> dict[str, str]:
+    """Return the bars for the server's own answer."""
     answer = ask.post("/api/v1/predict", json=row).json()
     return {label: percent(share) for label, share in zip(labels, answer["probabilities"], strict=True)}
 
@@ -40,7 +37,7 @@ IRIS = ("setosa", "versicolor", "virginica")
 
 
 def test_a_number_has_a_slider_over_the_range_of_the_training_table(visit: Visit, server: Server) -> None:
-    """And a field whose steps are those of the table's values, with the bounds that were declared."""
+    """A number has a slider over the training range, and a field with the table's steps and declared bounds."""
     page = visit.open(server.url)
     slider = field_of(page, "petal_length").get_by_role("slider")
     assert [slider.get_attribute(name) for name in ("min", "max", "step")] == ["1", "6.9", "0.1"]
@@ -54,11 +51,11 @@ def test_an_example_fills_the_form_and_is_answered(visit: Visit, server: Server,
     page.get_by_role("button", name=re.compile("^Example .*virginica")).first.click()
     expect(page.locator("#answer .headline")).to_have_text("virginica")
     row = {name: float(field_of(page, name).locator("input[type=number]").input_value()) for name in SETOSA}
-    assert shown(page) == told(ask, row, IRIS)
+    assert shown(page) == expected_bars(ask, row, IRIS)
 
 
 def test_the_answer_follows_a_slider_that_moves(visit: Visit, server: Server, ask: httpx.Client) -> None:
-    """By keyboard: the number, the bars and the request beside them change with it."""
+    """If a slider moves, the number, the bars and the request beside them follow."""
     page = visit.open(server.url)
     for column, value in SETOSA.items():
         put(page, column, str(value))
@@ -67,7 +64,7 @@ def test_the_answer_follows_a_slider_that_moves(visit: Visit, server: Server, as
     page.keyboard.press("End")
     expect(field_of(page, "petal_length").locator("input[type=number]")).to_have_value("6.9")
     expect(page.locator("#snippet")).to_contain_text('"petal_length": 6.9')
-    wanted = told(ask, SETOSA | {"petal_length": 6.9}, IRIS)
+    wanted = expected_bars(ask, SETOSA | {"petal_length": 6.9}, IRIS)
     expect(page.locator("#answer .bars li").nth(2).locator(".bar-share")).to_have_text(wanted["virginica"])
     assert shown(page) == wanted
 
@@ -85,14 +82,14 @@ def test_the_last_value_wins_however_fast_they_come(visit: Visit, server: Server
     row = {name: float(field_of(page, name).locator("input[type=number]").input_value()) for name in SETOSA}
     assert row["petal_width"] == 2
     expect(page.locator("#answer .bars li").nth(2).locator(".bar-share")).to_have_text(
-        told(ask, row, IRIS)["virginica"]
+        expected_bars(ask, row, IRIS)["virginica"]
     )
     asked = [request for request in visit.requests if request.url.endswith("/predict")]
     assert 2 <= len(asked) <= 4
 
 
-def test_a_value_that_training_never_saw_is_answered_with_a_warning_at_its_column(visit: Visit, server: Server) -> None:
-    """And the answer says that it may be a guess; both go when the value does."""
+def test_an_unseen_value_is_answered_with_a_warning(visit: Visit, server: Server) -> None:
+    """An unseen value gets a warning at its column and at the answer; both disappear with the value."""
     page = visit.open(server.url)
     put(page, "petal_width", "30")
     field = field_of(page, "petal_width")
@@ -104,10 +101,7 @@ def test_a_value_that_training_never_saw_is_answered_with_a_warning_at_its_colum
 
 
 def test_a_value_that_is_refused_is_marked_at_its_column(browser: Browser, server: Server) -> None:
-    """With the server's words, for eyes and for screen readers.
-
-    The last answer stays, greyed, and the page recovers.
-    """
+    """A refused value has the server's message at its column, and the last answer is greyed until the next."""
     with visiting(browser, refused=(422,)) as visit:
         page = visit.open(server.url)
         put(page, "sepal_width", "-1")
@@ -131,10 +125,7 @@ def test_a_value_that_is_refused_is_marked_at_its_column(browser: Browser, serve
 
 
 def test_each_kind_of_column_has_its_control(visit: Visit, mixed_server: Server) -> None:
-    """Numbers, integers, switches, lists of levels.
-
-    And a way to say that a value is missing, where the model takes that.
-    """
+    """Numbers, integers, switches and levels have their controls, with a way to leave a value missing if allowed."""
     page = visit.open(mixed_server.url)
     assert field_of(page, "visits").get_by_role("slider").get_attribute("step") == "1"
     expect(field_of(page, "member").locator("input.switch")).to_have_count(1)
@@ -151,10 +142,10 @@ def test_each_kind_of_column_has_its_control(visit: Visit, mixed_server: Server)
     ]
 
 
-def test_a_row_of_every_kind_is_what_the_server_is_asked(
+def test_a_row_of_every_kind_is_sent_with_json_types(
     visit: Visit, mixed_server: Server, ask_mixed: httpx.Client
 ) -> None:
-    """Types as JSON has them, missing values as null, and the answer is the server's."""
+    """Values are sent with their JSON types, missing ones as null, and the answer is the server's."""
     page = visit.open(mixed_server.url)
     put(page, "age", "61.5")
     put(page, "visits", "7")
@@ -164,13 +155,13 @@ def test_a_row_of_every_kind_is_what_the_server_is_asked(
     put(page, "spend", "12.25")
     row: dict[str, Any] = {"age": 61.5, "visits": 7, "member": True, "town": 'New "York"', "tariff": 20, "spend": 12.25}
     expect(page.locator("#answer .bars li").nth(1).locator(".bar-share")).to_have_text(
-        told(ask_mixed, row, ("no", "yes"))["yes"]
+        expected_bars(ask_mixed, row, ("no", "yes"))["yes"]
     )
     field_of(page, "age").get_by_label("age is missing").check()
     field_of(page, "town").locator("select").select_option("— missing —")
     row |= {"age": None, "town": None}
     expect(page.locator("#answer .bars li").nth(1).locator(".bar-share")).to_have_text(
-        told(ask_mixed, row, ("no", "yes"))["yes"]
+        expected_bars(ask_mixed, row, ("no", "yes"))["yes"]
     )
     expect(field_of(page, "age").locator(".note")).to_have_text("missing; training saw missing values here")
     expect(field_of(page, "age").get_by_role("slider", disabled=True)).to_have_count(1)
@@ -178,8 +169,8 @@ def test_a_row_of_every_kind_is_what_the_server_is_asked(
     assert sent == row
 
 
-def test_a_level_that_training_never_saw_can_be_asked(visit: Visit, mixed_server: Server) -> None:
-    """It is typed into a field of its own, and flagged."""
+def test_an_unseen_level_can_be_typed(visit: Visit, mixed_server: Server) -> None:
+    """An unseen level is typed into a field of its own, and flagged."""
     page = visit.open(mixed_server.url)
     field_of(page, "town").locator("select").select_option("other …")
     other = page.get_by_label("town: another level")
@@ -189,7 +180,7 @@ def test_a_level_that_training_never_saw_can_be_asked(visit: Visit, mixed_server
 
 
 def test_a_regression_shows_the_value_on_the_scale_of_known_answers(visit: Visit, regression_server: Server) -> None:
-    """In place of bars."""
+    """A regression's value is shown on the scale of known answers in place of bars."""
     page = visit.open(regression_server.url)
     put(page, "width", "5")
     put(page, "depth", "15")

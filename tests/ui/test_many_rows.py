@@ -1,4 +1,4 @@
-"""CSV in and out of the playground: pasted, chosen or dropped, with refused rows listed apart."""
+"""Tests of CSV in and out of the playground: pasted, chosen or dropped, with refused rows listed apart."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ TABLE = Path(__file__).parents[2] / "data" / "iris.csv"
 
 
 def predict(page: Page, text: str) -> None:
-    """Paste, and press the button."""
+    """Paste the text and press the button."""
     page.get_by_label("CSV with a line of column names").fill(text)
     page.get_by_role("button", name="Predict").click()
 
 
 def downloaded(page: Page, folder: Path) -> str:
-    """The file that the download button gives."""
+    """Return the file that the download button gives."""
     with page.expect_download() as download:
         page.get_by_role("button", name="Download answers").click()
     path = folder / download.value.suggested_filename
@@ -34,7 +34,7 @@ def downloaded(page: Page, folder: Path) -> str:
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
-    """The table, as Python reads it."""
+    """Return the table as Python reads it."""
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
@@ -96,8 +96,8 @@ def test_rows_with_warnings_have_a_legend(browser: Browser, server: Server) -> N
         expect(page.locator("#batch-result .key")).to_have_text(words)
 
 
-def test_rows_that_are_refused_are_told_apart(browser: Browser, server: Server, tmp_path: Path) -> None:
-    """Each with its number and what is wrong; the others are answered, and the download has both."""
+def test_refused_rows_are_listed_apart(browser: Browser, server: Server, tmp_path: Path) -> None:
+    """Refused rows are listed with number and problem, the others are answered, and the download has both."""
     lines = ["5.1,3.5,1.4,0.2", "-5,3.5,1.4,0.2", "6.3,wide,6,2.5", "6.3,3.3,6", "6.3,3.3,6,30"]
     text = "\n".join(["sepal_length,sepal_width,petal_length,petal_width", *lines, ""])
     with visiting(browser, refused=(422,)) as visit:
@@ -119,10 +119,7 @@ def test_rows_that_are_refused_are_told_apart(browser: Browser, server: Server, 
 def test_values_of_every_kind_survive_the_way_through_csv(
     visit: Visit, mixed_server: Server, ask_mixed: httpx.Client, tmp_path: Path
 ) -> None:
-    """Quotes, letters beyond ASCII, booleans, missing values.
-
-    With semicolons and Windows' line ends as a spreadsheet writes them.
-    """
+    """Values of every kind are read from CSV as a spreadsheet writes it, with semicolons and CRLF."""
     page = visit.open(mixed_server.url)
     lines = [
         "spend;age;visits;member;town;tariff",
@@ -144,9 +141,7 @@ def test_values_of_every_kind_survive_the_way_through_csv(
     assert rows[1]["warnings"].count("missing; training saw") == 5
 
 
-def test_no_formula_leaves_the_page_and_what_left_comes_back(
-    visit: Visit, hostile_server: Server, tmp_path: Path
-) -> None:
+def test_formulas_are_escaped_and_read_back(visit: Visit, hostile_server: Server, tmp_path: Path) -> None:
     """Cells that a spreadsheet would run get an apostrophe, and a downloaded file is answered alike again."""
     page = visit.open(hostile_server.url)
     out = io.StringIO()
@@ -172,7 +167,7 @@ def test_no_formula_leaves_the_page_and_what_left_comes_back(
 
 
 def test_a_file_that_is_dropped_is_answered(visit: Visit, server: Server) -> None:
-    """Anywhere on the page."""
+    """A file that is dropped anywhere on the page is answered."""
     page = visit.open(server.url)
     text = "petal_width,petal_length,sepal_width,sepal_length\n0.2,1.4,3.5,5.1\n"
     page.evaluate(
@@ -201,7 +196,7 @@ NO_TABLES = {
 
 
 def test_text_that_is_no_table_is_explained(visit: Visit, server: Server) -> None:
-    """Without asking the server."""
+    """Text that is no table is explained without a request to the server."""
     page = visit.open(server.url)
     for text, said in NO_TABLES.items():
         predict(page, text)
@@ -222,7 +217,7 @@ def test_a_misspelt_column_is_named_as_the_api_names_it(browser: Browser, server
 
 
 def test_many_rows_go_in_parts(visit: Visit, server: Server) -> None:
-    """1,200 rows in three requests, all answered, the first twenty shown."""
+    """1,200 rows go in three requests, all are answered, and the first twenty are shown."""
     page = visit.open(server.url)
     header, *rows = TABLE.read_text().splitlines()
     predict(page, "\n".join([header, *(rows * 8)]))
@@ -251,7 +246,7 @@ def test_a_sample_is_downloaded_and_answered(visit: Visit, server: Server, tmp_p
 
 
 def test_examples_fill_the_text(visit: Visit, mixed_server: Server) -> None:
-    """With every column, as rows that are answered as they stand."""
+    """Examples fill the text with every column, as rows that are answered without changes."""
     page = visit.open(mixed_server.url)
     page.get_by_role("button", name="Fill in examples").click()
     text = page.get_by_label("CSV with a line of column names").input_value()

@@ -1,7 +1,4 @@
-"""The page as a whole: accessible, usable by keyboard, from nowhere but its own server.
-
-Keys, proxies, several models, markup in data.
-"""
+"""Tests of the page as a whole: accessibility, keyboard, origins, keys, proxies, several models, markup in data."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from tests.ui.browser import Visit, field_of, put, visiting
 from tests.ui.hostile import COLUMNS, LEVELS, MARKUP
 
 PHONE = {"width": 360, "height": 740}
-DESK = {"width": 1280, "height": 900}
+DESKTOP = {"width": 1280, "height": 900}
 
 
 def violations(page: Page) -> list[str]:
@@ -47,12 +44,9 @@ def overflow(page: Page) -> int:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["context", "phone"])
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing(browser: Browser, mixed_server: Server, scheme: Any, size: Any) -> None:
-    """In each state of the page: answered, warned, refused, many rows with refusals, the key panel.
-
-    And nothing is cut off.
-    """
+    """In each state of the page axe finds nothing, and no part is cut off."""
     with visiting(browser, refused=(422,), viewport=size, color_scheme=scheme, reduced_motion="reduce") as visit:
         page = visit.open(mixed_server.url)
         expect(page.locator("#charts path").first).to_be_attached()
@@ -72,7 +66,7 @@ def test_axe_finds_nothing(browser: Browser, mixed_server: Server, scheme: Any, 
 
 
 def test_nothing_is_loaded_from_elsewhere(visit: Visit, server: Server) -> None:
-    """Neither by the page nor by the interactive documentation, which holds every route of the model."""
+    """Neither the page nor the interactive documentation loads anything from another origin."""
     page = visit.open(server.url)
     page.locator("figure img").last.scroll_into_view_if_needed()
     expect(page.locator("#charts path").first).to_be_attached()
@@ -82,7 +76,7 @@ def test_nothing_is_loaded_from_elsewhere(visit: Visit, server: Server) -> None:
 
 
 def test_the_charts_follow_the_traffic(visit: Visit, server: Server, ask: httpx.Client) -> None:
-    """Requests and rows a second, and latency, from /metrics."""
+    """The charts show requests and rows per second, and latency, from /metrics."""
     page = visit.open(server.url)
     row = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
     charts = page.locator("#charts")
@@ -93,8 +87,8 @@ def test_the_charts_follow_the_traffic(visit: Visit, server: Server, ask: httpx.
     expect(charts).to_have_text(re.compile(r"Rows a second[1-9]\d[\d.]*Latency, median and p99[\d.]+ ms · [\d.]+ ms"))
 
 
-def test_the_card_says_what_the_model_is(visit: Visit, server: Server, iris: Bundle) -> None:
-    """Name, version, table, metrics, parity, confusion matrix, plots, and what is loaded."""
+def test_the_card_describes_the_model(visit: Visit, server: Server, iris: Bundle) -> None:
+    """The card shows name, version, table, metrics, parity, confusion matrix, plots, and the loaded versions."""
     page = visit.open(server.url)
     expect(page.get_by_role("heading", level=1)).to_have_text("iris 1.0.0")
     expect(page.locator("#lead")).to_contain_text("Predicts species (setosa, versicolor, virginica) from 4 columns.")
@@ -117,14 +111,14 @@ def test_the_card_says_what_the_model_is(visit: Visit, server: Server, iris: Bun
 
 
 def test_the_report_of_the_training_opens(visit: Visit, server: Server) -> None:
-    """As a page that runs nothing."""
+    """The training report opens as a page without scripts."""
     page = visit.open(server.url)
     page.get_by_role("link", name="Full report").click()
     expect(page.get_by_role("heading", level=1)).to_contain_text("iris")
 
 
 def test_everything_is_reached_by_keyboard(visit: Visit, server: Server) -> None:
-    """A skip link comes first; arrows choose the language of the request; whatever has the focus shows it."""
+    """A skip link comes first, arrows choose the language of the request, and the focus is visible."""
     page = visit.open(server.url)
     page.keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to the form")).to_be_focused()
@@ -140,8 +134,8 @@ def test_everything_is_reached_by_keyboard(visit: Visit, server: Server) -> None
     expect(page.get_by_role("tab", name="JavaScript")).to_have_attribute("aria-selected", "true")
 
 
-def test_whatever_has_the_focus_shows_it(visit: Visit, server: Server) -> None:
-    """From the first Tab to the last, each control once, with an outline."""
+def test_the_focus_is_visible(visit: Visit, server: Server) -> None:
+    """From the first Tab to the last, each control has the focus once, with an outline."""
     page = visit.open(server.url)
     seen = []
     for _ in range(80):
@@ -161,7 +155,7 @@ def test_whatever_has_the_focus_shows_it(visit: Visit, server: Server) -> None:
 
 
 def test_the_snippets_do_what_the_page_did(visit: Visit, mixed_server: Server) -> None:
-    """The commands are run as they are copied, JavaScript in the page; each prints the server's answer."""
+    """Each snippet, run as it is copied, prints the server's answer."""
     page = visit.open(mixed_server.url)
     field_of(page, "town").locator("select").select_option('New "York"')
     field_of(page, "age").get_by_label("age is missing").check()
@@ -264,7 +258,7 @@ def test_a_key_is_kept_in_memory_only(browser: Browser, locked: tuple[Server, st
 def test_the_model_and_its_version_can_be_chosen(
     browser: Browser, iris: Bundle, mixed: Bundle, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The address keeps the choice."""
+    """The chosen model and version are kept in the address."""
     folders = (str(mixed.folder), str(iris.folder))
     with serving(*folders, folder=tmp_path_factory.mktemp("server")) as running, visiting(browser) as visit:
         page = visit.open(running.url)
@@ -279,7 +273,7 @@ def test_the_model_and_its_version_can_be_chosen(
 
 
 def test_an_address_of_a_model_that_is_not_there_leads_back(browser: Browser, server: Server) -> None:
-    """It is told, as text, with a way to the one that is."""
+    """An address of an unknown model shows an explanation with a link to an existing one."""
     with visiting(browser, refused=(404,)) as visit:
         visit.page.goto(f"{server.url}/?model=%3Cb%3Egone%3C/b%3E/../x")
         expect(visit.page.get_by_role("alert")).to_contain_text("there is no /api/v1/models/")
@@ -296,14 +290,14 @@ class Stripping(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Silence."""
+        """Log nothing."""
 
     def do_GET(self) -> None:
-        """Pass on."""
+        """Pass the request on."""
         self._pass(None)
 
     def do_POST(self) -> None:
-        """Pass on, with the body."""
+        """Pass the request on, with the body."""
         self._pass(self.rfile.read(int(self.headers["content-length"])))
 
     def _pass(self, body: bytes | None) -> None:
@@ -355,8 +349,8 @@ def test_it_works_behind_a_path(browser: Browser, iris: Bundle, tmp_path: Path) 
         assert [request.url for request in visit.requests if not request.url.startswith(f"{proxy}/ml/orris")] == []
 
 
-def test_a_server_that_stops_is_told(browser: Browser, iris: Bundle, tmp_path: Path) -> None:
-    """At the answer and at the charts, with the last answer kept."""
+def test_a_stopped_server_is_reported(browser: Browser, iris: Bundle, tmp_path: Path) -> None:
+    """If the server stops, the answer and the charts report it and keep the last answer."""
     with serving(str(iris.folder), folder=tmp_path) as running, visiting(browser) as visit:
         page = visit.open(running.url)
         running.stop()

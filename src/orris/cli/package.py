@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, store_url
+from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, serve_hint, store_url
 
 EXAMPLES = "Example:  orris package model.json --data rows.csv --target churned --name churn"
 
@@ -56,4 +56,4 @@ def package(
         return
     say(bundle.verdict.sentence())
     say(f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])})")
-    say(f"Serve it:  orris serve {bundle.name}")
+    say(serve_hint(bundle.name, store))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orris.installation import command
 from orris.settings import DEFAULT_STORE
 
 if TYPE_CHECKING:
@@ -115,6 +116,16 @@ def store_url(flag: str | None) -> str:
     from orris.settings import read_settings  # noqa: PLC0415
 
     return read_settings(os.environ, store=flag).store
+
+
+def serve_hint(name: str, store: str | None) -> str:
+    """The line that says how to serve a published model.
+
+    Args:
+        name: The model's name.
+        store: The store of the ``--store`` flag, which the server needs too; without one it finds the store itself.
+    """
+    return f"Serve it:  {command()} serve {name}{'' if store is None else f' --store {store}'}"
 
 
 def print_bundle(bundle: Bundle, store: str | None) -> None:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, store_url, tell, working
-from orris.installation import command
+from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, serve_hint, store_url, tell, working
 
 if TYPE_CHECKING:
     from orris.training.params import TrainParams
@@ -147,12 +146,7 @@ def train(
             f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])}); report:"
             f" {bundle.folder}/report.html"
         )
-        say(f"Serve it:  {command()} serve {bundle.name}{_store_flag(store)}")
-
-
-def _store_flag(store: str | None) -> str:
-    """The flag that finds the model again, where it was published to a store by a flag."""
-    return "" if store is None else f" --store {store}"
+        say(serve_hint(bundle.name, store))
 
 
 def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> TrainParams:

@@ -43,6 +43,8 @@ def build(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[onnx.Mo
         NotConvertibleError: As ``convert``; or the prediction is not of the schema's task.
     """
     graph, prediction = convert(pipeline, schema, foreign)
+    if graph.refused:
+        prediction = _answered(graph, prediction, _any_of(graph, graph.refused))
     graph.rounding = _measured(graph, prediction)
     return finished(graph, prediction, schema, schema.n_columns), graph
 
@@ -63,9 +65,18 @@ def build_rest(rest: Any, schema: Schema, frame: Frame, refused: Sequence[float]
     graph = Graph()
     prediction = predict(graph, rest, frame)
     graph.rounding = _measured(graph, prediction)
-    if refused:
-        prediction = _answered(graph, prediction, _holds(graph, frame.tensor, refused))
+    rows = [*graph.refused, *([_holds(graph, frame.tensor, refused)] if refused else [])]
+    if rows:
+        prediction = _answered(graph, prediction, _any_of(graph, rows))
     return finished(graph, prediction, schema, frame.width), graph
+
+
+def _any_of(graph: Graph, conditions: Sequence[str]) -> str:
+    """Where one of the conditions holds, each bool ``(n_rows,)``."""
+    result = conditions[0]
+    for condition in conditions[1:]:
+        result = str(graph.add("Or", result, condition))
+    return result
 
 
 def _measured(graph: Graph, prediction: Prediction) -> str | None:

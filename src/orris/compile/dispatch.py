@@ -11,6 +11,7 @@ from typing import Any
 
 from orris.compile.converters import foreign
 from orris.compile.converters.levels import values
+from orris.compile.finite import guarded
 from orris.compile.graph import Frame, Graph, Prediction, unnamed
 from orris.compile.registry import is_exactly, predictor_of, transformer_of
 from orris.errors import NotConvertibleError
@@ -30,6 +31,8 @@ def predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
         )
     if not (converter and converter.takes_codes):
         frame = values(graph, frame)
+    if not (converter and converter.delegates):
+        frame = guarded(graph, estimator, frame)
     return foreign.predict(graph, estimator, frame) if converter is None else converter.convert(graph, estimator, frame)
 
 
@@ -41,10 +44,29 @@ def transform(graph: Graph, estimator: Any, frame: Frame) -> Frame:
     """
     converter = transformer_of(estimator)
     if converter is None:
-        return _named(estimator, foreign.transform(graph, estimator, frame))
+        frame = guarded(graph, estimator, frame)
+        return _named(estimator, _inherited(foreign.transform(graph, estimator, frame), frame))
+    if converter.delegates:
+        out = converter.convert(graph, estimator, frame)
+        graph.widest = max(graph.widest, out.width)
+        return out
+    frame = guarded(graph, estimator, frame)
     out = converter.convert(graph, estimator, frame)
     graph.widest = max(graph.widest, out.width)
-    return out if converter.delegates else _named(estimator, out)
+    return _named(estimator, _inherited(out, frame))
+
+
+def _inherited(out: Frame, frame: Frame) -> Frame:
+    """What a step makes of columns whose last bits are not scikit-learn's, or that may not be finite, is so too."""
+    rounded = any(feature.rounded for feature in frame.features)
+    finite = all(feature.finite for feature in frame.features)
+    if finite and not rounded:
+        return out
+    features = (
+        replace(feature, rounded=feature.rounded or rounded, finite=feature.finite and finite)
+        for feature in out.features
+    )
+    return replace(out, features=tuple(features))
 
 
 def _named(estimator: Any, out: Frame) -> Frame:

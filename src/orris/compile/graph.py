@@ -54,6 +54,8 @@ class Feature:
             uses it to place rows on split thresholds.
         missing_as: What the fitted estimator sees where the tensor is NaN: NaN, or None (in object columns only).
         single: It is a column of the table, and is float32 there; see ``Frame.single``.
+        rounded: It may differ from scikit-learn's in the last bits, so nothing may compare it with a threshold.
+        finite: A finite number in the table stays one here; otherwise it may have become NaN or infinite.
     """
 
     name: str = ""
@@ -62,6 +64,8 @@ class Feature:
     inverse: Callable[[FloatArray], FloatArray] | None = None
     missing_as: Literal["nan", "none"] = "nan"
     single: bool = False
+    rounded: bool = False
+    finite: bool = True
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,8 @@ class Graph:
     """Class names of the estimators that skl2onnx converted."""
     widest: int = 0
     """Columns of the widest frame."""
+    refused: list[str] = field(default_factory=list)
+    """Tensors, bool ``(n_rows,)``: rows of which a step makes what a later one refuses, so that they get no answer."""
     rounding: str | None = None
     """``Prediction.rounding`` of the whole pipeline, as the parity gate measures differences."""
     opsets: dict[str, int] = field(default_factory=lambda: {"": OPSET, ML_DOMAIN: ML_OPSET})
@@ -214,7 +220,15 @@ class Graph:
         return Frame(tensor, features, any(frame.sparse for frame in kept), all(frame.single for frame in kept))
 
     def on_threshold(self, feature: Feature, thresholds: FloatArray) -> None:
-        """Remember that the model splits ``feature`` at ``thresholds``, float64 ``(k,)``; see ``parity.py``."""
+        """Remember that the model splits ``feature`` at ``thresholds``, float64 ``(k,)``; see ``parity.py``.
+
+        Raises:
+            NotConvertibleError: The feature may differ from scikit-learn's in the last bits, which decide here.
+        """
+        if feature.rounded and len(thresholds):
+            raise NotConvertibleError(
+                "a step compares with thresholds what a step before it rounds in another way than scikit-learn"
+            )
         if feature.source is None or feature.levels is not None or not len(thresholds):
             return
         inverse = feature.inverse or (lambda values: values)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from orris import boosters
 from orris.compile import ways
 from orris.compile.parity import gate
 from orris.compile.parity import rows as adversary
@@ -101,7 +102,15 @@ def _listed(attempts: list[Attempt]) -> str:
     return "; ".join(f"{attempt.strategy}: {attempt.reason} ({attempt.remedy})" for attempt in attempts)
 
 
-def _refused(strategy: Strategy, error: Exception) -> Attempt:
+def _refused(strategy: Strategy, error: Exception, pipeline: Any) -> Attempt:
+    """Why a way was refused, in words, and what to do about it; a boosting library that is too new is named."""
+    attempt, untested = _explained(strategy, error), boosters.untested_versions(pipeline)
+    if not untested:
+        return attempt
+    return Attempt(strategy, attempt.reason, f"{untested}: fit the model with that version, or {attempt.remedy}")
+
+
+def _explained(strategy: Strategy, error: Exception) -> Attempt:
     """Why a way was refused, in words, and what to do about it."""
     if isinstance(error, MemoryError | ExhaustedError):
         return Attempt(
@@ -144,7 +153,7 @@ class _Trial:
             try:
                 compiled = self._run(strategy, way, tuple(attempts))
             except Exception as error:  # noqa: BLE001 (whatever a library raises is a reason to try the next way)
-                attempt = _refused(strategy, error)
+                attempt = _refused(strategy, error, self._reference.pipeline)
                 if not attempts or attempts[-1].reason != attempt.reason:
                     attempts.append(attempt)
             else:

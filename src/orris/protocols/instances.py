@@ -10,6 +10,7 @@ probabilities instead. V1 requests may come as CloudEvents, in binary or structu
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import msgspec
@@ -24,11 +25,17 @@ from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply, RowCodec, is_plain_json, require_json
 from orris.serving.operations import TEXT as TEXT_CONTENT
 from orris.serving.operations import json_object, reading
-from orris.serving.protocol import Credential, Get, Predict, Protocol, Route, Target
+from orris.serving.protocol import Absent, Credential, Get, Predict, Protocol, Route, Target
 
 CLOUD_EVENT = b"application/cloudevents+json"
 EVENT_TYPE = "io.kserve.inference.response"
 EVENT_SOURCE = "io.kserve.inference."
+
+NO_EXPLAINER = (
+    "explanations are not offered: a bundle holds a model and no explainer; in KServe an explainer is a container of"
+    " its own, which asks this one for its predictions with :predict"
+)
+"""The answer to ``:explain``."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -51,6 +58,7 @@ class EventAnswer(msgspec.Struct):
 
     id: str
     source: str
+    time: str
     data: Predictions
     type: str = EVENT_TYPE
     specversion: str = "1.0"
@@ -88,10 +96,16 @@ class InstanceRows:
         answer = Predictions(predictions(engine, answers, probabilities=wanted.probabilities))
         if not wanted.event:
             return Reply(200, _encode(answer))
-        source = EVENT_SOURCE + engine.manifest.name
+        source, time = EVENT_SOURCE + engine.manifest.name, _now()
         if wanted.event == "structured":
-            return Reply(200, _encode(EventAnswer(request_id, source, answer)), CLOUD_EVENT)
-        attributes = {b"specversion": "1.0", b"id": request_id, b"source": source, b"type": EVENT_TYPE}
+            return Reply(200, _encode(EventAnswer(request_id, source, time, answer)), CLOUD_EVENT)
+        attributes = {
+            b"specversion": "1.0",
+            b"id": request_id,
+            b"source": source,
+            b"type": EVENT_TYPE,
+            b"time": time,
+        }
         return Reply(
             200, _encode(answer), JSON, tuple((b"ce-" + name, value.encode()) for name, value in attributes.items())
         )
@@ -121,6 +135,11 @@ def error_document(status: int, request_id: str, detail: str = "") -> Reply:
     return Reply(status, _encode({"error": detail or f"see the server's log for request id {request_id}"}))
 
 
+def _now() -> str:
+    """The time as CloudEvents write it (RFC 3339)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _event_data(body: bytes) -> bytes:
     try:
         event = msgspec.json.decode(body, type=Event)
@@ -142,6 +161,7 @@ def _model(target: Target, _headers: Headers, _request_id: str) -> Reply:
 
 
 _OF_MODEL = "/v1/models/{model}"
+_OF_VERSION = f"{_OF_MODEL}/versions/{{version}}"
 _TAG = "KServe V1"
 _ERROR = json_object(("error",), error={"type": "string"})
 
@@ -158,12 +178,13 @@ PROTOCOL = Protocol(
     (
         *(
             Predict(template, operation=descriptions.instances, dialect=InstanceRows)
-            for template in (f"{_OF_MODEL}:predict", f"{_OF_MODEL}/versions/{{version}}:predict")
+            for template in (f"{_OF_MODEL}:predict", f"{_OF_VERSION}:predict")
         ),
         *(
             Get(template, Credential.NONE, operation=_model_ready, answer=_model)
-            for template in (_OF_MODEL, f"{_OF_MODEL}/versions/{{version}}")
+            for template in (_OF_MODEL, _OF_VERSION)
         ),
+        *(Absent(f"{template}:explain", reason=NO_EXPLAINER) for template in (_OF_MODEL, _OF_VERSION)),
         Get(
             "/v1/models",
             operation=reading(

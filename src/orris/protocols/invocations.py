@@ -17,7 +17,7 @@ from orris.protocols import descriptions
 from orris.protocols.codecs import ListedCodec, instance_writer
 from orris.protocols.envelopes import INPUTS, INSTANCES, RECORDS, SPLIT, open_envelope, predictions, wants_probabilities
 from orris.protocols.instances import Predictions
-from orris.protocols.status import headers_of, told
+from orris.protocols.status import headers_of, mlflow_code_of, told
 from orris.protocols.table_formats import (
     WRITERS,
     accepted,
@@ -43,15 +43,6 @@ from orris.version import __version__
 FORMS = (SPLIT, RECORDS, INSTANCES, INPUTS)
 """A JSON body has exactly one of these."""
 
-_CODES = {
-    400: "BAD_REQUEST",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "RESOURCE_DOES_NOT_EXIST",
-    429: "REQUEST_LIMIT_EXCEEDED",
-    500: "INTERNAL_ERROR",
-    503: "TEMPORARILY_UNAVAILABLE",
-}
 _FORMS_TOLD = f"a list of rows, or a JSON object with exactly one of {', '.join(map(repr, FORMS))} is needed"
 _encode = msgspec.json.Encoder().encode
 
@@ -130,12 +121,8 @@ def _takes_json(headers: Headers) -> bool:
 
 def error_document(status: int, request_id: str, detail: str = "") -> Reply:
     """An error in the shape of MLflow."""
-    code = _CODES.get(status, _CODES[400 if status < 500 else 500])
-    return Reply(
-        status,
-        _encode({"error_code": code, "message": detail or f"see the server's log for request id {request_id}"}),
-        JSON,
-    )
+    message = detail or f"see the server's log for request id {request_id}"
+    return Reply(status, _encode({"error_code": mlflow_code_of(status), "message": message}), JSON)
 
 
 def _kind(content_type: bytes) -> str:

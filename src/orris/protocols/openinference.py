@@ -35,6 +35,7 @@ from orris.protocols.tensors import (
     TensorReader,
     TensorSpec,
     check_content_type,
+    check_extensions,
     decoded,
     from_raw,
     input_specs,
@@ -149,13 +150,25 @@ def _json(document: dict[str, Any]) -> Reply:
     return Reply(200, _encode(document))
 
 
+def platform(engine: Engine) -> str:
+    """A model's platform: ``orris_onnx``, ``orris_skops``, …."""
+    return f"orris_{engine.manifest.model_file.removeprefix('model.')}"
+
+
+def properties(engine: Engine) -> dict[str, str]:
+    """What a model's metadata says beside its tensors: task, target, and a classifier's labels as a JSON list."""
+    schema = engine.schema
+    said = {"task": schema.task, "target": schema.target}
+    return said | ({"labels": _encode(schema.labels).decode()} if schema.labels else {})
+
+
 def describe(engine: Engine) -> dict[str, Any]:
-    """A model's metadata, without its versions."""
+    """A model's metadata, without its versions and properties, as REST and gRPC have it."""
     manifest = engine.manifest
     inputs, outputs = input_specs(manifest.schema), outputs_of(engine)
     return {
         "name": manifest.name,
-        "platform": f"orris_{manifest.model_file.removeprefix('model.')}",
+        "platform": platform(engine),
         "inputs": [spec._asdict() for spec in inputs],
         "outputs": [spec._asdict() for spec in outputs],
     }
@@ -198,14 +211,8 @@ class _Plan:
         if not outputs and parameters is None:
             return Wanted(request.id, self.everything.outputs, self.everything.binary)
         for output in outputs:
-            told_more = output.parameters
-            if told_more is not None and (
-                told_more.classification is not None or told_more.shared_memory_region is not None
-            ):
-                raise BodyError(
-                    f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken"
-                    " here"
-                )
+            if output.parameters is not None:
+                check_extensions(output.name, _given(output.parameters))
         names = wanted_outputs(self.outputs, [output.name for output in outputs])
         default = parameters is not None and parameters.binary_data_output
         said = {
@@ -214,6 +221,11 @@ class _Plan:
             if o.parameters is not None and o.parameters.binary_data is not None
         }
         return Wanted(request.id, names, frozenset(name for name in names if said.get(name, default)))
+
+
+def _given(parameters: InputParameters | OutputParameters) -> set[str]:
+    """The names of the parameters that a tensor has."""
+    return {name for name in parameters.__struct_fields__ if getattr(parameters, name) is not None}
 
 
 def _opening(spec: TensorSpec) -> bytes:
@@ -401,8 +413,7 @@ def _each_tensor(inputs: list[Input], raw: memoryview) -> Iterator[Tensor]:
         name, size = given.name[:100], None
         if given.parameters is not None:
             size = given.parameters.binary_data_size
-            if given.parameters.shared_memory_region is not None:
-                raise BodyError(f"input '{name}': shared memory is an extension that is not spoken here")
+            check_extensions(given.name, _given(given.parameters))
         if size is None:
             if given.data is None:
                 raise BodyError(f"input '{name}' has neither data nor binary_data_size")
@@ -442,7 +453,8 @@ def _models(target: Target, _headers: Headers, _request_id: str) -> Reply:
 
 def _model_metadata(target: Target, _headers: Headers, _request_id: str) -> Reply:
     versions = [loaded.version for loaded in target.slot.loaded()]
-    return _json({**describe(target.live().engine), "versions": versions})
+    engine = target.live().engine
+    return _json({**describe(engine), "versions": versions, "properties": properties(engine)})
 
 
 def _model_ready(target: Target, _headers: Headers, _request_id: str) -> Reply:

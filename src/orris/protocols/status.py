@@ -13,6 +13,7 @@ from orris.errors import (
     ForbiddenError,
     MediaTypeError,
     NotFoundError,
+    NotOfferedError,
     NotReadyError,
     OrrisError,
     OverloadedError,
@@ -35,6 +36,7 @@ STATUS: dict[type[OrrisError], tuple[int, str]] = {
     MediaTypeError: (415, "INVALID_ARGUMENT"),
     RowError: (422, "INVALID_ARGUMENT"),
     RateLimitError: (429, "RESOURCE_EXHAUSTED"),
+    NotOfferedError: (501, "UNIMPLEMENTED"),
     NotReadyError: (503, "UNAVAILABLE"),
     OverloadedError: (503, "UNAVAILABLE"),
 }
@@ -53,6 +55,16 @@ _HEADERS: dict[int, tuple[tuple[bytes, bytes], ...]] = {
     503: ((b"retry-after", b"1"),),
 }
 
+_MLFLOW_CODES = {
+    400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "RESOURCE_DOES_NOT_EXIST",
+    429: "REQUEST_LIMIT_EXCEEDED",
+    500: "INTERNAL_ERROR",
+    503: "TEMPORARILY_UNAVAILABLE",
+}
+"""MLflow's ``ErrorCode`` of each HTTP status (``mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS``)."""
 
 MAX_TOLD = 10
 """The largest number of problems that the text of an error lists."""
@@ -66,6 +78,11 @@ def status_of(error: Exception) -> int:
 def code_of(error: Exception) -> str:
     """The name of an error's gRPC status."""
     return next((STATUS[kind][1] for kind in type(error).__mro__ if kind in STATUS), "INTERNAL")
+
+
+def mlflow_code_of(status: int) -> str:
+    """MLflow's name for an HTTP status; one without a name of its own has that of 400 or 500."""
+    return _MLFLOW_CODES.get(status, _MLFLOW_CODES[400 if status < HTTPStatus.INTERNAL_SERVER_ERROR else 500])
 
 
 def headers_of(error: Exception) -> tuple[tuple[bytes, bytes], ...]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from orris.errors import BodyError, Problem, RowError
+from orris.errors import BodyError, NotOfferedError, Problem, RowError
 from orris.runtime import Answers
 from orris.schema import strict
 from orris.schema.arrays import FloatArray
@@ -30,7 +30,7 @@ Values = npt.NDArray[Any]
 
 SERVER_NAME = "orris"
 
-EXTENSIONS = ("binary_tensor_data", "model_repository")
+EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
 """Extensions of the protocol that are supported, as server metadata lists them."""
 
 PREDICT, PREDICT_PROBA = "predict", "predict_proba"
@@ -38,6 +38,12 @@ PREDICT, PREDICT_PROBA = "predict", "predict_proba"
 
 KSERVE_PREDICT = "output-0"
 """The name that KServe's own runtimes give to their predictions: it is answered with ``predict`` if it is asked for."""
+
+NO_SHARED_MEMORY = (
+    "shared memory is not offered: the server reads no other process' memory; send the tensors in the request, as"
+    " binary data"
+)
+NO_CLASSIFICATION = "classification is not offered: 'predict' is the class, and 'predict_proba' has the probabilities"
 
 CONTENT_TYPES = ("pd", "np", "str", "base64", "datetime")
 """Content types of MLServer's codecs that are known; all but ``base64`` say what the datatype says already."""
@@ -145,6 +151,14 @@ def label_datatype(schema: Schema) -> str:
         return "FP64"
     kinds = {type(label) for label in schema.labels}
     return {bool: "BOOL", int: "INT64", float: "FP64"}.get(kinds.pop(), "BYTES") if len(kinds) == 1 else "BYTES"
+
+
+def check_extensions(name: str, parameters: Container[str]) -> None:
+    """Raise ``NotOfferedError`` for a tensor whose parameters ask for shared memory or classification."""
+    if "shared_memory_region" in parameters:
+        raise NotOfferedError(f"tensor '{name[:100]}': {NO_SHARED_MEMORY}")
+    if "classification" in parameters:
+        raise NotOfferedError(f"output '{name[:100]}': {NO_CLASSIFICATION}")
 
 
 def wanted_outputs(specs: Sequence[TensorSpec], names: Sequence[str]) -> tuple[str, ...]:

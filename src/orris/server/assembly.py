@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orris.protocols import descriptions, instances, invocations, named, openinference
+from orris.protocols import descriptions, instances, invocations, named, openinference, triton
 from orris.protocols.repository import Repository
 from orris.protocols.status import problem_document, refused
 from orris.server.access import build_access, build_cors, build_guard
@@ -90,7 +90,7 @@ def assemble(
         admit=access.admit if access.guards else None,
         tracing=tracing,
     )
-    table.add(*PROTOCOLS, *_own_pages(settings, metrics), *protocols)
+    table.add(*PROTOCOLS, triton.extensions(metrics), *_own_pages(settings, metrics), *protocols)
     if grpc_port is not None:
         from orris.protocols.grpc.dialect import PROTOCOL  # noqa: PLC0415 (protobuf, which not every server needs)
 

@@ -120,6 +120,17 @@ class Post(Route):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Absent(Route):
+    """An operation of the protocol that is not offered: 501, whatever the method.
+
+    Attributes:
+        reason: Why, and what there is instead: the text of the answer.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page(Route):
     """A GET that the FastAPI application answers."""
 

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from orris.errors import OrrisError
+from orris.errors import NotOfferedError, OrrisError
 from orris.serving.catalog import Catalog, Slot
 from orris.serving.exchange import Dialect, Headers, ProblemDocument, Reply
 from orris.serving.predict_route import PredictRoute
-from orris.serving.protocol import Call, Credential, Get, Post, Predict, Protocol, Route, Target
+from orris.serving.protocol import Absent, Call, Credential, Get, Post, Predict, Protocol, Route, Target
 from orris.serving.request_context import RequestContext
 
 UNMATCHED = "(unmatched)"
@@ -200,6 +200,13 @@ class Router:
         if found is None or not isinstance(found.route, Post):
             return None
         return partial(self._act, found.route, self._target(found), path)
+
+    def absent(self, path: str, request_id: str) -> Reply | None:
+        """The answer to a path whose operation is not offered; ``None`` for any other path."""
+        found = self.table.find(path)
+        if found is None or not isinstance(found.route, Absent):
+            return None
+        return self._refuse(NotOfferedError(found.route.reason), request_id, self.error_of(path))
 
     def _read(self, route: Get, target: Target, path: str, headers: Headers, request_id: str) -> Reply | None:
         try:

@@ -9,14 +9,11 @@ is refused.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from orris.errors import Problem, RowError
 from orris.runtime import Runtime
 from orris.schema import UNSEEN, Column, Kind, Schema
-
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from orris.schema.arrays import FloatArray, IntArray
 
 MAX_NAMED = 20
 """Rows that an error names; the rest are counted."""

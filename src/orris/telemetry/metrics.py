@@ -359,6 +359,15 @@ class Metrics(Collector):
         others = self._peers.gathered()[0] if self._peers is not None else []
         return [*self.drift.panes(), *(pane for each in others for pane in decode(each).panes)]
 
+    def total(self) -> Snapshot:
+        """The counts of the whole server: of this process, of its other workers, and of those that are gone."""
+        if self._peers is None:
+            return self.snapshot()
+        # What is told must be on the board first: if this process dies now, the next answer may not be less.
+        self.publish()
+        others, retired = self._peers.gathered()
+        return merge([self.snapshot(), *map(decode, (retired, *others))])
+
     # exposition
 
     def render(self, accept: str) -> tuple[bytes, str]:

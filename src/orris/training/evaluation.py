@@ -178,11 +178,15 @@ def evaluate_fitted(
 
 
 def summary_lines(evaluation: Evaluation) -> str:
-    """The summary that training prints: accuracy and the classification report, or a regression's errors."""
+    """The summary that training prints: accuracy and the classification report, or a regression's errors.
+
+    A pipeline that was fitted elsewhere is judged on the rows given, and the summary says so.
+    """
     metrics = evaluation.metrics
+    where = "" if evaluation.n_train else " (on the rows given, which may be its training rows)"
     if evaluation.task == "classification":
-        return f"Model accuracy: {metrics['accuracy']:.4f}\nClassification report:\n{evaluation.report}"
-    lines = [f"Model R2: {metrics['r2']:.4f}"] if "r2" in metrics else []
+        return f"Model accuracy: {metrics['accuracy']:.4f}{where}\nClassification report:\n{evaluation.report}"
+    lines = [f"Model R2: {metrics['r2']:.4f}{where}"] if "r2" in metrics else []
     errors = [metric for metric in METRICS.values() if metric.direction < 0 and metric.name in metrics]
     lines += [f"{metric.title[0].upper()}{metric.title[1:]}: {metrics[metric.name]:.6g}" for metric in errors]
     return "\n".join([*lines, ""])
@@ -278,9 +282,7 @@ class _Table:
 def _judge(model: _Model, X: Any, truth: Any, seed: int) -> Evaluation:
     """Everything that is measured on one set of rows; ``truth`` as codes or values ``(n_rows,)``."""
     schema, notes = model.schema, model.notes
-    importances = permutation_importance(
-        model.predict, _accuracy if schema.task == "classification" else _r2, X, truth, schema=schema, seed=seed
-    )
+    importances = _importances(model, X, truth, seed)
     if schema.n_columns > MAX_COLUMNS:
         notes.append(f"Permutation importance is left out: {schema.n_columns} columns are more than {MAX_COLUMNS}.")
     if schema.task == "regression":
@@ -340,6 +342,17 @@ def _learning_curve(
 def _score(model: _Model, X: Any, truth: Any) -> float:
     score = _accuracy if model.schema.task == "classification" else _r2
     return score(model.predict(X), truth)
+
+
+def _importances(model: _Model, X: Any, truth: Any, seed: int) -> tuple[Importance, ...]:
+    """Permutation importances; none, and a note, where the pipeline refuses a row of values that are mixed anew."""
+    score = _accuracy if model.schema.task == "classification" else _r2
+    model.predict(X)  # what fails on the rows themselves is an error
+    try:
+        return permutation_importance(model.predict, score, X, truth, schema=model.schema, seed=seed)
+    except TrainingError as error:
+        model.notes.append(f"Permutation importance is left out: on shuffled values, {error}.")
+        return ()
 
 
 def _cross_validate(

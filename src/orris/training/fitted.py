@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from orris.errors import TrainingError
+
 Columns = Sequence[int]
 
 
@@ -53,6 +55,35 @@ def is_fitted(estimator: Any) -> bool:
     except TypeError:
         return True
     return True
+
+
+def single_target(pipeline: Any) -> Any:
+    """The fitted model of one target: of a MultiOutputClassifier or ClassifierChain over a single one, that inside.
+
+    Raises:
+        TrainingError: The model answers several targets, or several labels, a row.
+    """
+    name = type(pipeline).__name__
+    members: Sequence[Any] = getattr(pipeline, "estimators_", [])
+    if name in {"MultiOutputClassifier", "ClassifierChain"} and len(members) == 1:
+        return members[0]
+    last = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
+    n_targets = len(last.classes_) if isinstance(getattr(last, "classes_", None), list) else 1
+    n_targets = max(n_targets, _whole(getattr(last, "n_outputs_", 1)))
+    if getattr(last, "multilabel_", False) is True:
+        n_targets = max(n_targets, len(last.classes_))
+    if name in {"MultiOutputRegressor", "RegressorChain"}:
+        n_targets = max(n_targets, len(members))
+    if n_targets > 1:
+        raise TrainingError(
+            f"{type(last).__name__} answers {n_targets} targets a row, and a served model answers one: fit and package"
+            " one model for each target"
+        )
+    return pipeline
+
+
+def _whole(value: Any) -> int:
+    return int(value) if isinstance(value, int | np.integer) else 1
 
 
 def _follow(estimator: Any, columns: Columns, found: dict[int, Use]) -> None:

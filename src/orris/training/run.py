@@ -36,7 +36,7 @@ from orris.tables.objects import as_rows, as_targets
 from orris.training import boosting, learning, pipelines, tuning
 from orris.training import gates as gates_of
 from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
-from orris.training.fitted import is_fitted
+from orris.training.fitted import is_fitted, single_target
 from orris.training.params import TrainParams
 from orris.training.preparation import prepare
 from orris.training.profiling import learn_profile
@@ -214,6 +214,7 @@ def package(
     """
     params = params or TrainParams(name=name, bounds={})
     _check_fitted(pipeline)
+    pipeline = single_target(pipeline)
     rows, targets = as_rows(X), as_targets(y)
     if len(rows) != len(targets):
         raise TrainingError(f"X has {len(rows)} rows and y has {len(targets)}: give one target per row")

@@ -6,13 +6,12 @@ list, and ``TRUSTED``. scikit-learn and skops are imported when a file is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from orris.errors import ServingError
-from orris.trust import trees
+from orris.trust import archive, compiled, trees
 
 _NEIGHBOUR_TREES = ("sklearn.neighbors._kd_tree.KDTree", "sklearn.neighbors._ball_tree.BallTree")
 
@@ -20,6 +19,8 @@ TRUSTED = (
     *_NEIGHBOUR_TREES,
     trees.TREE,
     "numpy.dtype",
+    "scipy.sparse._csr.csr_array",
+    "scipy.sparse._csr.csr_matrix",
     "sklearn._loss.loss.HalfTweedieLossIdentity",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -46,17 +47,17 @@ TRUSTED = (
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
 )
-"""Types and functions, beyond those that skops trusts, that a file may name: scikit-learn's own, and numpy's dtype.
+"""Types and functions, beyond those that skops trusts, that a file may name: of scikit-learn, numpy and SciPy.
 
 Their state is arrays and parameters, which ``__setstate__`` stores and does not interpret; no parameter is called; the
 functions compute scores while fitting and are not called after. Distances that carry arrays (Mahalanobis, weighted) or
 a Python function are not here.
 
-Trees hold positions that compiled code follows without looking, so a forged one could read or write outside its
-arrays. ``read`` builds each tree for neighbours anew from its points and refuses a file in which they differ, and it
-checks every position of a decision tree (``trees.py``) before one is constructed. Histogram-based boosting
-(``TreePredictor``) and splines (``BSpline``) have the same hazard and no such check, so they are left out, as skops
-leaves them out; histogram-based boosting is compiled instead.
+Compiled code follows positions without looking, so a forged file could read or write outside its arrays. ``read``
+builds each tree for neighbours anew from its points and refuses a file in which they differ, checks every position of a
+decision tree (``trees.py``) before one is constructed, and checks whatever else compiled code is given
+(``compiled.py``). Histogram-based boosting (``TreePredictor``) and splines (``BSpline``) have the same hazard and no
+such check, so they are left out, as skops leaves them out; histogram-based boosting is compiled instead.
 """
 
 
@@ -71,42 +72,27 @@ def read(content: bytes) -> Any:
     """The estimator in a skops file.
 
     Raises:
-        ServingError: It names a type that is not trusted, is no skops file, or holds a tree that its points do not
-            give.
+        ServingError: It names a type that is not trusted, is no skops file, inflates to too much, or holds a state that
+            would lead compiled code outside its arrays.
         ImportError: skops is not installed.
     """
     from skops.io import loads  # noqa: PLC0415
 
     try:
+        archive.check(content)
         trees.check_file(content)
         estimator = loads(content, trusted=list(TRUSTED))
-        for part in _parts(estimator):
+        parts = list(compiled.parts(estimator))
+        for part in parts:
             if not trees.check_owner(part):
                 raise ValueError(f"a {type(part).__name__} in it gives its trees rows of another width than they take")
             if f"{type(part).__module__}.{type(part).__qualname__}" in _NEIGHBOUR_TREES:
                 _require_built(part)
+        for part in parts:
+            compiled.require_sound(part)
     except Exception as error:
         raise ServingError(f"skops does not load the model: {error}") from error
     return estimator
-
-
-def _parts(root: Any) -> Iterator[Any]:
-    """Everything that an estimator holds, directly or in containers and attributes."""
-    seen: set[int] = set()
-    left = [root]
-    while left:
-        part = left.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        yield part
-        if isinstance(part, dict):
-            left += [*part.keys(), *part.values()]
-        elif isinstance(part, list | tuple | set | frozenset):
-            left += part
-        elif isinstance(part, np.ndarray) and part.dtype.hasobject:
-            left += np.asarray(part).ravel().tolist()
-        left += getattr(part, "__dict__", {}).values()
 
 
 def _require_built(tree: Any) -> None:

@@ -83,6 +83,13 @@ def _check_tree(archive: zipfile.ZipFile, node: dict[str, Any]) -> None:
     for child in (left[~leaf], right[~leaf]):
         # Children stand behind their parent, so that every path ends.
         _require(bool(((child > own) & (child < n_nodes)).all()), "a child outside its nodes")
+    children = np.concatenate([left[~leaf], right[~leaf]])
+    _require(len(np.unique(children)) == len(children), "a node below two others")
+    depth, level = 0, np.zeros(1, np.int64)
+    while len(level := level[~leaf[level]]):
+        depth, level = depth + 1, np.concatenate([left[level], right[level]])
+    # A path is written into an array of this length.
+    _require(depth <= _integer(state["max_depth"]), "a path that is longer than it says")
     split = nodes["feature"][~leaf]
     _require(bool(((split >= 0) & (split < n_features)).all()), "a split on a feature that it does not have")
 

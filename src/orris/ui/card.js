@@ -40,11 +40,14 @@ export function showHero(card) {
   const [name, value] = headline(card);
   const { verdict } = card;
   byId("badges").replaceChildren(
-    ...(name ? [el("li", {}, el("b", {}, short(value, 3)), ` ${metricName(name)}${baseline(card, name)}`)] : []),
+    ...(name ? [el("li", {}, el("b", {}, short(value, 3)), ` ${metricName(name)}${onTrainingRows(card) ? " on the rows it was packaged with" : ""}${baseline(card, name)}`)] : []),
     el("li", { class: held(verdict) ? "good" : "bad" }, el("b", {}, held(verdict) ? (verdict.proof ? "Parity proved" : "Parity compared") : "Parity failed"), ` on ${verdict.proof ? "every row, compared on " : ""}${plural(verdict.n_rows, "row")}`),
     el("li", {}, el("b", {}, duration(verdict.one_row_microseconds)), " a row, ", SERVED[verdict.strategy] ?? verdict.strategy),
   );
 }
+
+/** Whether the metrics were measured on the rows that a fitted model was packaged with. */
+const onTrainingRows = (card) => card.evaluation?.rows?.train === 0;
 
 /** The same metric of an answer that looks at no column, in brackets. */
 function baseline(card, name) {
@@ -148,7 +151,7 @@ function metrics(card) {
   });
   const evaluated = card.evaluation?.rows?.evaluated;
   const n = card.evaluation?.folds;
-  const heads = el("tr", {}, el("th", { scope: "col" }, "metric"), el("th", { scope: "col", class: "n" }, evaluated ? `${count(evaluated)} rows held out` : "held out"),
+  const heads = el("tr", {}, el("th", { scope: "col" }, "metric"), el("th", { scope: "col", class: "n" }, `${evaluated ? `${count(evaluated)} rows` : ""} ${onTrainingRows(card) ? "given" : "held out"}`.trim()),
     bases ? el("th", { scope: "col", class: "n", title: card.task === "regression" ? "always the mean" : "always the most frequent class" }, "baseline") : null,
     folds ? el("th", { scope: "col", class: "n" }, n ? `${n} folds` : "cross-validated") : null);
   return titled("How good it is", el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Metrics" }, el("table", { class: "metrics" }, el("thead", {}, heads), el("tbody", {}, rows))));

@@ -46,14 +46,14 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.mark.parametrize("name", branches.TABLES)
 def test_gradient_boosting_classifier(run_graph: agreement.RunGraph, name: str) -> None:
-    """Two classes or more, any kind of label."""
+    """Two classes or more, with any kind of label, get the same labels and probabilities."""
     x, y = branches.table(name)
     branches.assert_same(run_graph, GradientBoostingClassifier(**PLAIN).fit(x, y), x, absolute=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", branches.TABLES)
 def test_hist_classifier(run_graph: agreement.RunGraph, name: str) -> None:
-    """Two classes or more, any kind of label, with missing values that training saw and that it did not."""
+    """Histogram boosting agrees on two classes or more, with missing values that training saw or did not see."""
     x, y = branches.table(name)
     for data in (x, branches.with_holes(x)):
         model = HistGradientBoostingClassifier(**HIST, max_leaf_nodes=7).fit(data, y)
@@ -74,7 +74,7 @@ def test_hist_classifier(run_graph: agreement.RunGraph, name: str) -> None:
     ids=str,
 )
 def test_gradient_boosting_classifier_settings(run_graph: agreement.RunGraph, options: dict[str, Any]) -> None:
-    """Every loss and every start that does not depend on the row."""
+    """Every loss and every start that does not depend on the row agrees."""
     x, y = branches.table("cancer")
     branches.assert_same(run_graph, GradientBoostingClassifier(**{**PLAIN, **options}).fit(x, y), x, absolute=TOLERANCE)
 
@@ -132,7 +132,7 @@ def test_hist_regressor(run_graph: agreement.RunGraph, options: dict[str, Any]) 
     ids=str,
 )
 def test_hist_classifier_at_its_edges(run_graph: agreement.RunGraph, name: str, options: dict[str, Any]) -> None:
-    """One iteration, no split at all, early stopping, stumps, few bins."""
+    """One iteration, no split at all, early stopping, stumps and few bins agree."""
     x, y = branches.table(name)
     if "monotonic_cst" in options:
         if name == "iris":

@@ -1,4 +1,4 @@
-"""Calibrated classifiers and isotonic regression answer as scikit-learn's."""
+"""Tests of calibrated classifiers and isotonic regression."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BASES = {
 def test_scores_are_calibrated_as_in_scikit_learn(
     run_graph: RunGraph, base: Any, table: str, method: str, ensemble: bool
 ) -> None:
-    """Two classes and three, by either method, from decisions or probabilities."""
+    """Two and three classes are calibrated as in scikit-learn by either method, from decisions or probabilities."""
     x, y = CLASSIFICATION[table]()
     rows = hard_rows(x)
     estimator = CalibratedClassifierCV(base, method=method, ensemble=ensemble, cv=3).fit(x, y)
@@ -47,14 +47,14 @@ def test_scores_are_calibrated_as_in_scikit_learn(
     "base", [LogisticRegression(max_iter=500), GaussianNB(var_smoothing=10.0)], ids=["decisions", "probabilities"]
 )
 def test_temperatures_are_applied_as_in_scikit_learn(run_graph: RunGraph, base: Any, table: str) -> None:
-    """Probabilities pass through their logarithm, decisions as they are."""
+    """A temperature applies to the logarithm of probabilities, and to decisions directly."""
     x, y = CLASSIFICATION[table]()
     estimator = CalibratedClassifierCV(base, method="temperature", ensemble=False).fit(x, y)
     assert_agrees(run_graph, estimator, hard_rows(x)[:600], absolute=1e-10)
 
 
 def test_a_frozen_estimator_is_the_one_inside(run_graph: RunGraph) -> None:
-    """It was fitted before, on other rows."""
+    """A frozen estimator, fitted before on other rows, is converted as the estimator inside."""
     x, y = CLASSIFICATION["digits"]()
     frozen = FrozenEstimator(SVC().fit(x[:200], y[:200]))
     estimator = CalibratedClassifierCV(frozen, method="isotonic").fit(x[200:], y[200:])
@@ -62,7 +62,7 @@ def test_a_frozen_estimator_is_the_one_inside(run_graph: RunGraph) -> None:
 
 
 def test_a_class_that_a_fold_never_saw_has_no_probability_there(run_graph: RunGraph) -> None:
-    """The columns of such a fold are put where its classes are among all."""
+    """The columns of a fold that lacks a class are put at the places of its classes among all."""
     x, y = CLASSIFICATION["iris"]()
     folds = [(np.r_[0:100], np.r_[100:150, 0:20, 50:70]), (np.r_[0:150:2], np.r_[1:150:2])]
     with np.errstate(all="ignore"):
@@ -84,13 +84,13 @@ def test_isotonic_values_are_those_of_numpy_between_on_and_beyond_the_thresholds
 
 
 def test_a_single_isotonic_step_is_a_constant(run_graph: RunGraph) -> None:
-    """As after fitting on one value."""
+    """An isotonic regression that was fitted on one value is a constant."""
     estimator = IsotonicRegression(out_of_bounds="clip").fit([[1.0], [1.0]], [2.0, 4.0])
     assert_agrees(run_graph, estimator, np.array([[0.0], [1.0], [7.0]]))
 
 
 def test_isotonic_regression_that_refuses_rows_is_not_converted() -> None:
-    """A graph cannot raise."""
+    """Isotonic regression with ``out_of_bounds="raise"`` is not convertible, because a graph cannot raise."""
     estimator = IsotonicRegression(out_of_bounds="raise").fit([[1.0], [2.0]], [2.0, 4.0])
     with pytest.raises(NotConvertibleError, match="out_of_bounds='raise'"):
         converted(estimator, 1)

@@ -95,7 +95,7 @@ def test_a_lost_column_is_named() -> None:
 
 
 def test_dropped_and_empty_selections_make_no_columns(run_graph: Any) -> None:
-    """'drop', 'passthrough' and an empty selection are what they say."""
+    """'drop' and an empty selection give no columns, and 'passthrough' gives the columns unchanged."""
     schema = schema_of("size", "word", "count", "flag")
     step = ColumnTransformer(
         [

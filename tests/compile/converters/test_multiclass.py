@@ -1,4 +1,4 @@
-"""One-vs-rest and one-vs-one ensembles answer as scikit-learn's."""
+"""Tests of one-vs-rest and one-vs-one ensembles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASES = {
 def test_labels_and_probabilities_are_those_of_scikit_learn(
     run_graph: RunGraph, base: Any, ensemble: Any, table: str
 ) -> None:
-    """Whether the members have decisions or only probabilities."""
+    """Labels and probabilities equal scikit-learn's, whether the members have decisions or only probabilities."""
     x, y = CLASSIFICATION[table]()
     x = x[:, x.std(axis=0) > 0]
     rows = hard_rows(x)
@@ -36,7 +36,7 @@ def test_labels_and_probabilities_are_those_of_scikit_learn(
 
 
 def test_an_ensemble_of_regressors_is_not_converted() -> None:
-    """Their values are no scores of classes that a converter knows."""
+    """An ensemble of regressors is not convertible, since their values are no known scores of classes."""
     x, y = CLASSIFICATION["iris"]()
     with pytest.raises(NotConvertibleError, match="LinearRegression"):
         converted(OneVsRestClassifier(LinearRegression()).fit(x, y), x.shape[1])

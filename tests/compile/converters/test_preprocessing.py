@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.base import clone
-from sklearn.decomposition import PCA
 from sklearn.feature_selection import SelectFromModel, SelectKBest, VarianceThreshold, f_regression
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -183,23 +182,12 @@ def test_selectors_take_their_columns(run_graph: Any) -> None:
         assert_transforms(run_graph, fitted(step, schema, rows, y), schema, rows)
 
 
-@pytest.mark.parametrize("whiten", [False, True])
-def test_pca_projects_within_rounding(run_graph: Any, whiten: bool) -> None:
-    """A projection agrees up to the order of its sums."""
-    schema = schema_of("weight", "count", "flag")
-    rows = draw(schema, 200)
-    step = fitted(make_pipeline(StandardScaler(), PCA(2, whiten=whiten)), schema, rows)
-    assert_transforms(run_graph, step, schema, rows, tolerance=1e-13)
-
-
 def test_identity_function_keeps_the_frame(run_graph: Any) -> None:
-    """A FunctionTransformer without a function changes nothing; one with a function is refused."""
+    """A FunctionTransformer without a function changes nothing."""
     schema = schema_of(*NUMBERS)
     rows = draw(schema, 50)
     frame = assert_transforms(run_graph, fitted(FunctionTransformer(), schema, rows), schema, rows)
     assert [feature.name for feature in frame.features] == list(NUMBERS)
-    with pytest.raises(NotConvertibleError, match="FunctionTransformer"):
-        converted(fitted(FunctionTransformer(np.abs), schema, rows), schema)
 
 
 def test_text_is_refused_by_name() -> None:

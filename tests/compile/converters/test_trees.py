@@ -186,7 +186,7 @@ def test_same_model_gives_the_same_bytes() -> None:
     assert first.initializers.keys() == second.initializers.keys()
 
 
-def test_every_split_is_told_to_the_parity_gate() -> None:
+def test_the_parity_gate_gets_every_split() -> None:
     """The thresholds of every column that some tree splits are in the graph."""
     x, y = load_iris(return_X_y=True)
     model = fitted(RandomForestClassifier, x, y)

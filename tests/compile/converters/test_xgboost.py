@@ -21,7 +21,7 @@ from orris.compile.converters.xgboost import read_booster
 from orris.errors import NotConvertibleError
 from orris.schema.frames import encode
 from orris.training.learning import learn_schema
-from tests.compile.booster_tables import TABLES, TASKS, Task, assert_exact, table
+from tests.compile.booster_tables import Task, assert_exact, table
 
 SMALL: dict[str, Any] = {"n_estimators": 15, "max_depth": 4, "n_jobs": 1}
 
@@ -29,40 +29,6 @@ SMALL: dict[str, Any] = {"n_estimators": 15, "max_depth": 4, "n_jobs": 1}
 def _estimator(task: Task, **settings: Any) -> Any:
     kind = xgb.XGBRegressor if task == "regression" else xgb.XGBClassifier
     return kind(**(SMALL | settings))
-
-
-@pytest.mark.parametrize("categorical", [False, True], ids=["numbers", "categories"])
-@pytest.mark.parametrize("missing", [False, True], ids=["complete", "missing"])
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize("name", TABLES)
-def test_trees(name: str, task: Task, missing: bool, categorical: bool) -> None:
-    """Every task agrees in every bit on every table, with missing values and with categories."""
-    X, y = table(name, task, missing=missing, categorical=categorical)
-    assert_exact(_estimator(task, enable_categorical=categorical).fit(X, y), X)
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_dart(task: Task) -> None:
-    """DART's dropped trees weigh less, and each of them is rounded with the base margin."""
-    X, y = table("diabetes", task, missing=True, categorical=True)
-    assert_exact(_estimator(task, booster="dart", rate_drop=0.3, enable_categorical=True).fit(X, y), X)
-
-
-@pytest.mark.parametrize("task", TASKS)
-@pytest.mark.filterwarnings("ignore:.*are not used:UserWarning")
-def test_linear(task: Task) -> None:
-    """The linear booster adds column after column, and a missing value adds nothing."""
-    X, y = table("diabetes", task, missing=True)
-    kind = xgb.XGBRegressor if task == "regression" else xgb.XGBClassifier
-    assert_exact(kind(n_estimators=10, booster="gblinear", n_jobs=1).fit(X, y), X)
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_random_forest(task: Task) -> None:
-    """XGBoost's random forests are one round of many trees."""
-    X, y = table("wine", task, missing=True)
-    kind = xgb.XGBRFRegressor if task == "regression" else xgb.XGBRFClassifier
-    assert_exact(kind(**SMALL).fit(X, y), X)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +65,7 @@ def test_ranker() -> None:
 
 @pytest.mark.parametrize("settings", [{"base_score": 0.2}, {"max_cat_to_onehot": 50}, {"missing": 0.0}], ids=str)
 def test_settings(settings: dict[str, Any]) -> None:
-    """A base score of the user's, one-hot splits, and a number that stands for missing."""
+    """A declared base score, one-hot splits, and a number that stands for missing agree."""
     X, y = table("diabetes", "binary", categorical=True)
     assert_exact(_estimator("binary", enable_categorical=True, **settings).fit(X, y), X)
 

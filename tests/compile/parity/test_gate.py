@@ -1,4 +1,4 @@
-"""The parity gate: it refuses what differs, and what passes it is the trained model."""
+"""Tests of the parity gate: a model that differs is refused, and one that passes is the trained model."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def shifted(model: onnx.ModelProto, attribute: str) -> bytes:
 
 
 def test_thresholds_off_by_one_ulp_are_found() -> None:
-    """Training rows alone would not show it on every forest; the rows on thresholds do."""
+    """Rows on the thresholds reveal a model whose thresholds are one ulp off."""
     model, _ = build(forest(), SCHEMA)
     with pytest.raises(ParityError, match=r"labels differ|largest difference"):
         gate(forest(), shifted(model, "nodes_splits"))
@@ -87,7 +87,7 @@ def test_another_seed_is_another_model() -> None:
 
 
 def test_an_intercept_off_by_a_billionth_is_found() -> None:
-    """Probabilities of linear models may differ by 1e-12."""
+    """An intercept off by a billionth is found, as probabilities of linear models may differ by 1e-12."""
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
     moved = make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
     moved[-1].intercept_ = moved[-1].intercept_ + np.array([1e-9, 0, 0])
@@ -108,36 +108,36 @@ def test_an_intercept_off_by_a_billionth_is_found() -> None:
 def test_answers_are_compared_label_by_label_and_number_by_number(
     found: Answers, labels: int, difference: float
 ) -> None:
-    """A NaN where a number was is an infinite difference."""
+    """Labels and numbers are compared one by one, and a NaN in place of a number is an infinite difference."""
     expected = Answers(np.array([0, 1]), np.array([[0.6, 0.4], [0.5, 0.5]]))
     outcome = parity.compare(expected, found, "linear")
     assert (outcome.n_label_differences, outcome.largest_difference) == (labels, difference)
 
 
 def test_an_output_that_is_missing_is_refused() -> None:
-    """Labels alone are not enough where the pipeline has probabilities."""
+    """A model with labels alone is refused if the pipeline has probabilities."""
     expected = Answers(np.array([0]), np.array([[1.0, 0.0]]))
     with pytest.raises(ParityError, match="shape"):
         parity.compare(expected, Answers(np.array([0])), "linear")
 
 
 def test_values_are_compared_relative_to_their_size() -> None:
-    """A millionth of a million is small, a millionth of one is not."""
+    """Values are compared relative to their size, but at least to one."""
     outcome = parity.compare(
         Answers(values=np.array([1e6, 1.0])), Answers(values=np.array([1e6 + 1e-6, 1.0])), "linear"
     )
     assert outcome.largest_difference == pytest.approx(1e-12, rel=1e-3)
 
 
-def test_an_estimator_without_a_converter_falls_back_and_says_why() -> None:
-    """The verdict lists what was tried."""
+def test_an_estimator_without_a_converter_falls_back() -> None:
+    """Without a converter the pipeline falls back to another way, and the verdict lists the attempts."""
     pipeline = make_pipeline(PowerTransformer(), Opaque(), LogisticRegression()).fit(X, Y)
     with pytest.raises(CompileError, match="Opaque"):
         compile_pipeline(pipeline, SCHEMA, X)
 
 
 def test_require_compiled_turns_a_fallback_into_a_failure() -> None:
-    """The error lists every reason."""
+    """With ``require_compiled`` a fallback is an error that lists every reason."""
     compiled = compile_pipeline(fallback(), SCHEMA, X)
     assert compiled.model_file == "model.skops"
     assert compiled.verdict.strategy == "scikit-learn"
@@ -155,7 +155,7 @@ def fallback() -> Any:
 
 
 def test_neighbours_too_many_to_compile_are_served_from_a_skops_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their tree, which has answered queries by then, is read back."""
+    """Neighbours too many to compile are served from a skops file, after their tree has answered queries."""
     monkeypatch.setattr(neighbors, "_MAX_NUMBERS", 10)
     pipeline = make_pipeline(StandardScaler(), KNeighborsClassifier(algorithm="kd_tree")).fit(X, Y)
     compiled = compile_pipeline(pipeline, SCHEMA, X)
@@ -164,7 +164,7 @@ def test_neighbours_too_many_to_compile_are_served_from_a_skops_file(monkeypatch
 
 
 def test_a_searched_forest_is_held_to_no_difference() -> None:
-    """A search is as strict as the model it found; an exponential over a forest may move the last bit."""
+    """A search over a forest must have no difference; an exponential behind a forest may move the last bit."""
     search = GridSearchCV(
         make_pipeline(RandomForestClassifier(3)), {"randomforestclassifier__max_depth": [2]}, cv=2
     ).fit(X, Y)
@@ -186,7 +186,7 @@ class Opaque(BaseEstimator, TransformerMixin):  # type: ignore[misc]
 
 
 def test_the_schema_learns_from_the_pipeline_whether_unseen_levels_are_taken() -> None:
-    """An encoder that raises closes the column, one that ignores opens it."""
+    """Unseen levels are accepted if the encoder ignores them and refused if it raises."""
     table = mixed_table()[["town", "spend", "churned"]].dropna()
     features = table[["town", "spend"]]
     for handle, expected in (("error", False), ("ignore", True)):
@@ -234,7 +234,7 @@ def test_generated_rows_keep_to_kinds_and_hard_bounds() -> None:
 
 
 def test_the_largest_magnitude_is_what_the_pipeline_takes() -> None:
-    """scikit-learn's trees refuse what does not fit float32."""
+    """Rows of the gate stay within the magnitude that scikit-learn's float32 trees accept."""
     schema = Schema(
         columns=(Column("a", Kind.NUMBER, low=0, high=1),),
         target="y",
@@ -252,14 +252,14 @@ def test_the_largest_magnitude_is_what_the_pipeline_takes() -> None:
 
 
 def test_the_same_pipeline_compiles_to_the_same_bytes() -> None:
-    """Nothing in the model file depends on the moment."""
+    """Compiling the same pipeline twice gives the same model file."""
     first, second = (compile_pipeline(forest(), SCHEMA, X) for _ in range(2))
     assert first.content == second.content
     assert np.array_equal(first.golden_rows, second.golden_rows, equal_nan=True)
 
 
 def test_a_pipeline_that_does_not_answer_its_training_rows_is_refused() -> None:
-    """Before anything is compiled."""
+    """A pipeline that does not answer its training rows is refused before it is compiled."""
     pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(X[:, :3], Y)
     with pytest.raises(CompileError, match="does not answer its own training rows"):
         compile_pipeline(pipeline, SCHEMA, X)

@@ -1,4 +1,4 @@
-"""What the order of additions alone may change is bounded from the magnitudes that are added."""
+"""Tests of the bound on what the order of additions alone may change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts between the doubles that go left and those that go right, and canonical trees."""
+"""Tests of canonical trees, and of the cuts between doubles that go left and right."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_cut_parts_the_doubles_as_the_comparison_does(
 
 
 def test_a_threshold_that_is_not_a_number_is_refused() -> None:
-    """No double is on either side of it."""
+    """A threshold that is NaN is refused, because no double is on either side of it."""
     with pytest.raises(NotProvedError):
         cuts(np.array([np.nan]))
 
@@ -64,7 +64,7 @@ def _stump(columns: list[int], cut: float, left: int = 1, right: int = 2, *, mis
 
 
 def test_the_digest_tells_apart_cut_column_and_side_of_the_missing() -> None:
-    """And nothing else: the numbers of nodes do not matter."""
+    """Trees that differ in cut, column or side of the missing have different digests; node numbers do not matter."""
     algebra = Algebra({})
     same = [canonical(algebra, _stump([0], 0.5), np.array([0]))[0] for _ in range(2)]
     others = [_stump([1], 0.5), _stump([0], np.nextafter(0.5, 1)), _stump([0], 0.5, missing=True)]
@@ -83,6 +83,6 @@ def test_exchanged_children_exchange_the_leaves() -> None:
 
 
 def test_a_node_with_two_parents_is_refused() -> None:
-    """It is no tree."""
+    """A node with two parents is refused, because the nodes form no tree."""
     with pytest.raises(NotProvedError, match="two splits"):
         canonical(Algebra({}), _stump([0], 0.5, 1, 1), np.array([0]))

@@ -1,4 +1,4 @@
-"""What is proved of right files, what is refused by name, and files that were made to deceive the reader."""
+"""Tests of the proof of right files, of named refusals, and of files made to deceive the reader."""
 
 from __future__ import annotations
 
@@ -247,14 +247,14 @@ def test_an_unknown_field_is_refused() -> None:
 
 
 def test_bytes_that_are_no_model_are_refused() -> None:
-    """Not with an exception of the parser's."""
+    """Bytes that are no model are refused by our own error and not by an exception of the parser."""
     case = model("logistic")
     with pytest.raises(NotProvedError):
         prove(b"not a model", case.pipeline, case.schema)
 
 
 def test_a_tree_that_runs_in_a_circle_is_refused() -> None:
-    """And reading it ends."""
+    """A tree whose nodes form a circle is refused, and reading it ends."""
     case = model("decision tree regressor")
     changed = onnx.load_model_from_string(case.content)
     for node in changed.graph.node:

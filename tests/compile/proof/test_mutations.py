@@ -1,4 +1,4 @@
-"""Thousands of changed model files, none of which the proof takes for the right one."""
+"""Tests of thousands of changed model files, none of which the proof accepts for the right one."""
 
 from __future__ import annotations
 

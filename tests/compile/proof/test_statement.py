@@ -1,4 +1,4 @@
-"""The families that have a statement, as the documentation lists them."""
+"""Tests that the documentation lists the families that have a statement."""
 
 from __future__ import annotations
 

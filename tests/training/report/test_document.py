@@ -171,6 +171,13 @@ def test_baseline_stands_beside_every_metric(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["baseline"] == evaluation.baseline
 
 
+def test_metrics_on_training_rows_are_marked(tmp_path: Path) -> None:
+    """The main numbers of a model that was fitted elsewhere are marked as measured on the rows given."""
+    assert "on the rows given" not in page(write(tmp_path / "trained")).text
+    evaluation = replace(classified(("setosa", "virginica")), n_train=0)
+    assert "accuracy on the rows given" in page(write(tmp_path / "packaged", evaluation=evaluation)).text
+
+
 def test_html_policy_admits_its_own_style(tmp_path: Path) -> None:
     """The Content-Security-Policy forbids everything but pictures as data and the page's own style, by its digest."""
     html = (write(tmp_path) / "report.html").read_text(encoding="utf-8")

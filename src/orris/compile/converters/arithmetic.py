@@ -151,6 +151,13 @@ def second_if(graph: Graph, condition: str) -> str:
     return flat(graph, graph.cast(condition, TensorProto.INT64))
 
 
+def any_in_row(graph: Graph, condition: str) -> str:
+    """Whether a boolean ``(n_rows, k)`` holds anywhere in the row: bool ``(n_rows,)``."""
+    found = graph.cast(condition, TensorProto.INT32)
+    largest = graph.add("ReduceMax", found, graph.constant([1], np.int64), keepdims=0)
+    return graph.cast(largest, TensorProto.BOOL)
+
+
 def flat(graph: Graph, tensor: str) -> str:
     """``(n_rows, 1)`` becomes ``(n_rows,)``."""
     return str(graph.add("Squeeze", tensor, graph.constant([1], np.int64)))

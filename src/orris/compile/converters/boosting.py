@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
 
+from orris.compile.converters import arithmetic
 from orris.compile.converters.categories import Categories, read_categories
 from orris.compile.converters.tree_ensemble import (
     LEAF,
@@ -28,6 +29,7 @@ from orris.compile.converters.tree_ensemble import (
     note_thresholds,
 )
 from orris.compile.converters.trees import TREE_CLASSIFIERS, leave_to_foreign, read_tree
+from orris.compile.dispatch import predict
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import is_exactly, predictor, require_values
 from orris.errors import NotConvertibleError
@@ -201,3 +203,23 @@ def _read_hist_tree(member: Any, categories: Categories) -> Tree:
 def _ordinals(bitset: npt.NDArray[np.uint32]) -> set[int]:
     """Positions of the set bits of eight 32-bit words, the lowest first."""
     return set(np.flatnonzero(np.unpackbits(bitset.astype("<u4").view(np.uint8), bitorder="little")).tolist())
+
+
+@predictor("sklearn.ensemble.AdaBoostRegressor")
+def adaboost_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """The weighted median of the estimators' values: the first, in order, at which half of the weights are reached."""
+    members = [predict(graph, member, frame) for member in estimator.estimators_]
+    if any(member.value is None for member in members):
+        raise NotConvertibleError("AdaBoostRegressor over an estimator that gives no value")
+    axis = graph.constant([1], np.int64)
+    columns = [graph.add("Unsqueeze", str(member.value), axis) for member in members]
+    values = graph.add("Concat", *columns, axis=1) if len(columns) > 1 else columns[0]
+    n_members = graph.constant([len(members)], np.int64)
+    ordered, order = graph.add("TopK", values, n_members, axis=1, largest=0, sorted=1, outputs=2)
+    weights = np.asarray(estimator.estimator_weights_[: len(members)], dtype=np.float64)
+    reached = graph.add("CumSum", graph.add("Gather", graph.constant(weights), order), graph.constant(1, np.int64))
+    last = graph.add("Gather", reached, graph.constant([len(members) - 1], np.int64), axis=1)
+    half = graph.add("Mul", last, graph.constant(0.5))
+    above = graph.cast(graph.add("GreaterOrEqual", reached, half), TensorProto.INT32)
+    first = graph.add("ArgMax", above, axis=1, keepdims=1)
+    return Prediction(value=arithmetic.flat(graph, graph.add("GatherElements", ordered, first, axis=1)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from orris.compile.converters.levels import values
 from orris.compile.dispatch import predict, transform
-from orris.compile.graph import Frame, Graph, Prediction
+from orris.compile.graph import Frame, Graph, Prediction, unnamed
 from orris.compile.registry import is_exactly, predictor, transformer
 from orris.errors import NotConvertibleError
 
@@ -66,6 +66,22 @@ def frozen_transform(graph: Graph, frozen: Any, frame: Frame) -> Frame:
 def frozen_predict(graph: Graph, frozen: Any, frame: Frame) -> Prediction:
     """The estimator inside."""
     return predict(graph, frozen.estimator, frame)
+
+
+@predictor("sklearn.linear_model.RANSACRegressor", "sklearn.semi_supervised.SelfTrainingClassifier", delegates=True)
+def inner_predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """The estimator that was fitted inside, which has no names of columns."""
+    return predict(graph, estimator.estimator_, unnamed(frame))
+
+
+@predictor("sklearn.multioutput.MultiOutputRegressor", "sklearn.multioutput.RegressorChain", delegates=True)
+def only_output(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """The model of the only target."""
+    if len(estimator.estimators_) != 1:
+        raise NotConvertibleError(
+            f"{type(estimator).__name__} predicts {len(estimator.estimators_)} targets; a served model has one"
+        )
+    return predict(graph, estimator.estimators_[0], unnamed(frame))
 
 
 def _best(search: Any) -> Any:

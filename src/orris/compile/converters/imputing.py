@@ -79,10 +79,11 @@ def missing_indicator(graph: Graph, indicator: Any, frame: Frame) -> Frame:
     covered = graph.take(frame, np.asarray(indicator.features_).tolist())
     if not covered.width:
         raise NotConvertibleError("MissingIndicator covers no column: nothing was missing in training")
-    return _indicated(graph, covered, indicator.missing_values, sparse=indicator.sparse is True)
+    return indicated(graph, covered, indicator.missing_values, sparse=indicator.sparse is True)
 
 
-def _indicated(graph: Graph, frame: Frame, missing_values: Any, *, sparse: bool) -> Frame:
+def indicated(graph: Graph, frame: Frame, missing_values: Any, *, sparse: bool) -> Frame:
+    """1.0 where a value is missing, else 0.0."""
     mask = _mask(graph, frame, missing_values)
     return Frame(
         graph.cast(mask, TensorProto.DOUBLE), tuple(Feature() for _ in frame.features), sparse=sparse or frame.sparse
@@ -111,19 +112,20 @@ def simple_imputer(graph: Graph, imputer: Any, frame: Frame) -> Frame:
     if not imputer.add_indicator or not len(imputer.indicator_.features_):
         return imputed
     covered = graph.take(frame, np.asarray(imputer.indicator_.features_).tolist())
-    return graph.concat([imputed, _indicated(graph, covered, imputer.missing_values, sparse=False)])
+    return graph.concat([imputed, indicated(graph, covered, imputer.missing_values, sparse=False)])
 
 
 def _imputed(graph: Graph, frame: Frame, fills: Sequence[Any], missing_values: Any) -> Frame:
     parts = []
-    for impute, coded in ((_imputed_numbers, False), (_imputed_levels, True)):
+    for impute, coded in ((imputed_numbers, False), (_imputed_levels, True)):
         chosen = [i for i, feature in enumerate(frame.features) if (feature.levels is not None) is coded]
         if chosen:
             parts.append((chosen, impute(graph, graph.take(frame, chosen), [fills[i] for i in chosen], missing_values)))
     return assembled(graph, parts)
 
 
-def _imputed_numbers(graph: Graph, frame: Frame, fills: Sequence[Any], missing_values: Any) -> Frame:
+def imputed_numbers(graph: Graph, frame: Frame, fills: Sequence[Any], missing_values: Any) -> Frame:
+    """Columns of numbers with each column's fill in place of missing values."""
     for feature, fill in zip(frame.features, fills, strict=True):
         if isinstance(fill, str):
             raise NotConvertibleError(

@@ -1,4 +1,7 @@
-"""Exact converters for ``OneVsRestClassifier`` and ``OneVsOneClassifier``, after scikit-learn's ``multiclass.py``."""
+"""Exact converters for classifiers made of two-class ones: one against the rest, one against one, output codes.
+
+After scikit-learn's ``multiclass.py``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from onnx import TensorProto
 
 from orris.compile.converters import arithmetic
 from orris.compile.converters.calibration import response
+from orris.compile.converters.kernels import distances
 from orris.compile.converters.svm import one_versus_one
 from orris.compile.dispatch import predict
 from orris.compile.graph import Frame, Graph, Prediction
@@ -17,11 +21,15 @@ from orris.errors import NotConvertibleError
 
 
 def _require_classifiers(ensemble: Any) -> None:
+    for member in ensemble.estimators_:
+        _require_classifier(ensemble, member)
+
+
+def _require_classifier(ensemble: Any, member: Any) -> None:
     from sklearn.base import is_classifier  # noqa: PLC0415 (a converter must not need it)
 
-    for member in ensemble.estimators_:
-        if not is_classifier(member) or not hasattr(member, "classes_"):
-            raise NotConvertibleError(f"{type(ensemble).__name__} over {type(member).__name__} has no exact converter")
+    if not is_classifier(member) or not hasattr(member, "classes_"):
+        raise NotConvertibleError(f"{type(ensemble).__name__} over {type(member).__name__} has no exact converter")
 
 
 def _joined(graph: Graph, columns: list[str]) -> str:
@@ -81,3 +89,18 @@ def one_versus_one_classifier(graph: Graph, ensemble: Any, frame: Frame) -> Pred
     threshold = 0.0 if hasattr(ensemble.estimators_[0], "decision_function") else 0.5
     label = arithmetic.second_if(graph, graph.add("Greater", second, graph.constant(threshold)))
     return Prediction(label=label, decision=arithmetic.flat(graph, str(second)))
+
+
+@predictor("sklearn.multiclass.OutputCodeClassifier")
+def output_code(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
+    """The class whose code is nearest to the scores of the two-class models; the first among equals."""
+    scores = []
+    for each in ensemble.estimators_:
+        if type(each).__name__ == "_ConstantPredictor":  # a code that is the same for every class
+            scores.append(arithmetic.repeated(graph, frame, np.ravel(each.y_).astype(np.float64)[:1]))
+        else:
+            _require_classifier(ensemble, each)
+            scores.append(response(graph, each, predict(graph, each, frame))[0])
+    codes = np.asarray(ensemble.code_book_, dtype=np.float64)
+    nearest = distances(graph, _joined(graph, scores), codes)
+    return Prediction(label=str(graph.add("ArgMin", nearest, axis=1, keepdims=0)))

@@ -8,9 +8,11 @@ import numpy as np
 from onnx import TensorProto
 
 from orris.compile.converters import arithmetic
+from orris.compile.converters.levels import values
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
+from orris.schema.arrays import FloatArray
 
 
 def _posterior(graph: Graph, joint: str) -> Prediction:
@@ -80,3 +82,33 @@ def bernoulli(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     negative = np.log(1 - np.exp(estimator.feature_log_prob_))
     bias = estimator.class_log_prior_ + negative.sum(axis=1)
     return _posterior(graph, arithmetic.affine(graph, tensor, (estimator.feature_log_prob_ - negative).T, bias))
+
+
+@predictor("sklearn.naive_bayes.CategoricalNB", takes_codes=True)
+def categorical(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """``CategoricalNB``: numbers lose their fraction, and those that are no category of the training rows are refused.
+
+    The likelihoods are looked up and added column by column, as scikit-learn adds them.
+    """
+    frame = values(graph, frame)
+    require_values(frame, estimator)
+    n_classes = arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
+    total = ""
+    for j, likelihood in enumerate(estimator.feature_log_prob_):
+        table = np.asarray(likelihood, dtype=np.float64).T
+        column = graph.add("Squeeze", graph.take(frame, [j]).tensor, graph.constant([1], np.int64))
+        index = graph.add("Floor", column)
+        # Between -1 and 0 the fraction is cut off towards 0.
+        outside = graph.add("Or", graph.add("LessOrEqual", column, graph.constant(-1.0)), _beyond(graph, column, table))
+        graph.refused.append(outside)
+        inside = graph.add("Where", outside, graph.constant(0.0), graph.add("Max", index, graph.constant(0.0)))
+        found = graph.add("Gather", graph.constant(table), graph.cast(inside, TensorProto.INT64), axis=0)
+        total = str(graph.add("Add", total, found)) if total else str(found)
+    prior = graph.constant(np.asarray(estimator.class_log_prior_, dtype=np.float64).reshape(1, n_classes))
+    return _posterior(graph, str(graph.add("Add", total, prior)))
+
+
+def _beyond(graph: Graph, column: str, table: FloatArray) -> str:
+    """Whether a number is beyond the table, or none: bool ``(n_rows,)``."""
+    beyond = graph.add("GreaterOrEqual", column, graph.constant(float(len(table))))
+    return str(graph.add("Or", beyond, graph.add("IsNaN", column)))

@@ -1,7 +1,7 @@
-"""Converters of steps over numbers: scalers, Normalizer, Binarizer, polynomials, bins, selectors, PCA.
+"""Converters of steps over numbers: scalers, Normalizer, Binarizer, polynomials, bins, selectors.
 
 Each appends the operations of the step's ``transform`` in float64 and in its order; scalers, polynomials, bins and
-selectors are equal to the last bit, Normalizer (l1, l2) and PCA up to the order in which a sum is carried out.
+selectors are equal to the last bit, Normalizer (l1, l2) up to the order in which a sum is carried out.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _through(feature: Feature, undo: Inverse) -> Feature:
     return replace(feature, inverse=undo if before is None else lambda values: before(undo(values)))
 
 
-def _shifted_and_divided(graph: Graph, frame: Frame, shift: Any, scale: Any) -> Frame:
+def shifted_and_divided(graph: Graph, frame: Frame, shift: Any, scale: Any) -> Frame:
     """``(x - shift) / scale``; ``None`` leaves that operation out.
 
     A sparse matrix is multiplied by the reciprocal.
@@ -64,7 +64,7 @@ def standard_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     if frame.single and not frame.sparse:
         return _scaled_in_single(graph, frame, scaler)
     frame = numbers(graph, frame, scaler)
-    return _shifted_and_divided(
+    return shifted_and_divided(
         graph, frame, scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None
     )
 
@@ -95,13 +95,13 @@ def robust_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``(x - center) / scale``."""
     frame = numbers(graph, frame, scaler)
     center = scaler.center_ if scaler.with_centering else None
-    return _shifted_and_divided(graph, frame, center, scaler.scale_ if scaler.with_scaling else None)
+    return shifted_and_divided(graph, frame, center, scaler.scale_ if scaler.with_scaling else None)
 
 
 @transformer("sklearn.preprocessing.MaxAbsScaler")
 def max_abs_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``x / scale``, clipped to [-1, 1] if the scaler clips."""
-    frame = _shifted_and_divided(graph, numbers(graph, frame, scaler), None, scaler.scale_)
+    frame = shifted_and_divided(graph, numbers(graph, frame, scaler), None, scaler.scale_)
     return _clipped(graph, frame, -1.0, 1.0) if getattr(scaler, "clip", False) else frame
 
 
@@ -226,14 +226,6 @@ def k_bins_discretizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     return Frame(hot, (Feature(),) * len(bins), sparse=step.encode == "onehot")
 
 
-@transformer("sklearn.preprocessing.FunctionTransformer")
-def function_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
-    """The identity; a function cannot be looked into."""
-    if step.func is not None:
-        raise NotConvertibleError("FunctionTransformer with a function of its own; only the identity is known")
-    return numbers(graph, frame, step) if step.validate and not frame.single else frame
-
-
 @transformer(
     "sklearn.feature_selection.VarianceThreshold",
     "sklearn.feature_selection.SelectKBest",
@@ -253,17 +245,3 @@ def selector(graph: Graph, step: Any, frame: Frame) -> Frame:
     if not support:
         raise NotConvertibleError(f"{type(step).__name__} selected no column")
     return graph.take(frame, support)
-
-
-@transformer("sklearn.decomposition.PCA")
-def pca(graph: Graph, step: Any, frame: Frame) -> Frame:
-    """Projection, then centering, then whitening, as scikit-learn does; exact up to the order of the sums."""
-    frame = numbers(graph, frame, step)
-    projected = graph.add("MatMul", frame.tensor, graph.constant(step.components_.T, np.float64))
-    centered = graph.add(
-        "Sub", projected, graph.constant(np.reshape(step.mean_, (1, -1)) @ step.components_.T, np.float64)
-    )
-    if step.whiten:
-        scale = np.maximum(np.sqrt(step.explained_variance_), np.finfo(np.float64).eps)
-        centered = graph.add("Div", centered, graph.constant(scale, np.float64))
-    return Frame(centered, (Feature(),) * step.components_.shape[0])

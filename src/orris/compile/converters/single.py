@@ -50,6 +50,11 @@ def expf(graph: Graph, tensor: str) -> str:
     return graph.cast(graph.add("Mul", polynomial, scale), TensorProto.FLOAT)
 
 
+def rounded_exp(graph: Graph, tensor: str) -> str:
+    """The float64 exponential of a float32 number, rounded to float32."""
+    return graph.cast(graph.add("Exp", graph.cast(tensor, TensorProto.DOUBLE)), TensorProto.FLOAT)
+
+
 def sigmoid(graph: Graph, tensor: str) -> str:
     """XGBoost's ``common::Sigmoid``: ``1 / (expf(min(-x, 88.7)) + 1 + 1e-16)``, float32."""
     negated = graph.add("Min", graph.add("Neg", tensor), constant(graph, 88.7))

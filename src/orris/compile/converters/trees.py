@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
+from orris.compile.converters.levels import numbers
 from orris.compile.converters.tree_ensemble import (
     Tree,
     add_largest,
@@ -20,8 +22,8 @@ from orris.compile.converters.tree_ensemble import (
     after_rounding,
     note_thresholds,
 )
-from orris.compile.graph import Frame, Graph, Prediction
-from orris.compile.registry import is_exactly, predictor, require_values
+from orris.compile.graph import Feature, Frame, Graph, Hot, Prediction
+from orris.compile.registry import is_exactly, predictor, require_values, transformer
 from orris.errors import NotConvertibleError
 
 TREE_CLASSIFIERS = ("sklearn.tree.DecisionTreeClassifier", "sklearn.tree.ExtraTreeClassifier")
@@ -152,3 +154,24 @@ def _mean(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> Pre
     return Prediction(
         value=total if len(members) == 1 else graph.add("Div", total, graph.constant(float(len(members))))
     )
+
+
+@transformer("sklearn.ensemble.RandomTreesEmbedding")
+def embedding(graph: Graph, estimator: Any, frame: Frame) -> Frame:
+    """A column for each leaf of each tree, 1.0 where the row ends in it."""
+    frame = numbers(graph, frame, estimator)
+    trees = [
+        replace(tree, values=np.cumsum(tree.is_leaf).astype(np.float64) - 1.0)
+        for tree in _read(graph, estimator, frame, estimator.estimators_)
+    ]
+    positions = add_totals(graph, frame.tensor, trees, list(range(len(trees))), len(trees))
+    found = estimator.one_hot_encoder_.categories_  # a leaf that no training row ended in has no column
+    leaves = [trees[k].values[np.asarray(nodes, dtype=np.int64)] for k, nodes in enumerate(found)]
+    owners = np.repeat(np.arange(len(trees)), [len(each) for each in leaves])
+    sought = np.concatenate(leaves)
+    spread = graph.add("Gather", positions, graph.constant(owners, np.int64), axis=1)
+    tensor = graph.cast(graph.add("Equal", spread, graph.constant(sought)), TensorProto.DOUBLE)
+    graph.hot[tensor] = tuple(
+        Hot(positions, *pair) for pair in zip(owners.tolist(), sought.astype(int).tolist(), strict=True)
+    )
+    return Frame(tensor, (Feature(),) * len(sought), sparse=bool(estimator.sparse_output))

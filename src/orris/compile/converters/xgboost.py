@@ -41,9 +41,10 @@ _IDENTITY = (
 _LINKS: dict[str, Callable[[Graph, str, int], str]] = {
     **dict.fromkeys(_IDENTITY, lambda _graph, margin, _n: margin),
     **dict.fromkeys(
-        ("count:poisson", "reg:gamma", "reg:tweedie", "survival:aft", "survival:cox"),
+        ("count:poisson", "reg:gamma", "reg:tweedie", "survival:cox"),
         lambda graph, margin, _n: single.expf(graph, margin),
     ),
+    "survival:aft": lambda graph, margin, _n: single.rounded_exp(graph, margin),
     **dict.fromkeys(("binary:logistic", "reg:logistic"), lambda graph, margin, _n: single.sigmoid(graph, margin)),
     "binary:hinge": lambda graph, margin, _n: graph.cast(
         graph.add("Greater", margin, single.constant(graph, 0.0)), TensorProto.FLOAT

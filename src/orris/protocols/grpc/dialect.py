@@ -23,6 +23,7 @@ from orris.protocols.tensors import (
     Tensor,
     TensorReader,
     check_content_type,
+    check_extensions,
     decoded,
     from_raw,
     from_values,
@@ -98,11 +99,7 @@ class Tensors:
         unknown: dict[str, None] = {}
         rows = plan.reader.read(list(_tensors(plan.reader, request)), unknown)
         for output in request.outputs:
-            if "classification" in output.parameters or "shared_memory_region" in output.parameters:
-                raise BodyError(
-                    f"output '{output.name[:100]}': classification and shared memory are extensions that are not spoken"
-                    " here"
-                )
+            check_extensions(output.name, output.parameters)
         outputs = wanted_outputs(plan.outputs, [output.name for output in request.outputs])
         return Query(rows, False, Wanted(request.id, outputs, bool(request.raw_input_contents)), tuple(unknown))
 
@@ -152,8 +149,8 @@ def _tensors(reader: TensorReader, request: ModelInferRequest) -> Iterator[Tenso
     for i, given in enumerate(inputs):
         reader.check_size(given.name, given.datatype, given.shape)
         content_type = given.parameters["content_type"].string_param if "content_type" in given.parameters else ""
-        if given.parameters and "shared_memory_region" in given.parameters:
-            raise BodyError(f"input '{given.name[:100]}': shared memory is an extension that is not spoken here")
+        if given.parameters:
+            check_extensions(given.name, given.parameters)
         if not raws:
             tensor = from_values(given.name, given.datatype, tuple(given.shape), _typed(given))
             yield decoded(tensor, content_type)
@@ -196,11 +193,20 @@ PROTOCOL = Protocol(
     "Open Inference Protocol V2 over gRPC",
     (
         Call(f"{_BASE}/ModelInfer", dialect=Tensors),
+        Call(f"{_BASE}/ModelStreamInfer"),
         *(
             Call(f"{_BASE}/{method}", Credential.NONE, traced=False)
             for method in ("ServerLive", "ServerReady", "ModelReady")
         ),
-        *(Call(f"{_BASE}/{method}") for method in ("ServerMetadata", "ModelMetadata", "RepositoryIndex")),
+        *(
+            Call(f"{_BASE}/{method}")
+            for method in ("ServerMetadata", "ModelMetadata", "ModelConfig", "ModelStatistics", "RepositoryIndex")
+        ),
+        *(
+            Call(f"{_BASE}/{memory}SharedMemory{method}")
+            for memory in ("System", "Cuda")
+            for method in ("Status", "Unregister")
+        ),
         *(Call(f"{_BASE}/{method}", Credential.ADMIN) for method in ("RepositoryModelLoad", "RepositoryModelUnload")),
     ),
 )

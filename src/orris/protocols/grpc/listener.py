@@ -10,14 +10,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import SERVICE_NAME as REFLECTION
-from grpc_reflection.v1alpha.reflection import enable_server_reflection
 
 from orris.errors import SettingsError
 from orris.protocols.grpc.dialect import SERVICE
 from orris.protocols.grpc.generated import POOL
 from orris.protocols.grpc.health import HEALTH, Health
+from orris.protocols.grpc.reflection import Reflection
 from orris.protocols.grpc.service import InferenceService
 from orris.serving.catalog import Catalog
 
@@ -89,12 +87,11 @@ class GrpcListener:
         Raises:
             SettingsError: The address cannot be listened on.
         """
-        POOL.AddSerializedFile(reflection_pb2.DESCRIPTOR.serialized_pb)
-        handlers = (self._service.handler(), Health(self._catalog).handler())
+        reflection = Reflection((SERVICE, HEALTH), POOL)
+        handlers = (self._service.handler(), Health(self._catalog).handler(), *reflection.handlers())
         for _ in range(LISTENERS):
             server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=self._max_calls)
             server.add_generic_rpc_handlers(handlers)
-            enable_server_reflection((SERVICE, HEALTH, REFLECTION), server, POOL)
             try:
                 self._bind(server)
             except RuntimeError:

@@ -1,18 +1,19 @@
 """The calls of ``inference.GRPCInferenceService``.
 
 ``ModelInfer`` goes through a predict route like every predict route: the same limits, credentials, batches, counts and
-log. The other calls are answered from the catalog at once; those that change what is loaded need the administrator's
-credential.
+log; so does each message of ``ModelStreamInfer``. The other calls are answered from the catalog at once; those that
+change what is loaded need the administrator's credential.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic, perf_counter
 from typing import Any
 
 import grpc
+from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
 from orris.errors import BodyError, NotFoundError, NotReadyError, OrrisError, UnauthorizedError
@@ -20,7 +21,8 @@ from orris.protocols.grpc.dialect import SERVICE, Tensors, refusal
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.protocols.grpc.generated.envelope_pb2 import Envelope
 from orris.protocols.openinference import describe
-from orris.protocols.tensors import EXTENSIONS, SERVER_NAME
+from orris.protocols.tensors import EXTENSIONS, NO_SHARED_MEMORY, SERVER_NAME
+from orris.protocols.triton import NO_LOG_SETTINGS, NO_TRACE_SETTINGS, configuration, statistics
 from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.control import Control
@@ -35,7 +37,21 @@ from orris.version import __version__
 
 ROUTE = "ModelInfer"
 
-_INFER = Arrival(f"{SERVICE}/{ROUTE}")
+_INFER, _STREAM = Arrival(f"{SERVICE}/{ROUTE}"), Arrival(f"{SERVICE}/ModelStreamInfer")
+
+FINAL = "triton_final_response"
+"""The parameter of a stream's responses that says that a request has no further one."""
+
+NOT_OFFERED = {
+    "SystemSharedMemoryRegister": NO_SHARED_MEMORY,
+    "CudaSharedMemoryRegister": NO_SHARED_MEMORY,
+    "TraceSetting": NO_TRACE_SETTINGS,
+    "LogSettings": NO_LOG_SETTINGS,
+}
+"""Triton's calls that are not offered, and why."""
+
+_ENDING = frozenset({"UNAUTHENTICATED", "PERMISSION_DENIED", "UNAVAILABLE"})
+"""Refusals that every further message of a stream would meet as well: they end it."""
 
 Index = Callable[..., list[dict[str, str]]]
 """``(only_ready=…)`` -> the entries of V2's repository index."""
@@ -79,9 +95,10 @@ class InferenceService:
         """
         calls: dict[str, Any] = {"ModelInfer": self._infer}
         calls |= {name: self._simple(name, *call) for name, call in self._calls_without_model().items()}
-        return grpc.method_handlers_generic_handler(
-            SERVICE, {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
-        )
+        calls |= {name: _not_offered(reason) for name, reason in NOT_OFFERED.items()}
+        handlers: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)  # type: ignore[arg-type]
+        return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def _calls_without_model(self) -> dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]]:
         """Request message and answer of each call that asks no model."""
@@ -91,6 +108,12 @@ class InferenceService:
             "ModelReady": (pb.ModelReadyRequest, self._model_ready),
             "ServerMetadata": (pb.ServerMetadataRequest, self._server_metadata),
             "ModelMetadata": (pb.ModelMetadataRequest, self._model_metadata),
+            "ModelConfig": (pb.ModelConfigRequest, self._model_config),
+            "ModelStatistics": (pb.ModelStatisticsRequest, self._model_statistics),
+            "SystemSharedMemoryStatus": (pb.SystemSharedMemoryStatusRequest, self._system_memory),
+            "SystemSharedMemoryUnregister": (pb.SystemSharedMemoryUnregisterRequest, self._forget_system_memory),
+            "CudaSharedMemoryStatus": (pb.CudaSharedMemoryStatusRequest, self._cuda_memory),
+            "CudaSharedMemoryUnregister": (pb.CudaSharedMemoryUnregisterRequest, self._forget_cuda_memory),
             "RepositoryIndex": (pb.RepositoryIndexRequest, self._repository_index),
             "RepositoryModelLoad": (pb.RepositoryModelLoadRequest, self._load),
             "RepositoryModelUnload": (pb.RepositoryModelUnloadRequest, self._unload),
@@ -100,14 +123,32 @@ class InferenceService:
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
         exchange = Awaited(body, headers_of(context), _INFER)
+        reply = await self._answered(exchange)
+        return await _finish(context, reply, exchange.request_id, exchange.trace)
+
+    async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        """A response for each request, in their order.
+
+        A request that is refused is answered with its text; the stream goes on, unless every further one would be
+        refused as well.
+        """
+        headers = headers_of(context)
+        async for body in requests:
+            exchange = Awaited(body, headers, _STREAM)
+            reply = await self._answered(exchange)
+            if reply.code in _ENDING:
+                await _finish(context, reply, exchange.request_id, exchange.trace)
+            yield _streamed(reply)
+
+    async def _answered(self, exchange: Awaited) -> Reply:
+        """The reply of the model that a request names."""
         self.in_flight += 1
         self.last_call = monotonic()
         try:
             self._enter(exchange)
-            reply = await exchange.reply
+            return await exchange.reply
         finally:
             self.in_flight -= 1
-        return await _finish(context, reply, exchange.request_id, exchange.trace)
 
     def _enter(self, exchange: Awaited) -> None:
         try:
@@ -207,6 +248,31 @@ class InferenceService:
         live = slot.version(request.version) if request.version else slot.current()
         return pb.ModelMetadataResponse(**describe(live.engine), versions=[loaded.version for loaded in slot.loaded()])
 
+    async def _model_config(self, request: Any) -> Any:
+        slot = self._catalog.slot(request.name)
+        live = slot.version(request.version) if request.version else slot.current()
+        config = pb.ModelConfig()
+        ParseDict(configuration(live.engine), config)
+        return pb.ModelConfigResponse(config=config)
+
+    async def _model_statistics(self, request: Any) -> Any:
+        counted = statistics(self._catalog, self._context.metrics, request.name, request.version)
+        return pb.ModelStatisticsResponse(model_stats=counted)
+
+    async def _system_memory(self, request: Any) -> Any:
+        _require_no_region(request.name)
+        return pb.SystemSharedMemoryStatusResponse()
+
+    async def _forget_system_memory(self, _request: Any) -> Any:
+        return pb.SystemSharedMemoryUnregisterResponse()
+
+    async def _cuda_memory(self, request: Any) -> Any:
+        _require_no_region(request.name)
+        return pb.CudaSharedMemoryStatusResponse()
+
+    async def _forget_cuda_memory(self, _request: Any) -> Any:
+        return pb.CudaSharedMemoryUnregisterResponse()
+
     async def _repository_index(self, request: Any) -> Any:
         entry = pb.RepositoryIndexResponse.ModelIndex
         return pb.RepositoryIndexResponse(models=[entry(**found) for found in self._index(only_ready=request.ready)])
@@ -225,6 +291,31 @@ def headers_of(context: Any) -> dict[bytes, bytes]:
     """A call's metadata, as HTTP's headers are."""
     metadata = context.invocation_metadata() or ()
     return {key.encode(): value if isinstance(value, bytes) else value.encode() for key, value in metadata}
+
+
+def _require_no_region(name: str) -> None:
+    """Raise ``NotFoundError`` for a named region of shared memory: there is none."""
+    if name:
+        raise NotFoundError(f"there is no shared memory region '{name[:100]}': {NO_SHARED_MEMORY}")
+
+
+def _not_offered(reason: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    """A call that ends with UNIMPLEMENTED and a sentence."""
+
+    async def call(_body: bytes, context: Any) -> bytes:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, reason)
+        raise AssertionError  # abort has raised
+
+    return call
+
+
+def _streamed(reply: Reply) -> bytes:
+    """The reply to one request of a stream as a ``ModelStreamInferResponse``."""
+    if reply.code != "OK":
+        return pb.ModelStreamInferResponse(error_message=reply.body.decode()).SerializeToString()
+    response = pb.ModelInferResponse.FromString(reply.body)
+    response.parameters[FINAL].bool_param = True
+    return pb.ModelStreamInferResponse(infer_response=response).SerializeToString()
 
 
 def _parsed(request_type: Any, body: bytes) -> Any:

@@ -117,7 +117,7 @@ class App:
         )
 
     async def _answer(self, scope: Scope, receive: Any, send: Any, headers: dict[bytes, bytes], request_id: str) -> str:
-        """Answer a request that is not for the fast lane; returns its route template."""
+        """Answer a request that is not for the fast path; returns its route template."""
         path, method = scope["path"], scope["method"]
         predict_route = self._routes.predict_routes.get(path.encode())
         refusal = self._refused(path, method, headers, request_id)
@@ -152,12 +152,13 @@ class App:
         return _route(scope)
 
     def _refused(self, path: str, method: str, headers: Headers, request_id: str) -> Reply | None:
-        """The answer to a browser's preflight, or to a request that may not pass."""
+        """The answer to a browser's preflight, to a request that may not pass, or to what is not offered."""
         if method == "OPTIONS" and self._cors is not None:
             asked = self._cors.preflight(headers)
             if asked is not None:
                 return asked
-        return self._guard(path, headers, request_id) if self._guard is not None else None
+        refusal = self._guard(path, headers, request_id) if self._guard is not None else None
+        return refusal or self._routes.absent(path, request_id)
 
     def _told(self, path: str, status: int, request_id: str, detail: str) -> Reply:
         """A refusal in the shape of the path's protocol."""

@@ -153,6 +153,7 @@ def _headline(evaluation: Evaluation) -> list[dict[str, str]]:
             "title": metric.title,
             "value": _number(evaluation.metrics[metric.name]),
             "baseline": _baseline(evaluation, metric.name),
+            "where": "" if evaluation.n_train else "on the rows given",
         }
         for metric in metrics.headline(evaluation.metrics)
     ]

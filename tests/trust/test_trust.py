@@ -1,4 +1,4 @@
-"""What a skops file may hold: the server's list, and nothing that a file could forge."""
+"""Tests of the types that a skops file may name, and of forged files."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ READ = {
 
 
 @pytest.mark.parametrize("model", READ.values(), ids=READ.keys())
-def test_what_common_estimators_hold_is_read_back(model: Any) -> None:
-    """The answers are those of the estimator that was written."""
+def test_common_estimators_are_read_back(model: Any) -> None:
+    """An estimator that is read back answers as the one that was written."""
     expected = model.fit(X, Y).predict(X)
     content = bytes(dumps(model))
     assert trust.untrusted(content) == []
@@ -59,7 +59,7 @@ def test_what_common_estimators_hold_is_read_back(model: Any) -> None:
 
 
 def test_histogram_based_boosting_is_refused_by_name() -> None:
-    """Compiled code follows the positions in its trees without looking, and nothing checks them."""
+    """Histogram-based boosting is refused, because compiled code follows its tree's positions unchecked."""
     content = bytes(dumps(HistGradientBoostingClassifier(max_iter=1).fit(X, Y)))
     assert trust.untrusted(content) == ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
     with pytest.raises(ServingError, match="TreePredictor"):
@@ -147,7 +147,7 @@ FORGED = {
 
 @pytest.mark.parametrize("change", FORGED.values(), ids=FORGED.keys())
 def test_a_forged_decision_tree_is_refused(change: Callable[[Any, dict[str, bytes]], None]) -> None:
-    """Before it is constructed, since its constructor already copies what the file says."""
+    """A forged tree is refused before construction, because its constructor copies the file's values."""
     content = bytes(dumps(DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, Y)))
     assert trust.read(rewritten(content, lambda _schema, _files: None)).predict(X).tolist()
     with pytest.raises(ServingError, match="skops does not load the model"):
@@ -155,7 +155,7 @@ def test_a_forged_decision_tree_is_refused(change: Callable[[Any, dict[str, byte
 
 
 def test_trees_that_are_given_narrower_rows_than_they_take_are_refused() -> None:
-    """A forest checks its rows once, by its own number of features, and its trees do not check them again."""
+    """A forest whose trees take more columns than its rows have is refused, since trees do not check rows again."""
     forest = RandomForestClassifier(2, random_state=0).fit(X, Y)
     forest.n_features_in_ = 2
     with pytest.raises(ServingError, match="rows of another width"):
@@ -165,7 +165,7 @@ def test_trees_that_are_given_narrower_rows_than_they_take_are_refused() -> None
 @pytest.mark.parametrize("algorithm", ["kd_tree", "ball_tree"])
 @pytest.mark.parametrize("position", range(7))
 def test_a_forged_tree_is_refused(algorithm: str, position: int) -> None:
-    """Whichever part of its state differs from what its points give, positions beyond its arrays among them."""
+    """A tree is refused if any part of its state differs from what its points imply."""
     model = KNeighborsClassifier(algorithm=algorithm, leaf_size=5).fit(X, Y)
     state = list(model._tree.__getstate__())
     if isinstance(state[position], int):
@@ -180,8 +180,45 @@ def test_a_forged_tree_is_refused(algorithm: str, position: int) -> None:
 
 
 def test_every_trusted_name_exists() -> None:
-    """A name that scikit-learn moved would trust whatever takes its place."""
+    """Every trusted name exists, because a moved name would trust its replacement."""
     for name in trust.TRUSTED:
         module, _, attribute = name.rpartition(".")
         assert hasattr(import_module(module), attribute), name
-        assert module == "numpy" or module.startswith("sklearn.")
+        assert module in {"numpy", "scipy.sparse._csr"} or module.startswith("sklearn.")
+
+
+def inflating(schema: dict[str, object], members: dict[str, bytes]) -> bytes:
+    """A compressed skops file with a schema and arrays."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("schema.json", json.dumps(schema))
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return written.getvalue()
+
+
+BIG = bytes(40 * 2**20)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        inflating({}, {"0.npy": BIG, "1.npy": BIG}),
+        inflating({"a": {"__id__": 1, "file": "0.npy"}, "b": {"__id__": 2, "file": "0.npy"}}, {"0.npy": BIG}),
+        inflating({}, {"0.npz": inflating({}, {"data.npy": BIG + BIG})}),
+    ],
+    ids=["members", "a member that is read twice", "an archive in it"],
+)
+def test_a_file_that_inflates_to_too_much_is_refused(content: bytes) -> None:
+    """80 MiB from a file of less than a megabyte; nothing of it is constructed."""
+    assert len(content) < 2**20
+    with pytest.raises(ServingError, match="would become 83,"):
+        trust.read(content)
+
+
+def test_a_compressed_file_is_read() -> None:
+    """Compression itself is no reason to refuse a file."""
+    from zipfile import ZIP_DEFLATED
+
+    model = SVC().fit(X, Y)
+    assert np.array_equal(trust.read(bytes(dumps(model, compression=ZIP_DEFLATED))).predict(X), model.predict(X))
