@@ -1,4 +1,4 @@
-"""*Orris Model Serving*: what is asked, how it is answered, and what that costs, for the one on call."""
+"""*Orris Model Serving*: requests, answers and their cost, for people on call."""
 
 from __future__ import annotations
 
