@@ -1,14 +1,17 @@
 """XGBoost, LightGBM and CatBoost beside their compiled models: time of one row and of a batch, and largest difference.
 
 Each model is answered by Orris, by its own library, and by other tools that serve boosters: treelite (GTIL),
-onnxmltools or the library's own ONNX export, and timber-compiler, as far as they are installed. All answer the same
-rows in the same process, one after the other: rows with values exactly on the model's thresholds and one float32 or
-float64 to both sides, missing values, training rows and random ones. In an environment of its own::
+onnxmltools or the library's own ONNX export, and timber-compiler. All answer the same rows in the same process, one
+after the other: rows with values exactly on the model's thresholds and one float32 or float64 to both sides, missing
+values, training rows and random ones. Times are CPU time of the process, which other processes disturb least. In an
+environment of its own::
 
-    pip install -e '.[serve,train]' xgboost-cpu lightgbm catboost treelite onnxmltools timber-compiler
-    python benchmarks/boosters.py [ROWS]
+    uv venv .bench/boosters
+    uv pip sync --python .bench/boosters/bin/python requirements/boosters.txt
+    uv pip install --python .bench/boosters/bin/python --no-deps --no-build-isolation -e .
+    .bench/boosters/bin/python benchmarks/boosters.py [ROWS]
 
-prints the table of docs/boosters.md.
+prints the table of docs/boosters.md, about ten minutes. ``requirements/lock.py boosters`` renews the lock.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,7 @@ from orris.training.learning import learn_schema
 N_ROWS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
 N_COLUMNS = 20
 TASKS = ("binary", "multiclass", "regression")
+COMPARED = ("xgboost-cpu", "lightgbm", "catboost", "onnxruntime", "treelite", "onnxmltools", "timber-compiler")
 Answer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -134,14 +139,14 @@ def timber_answer(library: str, model: Any, folder: Path) -> Answer:
     return lambda rows: predictor.predict(rows.astype(np.float32))
 
 
-def microseconds(run: Callable[[], object], seconds: float = 0.4) -> float:
-    """The fifth part of the calls that were fastest ends here."""
+def microseconds(run: Callable[[], object], seconds: float = 0.15) -> float:
+    """CPU time of a call: the fifth part of the calls that were fastest ends here."""
     run()
-    taken, end = [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(taken) < 3:
-        start = time.perf_counter_ns()
+    taken, end = [], time.process_time() + seconds
+    while time.process_time() < end or len(taken) < 3:
+        start = time.process_time_ns()
         run()
-        taken.append(time.perf_counter_ns() - start)
+        taken.append(time.process_time_ns() - start)
     return float(np.percentile(taken, 20)) / 1e3
 
 
@@ -163,8 +168,10 @@ def line(name: str, answer: Answer, rows: np.ndarray, expected: np.ndarray) -> s
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the versions and the table."""
     warnings.simplefilter("ignore")
+    ort.set_default_logger_severity(3)
+    print(", ".join(f"{name} {metadata.version(name)}" for name in COMPARED), end="\n\n")
     print("| model | answered by | one row, µs | 1,000 rows, µs | largest difference | rows that differ |")
     print("|---|---|---|---|---|---|")
     for library in ("XGBoost", "LightGBM", "CatBoost"):

@@ -32,7 +32,15 @@ from processes import PeerError
 from setups import Home, Peer, Setup, launch_ours, read_ours, read_peers
 
 REPOSITORY = harness.HERE.parent
-V2, FOREST = "Orris (V2 REST)", "Orris, forest of 100 trees"
+V2, FOREST, BOOSTED = "Orris (V2 REST)", "Orris, forest of 100 trees", "Orris, XGBoost of 100 rounds"
+SETTINGS_OF_BOOSTED = """\
+table: data/iris.csv
+target: species
+model: xgboost
+model_parameters: {n_estimators: 100, learning_rate: 0.3, early_stopping_rounds: 0}
+"""
+"""The model that MLServer and Timber are given from XGBoost: its defaults."""
+
 GRPC_CLIENT = "mlserver"
 """The peer whose environment has a gRPC client."""
 
@@ -62,19 +70,12 @@ class Run:
 
     def install(self) -> None:
         """Train Orris' models, and install the peers one after another; what fails is remembered."""
-        for name, preset in (("iris", "logistic"), ("forest", "forest")):
-            harness.orris(
-                "train",
-                "--name",
-                name,
-                "--model",
-                preset,
-                "--version",
-                "1.0.0",
-                "--store",
-                "served",
-                folder=self.folder,
-            )
+        settings = self.folder / "boosted.yaml"
+        settings.write_text(SETTINGS_OF_BOOSTED)
+        models = {"iris": ("--model", "logistic"), "forest": ("--model", "forest"), "boosted": ("--params", settings)}
+        for name, how in models.items():
+            flags = ("--name", name, "--version", "1.0.0", "--store", "served", *map(str, how))
+            harness.orris("train", *flags, folder=self.folder)
         for peer in self.peers:
             start = time.perf_counter()
             say(f"{peer.name} {peer.version}: install … ", end="")
@@ -126,7 +127,7 @@ class Run:
                     launch = functools.partial(self._launch, peer)
                     yield Turn(setup, peer.version, launch, self.home.log(peer), self.problems.get(peer.name, ""))
         if table == "one":
-            yield from map(self._ours, (V2, FOREST))
+            yield from map(self._ours, (V2, FOREST, BOOSTED))
         yield from map(self._ours, ours)
 
     def take(self, turn: Turn, plan: Plan) -> Result:

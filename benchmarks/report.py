@@ -168,10 +168,13 @@ def _findings(rows: list[Row], grpc: list[Row]) -> str:
             f" {whole['rate']:,.0f})."
         )
     v2, forest = slower(rows, "Orris (V2 REST)"), slower(rows, "Orris, forest of 100 trees")
+    boosted = slower(rows, "Orris, XGBoost of 100 rounds")
     if v2 and orris:
         told.append(f"- V2 REST: {v2:,.0f} requests a second, {v2 / orris:.2f} of the native route's.")
     if forest:
         told.append(f"- A forest of 100 trees: {forest:,.0f} requests a second.")
+    if boosted:
+        told.append(f"- XGBoost of 100 rounds: {boosted:,.0f} requests a second.")
     many = min(
         (row["many_rows_per_second"] for row in rows if row["title"] == ORRIS and row["many_rows_per_second"]),
         default=0.0,
