@@ -1,4 +1,4 @@
-"""The last proof before a bundle is published: raw training rows, through every way in, against the fitted pipeline.
+"""The last check before a bundle is published: raw training rows on every route, against the fitted pipeline.
 
 The parity gate compares encoded rows, and so cannot see what the reading of a value has made of it. Here the reference
 is the pipeline's answer to the caller's own rows, untouched, and each row takes the way that a request would take: as a
@@ -44,7 +44,7 @@ Read = Callable[[], FloatArray]
 
 
 def compare(folder: Path, given: Given) -> dict[str, int]:
-    """Send raw rows through every way in, and compare each answer with the fitted pipeline's.
+    """Send raw rows through every route, and compare each answer with the fitted pipeline's.
 
     Args:
         folder: A sealed bundle.
@@ -75,7 +75,7 @@ def compare(folder: Path, given: Given) -> dict[str, int]:
 
 
 class _DifferentAnswerError(ParityError):
-    """A way in answers raw rows otherwise than the fitted pipeline.
+    """A route answers raw rows otherwise than the fitted pipeline.
 
     Args:
         message: What is wrong.
@@ -101,7 +101,7 @@ def _one_missing_value(sorts: dict[str, npt.NDArray[np.int64]], error: _Differen
 
 
 class _Expected:
-    """The fitted pipeline's answers to raw rows, and the served model's to the rows that a way in has read."""
+    """The fitted pipeline's answers to raw rows, and the served model's to the rows that a route has read."""
 
     def __init__(self, engine: Engine, given: Given, rows: Any) -> None:
         self._engine = engine
@@ -127,7 +127,7 @@ class _Expected:
             self.answered = np.asarray(np.isfinite(self.numbers).all(axis=1))
 
     def compare(self, way: str, read: Read, chosen: npt.NDArray[np.int64]) -> int:
-        """Rows compared through one way in."""
+        """Compare the rows of one route; return how many rows were compared."""
         try:
             rows = read()
         except RowError as error:
@@ -182,7 +182,7 @@ class _Expected:
 
 
 def _ways(engine: Engine, table: Any, values: list[list[Any]], lines: bytes | None) -> dict[str, Read]:
-    """Every way in, by name, and how it reads the rows."""
+    """Every route, by name, and how it reads the rows."""
     schema = engine.schema
     json_headers = {b"content-type": b"application/json"}
 

@@ -40,7 +40,7 @@ def own_server(settings: Settings, timeout_seconds: float) -> tuple[HTTPConnecti
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 (compared, not listened on)
     if not settings.tls_cert:
         return HTTPConnection(host, settings.port, timeout=timeout_seconds), READY
-    # The certificate names the service, not this machine, and nothing is told to the server.
+    # The certificate names the service, not this machine, and no secret is sent to the server.
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return HTTPSConnection(host, settings.port, timeout=timeout_seconds, context=context), READY

@@ -149,7 +149,7 @@ def _open_plain(reader: RowReader, body: bytes, keys: tuple[str, ...]) -> Opened
         if value.columns is not msgspec.UNSET and value.columns != reader.schema.names:
             return None
         value = value.data
-    # Whoever adds members beside the rows is read strictly if a row is an object: its keys cannot be counted then.
+    # A body with members beside the rows is read strictly if a row is an object: its keys cannot be counted then.
     encoded = reader.encode(value, body.count(b":") - 1)
     return None if encoded is None else Opened(key, encoded, envelope.parameters or envelope.params)
 
@@ -157,7 +157,7 @@ def _open_plain(reader: RowReader, body: bytes, keys: tuple[str, ...]) -> Opened
 def _open_long(
     reader: RowReader, body: bytes, keys: tuple[str, ...], only_one: bool, nan_is_missing: bool
 ) -> Opened | None:
-    """A long envelope: its members are told apart without being parsed, and its rows are read in pieces."""
+    """A long envelope: its members are separated without being parsed, and its rows are read in pieces."""
     if nan_is_missing and body.count(b"NaN") > reader.max_rows * (reader.schema.n_columns + 1):
         raise BodyError(f"there are more values than {reader.max_rows} rows have; send them in parts")
     members = _members(body, _split_envelope, nan_is_missing=nan_is_missing)

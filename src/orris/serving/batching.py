@@ -1,4 +1,4 @@
-"""The queue in front of a model: what has arrived in one tick of the loop is one call; nobody waits for more to arrive.
+"""The queue in front of a model: requests that arrived in one tick of the loop are one call; none waits for more.
 
 A model that is quick runs on the loop. One that would hold the loop up runs on a thread of its own, and what arrives
 meanwhile is the next call.

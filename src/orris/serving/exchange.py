@@ -175,7 +175,7 @@ def id_of(given: bytes | None) -> bytes:
 
 _N_FRESH = 256
 FRESH_IDS: list[bytes] = []
-"""Ids that nobody has yet; ``id_of`` fills the list."""
+"""Unused ids; ``id_of`` fills the list."""
 os.register_at_fork(after_in_child=FRESH_IDS.clear)
 
 

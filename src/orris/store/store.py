@@ -222,7 +222,7 @@ class Store:
             )
         manifest = bundle.parse_manifest(content, origin)
         if (manifest.name, manifest.version) != (wanted.name, wanted.version):
-            raise BundleError(f"{origin}: describes {manifest.name}@{manifest.version}; somebody moved its folder")
+            raise BundleError(f"{origin}: describes {manifest.name}@{manifest.version}; its folder was moved")
         return manifest
 
     def fetch(self, reference: str | Reference = "", cache: Path | None = None) -> Path:

@@ -35,7 +35,7 @@ N_PANES = 12
 """Panes of a window: it always covers between eleven and twelve of them."""
 
 ROWS_PER_BIN = 20
-"""Rows that the window must hold, for each bin that training filled, before a PSI is told.
+"""Rows that the window must hold, for each bin that training filled, before a PSI is reported.
 
 With k such bins and n rows of the reference's own distribution, n * PSI is close to chi-square with k - 1 degrees of
 freedom (Yurdakul, *Statistical Properties of Population Stability Index*, 2018): at 20 rows a bin, chance alone stays

@@ -35,7 +35,7 @@ TELLING_SECONDS = 10.0
 """Time between two warnings that spans are dropped."""
 
 HTTP_PORT = 4318
-"""The port of OTLP over HTTP: whoever names it, and no protocol, means HTTP."""
+"""The port of OTLP over HTTP: an endpoint with it and without a protocol means HTTP."""
 
 logger = logging.getLogger(__name__)
 

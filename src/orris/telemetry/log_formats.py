@@ -147,7 +147,7 @@ def _placed(trace: TraceContext) -> tuple[bytes, bytes]:
 
 
 class Identified(Protocol):
-    """A request, as far as its usual line tells of it."""
+    """A request, as far as its usual line describes it."""
 
     id: bytes
     trace: TraceContext | None

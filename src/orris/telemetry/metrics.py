@@ -363,7 +363,7 @@ class Metrics(Collector):
         """The counts of the whole server: of this process, of its other workers, and of those that are gone."""
         if self._peers is None:
             return self.snapshot()
-        # What is told must be on the board first: if this process dies now, the next answer may not be less.
+        # Counts must be on the board before they are reported: if this process dies now, they may not decrease.
         self.publish()
         others, retired = self._peers.gathered()
         return merge([self.snapshot(), *map(decode, (retired, *others))])
@@ -387,7 +387,7 @@ class Metrics(Collector):
             yield from threads([os.getpid()])
             yield from workers(1, 1, 0)
             return
-        # What is told to a scrape must be on the board first: if this process dies now, the next answer may not be
+        # A scrape reports only counts that are on the board: if this process dies now, the next answer may not be
         # less.
         self.publish()
         others, retired = self._peers.gathered()

@@ -265,7 +265,7 @@ class Tracing:
             if batch is None or batch.prediction.call != call:
                 begun = self._new()
                 batch = self._batch = _Batch(prediction, begun)
-                # The predict routes of one call are told in one go: what comes soon comes after the last of them.
+                # The predict routes of one call are reported at once: what comes soon comes after the last of them.
                 asyncio.get_running_loop().call_soon(self._together, batch)
             batch.links.append(Link(own))
             links = (Link(batch.context),)

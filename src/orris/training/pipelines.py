@@ -245,7 +245,7 @@ def _preprocessing(preset: str, schema: Schema, model: Any) -> list[tuple[str, A
 
 
 def _codes_first(preset: str, schema: Schema, categories: list[Column], model: Any) -> list[tuple[str, Any]]:
-    """The codes of the categories, then the other columns as they are; ``model`` is told which are which."""
+    """The codes of the categories, then the other columns as they are; ``model`` is given their positions."""
     if preset in boosting.LIBRARIES:
         model.set_params(n_categories=len(categories))
     else:

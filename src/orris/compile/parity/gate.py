@@ -272,7 +272,7 @@ def _quietly(run: Callable[[FloatArray], Answers]) -> Callable[[FloatArray], Ans
 
 
 def _shown(row: FloatArray) -> str:
-    """The row's first numbers; a row of thousands of columns would bury the message."""
+    """The row's first numbers; a row of thousands of columns would hide the message."""
     shown = ", ".join(f"{number:.17g}" for number in row[:_SHOWN].tolist())
     return f"[{shown}{f', and {len(row) - _SHOWN} more' if len(row) > _SHOWN else ''}]"
 

@@ -88,7 +88,7 @@ class KeyRing:
         return sum(map(len, self._found.values()))
 
     def find(self, key: bytes) -> Caller | None:
-        """The owner of a key, whatever its length and characters; ``None`` if it is nobody's.
+        """The owner of a key, whatever its length and characters; ``None`` if the key is unknown.
 
         The table is entered with the first eight bytes of the hash, the rest is compared in constant time: how long it
         takes tells nothing about a key, since nobody can choose a key by its hash.
@@ -135,7 +135,7 @@ def read_keys(content: bytes, where: str) -> KeyRing:
     """
     try:
         text = content.decode("utf-8")
-        document = tomllib.loads(text + "\n")  # so that a fault of the last line is told with its number
+        document = tomllib.loads(text + "\n")  # so that an error in the last line has its number
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         said = str(error) if isinstance(error, tomllib.TOMLDecodeError) else "this is no TOML in UTF-8"
         raise SettingsError(f'{where}: {said}; a key is a line  name = {{ sha256 = "…" }}') from None

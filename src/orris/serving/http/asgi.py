@@ -19,11 +19,11 @@ Scope = dict[str, Any]
 
 
 class ClientGoneError(Exception):
-    """The client went away before its body had arrived: there is nobody to answer."""
+    """The client disconnected before its body had arrived, so there is no one to answer."""
 
 
 class Awaited(Exchange):
-    """An exchange whose reply somebody awaits."""
+    """An exchange whose reply is awaited."""
 
     __slots__ = ("came", "reply")
 

@@ -282,7 +282,7 @@ class Server(uvicorn.Server):
             self._adopted.pop(seat).close()
 
     async def _stop_listening(self, own: list[socket.socket]) -> None:
-        """Accept what waits to be accepted, then close: the kernel resets connections that nobody has accepted.
+        """Accept what waits to be accepted, then close: the kernel resets connections that were not accepted.
 
         Other workers may have stopped before: whichever is last accepts what came for them.
         """

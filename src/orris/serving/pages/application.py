@@ -118,7 +118,7 @@ def _add_model(app: FastAPI, catalog: Catalog, table: RouteTable) -> None:
 
 
 def _is_part(route: Route) -> bool:
-    """Whether a route is a part of a page, which nobody asks for alone."""
+    """Whether a route is a part of a page, which is not documented on its own."""
     return route.template.startswith(("/docs/", "/ui/"))
 
 

@@ -42,7 +42,7 @@ EMPTY, STARTING, READY, DRAINING = range(4)
 """States of a seat."""
 
 SNAPSHOT_BYTES = 4 * 1024 * 1024
-"""Longest snapshot of metrics: about 6,000 columns whose drift is told.
+"""Longest snapshot of metrics: about 6,000 columns whose drift is reported.
 
 Memory is taken as it is written, not as it is reserved.
 """

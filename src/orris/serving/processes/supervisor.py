@@ -219,7 +219,7 @@ class Supervisor:
     def _hopeless(self) -> str:
         """Why it is no use to go on, if it is none."""
         if self._code:
-            return "no worker can serve what is asked for"
+            return "no worker can serve the requested models"
         while self._start_deaths and time.monotonic() - self._start_deaths[0] > START_SECONDS:
             self._start_deaths.popleft()
         if len(self._start_deaths) >= START_DEATHS and not self._board.n_ready:
