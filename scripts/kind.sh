@@ -77,7 +77,7 @@ infrastructure() {
 application() {
   local name=${MODEL%%[:@]*}
   [[ $name != */* ]] || name="" # a bundle's folder
-  in_cluster kubectl apply --filename k8s/0-namespace.yaml --filename k8s/kind/gateway.yaml
+  in_cluster kubectl apply --filename k8s/0-namespace.yaml --filename k8s/kind/gateway.yaml --filename k8s/kind/routes.yaml
   in_cluster helm upgrade --install orris charts/orris --namespace orris --set "image.repository=$IMAGE" --set-string "image.tag=$TAG" \
     --set "model.name=$name" --values k8s/local/values.yaml --values k8s/kind/values.yaml --wait --timeout 10m
   in_cluster helm test orris --namespace orris --timeout 5m
@@ -99,8 +99,12 @@ Ask it, directly and through the Gateway:
   kubectl --context $CONTEXT port-forward --namespace envoy-gateway-system \\
     "\$(kubectl --context $CONTEXT get service --namespace envoy-gateway-system --selector gateway.envoyproxy.io/owning-gateway-name=orris --output name)" 8080:80
   curl --header 'host: orris.localhost' http://localhost:8080/ready
-Watch it:
-  kubectl --context $CONTEXT port-forward --namespace monitoring service/kube-prometheus-stack-grafana 3000:80     # user admin
+Watch it, through the same port:
+  http://grafana.localhost:8080      user admin
+  http://prometheus.localhost:8080
+Browsers find *.localhost by themselves; other programs may need this line in /etc/hosts:
+  127.0.0.1 orris.localhost grafana.localhost prometheus.localhost
+Grafana's password:
   kubectl --context $CONTEXT get secret --namespace monitoring kube-prometheus-stack-grafana --output jsonpath='{.data.admin-password}' | base64 -d
 Away with it:
   scripts/kind.sh down

@@ -90,6 +90,60 @@ def test_the_plain_manifests_are_whole() -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
+def test_plain_manifests_of_a_cloud_have_a_load_balancer_and_up_to_five_pods(version: str, tmp_path: Path) -> None:
+    """The command of k8s/cloud/values.yaml writes manifests that fit Kubernetes, and leaves k8s/ as it is."""
+    command = [sys.executable, "-m", "tools.chart_manifests", "--values", "k8s/cloud/values.yaml"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path), "--set", "image.repository=registry.example/orris"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [each for file in sorted(tmp_path.glob("*.yaml")) for each in yaml.safe_load_all(file.read_text("utf-8"))]
+    assert [problem for each in found for problem in problems(each, version)] == []
+    assert one(found, "Service")["spec"]["type"] == "LoadBalancer"
+    scaler = one(found, "HorizontalPodAutoscaler")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == (1, 5)
+    [container] = one(found, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == f"registry.example/orris:{orris.__version__}"
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    assert (refused.returncode, "--output" in refused.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(("stage", "pods"), [("staging", (2, 3)), ("production", (3, 10))])
+def test_the_values_beside_the_chart_fit_it(stage: str, pods: tuple[int, int], version: str) -> None:
+    """The chart takes the values of staging and production, and makes objects that fit Kubernetes."""
+    values = yaml.safe_load((ROOT / "charts" / f"{stage}.yaml").read_text("utf-8"))
+    found = made(values | {"image": {"digest": f"sha256:{'1' * 64}"}}, namespace="orris")
+    assert [problem for each in found for problem in problems(each, version)] == []
+    scaler = one(found, "HorizontalPodAutoscaler")["spec"]
+    assert (scaler["minReplicas"], scaler["maxReplicas"]) == pods
+    assert of_kind(found, "ServiceMonitor", "PrometheusRule")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_grafana_and_prometheus_of_kind_have_hosts(version: str) -> None:
+    """Their routes name the Gateway, which takes routes of their namespace, and services of the stack's release."""
+    [gateway] = of_kind(list(yaml.safe_load_all((ROOT / "k8s/kind/gateway.yaml").read_text("utf-8"))), "Gateway")
+    routes = list(yaml.safe_load_all((ROOT / "k8s/kind/routes.yaml").read_text("utf-8")))
+    assert [problem for each in routes for problem in problems(each, version)] == []
+    [listener] = gateway["spec"]["listeners"]
+    [allowed] = listener["allowedRoutes"]["namespaces"]["selector"]["matchExpressions"]
+    hosts = {host for each in routes for host in each["spec"]["hostnames"]}
+    assert hosts == {"grafana.localhost", "prometheus.localhost"}
+    script = KIND.read_text("utf-8")
+    for route in routes:
+        assert route["metadata"]["namespace"] in allowed["values"]
+        assert route["spec"]["parentRefs"] == [{"name": gateway["metadata"]["name"], "namespace": "orris"}]
+    assert all(f"http://{host}:8080" in script for host in hosts)
+    assert f"127.0.0.1 orris.localhost {' '.join(sorted(hosts))}" in script
+
+
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_gateway_of_kind_leads_to_the_chart(version: str) -> None:
     """Both fit their schemas; the route names the Gateway, and its host is one of the listener's."""
     gateway_objects = list(yaml.safe_load_all((ROOT / "k8s" / "kind" / "gateway.yaml").read_text("utf-8")))

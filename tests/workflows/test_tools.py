@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -156,7 +157,10 @@ def orris(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_release_publishes_the_model_that_was_evaluated(orris: Path, tmp_path: Path) -> None:
-    """The candidate is trained again under the version, has the same digest, and is fetched for the image."""
+    """The candidate is trained again under the version, has the same digest, and is fetched for the image.
+
+    It comes from the store, or from the file that is attached to a release, whose bytes are the same each time.
+    """
     environ = {"ORRIS": str(orris), "CANDIDATE": str(tmp_path / "candidate"), "RELEASE": str(tmp_path / "release")}
     environ["IMAGE_MODEL"] = str(tmp_path / "image" / "model")
     store, outputs = str(tmp_path / "store"), tmp_path / "outputs"
@@ -170,6 +174,16 @@ def test_a_release_publishes_the_model_that_was_evaluated(orris: Path, tmp_path:
     assert "MODEL_STORE" in run(script, "fetch", "1.2.3", "", values["digest"], environ=environ, expect=2)
     run(script, "fetch", "1.2.3", store, values["digest"], environ=environ)
     run(orris, "models", "verify", environ["IMAGE_MODEL"], "--digest", values["digest"])
+    packed = tmp_path / "packed" / "iris-1.2.3.tar.gz"
+    written = set()
+    for _ in range(2):
+        run(script, "pack", "1.2.3", environ=environ | {"PACKED": str(packed.parent)})
+        written.add(packed.read_bytes())
+    assert len(written) == 1
+    shutil.rmtree(environ["IMAGE_MODEL"])
+    run(script, "unpack", packed, values["digest"], environ=environ)
+    run(orris, "models", "verify", environ["IMAGE_MODEL"], "--digest", values["digest"])
+    assert "another model" in run(script, "unpack", packed, "0" * 64, environ=environ, expect=1)
 
 
 def recorder(folder: Path, name: str, script: str = "") -> Path:

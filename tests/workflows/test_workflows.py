@@ -168,7 +168,7 @@ def test_ci_runs_the_local_script() -> None:
 
 
 def test_nothing_is_pushed_before_it_has_been_tested_live() -> None:
-    """The build tests an image live before it logs in to push, and ci pushes nothing."""
+    """The build tests an image live before it logs in to push, and ci a pull request's image before it pushes it."""
     names = [step.get("name", step.get("uses", "")) for _, step in steps(FOLDER / "workflows" / "build.yml")]
     at = [
         next(i for i, name in enumerate(names) if word in name)
@@ -181,7 +181,14 @@ def test_nothing_is_pushed_before_it_has_been_tested_live() -> None:
         if "push=true" in str(step.get("with", {}).get("outputs", ""))
     ]
     assert [step["name"] for step in pushed] == ["Push both as one image"]
-    assert "login" not in (FOLDER / "workflows" / "ci.yml").read_text("utf-8")
+    ci = read(FOLDER / "workflows" / "ci.yml")["jobs"]
+    assert [name for name, job in ci.items() if "docker login" in str(job)] == ["preview"]
+    assert ci["preview"]["needs"] == "image"
+    assert "head.repo.full_name == github.repository" in ci["preview"]["if"]
+    tested = [step.get("name", "") for step in ci["image"]["steps"]]
+    assert tested.index("Start it and test it live") < tested.index("Keep it, for the pull request's own name")
+    tags = {line.strip() for line in scripts(FOLDER / "workflows" / "ci.yml").splitlines() if "for tag in" in line}
+    assert tags == {'for tag in "pr-$PULL_REQUEST" "pr-$PULL_REQUEST-${COMMIT:0:7}"; do'}
 
 
 def test_all_three_builds_of_the_image_are_the_same() -> None:
