@@ -260,7 +260,7 @@ def train(
     if isinstance(table, str | Path):
         given["table"] = str(table)
     elif table is not None:
-        frame = as_rows(table)
+        frame = table if hasattr(table, "iloc") else as_rows(table)
     if table is not None and target is None:
         raise SettingsError("orris.train: say which column of the table to predict: target=…")
     settings = override(TrainParams(), **given)
