@@ -1,12 +1,15 @@
 """How the cost of packaging and serving grows with trees, columns, levels and rows: one process for each line.
 
-    python benchmarks/growth.py                     every line
+    python benchmarks/growth.py                     every line: about ten minutes on an idle machine
     python benchmarks/growth.py --only columns      the lines of one kind
     python benchmarks/growth.py --small             the first two lines of each kind
 
 Each process fits a pipeline on data drawn with a fixed seed, compiles it, and reports: seconds to build the model
 file, seconds of the gate, the largest resident memory of the process, the size of the file, milliseconds to load it,
 microseconds of one row through the compiled model, and what the gate found.
+
+The last table is of requests: one row as JSON through the server's own reading, model and writing, in process. Times
+there are the smallest of several repeats, in CPU time.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -31,23 +35,30 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+import orris
 from orris.compile import compile_pipeline
+from orris.protocols.named import NamedRows
 from orris.runtime import OnnxRuntime
 from orris.schema.frames import encode
-from orris.training.learning import learn_schema
+from orris.server.loading import load_engine
+from orris.settings import Settings
+from orris.training.learning import Declared, learn_schema
 
 SIZES = {
     "trees": (10, 100, 1_000),
     "columns": (20, 400, 2_000),
     "levels": (1_000, 20_000, 100_000),
     "rows": (1_000, 20_000, 200_000),
+    "values": (20, 100, 500),
 }
 TITLES = {
     "trees": "forest of unlimited trees, 20,000 × 20",
     "columns": "imputer, scaler and logistic regression, 300 rows, 5 % missing",
     "levels": "one-hot and logistic regression",
     "rows": "scaler and logistic regression, 20 columns",
+    "values": "one JSON row in process; imputer, scaler and logistic regression",
 }
+REQUEST_HEADS = ("size", "body kB", "read µs", "model µs", "write µs", "all, in times of the model's")
 HEADS = (
     "size",
     "build s",
@@ -102,8 +113,8 @@ def measure(kind: str, size: int) -> list[str]:
     warnings.simplefilter("ignore")
     pipeline, x, y = KINDS[kind](size, np.random.default_rng(0))
     pipeline.fit(x, y)
-    categories = ("level",) if kind == "levels" else ()
-    schema = learn_schema(x, target="y", task="classification", labels=(0, 1), categorical=categories)
+    declared = Declared(categorical=("level",)) if kind == "levels" else None
+    schema = learn_schema(x, target="y", task="classification", labels=(0, 1), declared=declared)
     encoded = encode(schema, x)
     marks: list[tuple[float, str]] = []
     start = time.perf_counter()
@@ -129,6 +140,47 @@ def measure(kind: str, size: int) -> list[str]:
     return [f"{size:,}", *numbers, *served]
 
 
+def measure_request(size: int) -> list[str]:
+    """One line of the table of requests: the codec of ``/api/v1/predict`` over one row of ``size`` values."""
+    warnings.simplefilter("ignore")
+    pipeline, x, y = columns(size, np.random.default_rng(0))
+    frame = pd.DataFrame(x, columns=[f"x{i}" for i in range(size)])
+    with tempfile.TemporaryDirectory() as store:
+        orris.package(pipeline.fit(frame, y), frame, y, name="wide", store=store)
+        engine = load_engine("wide", Settings(store=store))
+    body = json.dumps({name: None if np.isnan(value) else value for name, value in frame.iloc[0].items()}).encode()
+    rows, headers = NamedRows(), {b"content-type": b"application/json"}
+    query = rows.read(engine, body, headers)
+    answers = engine.runtime.run(query.rows)
+    read, run, write = (
+        _smallest(step)
+        for step in (
+            lambda: rows.read(engine, body, headers),
+            lambda: engine.runtime.run(query.rows),
+            lambda: rows.write(engine, query, answers, "0123456789abcdef", []),
+        )
+    )
+    numbers = (
+        f"{len(body) / 1e3:.1f}",
+        f"{read:.0f}",
+        f"{run:.0f}",
+        f"{write:.0f}",
+        f"{(read + run + write) / run:.1f}",
+    )
+    return [f"{size:,}", *numbers]
+
+
+def _smallest(step: Callable[[], object]) -> float:
+    """Microseconds of CPU time of one call: the smallest mean of 20 rounds of 100."""
+    means = []
+    for _ in range(20):
+        start = time.process_time_ns()
+        for _ in range(100):
+            step()
+        means.append((time.process_time_ns() - start) / 100e3)
+    return min(means)
+
+
 def main() -> None:
     """Print one table for each kind, in Markdown."""
     parser = argparse.ArgumentParser(description="How cost grows with trees, columns, levels and rows.")
@@ -137,12 +189,14 @@ def main() -> None:
     parser.add_argument("--line", nargs=2, metavar=("KIND", "SIZE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.line:
-        print(json.dumps(measure(arguments.line[0], int(arguments.line[1]))))
+        kind, size = arguments.line[0], int(arguments.line[1])
+        print(json.dumps(measure_request(size) if kind == "values" else measure(kind, size)))
         return
     for kind, sizes in SIZES.items():
         if arguments.only in {None, kind}:
+            heads = REQUEST_HEADS if kind == "values" else HEADS
             print(
-                f"\n{TITLES[kind]}, by number of {kind}:\n\n| {' | '.join(HEADS)} |\n|{'---|' * len(HEADS)}", flush=True
+                f"\n{TITLES[kind]}, by number of {kind}:\n\n| {' | '.join(heads)} |\n|{'---|' * len(heads)}", flush=True
             )
             for size in sizes[:2] if arguments.small else sizes:
                 command = [sys.executable, str(Path(__file__)), "--line", kind, str(size)]
