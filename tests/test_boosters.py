@@ -139,6 +139,26 @@ def test_accelerated_failure_times() -> None:
     np.testing.assert_array_equal(orris.load(bundle).predict(X), model.predict(xgb.DMatrix(X)).astype(np.float64))
 
 
+def test_the_command_line_says_why_a_way_of_serving_was_refused(tmp_path: Path) -> None:
+    """``orris package`` and ``orris models show`` print each refused way, with what to do; steps are on stderr."""
+    X, y = table("iris", "regression")
+    lgb.LGBMRegressor(n_estimators=3, linear_tree=True, n_jobs=1, verbose=-1).fit(X, y).booster_.save_model(
+        tmp_path / "linear.txt"
+    )
+    X.assign(answer=y).to_csv(tmp_path / "rows.csv", index=False)
+    store = ["--store", str(tmp_path / "store")]
+    arguments = ["package", str(tmp_path / "linear.txt"), "--data", str(tmp_path / "rows.csv"), "--target", "answer"]
+    done = CliRunner().invoke(app, [*arguments, *store])
+    assert done.exit_code == 0, done.output + str(done.exception)
+    refused = (
+        "not served by exact: LightGBM's linear trees (linear_tree=True) have no exact converter; to change that, "
+    )
+    assert refused in done.stdout
+    assert "… building exact" in done.stderr
+    shown = CliRunner().invoke(app, ["models", "show", "linear", *store])
+    assert refused in shown.stdout
+
+
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     """A pickle, a text and a damaged model are refused by name, and a pickle is not read."""
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": 1}))

@@ -50,3 +50,5 @@ def test_refused_ways_have_reasons_and_advice() -> None:
         "not served by exact: SVC has no exact converter; to change that, use LinearSVC",
     ]
     assert VERDICT.reasons() == []
+    compared = replace(VERDICT, unproved="there is no statement of what SVC computes")
+    assert compared.reasons() == ["compared on rows, not proved: there is no statement of what SVC computes"]

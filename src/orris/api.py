@@ -328,6 +328,7 @@ def package(
     gates: Sequence[str] = (),
     require_compiled: bool = False,
     aliases: Sequence[str] = ("latest",),
+    progress: Progress | None = None,
 ) -> Bundle:
     """Package a pipeline that you have fitted: learn its schema, compile it, prove it, publish it.
 
@@ -350,6 +351,7 @@ def package(
         gates: Conditions such as ``accuracy>=0.9``; if one fails, nothing is published.
         require_compiled: Raise rather than fall back to scikit-learn at serving time.
         aliases: Aliases to move to the new version.
+        progress: Is given each step as it begins; ``print``, for example.
 
     Raises:
         OrrisError: See ``orris.training.run.package``.
@@ -373,7 +375,16 @@ def package(
     version = _checked(name, version, store, aliases)
     with _building(keep=store is None) as folder:
         trained = run.package(
-            pipeline, X, y, folder, name=name, version=version, target=target, params=params, check=compare
+            pipeline,
+            X,
+            y,
+            folder,
+            name=name,
+            version=version,
+            target=target,
+            params=params,
+            progress=progress or (lambda _: None),
+            check=compare,
         )
         return _published(trained, store, aliases)
 
@@ -391,6 +402,7 @@ def package_file(
     store: str | Path | None = "",
     version: str = "",
     aliases: Sequence[str] = ("latest",),
+    progress: Progress | None = None,
 ) -> Bundle:
     """Package a model file of XGBoost, LightGBM or CatBoost.
 
@@ -406,6 +418,7 @@ def package_file(
         store: See ``package``.
         version: See ``package``.
         aliases: See ``package``.
+        progress: See ``package``.
 
     Raises:
         OrrisError: The file or the table cannot be read, or see ``package``.
@@ -430,6 +443,7 @@ def package_file(
         gates=gates,
         require_compiled=require_compiled,
         aliases=aliases,
+        progress=progress,
     )
 
 

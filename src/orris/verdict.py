@@ -139,5 +139,6 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
         return "equally fast" if factor < 1.05 else f"{factor:,.{0 if factor >= 10 else 1}f} times {word}"
 
     def reasons(self) -> list[str]:
-        """Why the ways before this one were refused, a sentence each, with what to do; empty: the first passed."""
-        return [f"not served by {attempt.strategy}: {attempt.sentence()}" for attempt in self.attempts]
+        """Why nothing was proved, and why the ways before this one were refused: a sentence each, with what to do."""
+        unproved = [f"compared on rows, not proved: {self.unproved}"] if self.unproved else []
+        return [*unproved, *(f"not served by {attempt.strategy}: {attempt.sentence()}" for attempt in self.attempts)]

@@ -15,10 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PowerTransformer
 
+import orris
 from orris.api import Bundle
 from orris.serving.access.keys import digest_of, new_key
 from tests.servers import Server, serving
@@ -108,6 +113,20 @@ def test_the_card_describes_the_model(visit: Visit, server: Server, iris: Bundle
     assert card.locator("figure").count() >= 2
     expect(page.locator("#loaded tbody tr")).to_have_count(1)
     expect(page.locator("#loaded tbody tr")).to_contain_text("shown here")
+
+
+def test_the_card_says_why_a_way_of_serving_was_refused(visit: Visit, tmp_path: Path) -> None:
+    """Each with its reason, and with what to do about it."""
+    X = np.random.default_rng(0).normal(size=(60, 2)).round(2)
+    model = make_pipeline(PowerTransformer(), RandomForestClassifier(3, random_state=0)).fit(X, X[:, 0] > 0)
+    bundle = orris.package(model, X, X[:, 0] > 0, name="cut", store=None)
+    assert bundle.verdict.attempts
+    with serving(str(bundle.folder), folder=tmp_path) as running:
+        page = visit.open(running.url)
+        refused = page.locator("#card dt", has_text="not served by exact")
+        expect(refused).to_have_count(1)
+        reason = page.locator("#card dd", has_text="no exact converter covers PowerTransformer")
+        expect(reason).to_contain_text("To change that, use a step that")
 
 
 def test_the_report_of_the_training_opens(visit: Visit, server: Server) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, serve_hint, store_url
+from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, serve_hint, store_url, working
 
 EXAMPLES = "Example:  orris package model.json --data rows.csv --target churned --name churn"
 
@@ -38,22 +38,26 @@ def package(
     from orris import api  # noqa: PLC0415
 
     url = store_url(store)
-    bundle = api.package_file(
-        model,
-        data,
-        target=target,
-        name=name or model.stem,
-        drop=drop or (),
-        categorical=categorical or (),
-        gates=gate or (),
-        require_compiled=require_compiled,
-        version=version,
-        store=url,
-        aliases=alias or ["latest"],
-    )
+    with working("packaging") as progress:
+        bundle = api.package_file(
+            model,
+            data,
+            target=target,
+            name=name or model.stem,
+            drop=drop or (),
+            categorical=categorical or (),
+            gates=gate or (),
+            require_compiled=require_compiled,
+            version=version,
+            store=url,
+            aliases=alias or ["latest"],
+            progress=progress,
+        )
     if as_json:
         print_bundle(bundle, url)
         return
     say(bundle.verdict.sentence())
+    for reason in bundle.verdict.reasons():
+        say(reason)
     say(f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])})")
     say(serve_hint(bundle.name, store))

@@ -136,6 +136,8 @@ function parity(card) {
       ["way of serving", SERVED[verdict.strategy] ?? verdict.strategy],
       ["one row", `${duration(verdict.one_row_microseconds)}; in scikit-learn ${duration(verdict.one_row_microseconds_reference)} (${times >= 10 ? count(times) : short(times, 2)} times)`],
       ["golden rows", `${card.golden_rows}, reproduced when this process loaded the model`],
+      ...(verdict.attempts ?? []).map((refused) => [`not served by ${refused.strategy}`, el("span", {}, refused.reason,
+        refused.remedy ? el("span", { class: "soft small block" }, `To change that, ${refused.remedy}.`) : null)]),
     ]));
 }
 
