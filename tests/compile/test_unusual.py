@@ -45,8 +45,8 @@ SERVED: dict[str, tuple[Any, Any, Any]] = {
         X,
         Y,
     ),
-    "a power inside a column transformer": (
-        make_pipeline(make_column_transformer((PowerTransformer(), [0, 1]), (StandardScaler(), [2, 3])), FOREST),
+    "neighbours inside a column transformer": (
+        make_pipeline(make_column_transformer((KNNImputer(), [0, 1]), (StandardScaler(), [2, 3])), FOREST),
         X,
         Y,
     ),
@@ -71,9 +71,9 @@ def test_it_is_served_as_scikit_learn_answers(name: str) -> None:
     assert all(attempt.reason and attempt.remedy for attempt in bundle.verdict.attempts)
 
 
-def test_a_power_inside_a_column_transformer_leaves_the_forest_compiled() -> None:
+def test_a_step_inside_a_column_transformer_leaves_the_forest_compiled() -> None:
     """scikit-learn runs the column transformer alone."""
-    model, x, y = SERVED["a power inside a column transformer"]
+    model, x, y = SERVED["neighbours inside a column transformer"]
     bundle = orris.package(model.fit(x, y), x, y, name="unusual", store=None)
     assert bundle.verdict.strategy == "partly-compiled"
     assert (bundle.folder / "front.skops").is_file()

@@ -20,8 +20,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import KNNImputer
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PowerTransformer
 
 import orris
 from orris.api import Bundle
@@ -118,14 +118,14 @@ def test_the_card_describes_the_model(visit: Visit, server: Server, iris: Bundle
 def test_the_card_says_why_a_way_of_serving_was_refused(visit: Visit, tmp_path: Path) -> None:
     """Each with its reason, and with what to do about it."""
     X = np.random.default_rng(0).normal(size=(60, 2)).round(2)
-    model = make_pipeline(PowerTransformer(), RandomForestClassifier(3, random_state=0)).fit(X, X[:, 0] > 0)
+    model = make_pipeline(KNNImputer(), RandomForestClassifier(3, random_state=0)).fit(X, X[:, 0] > 0)
     bundle = orris.package(model, X, X[:, 0] > 0, name="cut", store=None)
     assert bundle.verdict.attempts
     with serving(str(bundle.folder), folder=tmp_path) as running:
         page = visit.open(running.url)
         refused = page.locator("#card dt", has_text="not served by exact")
         expect(refused).to_have_count(1)
-        reason = page.locator("#card dd", has_text="no exact converter covers PowerTransformer")
+        reason = page.locator("#card dd", has_text="no exact converter covers KNNImputer")
         expect(reason).to_contain_text("To change that, use a step that")
 
 

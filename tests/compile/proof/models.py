@@ -16,7 +16,8 @@ import xgboost
 from sklearn import linear_model as lm
 from sklearn import preprocessing as pp
 from sklearn.base import is_classifier
-from sklearn.compose import ColumnTransformer, make_column_selector
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor, make_column_selector
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.dummy import DummyRegressor
@@ -32,9 +33,14 @@ from sklearn.ensemble import (
     HistGradientBoostingRegressor,
     RandomForestClassifier,
     RandomForestRegressor,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+    VotingRegressor,
 )
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
+from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
@@ -145,6 +151,11 @@ def catboosted(kind: str, **settings: Any) -> Any:
     """A small CatBoost model."""
     estimator = getattr(catboost, f"CatBoost{kind}")
     return estimator(iterations=4, depth=3, thread_count=1, verbose=0, allow_writing_files=False, **settings)
+
+
+def members() -> Any:
+    """A forest and a linear model, named."""
+    return [("forest", RandomForestClassifier(3, max_depth=3, random_state=0)), ("linear", lm.LogisticRegression())]
 
 
 Case = tuple[Callable[[], Any], Callable[[], pd.DataFrame], int]
@@ -351,6 +362,60 @@ CASES: dict[str, Case] = {
         2,
     ),
     "CatBoost, three classes": (lambda: catboosted("Classifier", grow_policy="Lossguide"), gaps, 3),
+    "vote": (lambda: VotingClassifier(members(), voting="soft", weights=[1, 2]), numbers, 3),
+    "vote of trees": (
+        lambda: VotingRegressor(
+            [
+                ("forest", RandomForestRegressor(3, max_depth=4, random_state=0)),
+                ("tree", DecisionTreeRegressor(max_depth=3)),
+            ]
+        ),
+        numbers,
+        0,
+    ),
+    "stack": (lambda: StackingClassifier(members(), cv=3, passthrough=True), numbers, 2),
+    "stack regressor": (
+        lambda: StackingRegressor(
+            [("ridge", lm.Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))], lm.Lasso(0.01), cv=3
+        ),
+        numbers,
+        0,
+    ),
+    "threshold over a forest": (
+        lambda: FixedThresholdClassifier(RandomForestClassifier(5, max_depth=4, random_state=0), threshold=0.3),
+        numbers,
+        2,
+    ),
+    "tuned threshold, logistic": (
+        lambda: TunedThresholdClassifierCV(lm.LogisticRegression(), response_method="decision_function", cv=3),
+        numbers,
+        2,
+    ),
+    "calibrated logistic": (lambda: CalibratedClassifierCV(lm.LogisticRegression(), ensemble=False, cv=3), numbers, 2),
+    "calibrated forest, two classes": (
+        lambda: CalibratedClassifierCV(RandomForestClassifier(3, max_depth=3, random_state=0), cv=2),
+        numbers,
+        2,
+    ),
+    "exponential of a ridge": (
+        lambda: TransformedTargetRegressor(lm.Ridge(), func=np.log1p, inverse_func=np.expm1),
+        numbers,
+        0,
+    ),
+    "scaled back": (
+        lambda: TransformedTargetRegressor(
+            RandomForestRegressor(3, max_depth=4, random_state=0), transformer=pp.StandardScaler()
+        ),
+        numbers,
+        0,
+    ),
+    "products": (
+        lambda: make_pipeline(
+            pp.PolynomialFeatures(3, include_bias=False), DecisionTreeRegressor(max_depth=5, random_state=0)
+        ),
+        numbers,
+        0,
+    ),
     "dummy": (DummyRegressor, numbers, 0),
     "indicators": (
         lambda: make_pipeline(

@@ -80,11 +80,17 @@ class Columns:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answers: positions of classes and their probabilities, or a value."""
+    """What a model answers: positions of classes and their probabilities, or a value.
+
+    ``decision`` is what ``decision_function`` returns: one number for two classes, else one for each. ``single`` says
+    that NumPy holds the numbers in float32, and would compute further in it.
+    """
 
     label: Term | None = None
     probabilities: tuple[Term, ...] | None = None
     value: Term | None = None
+    decision: tuple[Term, ...] | None = None
+    single: bool = False
 
 
 Step = Callable[[Algebra, Any, Columns], Columns]

@@ -216,7 +216,7 @@ def _linked(algebra: Algebra, model: Any, raw: Sequence[Term]) -> tuple[Term, ..
 def _classified(algebra: Algebra, model: Any, raw: Sequence[Term], positive: str) -> Answer:
     """The label is read from the raw scores."""
     label = second_if(algebra, positive, raw[0], 0.0) if len(raw) == 1 else algebra.several("ArgMax", raw)
-    return Answer(label=label, probabilities=_linked(algebra, model, raw))
+    return Answer(label, _linked(algebra, model, raw), decision=tuple(raw))
 
 
 def _gradient_boosting(algebra: Algebra, model: Any, columns: Columns) -> list[Term]:

@@ -83,7 +83,8 @@ def _decided(algebra: Algebra, model: Any, columns: Columns) -> tuple[Term, list
 @states_model(*(f"sklearn.{name}" for name in _LABELS_ONLY))
 def labels_only(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     """The sign of the sum, or the largest sum."""
-    return Answer(label=_decided(algebra, model, columns)[0])
+    label, scores = _decided(algebra, model, columns)
+    return Answer(label, decision=tuple(scores))
 
 
 def _softmax(algebra: Algebra, scores: Sequence[Term]) -> tuple[Term, ...]:
@@ -99,8 +100,8 @@ def logistic(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     if mode not in {None, "auto", "deprecated"} or (solver == "liblinear" and len(scores) > 1):
         raise NotProvedError(f"{type(model).__name__} with multi_class='{mode}' and this solver has no statement")
     if len(scores) == 1:
-        return Answer(label, pair(algebra, algebra.apply("Expit", scores[0])))
-    return Answer(label, _softmax(algebra, scores))
+        return Answer(label, pair(algebra, algebra.apply("Expit", scores[0])), decision=tuple(scores))
+    return Answer(label, _softmax(algebra, scores), decision=tuple(scores))
 
 
 @states_model("sklearn.SGDClassifier")
@@ -108,12 +109,25 @@ def stochastic_gradient(algebra: Algebra, model: Any, columns: Columns) -> Answe
     """The label alone, or with ``log_loss`` and two classes the logistic function of the sum."""
     label, scores = _decided(algebra, model, columns)
     if model.loss not in {"log_loss", "modified_huber"}:
-        return Answer(label)
+        return Answer(label, decision=tuple(scores))
     if model.loss != "log_loss" or len(scores) > 1:
         raise NotProvedError(
             f"SGDClassifier with the loss {model.loss} and {len(model.classes_)} classes has no statement"
         )
-    return Answer(label, pair(algebra, algebra.apply("Expit", scores[0])))
+    return Answer(label, pair(algebra, algebra.apply("Expit", scores[0])), decision=tuple(scores))
+
+
+@states_model("sklearn.DummyClassifier")
+def constant_class(algebra: Algebra, model: Any, _: Columns) -> Answer:
+    """The same label and probabilities for every row."""
+    n_classes = require_classes(model)
+    if model.strategy not in {"prior", "most_frequent"}:
+        raise NotProvedError(f"DummyClassifier with the strategy {model.strategy} has no statement")
+    shares = np.asarray(model.class_prior_, dtype=np.float64)
+    largest = int(shares.argmax())
+    if model.strategy == "most_frequent":
+        shares = np.eye(n_classes)[largest]
+    return Answer(algebra.constant(largest, "i8"), tuple(algebra.constant(share) for share in shares))
 
 
 @states_model("sklearn.DummyRegressor")

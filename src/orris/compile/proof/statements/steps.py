@@ -230,6 +230,22 @@ def binarizer(algebra: Algebra, step: Any, columns: Columns) -> Columns:
     return with_terms(columns, [algebra.apply("Cast", term) for term in above])
 
 
+@states_step("sklearn.PolynomialFeatures")
+def polynomial_features(algebra: Algebra, step: Any, columns: Columns) -> Columns:
+    """Products of columns, from the last factor to the first, in the order of ``powers_``."""
+    if columns.sparse:
+        raise NotProvedError("PolynomialFeatures over a sparse matrix has no statement")
+    terms = numbers(algebra, columns, step)
+    products = []
+    for powers in step.powers_:
+        factors = [terms[i] for i, power in enumerate(powers.tolist()) for _ in range(power)]
+        product = factors.pop() if factors else algebra.constant(1.0)
+        for factor in reversed(factors):
+            product = algebra.apply("Mul", product, factor)
+        products.append(product)
+    return Columns.of(products)
+
+
 @states_step("sklearn.PCA")
 def pca(algebra: Algebra, step: Any, columns: Columns) -> Columns:
     """``X @ components_.T``, less the projected mean, by the root of the variance if whitened."""

@@ -34,7 +34,7 @@ _IDENTITY = {
     "reg:squarederror",
     "reg:squaredlogerror",
 }
-_EXPONENTIAL = {"count:poisson", "reg:gamma", "reg:tweedie"}
+_EXPONENTIAL = {"count:poisson", "reg:gamma", "reg:tweedie", "survival:aft", "survival:cox"}
 _LOGISTIC = {"binary:logistic", "reg:logistic"}
 
 _TABLE_SIZE = 32
@@ -249,11 +249,11 @@ def regressor(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     """The margin through the objective's link."""
     stored, margins = _margins(algebra, model, columns)
     if len(margins) == 1 and stored.objective in _IDENTITY:
-        return Answer(value=_double(algebra, margins[0]))
+        return Answer(value=_double(algebra, margins[0]), single=True)
     if len(margins) == 1 and stored.objective in _EXPONENTIAL:
-        return Answer(value=_double(algebra, _power(algebra, margins[0])))
+        return Answer(value=_double(algebra, _power(algebra, margins[0])), single=True)
     if len(margins) == 1 and stored.objective in _LOGISTIC:
-        return Answer(value=_double(algebra, _logistic(algebra, margins[0])))
+        return Answer(value=_double(algebra, _logistic(algebra, margins[0])), single=True)
     raise NotProvedError(f"XGBoost's objective {stored.objective} has no statement")
 
 
@@ -267,8 +267,9 @@ def classifier(algebra: Algebra, model: Any, columns: Columns) -> Answer:
         first = algebra.apply("Sub", algebra.constant(1.0, "f4"), second)
         above = algebra.apply("Greater", second, algebra.constant(0.5, "f4"))
         label = algebra.apply("Cast", above, to="i8")
-        return Answer(label, (_double(algebra, first), _double(algebra, second)))
+        return Answer(label, (_double(algebra, first), _double(algebra, second)), single=True)
     if len(margins) == n_classes and stored.objective == "multi:softprob":
         shares = _softmax(algebra, margins)
-        return Answer(algebra.several("ArgMax", shares), tuple(_double(algebra, share) for share in shares))
+        probabilities = tuple(_double(algebra, share) for share in shares)
+        return Answer(algebra.several("ArgMax", shares), probabilities, single=True)
     raise NotProvedError(f"XGBoost's objective {stored.objective} has no statement")
