@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from orris.compile.graph import ML_DOMAIN, Frame, Graph
 from orris.schema.arrays import FloatArray, IntArray
@@ -212,20 +212,13 @@ def _add_node(
     for key in {"nodes_splits", "leaf_weights", "membership_values"} & joined.keys():
         joined[key] = joined[key].astype(dtype)
     tensors = {"nodes_splits", "nodes_modes", "leaf_weights", "membership_values"}
-    attributes: dict[str, Any] = {
-        key: numpy_helper.from_array(value, key) if key in tensors else value.tolist() for key, value in joined.items()
-    }
-    return str(
-        graph.add(
-            "TreeEnsemble",
-            tensor,
-            domain=ML_DOMAIN,
-            n_targets=n_targets,
-            aggregate_function=_SUM,
-            post_transform=_NONE,
-            **attributes,
-        )
-    )
+    settings = {"n_targets": n_targets, "aggregate_function": _SUM, "post_transform": _NONE}
+    scores = str(graph.add("TreeEnsemble", tensor, domain=ML_DOMAIN, **settings))
+    for key in sorted(joined):  # one after the other: as lists of Python's numbers they are large
+        array = joined.pop(key)
+        stored = numpy_helper.from_array(array, key) if key in tensors else array.tolist()
+        graph.nodes[-1].attribute.append(helper.make_attribute(key, stored))
+    return scores
 
 
 def _with_a_split(tree: Tree, weight: FloatArray) -> tuple[Tree, FloatArray]:
