@@ -241,7 +241,7 @@ def test_an_empty_text_beside_a_missing_value_is_a_level_where_it_is_quoted() ->
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "object", "category"])
 def test_numbers_with_fractions_that_an_encoder_tells_apart_are_levels(dtype: Any) -> None:
-    """What the encoder holds is answered through every way in, and what it does not hold is refused."""
+    """What the encoder holds is answered on every route, and other values are refused."""
     doses = RNG.choice([0.1, 1.0, 2.5], 90)
     X = pd.DataFrame({"dose": pd.Series(doses, dtype=dtype), "age": RNG.normal(size=90)})
     pipeline = make_pipeline(make_column_transformer((OneHotEncoder(), ["dose"]), remainder="passthrough"), Ridge())
@@ -259,7 +259,7 @@ def test_numbers_with_fractions_that_an_encoder_tells_apart_are_levels(dtype: An
 
 
 def test_integers_beyond_what_float64_holds_are_answered_as_scikit_learn_computes_with_them() -> None:
-    """Times in nanoseconds, as rows of integers: the pipeline converts them to float64, and so does every way in."""
+    """Times in nanoseconds, as rows of integers: the pipeline converts them to float64, and so does every route."""
     X = pd.DataFrame({"time": 1_700_000_000_000_000_000 + RNG.integers(0, 10**15, 90), "n": RNG.integers(0, 9, 90)})
     X["time"] |= 1
     y = (X.time % 10**12) / 1e12
@@ -368,7 +368,7 @@ def test_a_missing_value_is_answered_where_the_pipeline_answers_it() -> None:
 
 
 def rows_by(way: str, model: Model, row: dict[str, Any]) -> npt.NDArray[Any]:
-    """One row through one way in."""
+    """Return the answer to one row on one route."""
     if way == "DataFrame":
         return model.predict(pd.DataFrame([row]))
     if way == "CSV":

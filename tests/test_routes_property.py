@@ -1,4 +1,4 @@
-"""Random raw tables and pipelines: every way in answers a raw row as scikit-learn does, or both refuse it."""
+"""Random raw tables and pipelines: every route answers a raw row as scikit-learn does, or both refuse it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _by_scikit_learn(pipeline: Any, row: Any) -> Answer | None:
 
 
 def _by_every_way(model: Model, row: Any) -> Iterator[tuple[str, Answer | None]]:
-    """The answer through each way in; ``None`` where the row is refused."""
+    """Return the answer on each route; ``None`` where the row is refused."""
     values = _values(model, row)
     names = model.schema.names
     body = json.dumps(dict(zip(names, values, strict=True))).encode()

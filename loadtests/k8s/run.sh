@@ -18,6 +18,7 @@ if [[ $environment == prod || $namespace == *prod* ]]; then
 fi
 revision=$(helm history "$release" --namespace "$namespace" --max 1 --output json | sed 's/.*"revision":\([0-9]*\).*/\1/')
 
+# shellcheck disable=SC2329  # the trap calls it
 restore() {
   kubectl delete job,configmap --namespace "$namespace" --selector app.kubernetes.io/name=orris-loadtest --ignore-not-found
   helm rollback "$release" "$revision" --namespace "$namespace" --wait --timeout 5m

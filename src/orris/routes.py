@@ -51,10 +51,10 @@ def compare(folder: Path, given: Given) -> dict[str, int]:
         given: The pipeline and the caller's rows.
 
     Returns:
-        Rows compared, by way in.
+        Rows compared, by route.
 
     Raises:
-        ParityError: An answer differs, or a row is refused; names row, column and way in.
+        ParityError: An answer differs, or a row is refused; names row, column and route.
     """
     table = as_rows(given.rows)
     n_rows = len(table)

@@ -91,7 +91,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
             values.
         one_row_microseconds: Median time of one row through the served model.
         one_row_microseconds_reference: The same through the fitted scikit-learn pipeline.
-        rows_by_route: Raw training rows that were compared through each way in (``DataFrame``, ``JSON``, ``CSV``, …).
+        rows_by_route: Raw training rows that were compared on each route (``DataFrame``, ``JSON``, ``CSV``, …).
         attempts: Strategies that were tried before this one, and why each was refused.
         proof: What was proved of the file; ``None`` where answers were only compared.
         unproved: Why nothing was proved.

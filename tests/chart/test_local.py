@@ -159,7 +159,7 @@ def test_the_gateway_of_kind_leads_to_the_chart(version: str) -> None:
     assert len(of_kind(found, "ConfigMap")) >= 3
 
 
-@pytest.mark.parametrize("script", [KIND], ids=lambda script: script.name)
+@pytest.mark.parametrize("script", [KIND, ROOT / "loadtests" / "k8s" / "run.sh"], ids=lambda script: script.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
     """ShellCheck finds nothing at the lowest severity."""
     shellcheck = Path(sys.executable).parent / "shellcheck"

@@ -271,7 +271,7 @@ def test_messages_without_a_reader_are_dropped_and_counted(monkeypatch: pytest.M
     assert messages == [f"step {number}" for number in range(2_000 - dropped["messages"])]
 
 
-# nobody reads, and sudden ends
+# without a reader, and sudden ends
 
 
 def test_a_killed_server_leaves_whole_lines_and_loses_the_last_ones_only(iris: Bundle, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ class Column(msgspec.Struct, frozen=True, omit_defaults=True):
 class Reading(msgspec.Struct, frozen=True, omit_defaults=True):
     """The rules by which the training table's text became values.
 
-    Every way in applies the same; by default there are none.
+    Every route applies the same; by default there are none.
 
     Attributes:
         trim: White space around names and text values was cut off.
