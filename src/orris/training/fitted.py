@@ -68,8 +68,10 @@ def single_target(pipeline: Any) -> Any:
     if name in {"MultiOutputClassifier", "ClassifierChain"} and len(members) == 1:
         return members[0]
     last = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
-    n_targets = len(last.classes_) if isinstance(getattr(last, "classes_", None), list) else 1
-    n_targets = max(n_targets, _whole(getattr(last, "n_outputs_", 1)))
+    classes = getattr(last, "classes_", None)
+    n_targets = len(classes) if isinstance(classes, list) else 1
+    if classes is None:  # of a neural classifier, they are its classes
+        n_targets = max(n_targets, _whole(getattr(last, "n_outputs_", 1)))
     if getattr(last, "multilabel_", False) is True:
         n_targets = max(n_targets, len(last.classes_))
     if name in {"MultiOutputRegressor", "RegressorChain"}:

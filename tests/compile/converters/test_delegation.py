@@ -18,9 +18,10 @@ from sklearn.linear_model import (
 from sklearn.multiclass import OutputCodeClassifier
 from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
 from sklearn.naive_bayes import CategoricalNB
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.semi_supervised import SelfTrainingClassifier
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from orris.errors import NotConvertibleError, TrainingError
 from orris.training.fitted import single_target
@@ -92,6 +93,16 @@ def test_a_model_of_several_targets_is_refused_in_words() -> None:
             single_target(kind(LogisticRegression()).fit(x, two))
     with pytest.raises(TrainingError, match="DecisionTreeClassifier answers 2 targets"):
         single_target(DecisionTreeClassifier().fit(x, two))
+    with pytest.raises(TrainingError, match="DecisionTreeRegressor answers 2 targets"):
+        single_target(DecisionTreeRegressor().fit(x, two))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_neural_classifier_of_three_classes_has_one_target() -> None:
+    """Its outputs are its classes, not targets."""
+    x, y = agreement.iris()
+    model = MLPClassifier(max_iter=5, random_state=0).fit(x, y)
+    assert single_target(model) is model
 
 
 @pytest.mark.parametrize("n_levels", [2, 5])

@@ -76,8 +76,11 @@ def nearest_centroid(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     scores = str(graph.add("Add", graph.add("Neg", far), prior))
     label = arithmetic.largest(graph, scores)
     if np.isclose(estimator.class_prior_, 1 / n_classes).all():
-        plain = distances(graph, frame.tensor, centroids, manhattan=manhattan)
-        label = str(graph.add("ArgMin", plain, axis=1, keepdims=0))
+        if manhattan:
+            near = distances(graph, frame.tensor, centroids, manhattan=True)
+        else:  # far from all centroids, scikit-learn's formula decides among what rounding leaves of the differences
+            near = arithmetic.affine(graph, frame.tensor, -2.0 * centroids.T, (centroids**2).sum(axis=1))
+        label = str(graph.add("ArgMin", near, axis=1, keepdims=0))
     probabilities = _log_posterior(graph, scores) if hasattr(estimator, "predict_proba") else None
     return Prediction(label=label, probabilities=probabilities, decision=_decided(graph, scores, n_classes))
 
