@@ -112,7 +112,7 @@ bench-peers: $(VENV)/.dev #- Measure Orris beside other model servers, about 15 
 ##@ Dependencies
 .PHONY: lock
 lock: $(VENV)/.dev #- Resolve the locked requirements anew
-	@for lock in dev runtime serve cloud build checkov; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
+	@for lock in dev runtime serve cloud build checkov clients; do $(BIN)/python requirements/lock.py $$lock $(LOCK_FLAGS); done
 
 .PHONY: tools
 tools: $(VENV)/.dev #- Install the development tools, DVC and the buckets' libraries as well, into .venv

@@ -1,9 +1,9 @@
 """Resolve one lock file: hashes, no index URLs, valid for every Python and platform that Orris supports.
 
-``python requirements/lock.py serve|cloud|build|runtime|dev|checkov|boosters [--upgrade]``: ``serve`` is the server
-alone, ``cloud`` adds buckets, tokens, signatures and tracing (both are what an image holds, see the Dockerfile),
-``build`` makes the wheel, ``runtime`` adds training, ``dev`` adds what the tests and checks need; ``checkov`` stands
-alone, and so does ``boosters``, which is what ``benchmarks/boosters.py`` compares.
+``python requirements/lock.py serve|cloud|build|runtime|dev|checkov|clients|boosters [--upgrade]``: ``serve`` is the
+server alone, ``cloud`` adds buckets, tokens, signatures and tracing (both are what an image holds, see the
+Dockerfile), ``build`` makes the wheel, ``runtime`` adds training, ``dev`` adds what the tests and checks need;
+``checkov`` and ``clients`` stand alone, and so does ``boosters``, which is what ``benchmarks/boosters.py`` compares.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ CLOUD = ("gcs", "s3", "sign", "jwt", "otel", "gcp-trace")
 INPUTS = {
     "build": [BUILD],
     "checkov": ["requirements/checkov.in"],
+    "clients": ["requirements/clients.in"],
     "boosters": [PROJECT, *extras("serve", "train"), "requirements/boosters.in", BUILD],
     "serve": [PROJECT, *extras("serve")],
     "cloud": [PROJECT, *extras("serve", *CLOUD)],
@@ -45,7 +46,7 @@ def main(lock: str, *flags: str) -> None:
         "--output-file",
         f"requirements/{lock}.txt",
     ]
-    if lock not in {"dev", "checkov"}:
+    if lock not in {"dev", "checkov", "clients"}:
         command += ["--constraints", "requirements/dev.txt"]
     subprocess.run(command, check=True, cwd=FOLDER.parent)  # noqa: S603
 
