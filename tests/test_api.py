@@ -184,7 +184,7 @@ def test_mistakes_of_a_caller_are_refused_early() -> None:
         orris.package(StandardScaler(), [[1.0]], [1], name="x", store=None)
 
 
-def test_train_says_how_columns_without_names_get_some() -> None:
+def test_the_error_of_columns_without_names_has_advice() -> None:
     """A target has a name; ``orris.package`` takes such a frame as an array."""
     with pytest.raises(TableError, match=r"the column name 0 is not text; rename it.*astype\(str\)"):
         orris.train(pd.DataFrame(np.zeros((9, 2))), target="1", store=None)

@@ -139,7 +139,7 @@ def test_accelerated_failure_times() -> None:
     np.testing.assert_array_equal(orris.load(bundle).predict(X), model.predict(xgb.DMatrix(X)).astype(np.float64))
 
 
-def test_the_command_line_says_why_a_way_of_serving_was_refused(tmp_path: Path) -> None:
+def test_the_command_line_prints_the_reasons_of_refused_ways(tmp_path: Path) -> None:
     """``orris package`` and ``orris models show`` print each refused way, with what to do; steps are on stderr."""
     X, y = table("iris", "regression")
     lgb.LGBMRegressor(n_estimators=3, linear_tree=True, n_jobs=1, verbose=-1).fit(X, y).booster_.save_model(

@@ -63,7 +63,7 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyte
         exec(compile(example, name_of(page), "exec"), namespace)  # noqa: S102 (our own documentation)
 
 
-def test_the_comments_of_the_examples_are_what_is_printed(
+def test_the_comments_of_examples_equal_their_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The comment behind a ``print(…)`` equals what is printed."""

@@ -391,7 +391,7 @@ def rows_by(way: str, model: Model, row: dict[str, Any]) -> npt.NDArray[Any]:
 
 
 @pytest.mark.parametrize("way", ["DataFrame", "JSON", "instances", "V2", "CSV"])
-def test_a_declaration_refuses_through_every_way_in_and_says_so(way: str) -> None:
+def test_a_declaration_refuses_on_every_route(way: str) -> None:
     """The model itself takes each of these values, and the refusal says that the declaration does not."""
     X, y = towns()
     X["visits"] = np.arange(300) % 7

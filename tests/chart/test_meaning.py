@@ -231,7 +231,7 @@ def test_a_model_from_an_image_volume_is_checked_and_served() -> None:
     assert environment(server(rendered("oci")))["ORRIS_MODEL"] == "/opt/model"
 
 
-def test_the_network_is_open_for_what_is_needed_only() -> None:
+def test_the_network_policy_allows_only_needed_connections() -> None:
     """The network policy allows DNS always, HTTPS and the metadata server for a store, and the chart's own tests."""
     plain = one(rendered("default"), "NetworkPolicy")["spec"]
     assert [port["port"] for rule in plain["egress"] for port in rule["ports"]] == [53, 53]

@@ -52,7 +52,7 @@ def test_a_subclass_is_not_taken_for_its_base() -> None:
     assert registry.predictor_of(mine()) is None
 
 
-def test_a_registration_says_which_frames_the_converter_takes() -> None:
+def test_a_registration_states_the_accepted_frames() -> None:
     """Registrations state the accepted frames: a pipeline takes codes and float32, a support-vector machine neither."""
     delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(SVC())
     assert delegating is not None

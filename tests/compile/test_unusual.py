@@ -61,7 +61,7 @@ SERVED: dict[str, tuple[Any, Any, Any]] = {
 
 @pytest.mark.parametrize("name", SERVED)
 def test_it_is_served_as_scikit_learn_answers(name: str) -> None:
-    """And every way that was refused before says why, and what to do."""
+    """The served model answers as scikit-learn does, and every way refused before has a reason and advice."""
     model, x, y = SERVED[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -196,7 +196,7 @@ def test_generation_is_501_whatever_the_method(server: Server, path: str, method
 
 
 @pytest.mark.parametrize("path", ["/v1/models/iris:explain", "/v1/models/iris/versions/1.0.0:explain"])
-def test_v1_explain_is_501_and_says_why(server: Server, path: str) -> None:
+def test_v1_explain_is_501_with_a_reason(server: Server, path: str) -> None:
     """No bundle has an explainer, and the answer says where KServe keeps one."""
     with client(server) as asking:
         refused: httpx.Response = asking.post(path, json={"instances": [ROW]})
@@ -270,7 +270,7 @@ def reflected(server: Server, service: str, **request: Any) -> Any:
     ],
 )
 def test_reflection_finds_the_file_of_every_symbol(server: Server, service: str, symbol: str, file: str) -> None:
-    """Of services, methods, messages and fields, under both names of reflection, with the request as it came."""
+    """Reflection finds services, methods, messages and fields under both of its names and repeats the request."""
     response = reflected(server, service, file_containing_symbol=symbol)
     assert response.original_request.file_containing_symbol == symbol
     files = map(FileDescriptorProto.FromString, response.file_descriptor_response.file_descriptor_proto)

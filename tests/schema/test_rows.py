@@ -169,7 +169,7 @@ def test_other_columns_of_the_training_table_are_no_misspellings() -> None:
     )
 
 
-def test_text_means_what_it_meant_in_the_training_table() -> None:
+def test_text_is_read_as_in_the_training_table() -> None:
     """Trimmed names and values, and texts for missing values, are read by the recorded rules, and only by those."""
     ruled = msgspec.structs.replace(MIXED, reading=Reading(trim=True, missing=("", "NA")))
     assert RowReader(ruled).read(body(town=" rome ", age=1))[0][0, 3] == 1
@@ -271,7 +271,7 @@ def test_huge_numbers_are_refused() -> None:
 
 
 def test_integers_beyond_exact_ones_are_refused_in_integer_columns() -> None:
-    """float64 would change them silently."""
+    """Integers that float64 would change silently are refused in integer columns."""
     schema = Schema(columns=(Column("n", Kind.INTEGER),), target="y", task="regression")
     assert problem_of(b'{"n":9007199254740993}', schema)[1] == "n"
     assert RowReader(schema).read(b'{"n":9007199254740992}')[0].tolist() == [[2.0**53]]

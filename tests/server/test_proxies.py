@@ -243,7 +243,7 @@ def _until(reached: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("kept", [b"Connection: Keep-Alive\r\n", b""], ids=["ab -k", "ab"])
 def test_a_client_of_http_1_0_is_answered(pair: Server, kept: bytes) -> None:
-    """As ``ab`` asks: with a length, without chunks, and the answer says that the connection ends with it."""
+    """A client of HTTP/1.0, such as ``ab``, gets a length, no chunks, and the end of the connection."""
     body = b'{"features": [5.1, 3.5, 1.4, 0.2]}'
     head = b"POST /predict HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
     with socket.create_connection(("127.0.0.1", pair.port), 30) as connection, connection.makefile("rb") as answers:

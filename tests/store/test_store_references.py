@@ -80,7 +80,7 @@ def test_bundle_with_a_version_that_is_no_tag_is_not_published(tmp_path: Path) -
 
 
 @given(st.permutations(_ORDERED))
-def test_versions_sort_as_semver_says(shuffled: list[str]) -> None:
+def test_versions_sort_as_semver_prescribes(shuffled: list[str]) -> None:
     """Versions in any order are sorted as SemVer prescribes."""
     assert sorted(shuffled, key=version_key) == _ORDERED
 

@@ -25,7 +25,7 @@ def read(folder: Path, content: bytes, name: str = "table.csv") -> pd.DataFrame:
     return read_table(path)
 
 
-def test_iris_in_the_repository_is_what_is_written(tmp_path: Path) -> None:
+def test_iris_in_the_repository_equals_the_bundled_table(tmp_path: Path) -> None:
     """data/iris.csv is byte for byte the bundled iris table."""
     write_iris(tmp_path / "new" / "iris.csv")
     assert (tmp_path / "new" / "iris.csv").read_bytes() == (REPO / "data" / "iris.csv").read_bytes()

@@ -34,7 +34,7 @@ def test_a_declared_category_of_plain_whole_numbers_stays_whole_numbers() -> Non
 
 
 @pytest.mark.parametrize("values", [["01067", "80331"], [f"{i:02d}" for i in range(1, 13)], ["007", "12", "3"]])
-def test_digits_with_leading_zeros_are_text_and_a_notice_says_so(values: list[str]) -> None:
+def test_digits_with_leading_zeros_are_text_with_a_notice(values: list[str]) -> None:
     """Postcodes and codes with leading zeros are text, and a notice explains it."""
     found, texts = column(values)
     assert texts == values

@@ -92,7 +92,7 @@ def test_gcp_has_the_fields_that_cloud_logging_reads() -> None:
     assert (found["request_id"], found["rows"], found["label"]) == ("r-1", 1, "setosa")
 
 
-def test_gcp_names_no_trace_without_a_project_and_says_that_one_is_not_sampled() -> None:
+def test_gcp_names_a_trace_only_with_a_project() -> None:
     """Without a project the format ``gcp`` names no trace, and an unsampled trace is marked as such."""
     found = json.loads(written("gcp", line(sampled=False)))
     assert "logging.googleapis.com/trace" not in found

@@ -115,7 +115,7 @@ def test_the_card_describes_the_model(visit: Visit, server: Server, iris: Bundle
     expect(page.locator("#loaded tbody tr")).to_contain_text("shown here")
 
 
-def test_the_card_says_why_a_way_of_serving_was_refused(visit: Visit, tmp_path: Path) -> None:
+def test_the_card_shows_the_reasons_of_refused_ways(visit: Visit, tmp_path: Path) -> None:
     """Each with its reason, and with what to do about it."""
     X = np.random.default_rng(0).normal(size=(60, 2)).round(2)
     model = make_pipeline(KNNImputer(), RandomForestClassifier(3, random_state=0)).fit(X, X[:, 0] > 0)

@@ -163,7 +163,7 @@ def test_array_output_forgets_names(run_graph: Any) -> None:
 
 
 def test_steps_that_do_nothing(run_graph: Any) -> None:
-    """'passthrough', None and an identity function leave a DataFrame a DataFrame for the step behind them."""
+    """A DataFrame stays a DataFrame behind 'passthrough', None and an identity function."""
     schema = schema_of("weight", "word")
     inner = Pipeline([("none", None), ("pass", "passthrough"), ("same", FunctionTransformer())])
     step = make_pipeline(inner, make_column_transformer((one_hot(), ["word"]), (StandardScaler(), ["weight"])))

@@ -255,7 +255,7 @@ def test_a_file_that_could_mean_something_else_is_refused(name: str, deceive: De
 
 
 def test_an_unknown_field_is_refused() -> None:
-    """A field of a later version of the format could change the meaning of the rest."""
+    """An unknown field is refused, because a later version of the format could change the meaning of the rest."""
     case = model("logistic")
     with pytest.raises(NotProvedError, match="fields"):
         prove(case.content + b"\xfa\x3f\x01x", case.pipeline, case.schema)

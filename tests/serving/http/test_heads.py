@@ -57,7 +57,7 @@ def test_only_a_whole_request_that_keeps_its_connection_is_recognised(change: di
 
 
 def test_the_table_is_bounded() -> None:
-    """Whatever clients send, it holds so many heads of at most so many bytes."""
+    """The table holds a bounded number of heads of bounded length, whatever clients send."""
     table = HeadTable()
     for number in range(3 * MAX_HEADS):
         for _ in range(2):

@@ -207,7 +207,7 @@ def test_model_info_describes_the_loaded_model(ask: httpx.Client) -> None:
     assert info["provenance"]["n_rows"] == 150
 
 
-def test_the_root_says_ok_to_programs_and_sends_browsers_to_a_page(ask: httpx.Client) -> None:
+def test_the_root_answers_programs_and_browsers(ask: httpx.Client) -> None:
     """The root answers ``OK`` to programs and a page to browsers."""
     assert ask.get("/").text == "OK"
     page = ask.get("/", headers={"accept": "text/html"}, follow_redirects=True)
