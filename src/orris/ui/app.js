@@ -115,7 +115,7 @@ function apartFrom(example, examples, columns) {
   const distance = ({ name, range }) => {
     const value = example.row[name];
     const others = alike.map((other) => other.row[name]);
-    if (typeof value !== "number" || !range) return others.filter((other) => other !== value).length / others.length;
+    if (typeof value !== "number" || !range) return others.every((other) => other !== value) ? 1 : 0;
     const spread = range[1] - range[0] || 1;
     return Math.min(...others.map((other) => (typeof other === "number" ? Math.abs(other - value) / spread : 1)));
   };
