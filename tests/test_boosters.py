@@ -159,6 +159,25 @@ def test_the_command_line_prints_the_reasons_of_refused_ways(tmp_path: Path) -> 
     assert refused in shown.stdout
 
 
+TOWNS = ["Aix", "Gent", "Köln", "Лион", "München", "Ōsaka", "São Paulo", "Zürich"]
+
+
+def test_levels_beyond_ascii(tmp_path: Path) -> None:
+    """XGBoost writes such levels with offsets in characters and cut off; they are matched all the same."""
+    X, y = table("cancer", "binary", missing=True)
+    towns = np.random.default_rng(0).integers(0, len(TOWNS), len(X))
+    X["town"] = pd.Categorical(np.array(sorted(TOWNS))[towns], categories=sorted(TOWNS))
+    y = ((towns % 2 == 0) ^ (y == 1)).astype(int)
+    model = xgb.XGBClassifier(n_estimators=8, max_depth=4, enable_categorical=True, n_jobs=1).fit(X, y)
+    bundle = orris.package(model, X, y, name="towns", store=None, require_compiled=True)
+    np.testing.assert_array_equal(orris.load(bundle).predict_proba(X), model.predict_proba(X).astype(np.float64))
+    model.save_model(tmp_path / "model.ubj")
+    rows = X.assign(town=X["town"].astype(str), answer=y)
+    bundle = package_file(tmp_path / "model.ubj", rows, target="answer", name="towns", store=None)
+    assert bundle.verdict.strategy == "exact"
+    np.testing.assert_array_equal(orris.load(bundle).predict_proba(rows), model.predict_proba(X).astype(np.float64))
+
+
 def test_files_that_are_no_models_are_refused(tmp_path: Path) -> None:
     """A pickle, a text and a damaged model are refused by name, and a pickle is not read."""
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"a": 1}))

@@ -267,7 +267,7 @@ def _category_levels(model: Any, X: Any) -> dict[str, list[Any]]:
     library = type(model).__module__.split(".")[0]
     texts = [name for name in X.columns if X[name].dtype.kind not in "fiub"]
     if library == "xgboost":
-        return _xgboost_categories(model.get_booster(), list(X.columns))
+        return _xgboost_categories(model.get_booster(), X)
     if not isinstance(model, LGBMRegressor):
         return {}
     found: dict[str, list[Any]] = {}
@@ -279,22 +279,46 @@ def _category_levels(model: Any, X: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _xgboost_categories(booster: Any, names: Sequence[str]) -> dict[str, list[Any]]:
+def _xgboost_categories(booster: Any, X: Any) -> dict[str, list[Any]]:
     """The category columns of an ``xgboost.Booster`` with their levels; XGBoost before 3.1 kept none."""
     types = booster.feature_types or []
     learner = json.loads(bytes(booster.save_raw("json")))["learner"]["gradient_booster"]
     encodings = (learner.get("gbtree", learner)["model"].get("cats") or {}).get("enc") or []
     return {
-        name: (xgboost_levels(encodings[i]) if encodings else None) or []
-        for i, (name, kind) in enumerate(zip(names, types, strict=False))
+        name: (xgboost_levels(encodings[i], sorted(map(str, X[name].dropna().unique()))) if encodings else None) or []
+        for i, (name, kind) in enumerate(zip(X.columns, types, strict=False))
         if kind == "c"
     }
 
 
-def xgboost_levels(encoding: dict[str, Any]) -> list[Any] | None:
-    """The levels of a column in XGBoost's JSON: text as the bytes between offsets, or numbers; ``None`` for none."""
+def xgboost_levels(encoding: dict[str, Any], held: Sequence[Any] = ()) -> list[Any] | None:
+    """The levels of a column in XGBoost's JSON, by code: text as the bytes between offsets, or numbers.
+
+    XGBoost 3.1 and 3.2 count the offsets in characters and cut the bytes off at the last of them, so that levels beyond
+    ASCII are shifted and the last are lost. Their text is completed from the levels that the rows hold.
+
+    Args:
+        encoding: The column's entry.
+        held: Levels that rows hold, in the order of the categories.
+
+    Returns:
+        ``None`` where it holds no level.
+    """
     stored = encoding["values"]
     if "offsets" not in encoding:
         return list(stored)
+    spans = list(itertools.pairwise(encoding["offsets"]))
     text = np.array(stored, np.int64).astype(np.uint8).tobytes()
-    return [text[start:end].decode() for start, end in itertools.pairwise(encoding["offsets"])] or None
+    levels: list[Any] = [text[start:end].decode(errors="replace") for start, end in spans]
+    if text.isascii() or set(held) <= set(levels):
+        return levels or None
+    characters = text.decode(errors="ignore")
+    left = [level for level in held if level not in {characters[start:end] for start, end in spans}]
+    levels = []
+    for start, end in spans:
+        known = characters[start:end]
+        whole = len(known) == end - start
+        if not whole and left and len(left[0]) == end - start and left[0].startswith(known):
+            known = left.pop(0)
+        levels.append(known)
+    return levels

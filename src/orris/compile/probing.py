@@ -107,9 +107,22 @@ def _taking_unseen(reference: Reference, schema: Schema, training: FloatArray) -
         return _indifferent(reference, rows)
 
     categories = [j for j, column in enumerate(schema.columns) if column.kind is Kind.CATEGORY]
+    if _splits_categories(reference.pipeline):
+        return set()
     if not categories or taken(categories):
         return set(categories)
     return {j for j in categories if taken([j])}
+
+
+def _splits_categories(pipeline: Any) -> bool:
+    """Whether it is an XGBoost model of the table's own categories.
+
+    XGBoost 3.2 takes an unseen level for a neighbour of it, always so where the levels are not ASCII.
+    """
+    model = getattr(pipeline, "best_estimator_", pipeline)
+    if not type(model).__module__.startswith("xgboost"):
+        return False
+    return "c" in (model.get_booster().feature_types or ())
 
 
 def _indifferent(reference: Reference, rows: FloatArray) -> bool:

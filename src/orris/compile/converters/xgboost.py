@@ -241,7 +241,10 @@ def read_categories(learner: Learner, frame: Frame) -> Categories:
     if learner.linear or not columns:
         return match(frame, {}, {}, "XGBoost")
     stored = (learner.model.get("cats") or {}).get("enc") or []
-    known = {column: xgboost_levels(stored[column]) if stored else None for column in columns}
+    known = {
+        column: xgboost_levels(stored[column], frame.features[column].levels or ()) if stored else None
+        for column in columns
+    }
     n_codes = dict.fromkeys(columns, 1)
     for tree in learner.model["trees"]:
         for node, begin, size in _sets(tree):
