@@ -1,6 +1,6 @@
 """How the cost of packaging and serving grows with trees, columns, levels and rows: one process for each line.
 
-    python benchmarks/growth.py                     every line: about ten minutes on an idle machine
+    python benchmarks/growth.py                     every line
     python benchmarks/growth.py --only columns      the lines of one kind
     python benchmarks/growth.py --small             the first two lines of each kind
 
