@@ -169,6 +169,16 @@ CASES: dict[str, Case] = {
     "extra tree regressor": (lambda: ExtraTreeRegressor(max_depth=5, random_state=0), numbers, 0),
     "forest": (lambda: RandomForestClassifier(7, max_depth=5, random_state=0), gaps, 3),
     "forest of pure leaves": (lambda: RandomForestClassifier(7, random_state=0), numbers, 3),
+    "forest of float32": (
+        lambda: RandomForestClassifier(5, max_depth=5, random_state=0),
+        lambda: gaps().astype("float32"),
+        3,
+    ),
+    "forest of float32 and float64": (
+        lambda: make_pipeline(pp.StandardScaler(), RandomForestRegressor(4, max_depth=5, random_state=0)),
+        lambda: numbers().astype({"x0": "float32", "x1": "float32"}),
+        0,
+    ),
     "scaled forest": (
         lambda: make_pipeline(
             SimpleImputer(), pp.StandardScaler(), RandomForestClassifier(5, max_depth=4, random_state=0)

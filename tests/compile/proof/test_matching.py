@@ -103,6 +103,17 @@ def test_a_vote_over_answers_in_float32_is_compared() -> None:
         prove(case.content, vote, case.schema)
 
 
+@pytest.mark.parametrize("second", ["float32", "bool"])
+def test_an_estimator_that_may_compute_in_float32_is_compared(second: str) -> None:
+    """Where all its columns are float32, or booleans beside them."""
+    case = model("logistic")
+    kinds = ["float32", second, "float32", "float32"]
+    pairs = zip(case.schema.columns, kinds, strict=True)
+    columns = tuple(msgspec.structs.replace(column, dtype=kind) for column, kind in pairs)
+    with pytest.raises(NotProvedError, match="StandardScaler may compute in float32"):
+        prove(case.content, case.pipeline, msgspec.structs.replace(case.schema, columns=columns))
+
+
 class Scaler(StandardScaler):  # type: ignore[misc]
     """Of the same package and another name."""
 

@@ -32,6 +32,25 @@ from orris.schema.frames import decode
 UNSEEN_NAME = "\ufffdunseen"
 """Stands in for a level that no fitted estimator knows."""
 
+_TAKES_SINGLE = frozenset(
+    f"sklearn.{name}"
+    for name in (
+        "ColumnTransformer",
+        "DecisionTreeClassifier",
+        "DecisionTreeRegressor",
+        "ExtraTreeClassifier",
+        "ExtraTreeRegressor",
+        "ExtraTreesClassifier",
+        "ExtraTreesRegressor",
+        "GridSearchCV",
+        "Pipeline",
+        "RandomForestClassifier",
+        "RandomForestRegressor",
+        "RandomizedSearchCV",
+    )
+)
+"""What hands float32 columns on, or compares them: trees round to float32 themselves, and add in float64."""
+
 _STATEMENTS = "orris.compile.proof.statements"
 
 
@@ -59,10 +78,14 @@ class Coded:
 
 @dataclass(frozen=True)
 class Column:
-    """One column that reaches an estimator: a number (``content`` is its term), or categories."""
+    """One column that reaches an estimator: a number (``content`` is its term), or categories.
+
+    ``single`` says that it is given as float32: an estimator whose columns all are might compute in it.
+    """
 
     content: Term | Coded
     name: str = ""
+    single: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,6 +180,7 @@ def transformed(algebra: Algebra, step: Any, columns: Columns) -> Columns:
     if statement is None:
         raise NotProvedError(f"there is no statement of what {type(step).__name__} computes")
     require_names(step, columns)
+    _require_double(step, columns)
     return statement(algebra, step, columns)
 
 
@@ -166,7 +190,15 @@ def predicted(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     if statement is None:
         raise NotProvedError(f"there is no statement of what {type(model).__name__} computes")
     require_names(model, columns)
+    _require_double(model, columns)
     return statement(algebra, model, columns)
+
+
+def _require_double(estimator: Any, columns: Columns) -> None:
+    """Raise ``NotProvedError`` if an estimator might compute in float32, because all its columns are of that type."""
+    numeric = [column for column in columns.columns if isinstance(column.content, Term)]
+    if numeric and all(column.single for column in numeric) and name_of(estimator) not in _TAKES_SINGLE:
+        raise NotProvedError(f"{type(estimator).__name__} may compute in float32, which has no statement")
 
 
 def require_names(estimator: Any, columns: Columns) -> None:
@@ -197,17 +229,23 @@ def inputs(algebra: Algebra, schema: Schema) -> Columns:
         NotProvedError: A column is given to the pipeline in another type than float64 holds.
     """
     columns = []
+    any_single = any(column.dtype == "float32" for column in schema.columns)
     for j, column in enumerate(schema.columns):
         name = column.name if schema.container == "frame" else ""
         term = algebra.input(j)
         if column.kind is Kind.CATEGORY:
             columns.append(Column(_coded(schema, j, term, algebra.codes[j]), name))
             continue
+        if column.dtype == "float32":
+            rounded = algebra.apply("Cast", algebra.apply("Cast", term, to="f4"), to="f8")
+            columns.append(Column(rounded, name, single=True))
+            continue
         if column.dtype not in {"float64", "int64", "bool", "object"}:
             raise NotProvedError(f"the column '{column.name}' is given to the pipeline as {column.dtype}")
         if column.dtype == "object" and column.missing_as == "none":
             raise NotProvedError(f"the column '{column.name}' holds None for a missing number")
-        columns.append(Column(term, name))
+        # Booleans beside float32 become float32.
+        columns.append(Column(term, name, single=column.dtype == "bool" and any_single))
     return Columns(tuple(columns))
 
 
