@@ -16,31 +16,39 @@ BAD = b'{"sepal_length":-5.1,"sepal_width":3.5,"petal_length":1.4,"colour":"red"
 GOOD = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":0.2}'
 
 
-async def ask(port: int, n_requests: int) -> int:
-    """Send good, unusual and refused requests on a few connections; return how many were answered."""
-    sent = b"".join(
-        b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-        % (len(body), body)
-        for body in (GOOD, GOOD, ODD, BAD)
-    )
+def requests(number: int) -> list[bytes]:
+    """Return a good, an unusual and a refused request, and a good one whose head comes four times, then no more."""
+    bodies = ((GOOD, b""), (ODD, b""), (BAD, b""), (GOOD, b"x-number: %d\r\n" % (number // 4)))
+    return [
+        b"POST /predict HTTP/1.1\r\nhost: x\r\n%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        % (line, len(body), body)
+        for body, line in bodies
+    ]
 
-    async def one(rounds: int) -> int:
+
+async def ask(port: int, n_requests: int) -> int:
+    """Send ``requests`` on a few connections, in one segment or one by one; return how many were answered."""
+
+    async def one(rounds: int, first: int) -> int:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         answered = 0
-        for _ in range(rounds):
-            writer.write(sent)
-            for _ in range(4):
-                head = await reader.readuntil(b"\r\n\r\n")
-                await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
-                answered += 1
+        for number in range(first, first + rounds):
+            sent = requests(number)
+            for segment in [b"".join(sent)] if number % 2 else sent:
+                writer.write(segment)
+                for _ in sent if number % 2 else [segment]:
+                    head = await reader.readuntil(b"\r\n\r\n")
+                    await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]))
+                    answered += 1
         writer.close()
         return answered
 
-    return sum(await asyncio.gather(*(one(n_requests // 32) for _ in range(8))))
+    rounds = n_requests // 32
+    return sum(await asyncio.gather(*(one(rounds, client * rounds) for client in range(8))))
 
 
 def test_memory_stays_flat(iris: Bundle, tmp_path: Path) -> None:
-    """After a warm-up, many requests of all kinds add no more than a few megabytes."""
+    """After a warm-up, many requests of all kinds, whose heads change, add no more than a few megabytes."""
     with serving(str(iris.folder), "--no-access-log", folder=tmp_path) as server:
         asyncio.run(ask(server.port, 8_000))
         before = server.resident_bytes

@@ -194,6 +194,11 @@ class _Plan:
         self.openings = {spec.name: _opening(spec) for spec in (*self.outputs, named)}
         tensors = tensors_from_answers(schema, Answers(labels=np.arange(len(schema.labels))))
         self.labels = [_encode(label) for tensor in tensors for label in tensor.values.tolist()]
+        self.raw_labels = [
+            to_raw(tensor._replace(values=tensor.values[i : i + 1]))
+            for tensor in tensors
+            for i in range(len(tensor.values))
+        ]
 
     def codes(self, body: bytes) -> Sequence[float] | None:
         """The codes of one row, of a request that is plainly right and asks for no more than an answer."""
@@ -317,16 +322,27 @@ def _written(plan: _Plan, name: str, answers: Answers) -> bytes:
 def _mixed(plan: _Plan, head: bytes, wanted: Wanted, answers: Answers) -> Reply:
     """A response with binary tensors behind its JSON."""
     outputs, raws = [], []
-    for tensor in tensors_from_answers(plan.engine.schema, answers, wanted.outputs):
-        if tensor.name in wanted.binary:
-            raws.append(to_raw(tensor))
-            size = b'"parameters":{"binary_data_size":%d}' % len(raws[-1])
-            outputs.append(plan.openings[tensor.name] % tensor.shape[0] + size)
+    for name in wanted.outputs:
+        if name in wanted.binary:
+            n_rows, raw = _raw(plan, name, answers)
+            raws.append(raw)
+            outputs.append(plan.openings[name] % n_rows + b'"parameters":{"binary_data_size":%d}' % len(raw))
         else:
-            outputs.append(_written(plan, tensor.name, answers))
+            outputs.append(_written(plan, name, answers))
     document = b'%b,"outputs":[%b}]}' % (head, b"},".join(outputs))
     length = (b"inference-header-content-length", b"%d" % len(document))
     return Reply(200, b"".join([document, *raws]), OCTET_STREAM, (length,))
+
+
+def _raw(plan: _Plan, name: str, answers: Answers) -> tuple[int, bytes]:
+    """The number of rows, and an output's values in raw form."""
+    labels, probabilities, values = answers
+    numbers = probabilities if name == PREDICT_PROBA else values
+    if numbers is not None:
+        return len(numbers), numbers.astype("<f8", copy=False).tobytes()
+    assert labels is not None  # noqa: S101 (the output is known to be there)
+    raw_labels = plan.raw_labels
+    return len(labels), b"".join([raw_labels[label] for label in labels.tolist()])
 
 
 class LongInput(Input, gc=False):

@@ -224,9 +224,16 @@ def from_raw(name: str, datatype: str, shape: Sequence[int], raw: bytes | memory
 def to_raw(tensor: Tensor) -> bytes:
     """A tensor's values in raw form."""
     if tensor.datatype == "BYTES":
-        texts = [value if isinstance(value, bytes) else str(value).encode() for value in tensor.values.tolist()]
-        return b"".join([len(text).to_bytes(4, "little") + text for text in texts])
+        values = tensor.values.tolist()
+        framed = {value: _framed(value) for value in set(values)}  # labels: few different ones
+        return b"".join([framed[value] for value in values])
     return tensor.values.astype(DATATYPES[tensor.datatype], copy=False).tobytes()
+
+
+def _framed(value: object) -> bytes:
+    """A text with its length in front."""
+    text = value if isinstance(value, bytes) else str(value).encode()
+    return len(text).to_bytes(4, "little") + text
 
 
 def n_elements(name: str, datatype: str, shape: Sequence[int]) -> int:

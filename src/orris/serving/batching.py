@@ -124,8 +124,9 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 (each request of the batch gets it)
             answers = error
         seconds = perf_counter() - start
-        # A moving average: slow to forget, so that one pause of the machine does not send quick models to the thread.
-        self._seconds_per_row += 0.05 * (seconds / len(rows) - self._seconds_per_row)
+        # A moving average, slow to rise and quick to fall: pauses of the machine send no quick model to the thread.
+        difference = seconds / len(rows) - self._seconds_per_row
+        self._seconds_per_row += (0.05 if difference > 0 else 0.5) * difference
         return answers, start, seconds, self._engine.watch.usual(rows)
 
     def _returned(self, batches: list[Batch], rows: FloatArray, outcome: _Outcome) -> None:
