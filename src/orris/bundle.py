@@ -264,7 +264,7 @@ def read_profile(folder: Path, manifest: Manifest) -> Profile | None:
     try:
         profile = msgspec.json.decode((folder / PROFILE).read_bytes(), type=Profile)
         Tally(manifest.schema, profile)
-    except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+    except (OSError, ValueError, msgspec.MsgspecError) as error:  # those of msgspec 0.19 are no ValueErrors
         raise BundleError(f"{folder / PROFILE}: {error}; publish the bundle again") from None
     return profile
 
