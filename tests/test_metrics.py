@@ -7,21 +7,22 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from orris import metrics
-from orris.training.scores import Predictions, classification_metrics, regression_metrics
+from orris.training.scores import Predictions, classification_metrics, regression_metrics, unlabelled_metrics
 
 RNG = np.random.default_rng(0)
 TRUTH = np.arange(60) % 2
 PROBABILITIES = np.column_stack([np.linspace(0.9, 0.1, 60), np.linspace(0.1, 0.9, 60)])
 
 
-def reported_by_training() -> dict[str, set[str]]:
+def reported_by_training() -> dict[metrics.Task, set[str]]:
     """The names that training reports where nothing is undefined, by task."""
     values = RNG.uniform(1, 2, 60)
     classes = classification_metrics(TRUTH, Predictions(TRUTH, PROBABILITIES, PROBABILITIES), 2)
-    return {"classification": set(classes), "regression": set(regression_metrics(values, values + 0.1))}
+    others = {task: set(unlabelled_metrics(task, TRUTH, 2)) for task in metrics.TASKS_WITHOUT_TARGET}
+    return {"classification": set(classes), "regression": set(regression_metrics(values, values + 0.1)), **others}
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
+@pytest.mark.parametrize("task", ["classification", "regression", *metrics.TASKS_WITHOUT_TARGET])
 def test_training_reports_exactly_the_metrics_of_the_table(task: metrics.Task) -> None:
     """A metric in the table is computed, and a metric that is computed is in the table."""
     assert reported_by_training()[task] == set(metrics.names_of(task, folds=False))
@@ -47,6 +48,9 @@ def test_the_direction_is_that_of_a_better_model() -> None:
     sharp, flat = PROBABILITIES[np.argsort(TRUTH).argsort()], PROBABILITIES
     good |= classification_metrics(TRUTH, Predictions(TRUTH, sharp, sharp), 2)
     bad |= classification_metrics(TRUTH, Predictions(1 - TRUTH, flat, flat), 2)
+    for task in metrics.TASKS_WITHOUT_TARGET:
+        good |= unlabelled_metrics(task, np.arange(60) % 3, 3)
+        bad |= unlabelled_metrics(task, np.zeros(60, dtype=np.int64), 3)
     assert {name for name in metrics.METRICS if (good[name] - bad[name]) * metrics.direction(name) <= 0} == set()
 
 

@@ -145,6 +145,18 @@ class Model:
             raise ServingError(f"{self.manifest.name} has no probabilities: the fitted model has no predict_proba")
         return answers.probabilities
 
+    def score(self, rows: Any) -> FloatArray:
+        """The scores beside the labels of a detector of outliers or a clusterer, float64 ``(n_rows,)``.
+
+        Raises:
+            RowError: Rows that a server would refuse; names row and column.
+            ServingError: The model has no score.
+        """
+        answers = self._engine.run(self._encode(rows))
+        if answers.scores is None:
+            raise ServingError(f"{self.manifest.name} has no score: it is no detector of outliers and no clusterer")
+        return answers.scores
+
     def _encode(self, rows: Any) -> FloatArray:
         unknown: dict[str, None] = {}
         if _are_plain(rows):
@@ -314,7 +326,7 @@ def train_params(
 def package(
     pipeline: Any,
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     name: str,
     store: str | Path | None = "",
@@ -337,7 +349,7 @@ def package(
             LightGBM or CatBoost.
         X: The rows that it was fitted on: a table of pandas, polars or pyarrow, an array ``(n_rows, n_columns)``, or
             lists. They are the reference: what is served answers them as ``pipeline.predict(X)`` does.
-        y: Their targets, ``(n_rows,)`` or ``(n_rows, 1)``.
+        y: Their targets, ``(n_rows,)`` or ``(n_rows, 1)``; none for a detector of outliers or a clusterer.
         name: The model's name.
         store: Where to publish; by default ``ORRIS_STORE``, or ``./artifacts``; ``None`` builds the bundle in a
             temporary folder and publishes nothing.

@@ -47,12 +47,14 @@ class Golden(msgspec.Struct, frozen=True, omit_defaults=True):
         labels: Classification: position in ``Schema.labels`` per row.
         probabilities: Classification with ``predict_proba``: ``(n_rows, n_classes)``.
         values: Regression: the value per row.
+        scores: Outlier detection and clustering: the score per row, where the model has one.
     """
 
     rows: tuple[tuple[float | None, ...], ...]
     labels: tuple[int, ...] = ()
     probabilities: tuple[tuple[float, ...], ...] = ()
     values: tuple[float, ...] = ()
+    scores: tuple[float, ...] = ()
 
     def array(self) -> npt.NDArray[np.float64]:
         """The rows as float64 ``(n_rows, n_columns)``, missing values as NaN."""

@@ -14,7 +14,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Task = Literal["classification", "regression"]
+Task = Literal["classification", "regression", "outlier detection", "clustering"]
+"""What a model answers: a class, a number, whether a row is an outlier, or its cluster.
+
+The last two have no target in the table, and their answers may hold a score beside the label.
+"""
+
+TASKS_WITHOUT_TARGET: tuple[Task, ...] = ("outlier detection", "clustering")
 
 Needs = Literal["predictions", "two classes", "probabilities", "every class", "varying target", "target without zeros"]
 """The condition without which a metric is undefined; it is then left out rather than reported as NaN.
@@ -162,6 +168,22 @@ METRICS: Mapping[str, Metric] = _table(
         -1,
         "regression",
         "target without zeros",
+    ),
+    Metric(
+        "outlier_share",
+        "share of outliers",
+        "share of the rows that are called outliers",
+        -1,
+        "outlier detection",
+        headline=True,
+    ),
+    Metric(
+        "largest_cluster",
+        "largest cluster",
+        "share of the rows in the largest cluster; near 1, one cluster holds them all",
+        -1,
+        "clustering",
+        headline=True,
     ),
 )
 """Every evaluation metric, by name; in the order in which reports show them."""

@@ -22,6 +22,7 @@ from orris.protocols.invocations import Invocations
 from orris.protocols.named import NamedRows
 from orris.protocols.openinference import OpenInference
 from orris.protocols.tensors import column_datatype
+from orris.runtime.scikit import scoring
 from orris.schema import Kind, Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.checks import check
@@ -121,6 +122,9 @@ class _Expected:
                 self.numbers = np.asarray(pipeline.predict_proba(rows), dtype=np.float64)
         # CatBoost answers several classes as a column.
         self.labels = None if schema.task == "regression" else predicted.reshape(len(predicted)).tolist()
+        score = scoring(pipeline) if engine.has_scores else None
+        with quiet():
+            self.scores = None if score is None else score(rows)
         n_rows = len(predicted)
         self.answered: npt.NDArray[np.bool_] = np.ones(n_rows, dtype=np.bool_)
         if self.numbers is not None:
@@ -148,6 +152,7 @@ class _Expected:
         if self.labels is not None and found.labels is not None:
             labels = self._engine.schema.labels
             wrong |= np.array([labels[i] != self.labels[row] for row, i in enumerate(found.labels.tolist())])
+        wrong |= ~self._scored(found.scores, n_rows)
         wrong &= answered
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
@@ -170,6 +175,14 @@ class _Expected:
         with np.errstate(all="ignore"):
             close = np.abs(found.reshape(expected.shape) - expected) <= allowed
         return np.asarray(close.all(axis=1))
+
+    def _scored(self, found: FloatArray | None, n_rows: int) -> npt.NDArray[np.bool_]:
+        """Whether each row's score is within the gate's tolerance."""
+        if self.scores is None or found is None:
+            return np.ones(n_rows, dtype=bool)
+        expected = self.scores[:n_rows]
+        allowed = max(self._engine.manifest.verdict.tolerance, GOLDEN_TOLERANCE) * np.maximum(1.0, np.abs(expected))
+        return np.asarray(np.abs(found - expected) <= allowed)
 
     def _column(self, rows: FloatArray, row: int) -> str:
         """The first column in which this route has read another value than the first route did; empty: none."""

@@ -11,8 +11,9 @@ import onnx
 from onnx import TensorProto
 
 from orris.compile.dispatch import predict
-from orris.compile.graph import INPUT, LABEL, PROBABILITIES, ROUNDING, VALUE, Feature, Frame, Graph, Prediction
+from orris.compile.graph import INPUT, LABEL, PROBABILITIES, ROUNDING, SCORE, VALUE, Feature, Frame, Graph, Prediction
 from orris.errors import NotConvertibleError
+from orris.metrics import TASKS_WITHOUT_TARGET
 from orris.schema import Column, Kind, Schema
 
 Foreign = Literal["", "float64", "float32"]
@@ -81,9 +82,10 @@ def _any_of(graph: Graph, conditions: Sequence[str]) -> str:
 
 def _measured(graph: Graph, prediction: Prediction) -> str | None:
     """The bound of the rounding as the gate measures differences: that of a value relative to ``max(1, |value|)``."""
-    if prediction.rounding is None or prediction.value is None:
+    number = prediction.value or (None if prediction.probabilities else prediction.score)
+    if prediction.rounding is None or number is None:
         return prediction.rounding
-    size = graph.add("Max", graph.add("Abs", prediction.value), graph.constant(1.0))
+    size = graph.add("Max", graph.add("Abs", number), graph.constant(1.0))
     return str(graph.add("Div", prediction.rounding, size))
 
 
@@ -116,6 +118,7 @@ def _answered(graph: Graph, prediction: Prediction, refused: str) -> Prediction:
         label=chosen(prediction.label, graph.constant(-1, np.int64), refused),
         probabilities=chosen(prediction.probabilities, nothing, column),
         value=chosen(prediction.value, nothing, refused),
+        score=chosen(prediction.score, nothing, refused),
     )
 
 
@@ -126,14 +129,16 @@ def finished(graph: Graph, prediction: Prediction, schema: Schema, n_columns: in
         NotConvertibleError: The prediction is not of the schema's task.
     """
     outputs: list[tuple[str, str, int, Sequence[int | str]]] = []
-    if schema.task == "classification":
+    if schema.task != "regression":
         if prediction.label is None:
-            raise NotConvertibleError("the pipeline gives no label, and the schema's task is classification")
+            raise NotConvertibleError(f"the pipeline gives no label, and the schema's task is {schema.task}")
         outputs.append((prediction.label, LABEL, TensorProto.INT64, ["n_rows"]))
         if prediction.probabilities is not None:
             outputs.append(
                 (prediction.probabilities, PROBABILITIES, TensorProto.DOUBLE, ["n_rows", len(schema.labels)])
             )
+        if prediction.score is not None and schema.task in TASKS_WITHOUT_TARGET:
+            outputs.append((prediction.score, SCORE, TensorProto.DOUBLE, ["n_rows"]))
     elif prediction.value is None:
         raise NotConvertibleError("the pipeline gives no value, and the schema's task is regression")
     else:

@@ -5,7 +5,9 @@ are
 
 * classification: ``label`` int64 ``(n_rows,)``, the position of the class in ``Schema.labels``, and, where the
   classifier has ``predict_proba``, ``probabilities`` float64 ``(n_rows, n_classes)``;
-* regression: ``value`` float64 ``(n_rows,)``.
+* regression: ``value`` float64 ``(n_rows,)``;
+* outlier detection and clustering: ``label``, and, where the model has them, ``probabilities`` and ``score`` float64
+  ``(n_rows,)``.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ IR_VERSION = 10
 """Read by every ONNX Runtime since 1.20."""
 
 ML_DOMAIN = "ai.onnx.ml"
-INPUT, LABEL, PROBABILITIES, VALUE = "rows", "label", "probabilities", "value"
+INPUT, LABEL, PROBABILITIES, VALUE, SCORE = "rows", "label", "probabilities", "value", "score"
 ROUNDING = "rounding"
 
 MAX_THRESHOLDS = 20_000
@@ -105,6 +107,7 @@ class Prediction:
         decision: Classification, where an estimator around this one may ask for it: ``decision_function``, float64
             ``(n_rows,)`` for two classes, else ``(n_rows, n_classes)``.
         value: Regression: float64 ``(n_rows,)``.
+        score: Outlier detection and clustering: float64 ``(n_rows,)``.
         rounding: Where a bound is known: by how much the probabilities or the value may differ from scikit-learn's for
             the order of additions alone, float64 ``(n_rows,)``. The parity gate computes it; the served model does not.
     """
@@ -113,6 +116,7 @@ class Prediction:
     probabilities: str | None = None
     value: str | None = None
     decision: str | None = None
+    score: str | None = None
     rounding: str | None = None
 
 

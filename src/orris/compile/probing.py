@@ -78,7 +78,7 @@ def _finite(reference: Reference, rows: FloatArray) -> bool:
         return False
     with quiet():
         answers = reference.runtime.run(rows)
-    return all(np.isfinite(part).all() for part in (answers.probabilities, answers.values) if part is not None)
+    return all(np.isfinite(part).all() for part in answers[1:] if part is not None)
 
 
 def _max_magnitude(reference: Reference, training: FloatArray) -> float:

@@ -66,7 +66,7 @@ class NamedCodec:
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
         """One object for each row."""
         end = self._end
-        labels, probabilities, values = answers
+        labels, probabilities, values, _ = answers
         join = b"".join
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
@@ -166,7 +166,7 @@ def named_instance_writer(engine: Engine) -> Callable[[Answers, list[bytes]], li
     join = b"".join
 
     def write(answers: Answers, ids: list[bytes]) -> list[bytes]:
-        labels, probabilities, values = answers
+        labels, probabilities, values, _ = answers
         middle = b',"request_id":"'
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
@@ -226,7 +226,7 @@ class TensorCodec:
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
         """One response for each row."""
         head, end, join = self._head, b"]}]}", b"".join
-        labels, probabilities, values = answers
+        labels, probabilities, values, _ = answers
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
             numbers = zip(_numbers(values), ids, strict=True)

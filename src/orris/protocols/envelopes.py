@@ -103,13 +103,18 @@ def wants_probabilities(engine: Engine, parameters: Any) -> bool:
 
 
 def predictions(engine: Engine, answers: Answers, *, probabilities: bool = False) -> list[Any]:
-    """One prediction per row: the label in its own JSON type, the value, or the list of probabilities."""
+    """One prediction per row: the label in its own JSON type, the value, or the list of probabilities.
+
+    Where the model has a score, ``[label, score]`` in place of the label.
+    """
     numbers = answers.probabilities if probabilities else answers.values
     if numbers is not None:
         return list(numbers.tolist())
     assert answers.labels is not None  # noqa: S101 (a classifier's answers always have labels)
-    labels = engine.schema.labels
-    return [labels[i] for i in answers.labels.tolist()]
+    labels = [engine.schema.labels[i] for i in answers.labels.tolist()]
+    if answers.scores is None:
+        return labels
+    return [[label, score] for label, score in zip(labels, answers.scores.tolist(), strict=True)]
 
 
 @lru_cache(maxsize=64)

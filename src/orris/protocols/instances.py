@@ -116,7 +116,9 @@ class InstanceRows:
         return error_document(status, request_id, text)._replace(headers=headers_of(error))
 
     def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
-        """One row as a list, and no event."""
+        """One row as a list, and no event; none for answers with a score."""
+        if engine.has_scores:
+            return ()
         wanted = Wanted(False, "")
         return (
             ListedCodec(

@@ -44,6 +44,7 @@ class Answer(msgspec.Struct, omit_defaults=True, gc=False):
     prediction_label: str | None = None
     predicted_class: str | None = None
     probabilities: list[float] | None = None
+    score: float | None = None
     request_id: str | None = None
     model_version: str | None = None
     warnings: list[dict[str, Any]] | None = None
@@ -105,7 +106,9 @@ class NamedRows:
         return problem(error, request_id)
 
     def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
-        """One row by name, and one as a list in either form."""
+        """One row by name, and one as a list in either form; none for answers with a score."""
+        if engine.has_scores:
+            return ()
         named = NamedCodec(engine, with_class=self.with_class)
         listed = {
             INSTANCES: partial(Query, single=False, context=INSTANCES),
@@ -127,7 +130,7 @@ class NamedRows:
 
     def _answer(self, engine: Engine, answers: Answers) -> Answer:
         """The first row's answer."""
-        labels, probabilities, _ = answers
+        labels, probabilities, _, scores = answers
         if labels is None:
             return self._answers(engine, answers)[0]
         i = labels.item(0)
@@ -137,6 +140,7 @@ class NamedRows:
             text,
             text if self.with_class else None,
             None if probabilities is None else probabilities[0].tolist(),
+            None if scores is None else scores.item(0),
         )
 
     def _answers(self, engine: Engine, answers: Answers) -> list[Answer]:
@@ -145,10 +149,12 @@ class NamedRows:
         assert answers.labels is not None  # noqa: S101 (a classifier's answers always have labels)
         labels = answers.labels.tolist()
         probabilities = answers.probabilities.tolist() if answers.probabilities is not None else [None] * len(labels)
+        scores = answers.scores.tolist() if answers.scores is not None else [None] * len(labels)
         numbers, texts = engine.class_numbers, engine.text_labels
-        if self.with_class:
-            return [Answer(numbers[i], texts[i], texts[i], p) for i, p in zip(labels, probabilities, strict=True)]
-        return [Answer(numbers[i], texts[i], None, p) for i, p in zip(labels, probabilities, strict=True)]
+        return [
+            Answer(numbers[i], texts[i], texts[i] if self.with_class else None, p, score)
+            for i, p, score in zip(labels, probabilities, scores, strict=True)
+        ]
 
 
 def _read_long(engine: Engine, body: bytes) -> Query:

@@ -30,6 +30,7 @@ from orris.protocols.tensors import (
     KSERVE_PREDICT,
     PREDICT,
     PREDICT_PROBA,
+    SCORE,
     SERVER_NAME,
     Tensor,
     TensorReader,
@@ -176,7 +177,7 @@ def describe(engine: Engine) -> dict[str, Any]:
 
 def outputs_of(engine: Engine) -> tuple[TensorSpec, ...]:
     """The output tensors of a loaded model."""
-    return output_specs(engine.schema, has_probabilities=engine.has_probabilities)
+    return output_specs(engine.schema, has_probabilities=engine.has_probabilities, has_scores=engine.has_scores)
 
 
 class _Plan:
@@ -286,8 +287,10 @@ class OpenInference:
         """``{"error": …}``."""
         return refusal(error, request_id)
 
-    def codecs(self, engine: Engine) -> tuple[TensorCodec]:
-        """One row, all outputs, in JSON."""
+    def codecs(self, engine: Engine) -> tuple[TensorCodec, ...]:
+        """One row, all outputs, in JSON; none for answers with a score."""
+        if engine.has_scores:
+            return ()
         plan = self._plans.of(engine)
         openings = {name: opening % 1 for name, opening in plan.openings.items()}
         codec = TensorCodec(
@@ -307,6 +310,9 @@ def _written(plan: _Plan, name: str, answers: Answers) -> bytes:
         assert answers.probabilities is not None  # noqa: S101 (the output is known to be there)
         probabilities = answers.probabilities
         return plan.openings[name] % len(probabilities) + b'"data":' + _encode(probabilities.ravel().tolist())
+    if name == SCORE:
+        assert answers.scores is not None  # noqa: S101 (likewise)
+        return plan.openings[name] % len(answers.scores) + b'"data":' + _encode(answers.scores.tolist())
     if answers.values is not None:
         return plan.openings[name] % len(answers.values) + b'"data":' + _encode(answers.values.tolist())
     assert answers.labels is not None  # noqa: S101

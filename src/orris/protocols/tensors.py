@@ -33,7 +33,7 @@ SERVER_NAME = "orris"
 EXTENSIONS = ("binary_tensor_data", "model_repository", "model_configuration", "statistics")
 """Extensions of the protocol that are supported, as server metadata lists them."""
 
-PREDICT, PREDICT_PROBA = "predict", "predict_proba"
+PREDICT, PREDICT_PROBA, SCORE = "predict", "predict_proba", "score"
 """Names of the outputs."""
 
 KSERVE_PREDICT = "output-0"
@@ -139,10 +139,14 @@ def column_datatype(column: Column) -> str:
     return {Kind.NUMBER: "FP64", Kind.INTEGER: "INT64", Kind.BOOLEAN: "BOOL"}[column.kind]
 
 
-def output_specs(schema: Schema, *, has_probabilities: bool) -> tuple[TensorSpec, ...]:
-    """``predict`` ``[-1]``, and ``predict_proba`` ``[-1, n_classes]`` FP64 in the order of ``Schema.labels``."""
-    predict = TensorSpec(PREDICT, label_datatype(schema), (-1,))
-    return (predict, TensorSpec(PREDICT_PROBA, "FP64", (-1, len(schema.labels)))) if has_probabilities else (predict,)
+def output_specs(schema: Schema, *, has_probabilities: bool, has_scores: bool = False) -> tuple[TensorSpec, ...]:
+    """``predict`` ``[-1]``, ``predict_proba`` ``[-1, n_classes]`` in the order of the labels, ``score`` ``[-1]``."""
+    specs = [TensorSpec(PREDICT, label_datatype(schema), (-1,))]
+    if has_probabilities:
+        specs.append(TensorSpec(PREDICT_PROBA, "FP64", (-1, len(schema.labels))))
+    if has_scores:
+        specs.append(TensorSpec(SCORE, "FP64", (-1,)))
+    return tuple(specs)
 
 
 def label_datatype(schema: Schema) -> str:
@@ -481,8 +485,8 @@ def tensors_from_answers(schema: Schema, answers: Answers, wanted: Sequence[str]
         wanted: Names of outputs, in the order in which they are returned; all if empty.
 
     Returns:
-        ``predict`` ``[n_rows]`` (text labels as ``str``) and ``predict_proba`` ``[n_rows, n_classes]``, as far as there
-        are any.
+        ``predict`` ``[n_rows]`` (text labels as ``str``), ``predict_proba`` ``[n_rows, n_classes]`` and ``score``
+        ``[n_rows]``, as far as there are any.
     """
     tensors = {}
     if answers.values is not None:
@@ -496,6 +500,8 @@ def tensors_from_answers(schema: Schema, answers: Answers, wanted: Sequence[str]
         tensors[PREDICT_PROBA] = Tensor(
             PREDICT_PROBA, "FP64", answers.probabilities.shape, answers.probabilities.ravel()
         )
+    if answers.scores is not None:
+        tensors[SCORE] = Tensor(SCORE, "FP64", answers.scores.shape, answers.scores)
     if KSERVE_PREDICT in wanted:
         tensors[KSERVE_PREDICT] = tensors[PREDICT]._replace(name=KSERVE_PREDICT)
     return [tensors[name] for name in wanted or tensors]

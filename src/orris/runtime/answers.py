@@ -16,11 +16,13 @@ class Answers(NamedTuple):
         labels: Classification: int64 ``(n_rows,)``, position in ``Schema.labels``.
         probabilities: Classification, where the model has them: float64 ``(n_rows, n_classes)``.
         values: Regression: float64 ``(n_rows,)``.
+        scores: Beside the labels of outlier detection and clustering, where the model has them: float64 ``(n_rows,)``.
     """
 
     labels: IntArray | None = None
     probabilities: FloatArray | None = None
     values: FloatArray | None = None
+    scores: FloatArray | None = None
 
     @property
     def found(self) -> IntArray | FloatArray:
@@ -35,6 +37,7 @@ class Answers(NamedTuple):
             None if self.labels is None else self.labels[chosen],
             None if self.probabilities is None else self.probabilities[chosen],
             None if self.values is None else self.values[chosen],
+            None if self.scores is None else self.scores[chosen],
         )
 
     @property
@@ -44,6 +47,8 @@ class Answers(NamedTuple):
             return ~np.isfinite(self.values)
         assert self.labels is not None  # noqa: S101 (a runtime gives one of them)
         missing = self.labels < 0
+        if self.scores is not None:
+            missing = missing | ~np.isfinite(self.scores)
         return missing if self.probabilities is None else missing | ~np.isfinite(self.probabilities).all(axis=1)
 
 

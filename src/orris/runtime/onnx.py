@@ -18,6 +18,9 @@ WIDEST = "orris.widest"
 CHUNK_BYTES = 64 * 2**20
 """Largest table of float64 that a chunk of rows may become on its way through a model."""
 
+_OUTPUTS = ("label", "probabilities", "value", "score")
+"""Names of a model's outputs, in the order of ``Answers``; a model has some of them."""
+
 _NO_MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate memory")
 """What ONNX Runtime's errors say where memory ran out; it has no class of its own for them."""
 
@@ -73,7 +76,7 @@ class OnnxRuntime:
         self.has_probabilities = "probabilities" in names
         widest = int(self._session.get_modelmeta().custom_metadata_map.get(WIDEST, 0))
         self._most_rows = max(1, CHUNK_BYTES // (8 * widest)) if widest else 0
-        self._order = [names.index(name) if name in names else None for name in ("label", "probabilities", "value")]
+        self._order = [names.index(name) if name in names else None for name in _OUTPUTS]
 
     def run(self, rows: FloatArray) -> Answers:
         """Answer float64 ``(n_rows, n_columns)``; a model whose rows become wide tables takes them in chunks."""

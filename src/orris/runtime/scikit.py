@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import numpy as np
 
 from orris import trust
 from orris.errors import MissingExtraError, ServingError
+from orris.metrics import TASKS_WITHOUT_TARGET
 from orris.runtime.answers import Answers, Runtime
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.frames import UNSEEN_NAME, decode
+
+_WITH_PROBABILITIES = ("classification", "clustering")
 
 
 class SklearnRuntime:
@@ -27,7 +31,8 @@ class SklearnRuntime:
         self._pipeline = pipeline
         self._schema = schema
         self._position = {label: i for i, label in enumerate(schema.labels)}
-        self.has_probabilities = schema.task == "classification" and hasattr(pipeline, "predict_proba")
+        self.has_probabilities = schema.task in _WITH_PROBABILITIES and hasattr(pipeline, "predict_proba")
+        self._score = scoring(pipeline) if schema.task in TASKS_WITHOUT_TARGET else None
 
     @classmethod
     def load(cls, file: Path, schema: Schema) -> SklearnRuntime:
@@ -57,7 +62,24 @@ class SklearnRuntime:
             probabilities = (
                 np.asarray(self._pipeline.predict_proba(table), dtype=np.float64) if self.has_probabilities else None
             )
-        return Answers(labels, probabilities)
+            scores = None if self._score is None else self._score(table)
+        return Answers(labels, probabilities, scores=scores)
+
+
+def scoring(pipeline: Any) -> Callable[[Any], FloatArray] | None:
+    """What scores rows beside the label: ``(table) -> float64 (n_rows,)``; ``None`` where the model has no score.
+
+    It is ``decision_function`` of a detector of outliers (below zero: an outlier), ``score_samples`` of a mixture (the
+    logarithm of the density), or of other clusterers the distance to the nearest center.
+    """
+    for name in ("decision_function", "score_samples"):
+        method = getattr(pipeline, name, None)
+        if method is not None:
+            return lambda table, method=method: np.asarray(method(table), dtype=np.float64).reshape(-1)
+    distances = getattr(pipeline, "transform", None)
+    if distances is None:
+        return None
+    return lambda table: np.asarray(distances(table), dtype=np.float64).min(axis=1)
 
 
 class FrontRuntime:

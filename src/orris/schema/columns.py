@@ -17,6 +17,8 @@ from typing import Literal
 
 import msgspec
 
+from orris.metrics import Task
+
 UNSEEN = -1.0
 """The code of a category level that is not in ``Column.levels``."""
 
@@ -152,8 +154,9 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         columns: Input columns, in the order of the encoded row.
         target: Name of the target column.
-        task: Classification or regression.
-        labels: For classification: the classes, in the order of ``predict_proba``'s columns.
+        task: What the model answers.
+        labels: The classes or clusters, in the order of ``predict_proba``'s columns; of a detector of outliers -1 (an
+            outlier) and 1; of a regression none.
         container: What the pipeline was fitted on and is given: a DataFrame with these column names, or a plain array.
         max_magnitude: Largest absolute value of a number that the fitted pipeline takes; beyond it a row is rejected.
         reading: The rules by which the training table's text became values.
@@ -164,7 +167,7 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
 
     columns: tuple[Column, ...]
     target: str
-    task: Literal["classification", "regression"]
+    task: Task
     labels: tuple[Label, ...] = ()
     container: Literal["frame", "array"] = "frame"
     max_magnitude: float = 1e30

@@ -165,9 +165,4 @@ class Batcher:
 
 def part(answers: Answers, start: int, stop: int) -> Answers:
     """The answers to some of the rows."""
-    labels, probabilities, values = answers
-    return Answers(
-        None if labels is None else labels[start:stop],
-        None if probabilities is None else probabilities[start:stop],
-        None if values is None else values[start:stop],
-    )
+    return answers.at(slice(start, stop))

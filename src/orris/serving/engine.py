@@ -95,6 +95,11 @@ class Engine:
         """Whether the model answers with probabilities: it is a classifier with ``predict_proba``."""
         return self.runtime.has_probabilities
 
+    @property
+    def has_scores(self) -> bool:
+        """Whether the model answers with a score beside the label: it detects outliers, or is a clusterer with one."""
+        return bool(self.manifest.golden.scores)
+
     def run(self, rows: FloatArray) -> Answers:
         """Answer encoded rows, float64 ``(n_rows, n_columns)``, with finite numbers.
 
@@ -109,6 +114,8 @@ class Engine:
         numbers = answers.probabilities if answers.values is None else answers.values
         if numbers is not None and not np.isfinite(numbers).all():
             raise unanswered.not_finite(self.runtime, self.schema, rows, numbers)
+        if answers.scores is not None and not np.isfinite(answers.scores).all():
+            raise unanswered.not_finite(self.runtime, self.schema, rows, answers.scores)
         if numbers is None and answers.labels is not None and answers.labels.min(initial=0) < 0:
             raise unanswered.unlabelled(answers.labels)
         return answers
@@ -126,7 +133,11 @@ def reproduce(runtime: Runtime, golden: Golden, name: str, tolerance: float = GO
         raise NotReadyError(
             f"{name}: its golden rows come out with other labels on this machine; do not serve it, publish it again"
         )
-    for expected, served in ((golden.probabilities, found.probabilities), (golden.values, found.values)):
+    for expected, served in (
+        (golden.probabilities, found.probabilities),
+        (golden.values, found.values),
+        (golden.scores, found.scores),
+    ):
         if not expected:
             continue
         reference = np.array(expected, dtype=np.float64)

@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from orris.errors import TrainingError
-from orris.metrics import METRICS
+from orris.metrics import METRICS, Task
 from orris.schema import Label, Schema
 from orris.schema.arrays import FloatArray, IntArray
 from orris.training import scores
@@ -53,7 +53,7 @@ class Evaluation:
     """What was measured. Classes are codes: positions in ``labels``.
 
     Attributes:
-        task: Classification or regression.
+        task: What the model answers.
         labels: Names of the classes, in the order of ``predict_proba``'s columns; empty for regression.
         metrics: Finite numbers by name: of the judged rows, and ``cv_<metric>_mean`` and ``cv_<metric>_std`` over the
             folds.
@@ -77,7 +77,7 @@ class Evaluation:
         notes: Sentences on what a reader should know before trusting the numbers.
     """
 
-    task: Literal["classification", "regression"]
+    task: Task
     labels: tuple[str, ...]
     metrics: dict[str, float]
     n_train: int

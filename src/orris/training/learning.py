@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from orris.errors import SchemaError, TrainingError
+from orris.metrics import Task as AnyTask
 from orris.schema import MAX_INTEGER, Bounds, Column, Kind, Label, Reading, Schema
 from orris.schema.frames import decode, encode, encode_column, is_missing
 from orris.tables.text_kinds import MAX_LEVELS, are_dates, free_text, is_unicode
@@ -95,7 +96,7 @@ def learn_schema(
     X: pd.DataFrame | npt.NDArray[Any],
     *,
     target: str,
-    task: Task,
+    task: AnyTask,
     labels: Sequence[Any] = (),
     declared: Declared | None = None,
     fitted: Any = None,

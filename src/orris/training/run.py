@@ -27,13 +27,14 @@ from threadpoolctl import threadpool_limits
 from orris.bundle import Golden, Manifest, Provenance, seal, write_profile
 from orris.compile import Compiled, compile_pipeline
 from orris.errors import TrainingError
+from orris.metrics import TASKS_WITHOUT_TARGET, Task
 from orris.runtime import Answers
 from orris.schema import Kind, Label, Reading, Schema
 from orris.schema.arrays import FloatArray
 from orris.schema.columns import UNSEEN
 from orris.schema.frames import NO_RULES, encode
 from orris.tables.objects import as_rows, as_targets
-from orris.training import boosting, learning, pipelines, tuning
+from orris.training import boosting, learning, pipelines, tuning, unlabelled
 from orris.training import gates as gates_of
 from orris.training.evaluation import Evaluation, evaluate, evaluate_fitted
 from orris.training.fitted import is_fitted, single_target
@@ -197,9 +198,9 @@ def package(
     """Write a bundle of a pipeline that the caller has fitted.
 
     Args:
-        pipeline: A fitted scikit-learn classifier, regressor or Pipeline.
+        pipeline: A fitted scikit-learn classifier, regressor, detector of outliers, clusterer or Pipeline.
         X: Rows like those it was fitted on, best those themselves: a DataFrame or an array ``(n_rows, n_columns)``.
-        y: Their targets, ``(n_rows,)``.
+        y: Their targets, ``(n_rows,)``; ``None`` for a model that is fitted without.
         folder: An empty folder.
         name: The model's name.
         version: The bundle's version; by default ``default_version()``.
@@ -215,24 +216,47 @@ def package(
     params = params or TrainParams(name=name, bounds={})
     _check_fitted(pipeline)
     pipeline = single_target(pipeline)
-    rows, targets = as_rows(X), as_targets(y)
-    if len(rows) != len(targets):
-        raise TrainingError(f"X has {len(rows)} rows and y has {len(targets)}: give one target per row")
-    classes = learning.classes_of(pipeline)
-    about = _About(
-        target=target or str(getattr(y, "name", "") or "target"),
-        task="regression" if classes is None else "classification",
-        labels=() if classes is None else tuple(np.asarray(classes).tolist()),
-        declared=params.declared(),
-    )
+    rows = as_rows(X)
+    about = _about(pipeline, rows, y, target, params)
     schema = about.learn(rows, fitted=pipeline)
     progress("evaluating")
-    evaluation = evaluate_fitted(pipeline, rows, targets, schema)
+    if about.task in TASKS_WITHOUT_TARGET:
+        targets = unlabelled.codes_of(pipeline, rows, about.labels)
+        evaluation = unlabelled.evaluate_unlabelled(pipeline, rows, schema)
+    else:
+        targets = as_targets(y)
+        if len(rows) != len(targets):
+            raise TrainingError(f"X has {len(rows)} rows and y has {len(targets)}: give one target per row")
+        evaluation = evaluate_fitted(pipeline, rows, targets, schema)
     gates = _checked_gates(params, evaluation)
     parameters = {"pipeline": type(pipeline).__name__, "packaged": True}
     given = Given(pipeline, X)
     job = _Job(pipeline, schema, encode(schema, rows), targets, evaluation, gates, "", parameters, given)
     return _bundle(job, folder, name, version, params.require_compiled, progress, check)
+
+
+def _about(pipeline: Any, rows: Any, y: Any, target: str, params: TrainParams) -> _About:
+    """What a fitted pipeline answers.
+
+    Raises:
+        TrainingError: It is fitted to a target and ``y`` is missing, or the other way round.
+    """
+    name = type(pipeline).__name__
+    task = unlabelled.task_of(pipeline)
+    if task is not None and y is not None:
+        raise TrainingError(f"{name} has no target, so leave out y: package(model, X, name=…)")
+    if task is not None:
+        labels = unlabelled.labels_of(pipeline, task, rows)
+        return _About(target or unlabelled.TARGETS[task], task, labels, params.declared())
+    if y is None:
+        raise TrainingError(f"{name} is fitted to a target, so y is needed: package(model, X, y, name=…)")
+    classes = learning.classes_of(pipeline)
+    return _About(
+        target=target or str(getattr(y, "name", "") or "target"),
+        task="regression" if classes is None else "classification",
+        labels=() if classes is None else tuple(np.asarray(classes).tolist()),
+        declared=params.declared(),
+    )
 
 
 def _check_fitted(pipeline: Any) -> None:
@@ -270,7 +294,7 @@ class _About:
     """What is known of a model beside its rows."""
 
     target: str
-    task: learning.Task
+    task: Task
     labels: tuple[Label, ...]
     declared: learning.Declared
     reading: Reading = NO_RULES
@@ -423,7 +447,7 @@ def _examples(rows: FloatArray, targets: npt.NDArray[Any], compiled: Compiled) -
         return Golden(())
     turn = np.zeros(len(chosen), dtype=np.int64)
     order = np.argsort(targets[chosen], kind="stable")
-    if compiled.schema.task == "classification":
+    if compiled.schema.task != "regression":
         for label in np.unique(targets[chosen]):
             of_label = np.flatnonzero(targets[chosen] == label)
             spread = of_label[np.unique(np.linspace(0, len(of_label) - 1, MAX_EXAMPLES).astype(int))]
@@ -444,7 +468,7 @@ def _golden(compiled: Compiled) -> Golden:
 def _rows_with_answers(rows: FloatArray, answers: Answers) -> Golden:
     """Rows that have finite answers, with them."""
     finite = np.ones(len(rows), dtype=bool)
-    for numbers in (answers.probabilities, answers.values):
+    for numbers in (answers.probabilities, answers.values, answers.scores):
         if numbers is not None:
             finite &= np.isfinite(numbers.reshape(len(finite), -1)).all(axis=1)
     kept = rows[finite].tolist()
@@ -455,6 +479,7 @@ def _rows_with_answers(rows: FloatArray, answers: Answers) -> Golden:
         if answers.probabilities is None
         else tuple(map(tuple, answers.probabilities[finite].tolist())),
         values=() if answers.values is None else tuple(answers.values[finite].tolist()),
+        scores=() if answers.scores is None else tuple(answers.scores[finite].tolist()),
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from orris.metrics import reported
+from orris.metrics import Task, reported
 from orris.schema.arrays import FloatArray, IntArray
 
 
@@ -43,6 +43,20 @@ class ClassMetrics:
     support: int
     roc_auc: float | None
     average_precision: float | None
+
+
+def unlabelled_metrics(task: Task, codes: IntArray, n_labels: int) -> dict[str, float]:
+    """Metrics of outlier detection or clustering, where there is no truth to compare with.
+
+    Args:
+        task: Which of the two.
+        codes: The answers, positions in ``Schema.labels``, int64 ``(n_rows,)``; of a detector, 0 is an outlier.
+        n_labels: Number of labels.
+    """
+    shares = np.bincount(codes, minlength=n_labels) / max(1, len(codes))
+    if task == "outlier detection":
+        return reported({"outlier_share": float(shares[0])})
+    return reported({"largest_cluster": float(shares.max())})
 
 
 def classification_metrics(truth: IntArray, predictions: Predictions, n_classes: int) -> dict[str, float]:

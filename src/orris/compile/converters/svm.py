@@ -29,7 +29,7 @@ _MAX_COUPLED_CLASSES = 30
 """The coupling is unrolled over classes; more would make a graph of thousands of nodes."""
 
 
-def _kernel(graph: Graph, estimator: Any, frame: Frame) -> str:
+def kernel_of(graph: Graph, estimator: Any, frame: Frame) -> str:
     """Kernel of each row with each support vector: float64 ``(n_rows, n_vectors)``."""
     require_values(frame, estimator)
     vectors = estimator.support_vectors_
@@ -152,7 +152,7 @@ def _decided(graph: Graph, estimator: Any, decisions: str, n_classes: int) -> st
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SVC`` and ``NuSVC``; the label comes from the votes, not from the probabilities."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator)
-    kernel = _kernel(graph, estimator, frame)
+    kernel = kernel_of(graph, estimator, frame)
     decisions = arithmetic.affine(graph, kernel, _pairwise_weights(estimator, n_classes), estimator._intercept_)
     label = _label(graph, estimator, decisions, n_classes)
     decided = _decided(graph, estimator, decisions, n_classes)
@@ -268,7 +268,7 @@ def _sweep(body: Graph, state: tuple[str, str, str], q_row: str, unit: FloatArra
 @predictor("sklearn.svm.SVR", "sklearn.svm.NuSVR")
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SVR`` and ``NuSVR``."""
-    kernel = _kernel(graph, estimator, frame)
+    kernel = kernel_of(graph, estimator, frame)
     dual = estimator._dual_coef_
     dual = dual.toarray() if hasattr(dual, "toarray") else np.asarray(dual, dtype=np.float64)
     return Prediction(value=arithmetic.flat(graph, arithmetic.affine(graph, kernel, dual.T, estimator._intercept_)))

@@ -158,7 +158,11 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
     """
     if expected.labels is not None and (found.labels is None or found.labels.shape != expected.labels.shape):
         raise ParityError("the compiled model gives no label per row")
-    pairs = [(expected.probabilities, found.probabilities), (expected.values, found.values)]
+    pairs = [
+        (expected.probabilities, found.probabilities),
+        (expected.values, found.values),
+        (expected.scores, found.scores),
+    ]
     for reference, served in pairs:
         if reference is not None and (served is None or served.shape != reference.shape):
             raise ParityError(
@@ -169,7 +173,7 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
     difference = np.zeros(n_rows)
     for reference, served in pairs:
         if reference is not None and served is not None:
-            measure = scale(reference, kind, relative=reference is expected.values)
+            measure = scale(reference, kind, relative=reference is not expected.probabilities)
             difference = np.maximum(difference, _difference(reference, served, measure))
     difference = np.where(either, np.where(neither, 0.0, np.inf), difference)
     differing = np.zeros(n_rows, dtype=np.bool_)

@@ -146,6 +146,7 @@ def _answer(engine: Engine) -> JsonObject:
                 "items": {"type": "number"},
                 "description": f"In the order {', '.join(labels[:20])}.",
             },
+            **({"score": {"type": "number"}} if engine.has_scores else {}),
             **properties,
         }
     return {"type": "object", "required": ["prediction"], "properties": properties}

@@ -35,8 +35,16 @@ MAX_IMPORTANCES = 30
 BASELINES = {
     "classification": "always the most frequent class, with the classes' shares as probabilities",
     "regression": "always the mean of the target",
+    "outlier detection": "none, since there is no target",
+    "clustering": "none, since there is no target",
 }
 """The answer that looks at no column, in words; ``scores.baseline_metrics`` measures it."""
+
+_ANSWERS = {
+    "classification": "classes",
+    "outlier detection": "answers, -1 for an outlier and 1",
+    "clustering": "clusters",
+}
 
 Rows = list[tuple[str, ...]]
 
@@ -138,7 +146,7 @@ def _number(value: float | None, *, like: float | None = None) -> str:
 
 
 def _summary(schema: Schema, evaluation: Evaluation) -> str:
-    what = f"{len(schema.labels)} classes" if schema.task == "classification" else "a number"
+    what = "a number" if schema.task == "regression" else f"{len(schema.labels)} {_ANSWERS[schema.task]}"
     fitted = f"fitted on {evaluation.n_train:,} rows, " if evaluation.n_train else ""
     folds = f", cross-validated in {evaluation.n_folds} folds" if evaluation.n_folds else ""
     return (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
+from orris.metrics import Task
 from orris.verdict import Verdict, duration
 
 _SERVED = {
@@ -28,7 +29,7 @@ _SERVED = {
 }
 
 
-def parity_words(verdict: Verdict | None, task: Literal["classification", "regression"]) -> dict[str, Any]:
+def parity_words(verdict: Verdict | None, task: Task) -> dict[str, Any]:
     """The verdict for the templates: a badge, paragraphs, a table of facts, and the refused attempts."""
     if verdict is None:
         return _words(
@@ -118,7 +119,7 @@ def _facts(verdict: Verdict, task: str) -> list[tuple[str, str]]:
         ("evidence", "compared" if verdict.proof is None else f"proved ({verdict.proof.equality})"),
         ("rows compared", f"{verdict.n_rows:,}"),
     ]
-    if task == "classification":
+    if task != "regression":
         facts.append(("labels that differ", f"{verdict.n_label_differences:,}"))
     return [
         *facts,

@@ -319,7 +319,7 @@ def _thresholds(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noq
 
 def _class_balance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG001
     """Rows of the commonest classes, those fitted on beside those judged on."""
-    if evaluation.task != "classification":
+    if evaluation.task == "regression":
         return None
     judged = np.bincount(evaluation.truth.astype(np.int64), minlength=len(evaluation.labels))
     fitted = np.array(evaluation.class_rows or np.zeros(len(judged)), dtype=np.int64)
