@@ -145,6 +145,7 @@ def test_agrees_on_raw_rows(booster: str, task: Task, name: str, missing: bool, 
         np.testing.assert_array_equal(found.values, np.asarray(model.predict(rows), np.float64))
     else:
         np.testing.assert_array_equal(found.labels, np.asarray(model.predict(rows)).reshape(-1))
+        assert found.probabilities is not None
         own = np.asarray(model.predict_proba(rows), np.float64)
         exact = booster.startswith("xgboost")
         np.testing.assert_allclose(found.probabilities, own, rtol=0, atol=0.0 if exact else LAST_BITS)

@@ -58,7 +58,7 @@ def test_a_preset_is_served_as_it_was_trained(task: Any, preset: str, name: str)
         pipeline.fit(X, np.array(target.tolist()))
     compiled = compile_pipeline(pipeline, schema, encode(schema, X))
     verdict = compiled.verdict
-    assert verdict.proof is not None or "there is no statement" in verdict.unproved, verdict.unproved
+    assert verdict.proof is not None or "no statement" in verdict.unproved, verdict.unproved
     assert verdict.n_rows >= (3_000 if verdict.proof is not None and verdict.proof.equality == "bits" else 10_000)
     assert verdict.n_label_differences == 0
     assert verdict.largest_difference <= verdict.tolerance
