@@ -235,7 +235,7 @@ def test_a_stream_ends_where_no_message_of_it_would_be_answered(iris: Bundle, tm
         serving(str(iris.folder), "--grpc-port", "0", "--api-keys", str(keys), folder=tmp_path) as running,
         grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as channel,
     ):
-        stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+        stream: Any = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
         with pytest.raises(grpc.RpcError) as refused:
             next(stream(iter([ModelInferRequest(model_name="iris").SerializeToString()])))
         code: Any = refused.value

@@ -14,9 +14,9 @@ import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import SERVICE_NAME as V1ALPHA
-from grpc_reflection.v1alpha.reflection import aio
+from grpc_reflection.v1alpha.reflection import SERVICE_NAME, aio
 
+V1ALPHA = SERVICE_NAME
 V1 = V1ALPHA.replace("v1alpha", "v1")
 
 _CALL = "ServerReflectionInfo"
@@ -45,12 +45,14 @@ class Reflection(aio.ReflectionServicer):
         )
         return tuple(grpc.method_handlers_generic_handler(service, {_CALL: call}) for service in (V1, V1ALPHA))
 
-    async def ServerReflectionInfo(  # noqa: N802 (the method's name in the protocol)
+    # The stubs take the library's asynchronous generator for a coroutine.
+    async def ServerReflectionInfo(  # type: ignore[override]  # noqa: N802 (the method's name in the protocol)
         self, requests: AsyncIterator[Any], context: Any
     ) -> AsyncIterator[Any]:
         """A response for each request, with the request as it came."""
+        answer: Any = super().ServerReflectionInfo
         async for request in requests:
-            async for response in super().ServerReflectionInfo(self._whole(request), context):
+            async for response in answer(self._whole(request), context):
                 response.original_request.CopyFrom(request)
                 yield response
 

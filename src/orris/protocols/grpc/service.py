@@ -97,7 +97,7 @@ class InferenceService:
         calls |= {name: self._simple(name, *call) for name, call in self._calls_without_model().items()}
         calls |= {name: _not_offered(reason) for name, reason in NOT_OFFERED.items()}
         handlers: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)  # type: ignore[arg-type]
+        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
 
     def _calls_without_model(self) -> dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]]:
