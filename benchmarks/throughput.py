@@ -73,9 +73,7 @@ def _measure(
     harness.load(url, warm_up, kind.script, connections=connections)
     before = spent(server.process.pid)
     load = harness.load(url, seconds, kind.script, connections=connections)
-    n_answers = load.requests_per_second * seconds
-    if not n_answers:
-        sys.exit(f"{url} gave no answer in {seconds} s to {connections} connections")
+    n_answers = load.requests_per_second * seconds or float("nan")
     user, kernel = ((now - then) / n_answers for now, then in zip(spent(server.process.pid), before, strict=True))
     return load, (user, kernel)
 
@@ -100,7 +98,7 @@ def row(connections: int, kind: Kind, title: str, rounds: Measured) -> tuple[str
         f"{rate * kind.n_rows:,.0f}",
         f"{median(load.p50_milliseconds for load in loads):.2f} ms",
         f"{median(load.p99_milliseconds for load in loads):.2f} ms",
-        f"{3e3 * connections / rate:.2f} ms",
+        f"{3e3 * connections / rate:.2f} ms" if rate else "no answer",
         _share(loads, rounds.get(NGINX)),
         _share(loads, rounds.get(FLOOR)),
         f"{user:.1f} µs",
@@ -112,7 +110,10 @@ def _share(loads: list[Load], others: list[tuple[Load, tuple[float, float]]] | N
     if others is None:
         return ""
     pairs = zip(loads, others, strict=True)
-    return f"{median(load.requests_per_second / other.requests_per_second for load, (other, _) in pairs):.2f}"
+    shares = [
+        load.requests_per_second / other.requests_per_second for load, (other, _) in pairs if other.requests_per_second
+    ]
+    return f"{median(shares):.2f}" if shares else ""
 
 
 def main() -> None:
@@ -120,7 +121,7 @@ def main() -> None:
     parser = harness.arguments(__doc__ or "")
     parser.add_argument("--rounds", type=int, default=3, help="rounds over all servers [default: 3]")
     parser.add_argument(
-        "--seconds", type=int, default=4, help="seconds of load that count, per server and round [default: 4]"
+        "--seconds", type=int, default=3, help="seconds of load that count, per server and round [default: 3]"
     )
     parser.add_argument("--warm-up", type=int, default=1, help="seconds of load before them [default: 1]")
     parser.add_argument(
@@ -150,7 +151,7 @@ def main() -> None:
     loads = [{"connections": n, "requests": kind.title, "servers": rounds} for (n, kind), rounds in measured.items()]
     harness.write_json(asked.json, {"loads": loads})
     failed = sum(
-        load.n_failed
+        load.n_failed or not load.requests_per_second
         for rounds in measured.values()
         for title, each in rounds.items()
         if title in MODELS
