@@ -95,6 +95,26 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(tmp_path: Path) -> No
         audit(tmp_path, manifest)
 
 
+def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
+    """A link that leads out of the bundle is refused although the file behind it is what the manifest says.
+
+    A link that stays inside, as in a volume of Kubernetes, is followed.
+    """
+    folder = tmp_path / "bundle"
+    manifest = sealed(folder)
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (folder / "model.onnx").replace(outside / "model.onnx")
+    (folder / "model.onnx").symlink_to(outside / "model.onnx")
+    with pytest.raises(IntegrityError, match=r"model\.onnx: a symbolic link that leads out of the bundle"):
+        audit(folder, manifest)
+    (folder / "model.onnx").unlink()
+    (outside / "model.onnx").replace(folder / "plots" / "b")
+    (folder / "model.onnx").symlink_to(folder / "plots" / "b")
+    with pytest.raises(IntegrityError, match=r"plots/b: not named"):
+        audit(folder, manifest)
+
+
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
     """A newer format is refused with advice, even if the rest of the manifest cannot be read."""
     (tmp_path / MANIFEST).write_text(json.dumps({"format": FORMAT + 1, "tensors": []}))

@@ -233,6 +233,10 @@ def audit(folder: Path, manifest: Manifest) -> None:
     Raises:
         IntegrityError: Names the first file that is missing, changed or unknown.
     """
+    home = folder.resolve()
+    outside = [path for path in _listing(folder) if not (folder / path).resolve().is_relative_to(home)]
+    if outside:
+        raise IntegrityError(f"{folder / outside[0]}: a symbolic link that leads out of the bundle")
     present = set(_listing(folder)) - {MANIFEST, SIGNATURE}
     for path, expected in sorted(manifest.files.items()):
         pure = PurePosixPath(path)

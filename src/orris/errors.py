@@ -116,6 +116,10 @@ class StoreError(OrrisError):
     """The store could not be read or written, or refused the change."""
 
 
+class MalformedReferenceError(StoreError):
+    """A name, a version, an alias or a reference is not written as one (HTTP 400)."""
+
+
 class NotFoundError(StoreError):
     """No such model, version or alias in the store; says what there is."""
 

@@ -42,6 +42,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         split_header: Header whose equal values go to the same version; empty: by chance.
         drain_seconds: While stopping, requests are still accepted for so long after the server has become unready.
         shutdown_seconds: While stopping, what is in flight is given so long.
+        call_seconds: A process in which one call of the model takes longer ends, and is replaced.
         hang_seconds: A worker whose loop has not turned for so long is killed and replaced.
         tls_cert: Certificate chain (PEM); empty: no TLS.
         tls_key: Its private key (PEM); empty: it is in ``tls_cert``.
@@ -85,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         drift_window_seconds: Length of the window that drift is told of; 0: nothing is counted for it.
         verify_key: Public key (PEM) that a bundle's signature must verify with before it is loaded; empty: signatures
             are not asked for.
+        minimum_version: Lowest version that is loaded, of every model, or ``NAME=VERSION`` with commas; empty: any.
     """
 
     store: str = DEFAULT_STORE
@@ -101,6 +103,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split_header: str = ""
     drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 0.0
     shutdown_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 30.0
+    call_seconds: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     hang_seconds: Annotated[float, msgspec.Meta(ge=1)] = 10.0
     tls_cert: str = ""
     tls_key: str = ""
@@ -140,6 +143,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tracing: Switch = "auto"
     drift_window_seconds: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 3_600.0
     verify_key: str = ""
+    minimum_version: str = ""
 
 
 def read_settings(environ: Mapping[str, str], **flags: Any) -> Settings:

@@ -442,6 +442,19 @@ def test_load_and_unload_are_the_administrators(client_of_triton: triton.Inferen
     assert stub.ModelInfer(request()).model_version == "1.0.0"
 
 
+@pytest.mark.parametrize("name", ["A", "-x", "a" * 300, "a/../b", "\u00e9"])
+def test_a_name_that_is_none_is_an_invalid_argument(stub: Any, name: str) -> None:
+    """A name that no model can have is INVALID_ARGUMENT for a load, and at most NOT_FOUND for other calls."""
+    admin = (("authorization", f"Bearer {ADMIN}"),)
+    load = pb.RepositoryModelLoadRequest(model_name=name)
+    with pytest.raises(grpc.RpcError) as failure:
+        stub.RepositoryModelLoad(load, metadata=admin)
+    assert failure.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    known = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+    assert code(refused(stub.ModelInfer, pb.ModelInferRequest(model_name=name))) in known
+    assert code(refused(stub.ModelMetadata, pb.ModelMetadataRequest(name=name))) in known
+
+
 # health and reflection
 
 

@@ -149,6 +149,35 @@ def test_a_broken_version_is_refused_and_the_old_one_stays(running: Server, stor
         assert missing.status_code == 404
 
 
+@pytest.mark.parametrize("name", ["A", "-x", "a" * 300, "a%2F..%2Fb"])
+def test_a_name_that_is_none_is_a_bad_request(running: Server, name: str) -> None:
+    """A name that no model can have is refused with 400 or 404, whatever its length, and nothing is said of a fault."""
+    with client(running) as ask:
+        for path in (f"/v2/repository/models/{name}/load", f"/v2/models/{name}/infer", f"/v1/models/{name}:predict"):
+            answer = ask.post(path, headers=ADMIN, json={})
+            assert answer.status_code in {400, 404}, path
+        assert ask.get(f"/v2/models/{name}").status_code in {400, 404}
+
+
+def test_an_alias_that_moves_back_is_warned_of_and_a_lowest_version_refuses_it(store: Path, tmp_path: Path) -> None:
+    """A signature does not say that a version is current: a move back is logged, and can be ruled out."""
+    lowest = {"ORRIS_MINIMUM_VERSION": "flowers=9.0.0,iris=2.0.0"}
+    Store(store).promote("iris", "2.0.0", "prod")
+    with serving("iris:prod", "--store", str(store), folder=tmp_path, environ=ENVIRON | lowest) as server:
+        Store(store).promote("iris", "1.0.0", "prod")
+        with client(server) as ask:
+            answer = ask.post("/api/v1/model/reload", headers=ADMIN)
+            assert (answer.status_code, version_of(ask)) == (409, "2.0.0")
+            assert "iris@1.0.0 is older than 2.0.0" in answer.json()["detail"]
+    Store(store).promote("iris", "2.0.0", "prod")
+    with serving("iris:prod", "--store", str(store), folder=tmp_path, environ=ENVIRON) as server:
+        Store(store).promote("iris", "1.0.0", "prod")
+        with client(server) as ask:
+            assert ask.post("/api/v1/model/reload", headers=ADMIN).json()["model_version"] == "1.0.0"
+        line = next(line for line in server.logged_until("1.0.0 answers now").splitlines() if "answers now" in line)
+        assert '"warning"' in line.lower()
+
+
 def test_v2_loads_unloads_and_lists(running: Server) -> None:
     """Triton's repository extension over REST loads, unloads and lists models."""
     with client(running) as ask:

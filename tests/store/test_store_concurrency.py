@@ -36,6 +36,31 @@ def test_eight_publishers_lose_no_record(url: str, make_bundle: MakeBundle, tmp_
     assert store.resolve("iris:latest").version == log[-1].version
 
 
+PUBLISHER = """
+import sys
+from pathlib import Path
+from orris.store import Store
+
+store = Store(sys.argv[1])
+for folder in sys.argv[2:]:
+    store.publish(Path(folder))
+"""
+
+
+def test_an_alias_is_read_at_every_moment_of_publications(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    """While another process publishes forty versions, every read of the alias finds one of them."""
+    store = Store(str(tmp_path / "artifacts"))
+    first, *others = [make_bundle(f"1.{minor}.0") for minor in range(41)]
+    store.publish(first)
+    reads: set[str] = set()
+    with subprocess.Popen([sys.executable, "-c", PUBLISHER, store.url, *map(str, others)]) as publisher:
+        while publisher.poll() is None:
+            reads.add(store.resolve("iris:latest").version)
+    assert publisher.returncode == 0
+    assert len(reads) > 1
+    assert store.resolve("iris:latest").version == "1.40.0"
+
+
 def test_one_of_several_publishers_of_a_version_wins(url: str, tmp_path: Path, cache: Path) -> None:
     """Of four different bundles for one version one is published whole, and the other publishers get an error."""
     contents = [f"model {number}".encode() for number in range(4)]

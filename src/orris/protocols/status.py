@@ -11,6 +11,7 @@ from orris.errors import (
     BodyError,
     ConflictError,
     ForbiddenError,
+    MalformedReferenceError,
     MediaTypeError,
     NotFoundError,
     NotOfferedError,
@@ -27,6 +28,7 @@ from orris.serving.exchange import PROBLEM_JSON, ProblemDocument, Reply
 
 STATUS: dict[type[OrrisError], tuple[int, str]] = {
     BodyError: (400, "INVALID_ARGUMENT"),
+    MalformedReferenceError: (400, "INVALID_ARGUMENT"),
     UnauthorizedError: (401, "UNAUTHENTICATED"),
     ForbiddenError: (403, "PERMISSION_DENIED"),
     NotFoundError: (404, "NOT_FOUND"),

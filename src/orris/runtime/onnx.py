@@ -10,6 +10,7 @@ import numpy as np
 
 from orris.errors import ExhaustedError, MissingExtraError, ServingError
 from orris.runtime.answers import Answers
+from orris.runtime.operators import check_operators
 from orris.schema.arrays import FloatArray
 
 WIDEST = "orris.widest"
@@ -39,7 +40,7 @@ def open_session(model: bytes | Path, threads: int = 1) -> Any:
 
     Raises:
         MissingExtraError: ONNX Runtime is not installed.
-        ServingError: It does not load the model.
+        ServingError: The model holds an operator that is not allowed, or ONNX Runtime does not load it.
     """
     try:
         os.environ.setdefault(
@@ -54,7 +55,11 @@ def open_session(model: bytes | Path, threads: int = 1) -> Any:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    options.add_session_config_entry(
+        "session.load_model_format", "ONNX"
+    )  # not ONNX Runtime's own, which is not checked
     source = model if isinstance(model, bytes) else str(model)
+    check_operators(model)
     try:
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orris.errors import NotFoundError, SettingsError
+from orris.errors import NotFoundError, SettingsError, StoreError
 from orris.serving.catalog import Live
 from orris.serving.control import Control
 from orris.serving.traffic import Shadow, Split
+from orris.store.references import parse
+from orris.store.store import is_folder
 
 if TYPE_CHECKING:
     from orris.serving.catalog import Catalog, Slot
     from orris.serving.engine import Engine
-    from orris.serving.processes.board import Board, LocalBoard
+    from orris.serving.processes.board import Board, Document, LocalBoard
     from orris.serving.request_context import RequestContext
     from orris.serving.routing import Router
     from orris.settings import Settings
@@ -35,6 +39,11 @@ def build_control(catalog: Catalog, routes: Router, settings: Settings, board: B
 
         return Engine.load(folder, threads=int(settings.threads), max_rows=settings.max_rows)
 
+    def attempt(folder: Path) -> None:
+        from orris.server.trial import TRIAL_SECONDS, try_bundle  # noqa: PLC0415
+
+        try_bundle(folder, threads=int(settings.threads), seconds=max(TRIAL_SECONDS, settings.call_seconds))
+
     return Control(
         catalog,
         routes,
@@ -42,29 +51,47 @@ def build_control(catalog: Catalog, routes: Router, settings: Settings, board: B
         board=board,
         fetch=fetch,
         load=load,
+        attempt=attempt,
         watch_seconds=settings.watch_seconds,
     )
 
 
-def as_wanted(loaded: LoadedModels, settings: Settings, board: Board | LocalBoard) -> LoadedModels:
-    """The models in the versions that all workers are to serve.
+def as_wanted(references: Sequence[str], settings: Settings, board: Board | LocalBoard) -> LoadedModels:
+    """The models of the references, in the versions that all workers are to serve.
 
-    A worker that starts later must not serve a version that has been replaced.
+    A worker that starts later must not serve a version that has been replaced, nor one that an alias has moved to and
+    that no worker has tried. The first worker to load a model puts its version on the board.
     """
-    from orris.server.loading import load_engine  # noqa: PLC0415
+    from orris.server.loading import load_engine  # noqa: PLC0415 (ONNX Runtime, which a supervisor does without)
 
-    wanted = board.wanted()[1]
-    answering: set[str] = set()
     found: LoadedModels = []
-    for engine, reference in loaded:
-        name = engine.manifest.name
-        version = wanted.get(name) if name not in answering else None
+    answering: set[str] = set()
+    for reference in references:
+        name = _store_name(reference)
+        version = None if name in answering else board.wanted()[1].get(name)
+        engine = load_engine(f"{name}@{version}" if version else reference, settings)
+        name, version = engine.manifest.name, engine.manifest.version
+        if board.n_workers > 1 and name not in answering:
+            if name not in board.wanted()[1]:
+                board.amend(partial(_with_first, name, version))
+            wanted = board.wanted()[1][name]
+            if wanted is not None and wanted != version:
+                engine = load_engine(f"{name}@{wanted}", settings)
         answering.add(name)
-        if version is not None and version != engine.manifest.version:
-            found.append((load_engine(f"{name}@{version}", settings), reference))
-        else:
-            found.append((engine, reference))
+        found.append((engine, reference))
     return found
+
+
+def _with_first(name: str, version: str, wanted: Document) -> Document:
+    return {name: version, **wanted}
+
+
+def _store_name(reference: str) -> str:
+    """The model of a store that a reference names; empty for a folder, a URL, and the only model of a store."""
+    try:
+        return "" if is_folder(reference) else parse(reference).name
+    except StoreError:
+        return ""
 
 
 def add_second_versions(catalog: Catalog, context: RequestContext, settings: Settings) -> None:

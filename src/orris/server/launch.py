@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,23 +48,27 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
     settings = _counted(settings)
     n_workers = int(settings.workers)
     if n_workers == 1:
-        engines = _load(references, settings)
+        board = LocalBoard()
+        engines = _load(references, settings, board)
         listeners = _listeners(settings, 1)
         grpc = reserve_grpc_port(settings)
         try:
-            return _serve(engines, settings, LocalBoard(), listeners, grpc, protocols)
+            code = _serve(engines, settings, board, listeners, grpc, protocols)
         finally:
             _tidy(settings)
+        if code:
+            _end_now(code)
+        return code
     from orris.serving.processes.sharing import MAX_SHARING, Sharing  # noqa: PLC0415
     from orris.serving.processes.supervisor import Supervisor  # noqa: PLC0415
 
     listeners = _listeners(settings, n_workers)
     grpc = reserve_grpc_port(settings)
-    board = Board(n_workers)
+    shared = Board(n_workers)
     sharing = Sharing(n_workers) if n_workers <= MAX_SHARING else None
 
     def work() -> int:
-        return _serve(_load(references, settings), settings, board, listeners, grpc, protocols, sharing)
+        return _serve(_load(references, settings, shared), settings, shared, listeners, grpc, protocols, sharing)
 
     stop_seconds = (
         settings.drain_seconds
@@ -71,16 +76,23 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
         + (FLUSH_SECONDS if wants_tracing(settings, os.environ) else 0)
     )
     try:
-        return Supervisor(board, work, listeners, hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds).run()
+        return Supervisor(shared, work, listeners, hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds).run()
     finally:
         _tidy(settings)
 
 
-def _load(references: list[str], settings: Settings) -> list[tuple[Engine, str]]:
+def _load(references: list[str], settings: Settings, board: Board | LocalBoard) -> list[tuple[Engine, str]]:
     """The models, each with its reference."""
-    from orris.server.loading import load_engine  # noqa: PLC0415 (ONNX Runtime, which a supervisor does without)
+    from orris.server.changes import as_wanted  # noqa: PLC0415 (ONNX Runtime, which a supervisor does without)
 
-    return [(load_engine(reference, settings), reference) for reference in references]
+    return as_wanted(references, settings, board)
+
+
+def _end_now(code: int) -> None:
+    """End the process without waiting for threads that were given up: a thread cannot be stopped."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _occupy_standard_descriptors() -> None:
@@ -132,11 +144,12 @@ def _serve(
 ) -> int:
     """Serve from this process; ``grpc`` holds the port for gRPC."""
     from orris.server.assembly import assemble  # noqa: PLC0415
-    from orris.server.changes import as_wanted  # noqa: PLC0415
+    from orris.serving.calls import watch_calls  # noqa: PLC0415
     from orris.serving.http.server import Access, Ending, Hooks, serve  # noqa: PLC0415
 
     grpc_port = grpc.getsockname()[1] if grpc is not None else None
-    served = assemble(as_wanted(engines, settings, board), settings, board, grpc_port, protocols)
+    served = assemble(engines, settings, board, grpc_port, protocols)
+    watch_calls(settings.call_seconds, f"worker {board.seat}: " if board.n_workers > 1 else "")
     server_log = start_server_log(settings, served.metrics.dropped)
     address = _address(settings, listeners[0])
 
@@ -168,6 +181,7 @@ def _serve(
             server_log.push,
         ),
         companions=served.companions,
+        in_flight=lambda: served.metrics.in_flight,
     )
     ending = Ending(settings.drain_seconds, settings.shutdown_seconds)
     try:

@@ -12,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 
-from orris.bundle import read_manifest
-from orris.errors import NotFoundError, OrrisError, ServingError
+from orris.bundle import Manifest, read_manifest
+from orris.errors import ConflictError, NotFoundError, OrrisError, ServingError
 from orris.serving.catalog import Catalog, Live, Slot
 from orris.serving.engine import Engine
 from orris.serving.processes.board import Board, LocalBoard, Status
 from orris.serving.routing import Router
+from orris.store.references import version_key
 from orris.telemetry.metrics import Metrics
 
 POLL_SECONDS = 0.05
@@ -30,6 +32,9 @@ POLL_SECONDS = 0.05
 
 CONVERGE_SECONDS = 30.0
 """Seconds that the worker with the request waits for the other workers."""
+
+Attempt = Callable[[Path, Manifest], None]
+"""Tries a bundle before it is loaded."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +67,8 @@ class Control:
         board: Where workers agree.
         fetch: Reference -> the bundle's folder, audited; runs on a thread, and raises if there is none.
         load: Folder -> engine; runs on a thread.
+        attempt: Tries a folder in another process before it is loaded here; raises ``ConflictError`` if that kills the
+            process. Runs on a thread.
         watch_seconds: How often references are followed anew by themselves; 0: never.
     """
 
@@ -74,6 +81,7 @@ class Control:
         board: Board | LocalBoard,
         fetch: Callable[[str], Path],
         load: Callable[[Path], Engine],
+        attempt: Callable[[Path], None] = lambda _: None,
         watch_seconds: float = 0.0,
     ) -> None:
         self._catalog = catalog
@@ -82,6 +90,8 @@ class Control:
         self._board = board
         self._fetch = fetch
         self._load = load
+        self._attempt = attempt
+        self._killers: dict[str, ConflictError] = {}
         self._lock = asyncio.Lock()
         self._watch_seconds = watch_seconds
         self._watched = monotonic()
@@ -90,15 +100,20 @@ class Control:
         self.errors: dict[str, str] = {}
         """Per model: why its last change failed; empty after one that worked."""
 
-    async def reload(self, name: str = "", version: str = "") -> Changed:
+    async def reload(self, name: str = "", version: str = "", *, again: bool = True) -> Changed:
         """Follow a model's reference anew, or switch to a version; the default model if none is named.
+
+        Args:
+            name: The model.
+            version: The version; empty: what the reference means now.
+            again: Whether a version that killed the process that tried it is tried again.
 
         Raises:
             OrrisError: The version is not found, is not sound, or does not reproduce its golden rows; the old one
                 stays.
         """
         slot = self._catalog.slot(name) if name else self._catalog.default
-        return await self._change(slot, f"{slot.name}@{version}" if version else slot.reference)
+        return await self._change(slot, f"{slot.name}@{version}" if version else slot.reference, again=again)
 
     async def load(self, name: str, version: str = "") -> Changed:
         """Load a model that may not be loaded yet."""
@@ -151,7 +166,7 @@ class Control:
                 continue
             told = self.errors.get(slot.name)
             try:
-                await self.reload(slot.name)
+                await self.reload(slot.name, again=False)
             except Exception as error:  # noqa: BLE001 (whatever the store or a bundle does, the server goes on)
                 self.errors[slot.name] = str(error)
                 if self.errors[slot.name] != told:
@@ -182,11 +197,11 @@ class Control:
         self._renew(slot)
         return True
 
-    async def _change(self, slot: Slot, reference: str) -> Changed:
+    async def _change(self, slot: Slot, reference: str, *, again: bool = True) -> Changed:
         async with self._lock:
             before = slot.live
             try:
-                live = await self._prepared(slot, reference)
+                live = await self._prepared(slot, reference, partial(self._try, again=again))
             except OrrisError as error:
                 self.errors[slot.name] = str(error)
                 self._metrics.swaps[slot.name, "refused"] += 1
@@ -196,8 +211,16 @@ class Control:
                 return Changed(slot.name, before.version, before.version, changed=False)
             self._take_over(slot, live)
             self._metrics.swaps[slot.name, "swapped"] += 1
-            logger.info(
-                "%s: %s answers now (before: %s)", slot.name, live.version, before.version if before else "none"
+            # An alias that moves back may be a rollback, or somebody who serves an old version with a known fault.
+            back = (
+                before is not None and "@" not in reference and version_key(live.version) < version_key(before.version)
+            )
+            logger.log(
+                logging.WARNING if back else logging.INFO,
+                "%s: %s answers now (before: %s)",
+                slot.name,
+                live.version,
+                before.version if before else "none",
             )
             return await self._tell(slot, before)
 
@@ -213,22 +236,34 @@ class Control:
                 self._metrics.forget(name, version)
         self._routes.connect(slot, default=slot is self._catalog.default)
 
-    async def _prepared(self, slot: Slot, reference: str) -> Live:
+    def _try(self, folder: Path, manifest: Manifest, *, again: bool) -> None:
+        """Try a version in another process; one that killed it is tried again only when a caller wants it."""
+        if not again and manifest.checksum in self._killers:
+            raise self._killers[manifest.checksum]
+        try:
+            self._attempt(folder)
+        except ConflictError as error:
+            self._killers[manifest.checksum] = error
+            raise
+        self._killers.pop(manifest.checksum, None)
+
+    async def _prepared(self, slot: Slot, reference: str, attempt: Attempt = lambda _folder, _manifest: None) -> Live:
         """The version that a reference means, ready to answer; one that is loaded already is not loaded again."""
-        engine = await asyncio.get_running_loop().run_in_executor(None, self._prepare, slot, reference)
+        engine = await asyncio.get_running_loop().run_in_executor(None, self._prepare, slot, reference, attempt)
         if isinstance(engine, Live):
             return engine
         if engine.manifest.name != slot.name:
             raise ServingError(f"'{reference}' holds the model '{engine.manifest.name}', not '{slot.name}'")
         return Live.of(engine, self._metrics)
 
-    def _prepare(self, slot: Slot, reference: str) -> Engine | Live:
-        """Fetch, audit, load, reproduce; runs on a thread."""
+    def _prepare(self, slot: Slot, reference: str, attempt: Attempt) -> Engine | Live:
+        """Fetch, try, audit, load, reproduce; runs on a thread."""
         folder = self._fetch(reference)
         manifest = read_manifest(folder)
         for live in (*slot.loaded(), *slot.history):
             if live.version == manifest.version and live.engine.manifest.digest == manifest.digest:
                 return live
+        attempt(folder, manifest)
         return self._load(folder)
 
     async def _tell(self, slot: Slot, before: Live | None) -> Changed:

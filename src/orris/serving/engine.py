@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_ident
+from time import monotonic
 
 import msgspec
 import numpy as np
@@ -20,6 +22,7 @@ from orris.schema.profile import Profile
 from orris.schema.rows import MAX_ROWS, RowReader
 from orris.schema.warnings import Watch
 from orris.serving import unanswered
+from orris.serving.calls import RUNNING
 
 GOLDEN_TOLERANCE = 1e-9
 """Golden answers were computed on another machine, whose vector width may round the last bits of a sum differently."""
@@ -107,10 +110,14 @@ class Engine:
             RowError: The model has no finite answer to a row; names the column that this is due to, where one alone is.
             ServingError: The model fails.
         """
+        thread = get_ident()
+        RUNNING[thread] = monotonic()
         try:
             answers = self.runtime.run(rows)
         except ValueError as error:  # what scikit-learn's estimators refuse rows with
             raise unanswered.refused(self.runtime, rows) from error
+        finally:
+            RUNNING.pop(thread, None)
         numbers = answers.probabilities if answers.values is None else answers.values
         if numbers is not None and not np.isfinite(numbers).all():
             raise unanswered.not_finite(self.runtime, self.schema, rows, numbers)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orris.errors import StoreError
+from orris.errors import MalformedReferenceError
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,127}")
@@ -46,9 +46,9 @@ class Wanted:
 
 
 def check_name(name: str) -> str:
-    """Return ``name``, or raise ``StoreError`` unless it matches ``[a-z0-9][a-z0-9._-]*`` (128 characters at most)."""
+    """Return ``name``; raise ``MalformedReferenceError`` unless it is a name (``[a-z0-9][a-z0-9._-]*``, up to 128)."""
     if not _NAME.fullmatch(name):
-        raise StoreError(
+        raise MalformedReferenceError(
             f"model name {name!r}: use lower-case letters, digits, '.', '_' and '-', beginning with a letter or digit"
             " (up to 128)"
         )
@@ -56,22 +56,22 @@ def check_name(name: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """Return ``alias``; raise ``StoreError`` unless it is an alias (``[a-z][a-z0-9._-]*``, up to 128 characters)."""
+    """Return ``alias``; raise ``MalformedReferenceError`` unless it is an alias (``[a-z][a-z0-9._-]*``, up to 128)."""
     if not _ALIAS.fullmatch(alias):
-        raise StoreError(
+        raise MalformedReferenceError(
             f"alias {alias!r}: use lower-case letters, digits, '.', '_' and '-', beginning with a letter (up to 128)"
         )
     return alias
 
 
 def check_version(version: str) -> str:
-    """Return ``version``; raise ``StoreError`` unless it is SemVer without build metadata, of up to 128 characters."""
+    """Return ``version``; raise ``MalformedReferenceError`` unless it is SemVer without build metadata (up to 128)."""
     version_key(version)
     return version
 
 
 def as_version(text: str) -> str:
-    """A version as a person writes it, without a leading ``v``; raises ``StoreError`` as ``check_version`` does."""
+    """A version as a person writes it, without a leading ``v``; raises as ``check_version`` does."""
     return check_version(text[1:] if text[:1] in {"v", "V"} and text[1:2].isdigit() else text)
 
 
@@ -89,11 +89,11 @@ def version_key(version: str) -> VersionKey:
     """The sort key of ``version`` (SemVer 2.0.0, section 11).
 
     Raises:
-        StoreError: It is no version that a store may hold.
+        MalformedReferenceError: It is no version that a store may hold.
     """
     found = _VERSION.fullmatch(version) if len(version) <= _MAX_VERSION_CHARACTERS else None
     if found is None:
-        raise StoreError(
+        raise MalformedReferenceError(
             f"version {version!r}: use SemVer such as 1.4.0 or 2.0.0-rc.1, without '+', up to 128 characters"
         )
     major, minor, patch, before = found.groups()
@@ -112,7 +112,7 @@ def newest(versions: Iterable[str]) -> str:
 
 
 def parse(reference: str) -> Wanted:
-    """Read ``""``, ``NAME``, ``NAME@VERSION`` or ``NAME:ALIAS``; raise ``StoreError`` for anything else."""
+    """Read ``""``, ``NAME``, ``NAME@VERSION`` or ``NAME:ALIAS``; raises ``MalformedReferenceError``."""
     if not reference:
         return Wanted()
     if "@" in reference:

@@ -192,9 +192,10 @@ class Store:
         """
         wanted = references.parse(reference)
         name = wanted.name or self._only_model()
+        # Before the versions are listed: a version that an alias points to has been published by then.
+        record = log.current(self._place, name, wanted.alias) if wanted.alias else None
         found = [version for version in self._published(name) if references.is_version(version)]
         if wanted.alias:
-            record = log.current(self._place, name, wanted.alias)
             if record is None:
                 raise NotFoundError(f"{self.url}: '{name}' has no alias '{wanted.alias}'; {self._alias_list(name)}")
             return self._checked(Reference(name, record.version), found)
@@ -448,9 +449,17 @@ def locate(source: str | Path, store: str | Path = DEFAULT_STORE) -> Path:
         BundleError: There is no bundle, or it is malformed or damaged.
         StoreError: The reference names nothing, or the store cannot be read.
     """
-    if isinstance(source, Path) or (source and (Path(source) / MANIFEST).is_file()):
+    if isinstance(source, Path) or is_folder(source):
         return Path(source)
     return fetch_bundle(source) if "://" in source else Store(store).fetch(source)
+
+
+def is_folder(source: str) -> bool:
+    """Whether a text is the path of a bundle's folder, rather than a reference; too long a path is none."""
+    try:
+        return bool(source) and (Path(source) / MANIFEST).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _default_cache() -> Path:

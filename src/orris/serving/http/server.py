@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -90,12 +91,14 @@ class Hooks:
         on_stop: The server begins to stop: it is not ready any more.
         on_beat: At each heartbeat, about five times a second, on the loop.
         companions: Servers that start and stop with this one.
+        in_flight: Requests that are being answered, those of clients that are gone among them.
     """
 
     on_ready: Callable[[], None]
     on_stop: Callable[[], None]
     on_beat: Sequence[Callable[[], None]] = ()
     companions: Sequence[Companion] = ()
+    in_flight: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,26 @@ class Ending:
     shutdown_seconds: float = 30.0
 
 
+class _Threads(ThreadPoolExecutor):
+    """The loop's threads, which are not waited for once they are abandoned.
+
+    Attributes:
+        abandoned: The server has ended, and what these threads still do is given up.
+    """
+
+    abandoned = False
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Wait for what is being done, unless it has been given up."""
+        super().shutdown(wait=wait and not self.abandoned, cancel_futures=cancel_futures or self.abandoned)
+
+
 class Server(uvicorn.Server):
     """uvicorn with heartbeats, companions, the sockets of other workers, and an end of its own.
 
     Attributes:
         cut_off: Connections that were cut off when the server ended.
+        given_up: Requests that a thread was still answering then.
     """
 
     def __init__(
@@ -131,6 +149,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self._http = http
         self.cut_off = 0
+        self.given_up = 0
         self._access = access
         self._board = board
         self._hooks = hooks
@@ -149,6 +168,8 @@ class Server(uvicorn.Server):
         await self.lifespan.startup()
         if self.lifespan.should_exit:
             sys.exit(1)
+        self._threads = _Threads(thread_name_prefix="orris")
+        asyncio.get_running_loop().set_default_executor(self._threads)
         self._http.bind(self.config, self.server_state, self.lifespan.state)
         for companion in self._hooks.companions:
             await companion.start()
@@ -184,15 +205,17 @@ class Server(uvicorn.Server):
         companions = [asyncio.ensure_future(companion.stop(bound)) for companion in self._hooks.companions]
         await self._finish(bound, companions)
         self._cut_off()
+        self.given_up = self._hooks.in_flight()
+        self._threads.abandoned = bool(self.cut_off or self.given_up or self.force_exit)
         for stopping in companions:
             stopping.cancel()
         await self.lifespan.shutdown()
         for beat in self._hooks.on_beat:
             beat()
-        tell(
-            f"{self._who}stopped;"
-            f" {f'{self.cut_off} connections were cut off' if self.cut_off else 'everything in flight was answered'}"
-        )
+        how = "everything in flight was answered"
+        if self.cut_off or self.given_up:
+            how = f"{self.cut_off} connections were cut off, {self.given_up} requests given up"
+        tell(f"{self._who}stopped; {how}")
 
     def _beat(self) -> None:
         self._board.beat()
@@ -319,7 +342,12 @@ class Server(uvicorn.Server):
         """Wait until every connection has had its last answer, every task has ended and companions have stopped."""
         state = self.server_state
         start = time.monotonic()
-        while self._http.connections or state.tasks or not all(stopping.done() for stopping in companions):
+        while (
+            self._http.connections
+            or state.tasks
+            or self._hooks.in_flight()
+            or not all(stopping.done() for stopping in companions)
+        ):
             spent = time.monotonic() - start
             if spent > seconds or self.force_exit:
                 return
@@ -387,7 +415,7 @@ def serve(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
-    return int(server.cut_off > 0)
+    return int(server.cut_off > 0 or server.given_up > 0)
 
 
 def check_uvicorn() -> None:
