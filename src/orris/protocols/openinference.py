@@ -342,13 +342,13 @@ def _mixed(plan: _Plan, head: bytes, wanted: Wanted, answers: Answers) -> Reply:
 
 def _raw(plan: _Plan, name: str, answers: Answers) -> tuple[int, bytes]:
     """The number of rows, and an output's values in raw form."""
-    labels, probabilities, values = answers
-    numbers = probabilities if name == PREDICT_PROBA else values
-    if numbers is not None:
-        return len(numbers), numbers.astype("<f8", copy=False).tobytes()
-    assert labels is not None  # noqa: S101 (the output is known to be there)
-    raw_labels = plan.raw_labels
-    return len(labels), b"".join([raw_labels[label] for label in labels.tolist()])
+    if name in {PREDICT, KSERVE_PREDICT} and answers.labels is not None:
+        raw_labels = plan.raw_labels
+        return len(answers.labels), b"".join([raw_labels[label] for label in answers.labels.tolist()])
+    if name == PREDICT_PROBA and answers.probabilities is not None:
+        return len(answers.probabilities), answers.probabilities.astype("<f8", copy=False).tobytes()
+    (tensor,) = tensors_from_answers(plan.engine.schema, answers, (name,))
+    return tensor.shape[0], to_raw(tensor)
 
 
 class LongInput(Input, gc=False):
