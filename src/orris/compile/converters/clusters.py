@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from orris.compile.converters import arithmetic
-from orris.compile.converters.kernels import distances
+from orris.compile.converters.kernels import distances, nearest
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import is_exactly, predictor, require_values
 from orris.errors import NotConvertibleError
@@ -33,9 +33,11 @@ def k_means(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 @predictor("sklearn.cluster.Birch")
 def birch(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """The cluster of the nearest subcluster, and the distance to that."""
-    found = _nearest(graph, estimator, frame, np.asarray(estimator.subcluster_centers_, dtype=np.float64))
+    centers = np.asarray(estimator.subcluster_centers_, dtype=np.float64)
+    found = _nearest(graph, estimator, frame, centers)
     clusters = np.unique(estimator.subcluster_labels_, return_inverse=True)[1].astype(np.int64)
-    return replace(found, label=str(graph.add("Gather", graph.constant(clusters), str(found.label), axis=0)))
+    position = nearest(graph, frame.tensor, centers)
+    return replace(found, label=str(graph.add("Gather", graph.constant(clusters), position, axis=0)))
 
 
 @predictor("sklearn.cluster.AffinityPropagation", "sklearn.cluster.MeanShift")
@@ -44,7 +46,8 @@ def nearest_center(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     centers = np.asarray(estimator.cluster_centers_, dtype=np.float64)
     if not centers.size:
         raise NotConvertibleError(f"{type(estimator).__name__} has found no cluster")
-    return replace(_nearest(graph, estimator, frame, centers), score=None, rounding=None)
+    require_values(frame, estimator)
+    return Prediction(label=nearest(graph, frame.tensor, centers))
 
 
 def _nearest(graph: Graph, estimator: Any, frame: Frame, centers: FloatArray) -> Prediction:

@@ -63,6 +63,19 @@ def _expanded(graph: Graph, tensor: str, points: FloatArray) -> str:
     return str(graph.add("Max", graph.add("Add", cross, squares), graph.constant(0.0)))
 
 
+def nearest(graph: Graph, tensor: str, points: FloatArray) -> str:
+    """Position of the nearest point, the first among equals: int64 ``(n_rows,)``.
+
+    Distances are ``|x|^2 - 2 x.p + |p|^2``, as ``pairwise_distances_argmin`` computes them: far from all points, what
+    rounding leaves of that decides.
+    """
+    cross = graph.add("MatMul", tensor, graph.constant(-2.0 * points.T))
+    axis = graph.constant([1], np.int64)
+    sizes = graph.add("ReduceSum", graph.add("Mul", tensor, tensor), axis, keepdims=1)
+    total = graph.add("Add", graph.add("Add", sizes, cross), graph.constant((points**2).sum(axis=1)))
+    return str(graph.add("ArgMin", graph.add("Max", total, graph.constant(0.0)), axis=1, keepdims=0))
+
+
 def pairwise(graph: Graph, frame: Frame, points: Any, name: Any, parameters: dict[str, Any]) -> str:
     """A kernel of ``sklearn.metrics.pairwise`` of rows and points: float64 ``(n_rows, n_points)``.
 

@@ -12,7 +12,7 @@ from onnx import TensorProto
 
 from orris.compile.converters import arithmetic
 from orris.compile.converters.calibration import response
-from orris.compile.converters.kernels import distances
+from orris.compile.converters.kernels import nearest
 from orris.compile.converters.svm import one_versus_one
 from orris.compile.dispatch import predict
 from orris.compile.graph import Frame, Graph, Prediction
@@ -102,5 +102,4 @@ def output_code(graph: Graph, ensemble: Any, frame: Frame) -> Prediction:
             _require_classifier(ensemble, each)
             scores.append(response(graph, each, predict(graph, each, frame))[0])
     codes = np.asarray(ensemble.code_book_, dtype=np.float64)
-    nearest = distances(graph, _joined(graph, scores), codes)
-    return Prediction(label=str(graph.add("ArgMin", nearest, axis=1, keepdims=0)))
+    return Prediction(label=nearest(graph, _joined(graph, scores), codes))

@@ -12,7 +12,7 @@ import numpy as np
 from onnx import TensorProto
 
 from orris.compile.converters import arithmetic
-from orris.compile.converters.kernels import distances
+from orris.compile.converters.kernels import distances, nearest
 from orris.compile.graph import Frame, Graph, Prediction
 from orris.compile.registry import predictor, require_values
 from orris.errors import NotConvertibleError
@@ -78,9 +78,9 @@ def nearest_centroid(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     if np.isclose(estimator.class_prior_, 1 / n_classes).all():
         if manhattan:
             near = distances(graph, frame.tensor, centroids, manhattan=True)
-        else:  # far from all centroids, scikit-learn's formula decides among what rounding leaves of the differences
-            near = arithmetic.affine(graph, frame.tensor, -2.0 * centroids.T, (centroids**2).sum(axis=1))
-        label = str(graph.add("ArgMin", near, axis=1, keepdims=0))
+            label = str(graph.add("ArgMin", near, axis=1, keepdims=0))
+        else:
+            label = nearest(graph, frame.tensor, centroids)
     probabilities = _log_posterior(graph, scores) if hasattr(estimator, "predict_proba") else None
     return Prediction(label=label, probabilities=probabilities, decision=_decided(graph, scores, n_classes))
 
