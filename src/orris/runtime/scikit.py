@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +76,15 @@ def scoring(pipeline: Any) -> Callable[[Any], FloatArray] | None:
     for name in ("decision_function", "score_samples"):
         method = getattr(pipeline, name, None)
         if method is not None:
-            return lambda table, method=method: np.asarray(method(table), dtype=np.float64).reshape(-1)
+            return partial(_flat, method)
     distances = getattr(pipeline, "transform", None)
     if distances is None:
         return None
     return lambda table: np.asarray(distances(table), dtype=np.float64).min(axis=1)
+
+
+def _flat(method: Callable[[Any], Any], table: Any) -> FloatArray:
+    return np.asarray(method(table), dtype=np.float64).reshape(-1)
 
 
 class FrontRuntime:

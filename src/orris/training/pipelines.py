@@ -109,15 +109,17 @@ def build(preset: str, schema: Schema, *, seed: int, parameters: Mapping[str, ob
         TrainingError: No such preset for this task, or no such parameter; lists what there is.
         MissingExtraError: The preset's library is not installed.
     """
-    preset = preset or PRESETS[schema.task][0]
-    if preset not in _MODELS[schema.task]:
+    if schema.task not in {"classification", "regression"}:
+        raise TrainingError(f"no preset is for {schema.task}; fit such a model yourself and give it to orris.package")
+    task = schema.task
+    preset = preset or PRESETS[task][0]
+    if preset not in _MODELS[task]:
         other = next((task for task, models in _MODELS.items() if preset in models), None)
-        wrong = f"is for {other}, and this is {schema.task}" if other else "is unknown"
+        wrong = f"is for {other}, and this is {task}" if other else "is unknown"
         raise TrainingError(
-            f"preset '{preset}' {wrong}{_hint(preset, PRESETS[schema.task])}; choose one of:"
-            f" {', '.join(PRESETS[schema.task])}"
+            f"preset '{preset}' {wrong}{_hint(preset, PRESETS[task])}; choose one of: {', '.join(PRESETS[task])}"
         )
-    model = _MODELS[schema.task][preset](seed)
+    model = _MODELS[task][preset](seed)
     _set_parameters(preset, model, parameters or {})
     return Pipeline([*_preprocessing(preset, schema, model), (MODEL, model)])
 
