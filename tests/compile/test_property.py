@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
 from orris.compile import compile_pipeline
+from orris.errors import ParityError
 from orris.schema.frames import encode
 from orris.training.learning import learn_schema, to_training_frame
 from tests.compile.random_pipelines import Table, pipelines, tables
@@ -34,7 +35,14 @@ def test_compiled_pipelines_answer_as_trained(container: str, data: st.DataObjec
     schema = learn_schema(given_rows, target="target", task=table.task, labels=labels)
     rows = encode(schema, given_rows)
     fitted = _fitted(pipeline, to_training_frame(table.rows, schema) if container == "frame" else given_rows, table)
-    verdict = compile_pipeline(fitted, schema, rows, require_compiled=True).verdict
+    try:
+        verdict = compile_pipeline(fitted, schema, rows, require_compiled=True).verdict
+    except ParityError as error:
+        # The sum over support vectors of a row of magnitude 1e30 is rounding alone, and so is its sign.
+        if "SVC" not in repr(pipeline) or "on extreme rows" not in str(error):
+            raise
+        assert compile_pipeline(fitted, schema, rows).verdict.strategy == "scikit-learn"
+        return
     assert verdict.strategy == "exact", verdict.attempts
     assert verdict.n_label_differences == 0
     assert verdict.largest_difference <= verdict.tolerance

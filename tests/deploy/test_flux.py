@@ -206,7 +206,7 @@ def test_no_secret_is_in_the_tree() -> None:
     for file in [
         file for file in DEPLOY.rglob("*.yaml") if file.parent.name != "flux-system"
     ]:  # which `flux bootstrap` writes
-        text = file.read_text("utf-8")
+        text = file.read_text("utf-8").replace("githubConfigSecret:", "")  # the name of one
         assert not re.search(r"^kind: Secret$|(?i:password|token|secret)\w*:\s*\S", text, re.MULTILINE), file
 
 

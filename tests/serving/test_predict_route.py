@@ -146,3 +146,27 @@ def test_an_answer_after_the_deadline_is_a_refusal(iris: Bundle) -> None:
         assert route.context.metrics.rejected == {"overloaded": 1}
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("fails", ["codecs", "read"])
+def test_a_codec_that_fails_leaves_the_requests_to_its_dialect(
+    iris: Bundle, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a dialect gives no codecs, or a codec cannot read, the dialect reads and every exchange is answered."""
+
+    def failing(*_: object) -> None:
+        raise RuntimeError("a fault of the codec")
+
+    async def run() -> None:
+        route = predict_route(iris)
+        if fails == "codecs":
+            monkeypatch.setattr(type(route.dialect), "codecs", failing)
+        else:
+            monkeypatch.setattr("orris.protocols.codecs.NamedCodec.read", failing)
+        exchanges = [Kept() for _ in range(3)]
+        for exchange in exchanges:
+            route.enter(exchange)
+        assert [(await exchange.reply).status for exchange in exchanges] == [200] * 3
+        assert route.context.metrics.in_flight == 0
+
+    asyncio.run(run())

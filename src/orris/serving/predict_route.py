@@ -189,7 +189,12 @@ class PredictRoute:
         for codec in self._codecs_of(live):
             usual, exchanges = _sorted(codec, exchanges)
             if usual:
-                rows, taken = codec.read([exchange.body for exchange in usual])
+                try:
+                    rows, taken = codec.read([exchange.body for exchange in usual])
+                except Exception:
+                    logger.exception("a codec failed; the dialect reads each request")
+                    exchanges += usual
+                    continue
                 if taken is not None:
                     chosen = set(taken)
                     exchanges += [exchange for i, exchange in enumerate(usual) if i not in chosen]
@@ -228,7 +233,12 @@ class PredictRoute:
             if len(self._codecs) >= MAX_CODECS:
                 self._codecs.clear()
                 self._together.clear()
-            codecs = self._codecs[live] = self.dialect.codecs(live.engine)
+            try:
+                codecs = self.dialect.codecs(live.engine)
+            except Exception:
+                logger.exception("%s has no codecs; the dialect reads each request", self.route)
+                codecs = ()
+            self._codecs[live] = codecs
             return codecs
 
     def together(self, live: Live) -> Together:

@@ -149,9 +149,9 @@ def test_require_compiled_turns_a_fallback_into_a_failure() -> None:
 
 def fallback() -> Any:
     """A fitted classifier that nothing converts, but skops reads."""
-    from sklearn.semi_supervised import LabelSpreading
+    from sklearn.gaussian_process import GaussianProcessClassifier
 
-    return make_pipeline(StandardScaler(), LabelSpreading()).fit(X, Y)
+    return make_pipeline(StandardScaler(), GaussianProcessClassifier()).fit(X, Y)
 
 
 def test_neighbours_too_many_to_compile_are_served_from_a_skops_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orris.errors import SettingsError, UnauthorizedError
+from orris.serving.access import jwks as jwks_module
 from orris.serving.access import tokens as module
 from orris.serving.access.jwks import JwksFile, JwksUrl, read_jwks
 from orris.serving.access.tokens import Tokens
@@ -169,6 +172,30 @@ def test_an_issuer_that_does_not_answer_stops_the_start() -> None:
         issuer.status = 500
         with pytest.raises(SettingsError, match=r"127\.0\.0\.1.*500"):
             JwksUrl(issuer.url, refresh_seconds=60)
+
+
+@pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n"], ids=["head", "body"])
+def test_an_issuer_that_trickles_is_given_up(head: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An issuer that sends a byte at a time, in its head or in its body, is given up after the time-out in all."""
+    monkeypatch.setattr(jwks_module, "FETCH_SECONDS", 0.5)
+    ended = threading.Event()
+
+    def trickle(listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        with client, contextlib.suppress(OSError):
+            client.sendall(head)
+            while not ended.wait(0.05):
+                client.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        issuer = threading.Thread(target=trickle, args=(listener,))
+        issuer.start()
+        try:
+            with pytest.raises(SettingsError, match=r"did not arrive within 0\.5 s"):
+                JwksUrl(f"http://127.0.0.1:{listener.getsockname()[1]}/jwks", refresh_seconds=60)
+        finally:
+            ended.set()
+            issuer.join()
 
 
 def test_unknown_keys_cause_no_more_than_one_fetch_in_a_while() -> None:

@@ -241,7 +241,7 @@ def test_a_model_that_cannot_be_served_ends_the_server(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "nobody" in done.stderr
-    assert "no worker can serve what is asked for" in done.stderr
+    assert "no worker can serve the requested models" in done.stderr
 
 
 def test_workers_that_keep_dying_at_their_start_end_the_server() -> None:

@@ -7,14 +7,19 @@ keys that were fetched before stay in force.
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import logging
 import os
+import socket
+import ssl
 import threading
 import urllib.error
 import urllib.request
 import weakref
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any, Protocol
@@ -35,7 +40,7 @@ Also the first wait after a fetch that failed.
 """
 
 FETCH_SECONDS = 5.0
-"""Longest wait for a URL."""
+"""Longest time that a fetch takes in all, however slowly its bytes come."""
 
 MIN_RSA_BITS = 2048
 """Shorter RSA keys are not taken (RFC 7518, 3.3)."""
@@ -239,14 +244,76 @@ def _told_apart(keys: tuple[PublicKey, ...]) -> list[Any]:
 def _fetch(url: str) -> bytes:
     _require_safe(url)
     request = urllib.request.Request(url, headers={"accept": "application/jwk-set+json, application/json"})  # noqa: S310 (see _require_safe)
+    sockets: list[socket.socket] = []
+    late = threading.Event()
+    timer = threading.Timer(FETCH_SECONDS, _cut, (sockets, late))
+    timer.daemon = True
+    timer.start()
     try:
-        with urllib.request.build_opener(_SafeRedirects).open(request, timeout=FETCH_SECONDS) as response:
+        opener = urllib.request.build_opener(_SafeRedirects, _Plain(sockets), _Secure(sockets))
+        with opener.open(request, timeout=FETCH_SECONDS) as response:
             content = bytes(response.read(MAX_FILE_BYTES + 1))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"JWKS {url} cannot be fetched: {error}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()
+        problem = f"it did not arrive within {FETCH_SECONDS:g} s" if late.is_set() else error
+        raise SettingsError(f"JWKS {url} cannot be fetched: {problem}") from None
+    finally:
+        timer.cancel()
+        for each in sockets:
+            each.close()
+    if late.is_set():
+        raise SettingsError(f"JWKS {url} cannot be fetched: it did not arrive within {FETCH_SECONDS:g} s")
     if len(content) > MAX_FILE_BYTES:
         raise SettingsError(f"JWKS {url} is longer than {MAX_FILE_BYTES} bytes")
     return content
+
+
+def _cut(sockets: list[socket.socket], late: threading.Event) -> None:
+    """End what is being read: a time-out of a socket begins anew with every byte."""
+    late.set()
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+class _Plain(urllib.request.HTTPHandler):
+    """Keeps the socket of each connection in a list."""
+
+    def __init__(self, sockets: list[socket.socket]) -> None:
+        super().__init__()
+        self._sockets = sockets
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        """Open a connection over HTTP."""
+        return self.do_open(partial(_connection, http.client.HTTPConnection, self._sockets), req)
+
+
+class _Secure(urllib.request.HTTPSHandler):
+    """The same with TLS; certificates are verified."""
+
+    def __init__(self, sockets: list[socket.socket]) -> None:
+        super().__init__()
+        self._sockets = sockets
+
+    def https_open(self, req: urllib.request.Request) -> Any:
+        """Open a connection over HTTPS."""
+        made = partial(_connection, http.client.HTTPSConnection, self._sockets)
+        return self.do_open(made, req, context=ssl.create_default_context())
+
+
+def _connection(
+    kind: type[http.client.HTTPConnection], sockets: list[socket.socket], *arguments: Any, **options: Any
+) -> http.client.HTTPConnection:
+    connection = kind(*arguments, **options)
+    connect = connection.connect
+
+    def kept() -> None:
+        connect()
+        sockets.append(connection.sock)
+
+    connection.connect = kept  # type: ignore[method-assign]
+    return connection
 
 
 def _require_safe(url: str) -> None:
