@@ -60,7 +60,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         log_format: ``json``, ``gcp`` (JSON with Google Cloud's fields) or ``console`` (for people).
         log_sample: Share of the successful requests that is logged; those with unusual input values always are.
         log_values: Whether lines hold the input values of requests.
-        log_redact: Columns whose values are replaced in the log, with commas.
+        log_redact: Columns whose values are replaced in the log, with commas; a name that holds a comma stands in
+            double quotes, as in CSV.
         log_project: Google Cloud project of the traces that ``gcp`` names; empty: ``GOOGLE_CLOUD_PROJECT``.
         api_keys_file: File of API keys (TOML, hashes); empty: predictions need no key.
         admin_token_sha256: Hash of the administrator's token; empty: see the next.

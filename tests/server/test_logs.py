@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import httpx
+import pandas as pd
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import orris
 from orris.api import Bundle
 from orris.telemetry.server_log import ServerLog, open_server_log, tell
 from tests.servers import Server, client, serving
@@ -164,6 +166,18 @@ def test_values_are_logged_on_request_and_redacted_by_column(mixed: Bundle, tmp_
     assert (len(many["values"]), many["rows"]) == (8, 20)
     assert "values" not in refused
     assert "SECRET" not in server.log.read_text()
+
+
+def test_a_column_with_a_comma_in_its_name_is_redacted(tmp_path: Path) -> None:
+    """A column whose name holds a comma is redacted if its name stands in double quotes, as in CSV."""
+    table = pd.DataFrame({"income, net": [1.0, 2.0, 3.0, 4.0] * 5, "age": [30.0, 40.0] * 10, "y": ["a", "b"] * 10})
+    bundle = orris.train(table, target="y", name="pay", model="decision-tree", folds=0, store=tmp_path / "store")
+    environ = {"ORRIS_LOG_VALUES": "on", "ORRIS_LOG_REDACT": 'age, "income, net"'}
+    with serving(str(bundle.folder), folder=tmp_path, environ=environ) as server:
+        with client(server) as asking:
+            assert asking.post("/predict", json={"income, net": 2.0, "age": 40.0}).status_code == 200
+        server.stop()
+    assert logged(server.log)[0]["values"] == [{"income, net": "[redacted]", "age": "[redacted]"}]
 
 
 def test_a_column_to_redact_that_no_model_has_stops_the_process(iris: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections import Counter
 from collections.abc import Iterable
@@ -34,7 +35,7 @@ def build_log(settings: Settings, schemas: Iterable[Schema], dropped: Counter[st
     """
     from orris.telemetry.request_log import LogStyle, RequestLog  # noqa: PLC0415 (NumPy, which the supervisor of several workers does without)
 
-    redact = frozenset(filter(None, map(str.strip, settings.log_redact.split(","))))
+    redact = _names(settings.log_redact)
     known = {name for schema in schemas for name in schema.names}
     if not redact <= known:
         unknown, names = ", ".join(sorted(redact - known)), ", ".join(sorted(known))
@@ -56,3 +57,9 @@ def build_log(settings: Settings, schemas: Iterable[Schema], dropped: Counter[st
 def project_of(settings: Settings) -> str:
     """The Google Cloud project that traces belong to; empty: none is known."""
     return settings.log_project or os.environ.get("GOOGLE_CLOUD_PROJECT", "")
+
+
+def _names(text: str) -> frozenset[str]:
+    """Names with commas between them; one that holds a comma stands in double quotes, as in CSV."""
+    rows = csv.reader([text], skipinitialspace=True)
+    return frozenset(name.strip() for row in rows for name in row if name.strip())
