@@ -45,20 +45,20 @@ _INVERSE_LINKS: dict[str, Callable[[Graph, str], str]] = {
 """Raw scores ``(n_rows, n_targets)`` -> what scikit-learn's link of that class name makes of them."""
 
 
-@predictor("sklearn.ensemble.GradientBoostingClassifier")
+@predictor("sklearn.ensemble.GradientBoostingClassifier", takes_single=True)
 def gradient_boosting_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Log loss and exponential loss, two classes or more; two classes with a raw score of 0 are the second class."""
     raw = _gradient_boosting(graph, estimator, frame)
     return _classify(graph, estimator, raw, "GreaterOrEqual")
 
 
-@predictor("sklearn.ensemble.GradientBoostingRegressor")
+@predictor("sklearn.ensemble.GradientBoostingRegressor", takes_single=True)
 def gradient_boosting_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """All losses; the value is the raw score."""
     return Prediction(value=_column(graph, _gradient_boosting(graph, estimator, frame)))
 
 
-@predictor("sklearn.ensemble.HistGradientBoostingClassifier", takes_codes=True)
+@predictor("sklearn.ensemble.HistGradientBoostingClassifier", takes_codes=True, takes_single=True)
 def hist_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Two classes or more; two classes with a raw score of 0 are the first class."""
     if len(estimator.classes_) < 2:
@@ -66,7 +66,7 @@ def hist_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _classify(graph, estimator, _hist(graph, estimator, frame), "Greater")
 
 
-@predictor("sklearn.ensemble.HistGradientBoostingRegressor", takes_codes=True)
+@predictor("sklearn.ensemble.HistGradientBoostingRegressor", takes_codes=True, takes_single=True)
 def hist_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """All losses; Poisson and gamma pass through the exponential."""
     return Prediction(value=_column(graph, _inverse_link(graph, estimator, _hist(graph, estimator, frame))))
