@@ -123,10 +123,12 @@ def _by_every_way(model: Model, row: Any) -> Iterator[tuple[str, Answer | None]]
         "V2": lambda: OpenInference().read(model.engine, json.dumps(_tensors(names, values)).encode(), JSON).rows,
         "CSV": lambda: Invocations().read(model.engine, _csv(names, values), {b"content-type": b"text/csv"}).rows,
     }
-    columns = zip(model.schema.columns, values, strict=True)
+    columns = list(zip(model.schema.columns, values, strict=True))
     if any(value is None and "" in column.levels and not _had_missing(column) for column, value in columns):
         del ways["CSV"]  # an empty value is the level there
-    if all(value is not None for value in values):
+    if any(value == "" and "" not in column.levels for column, value in columns):
+        del ways["V2"]  # an empty text is a missing value there
+    elif all(value is not None for value in values):
         ways["V2 binary"] = lambda: OpenInference().read(model.engine, *_binary(names, values)).rows
     yield "orris.load", _in_python(model, row)
     yield "orris.load (dict)", _in_python(model, dict(zip(names, values, strict=True)))
