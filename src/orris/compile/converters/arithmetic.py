@@ -178,6 +178,26 @@ def nested(graph: Graph) -> Iterator[Graph]:
     graph._counter = body._counter
 
 
+def require_one_target(estimator: object, n_targets: int) -> None:
+    """Raise ``NotConvertibleError`` unless an estimator predicts one target."""
+    if n_targets != 1:
+        raise NotConvertibleError(f"{type(estimator).__name__} predicts {n_targets} targets; a served model has one")
+
+
+def squared_distances(graph: Graph, tensor: str, points: FloatArray) -> str:
+    """Squared distances of rows and points, float64 ``(n_rows, n_points)``, in the memory of their result.
+
+    They are ``|x|^2 - 2 x.p + |p|^2`` about the points' mean. A row that is as near to the mean as the points are loses
+    no more than a few of the last bits of the points' spread.
+    """
+    centre = points.mean(axis=0)
+    centred = points - centre
+    rows = graph.add("Sub", tensor, graph.constant(centre))
+    squares = graph.add("ReduceSum", graph.add("Mul", rows, rows), graph.constant([1], np.int64), keepdims=1)
+    cross = affine(graph, rows, -2.0 * centred.T, (centred**2).sum(axis=1))
+    return str(graph.add("Max", graph.add("Add", cross, squares), graph.constant(0.0)))
+
+
 def require_classes(classes: Sequence[object] | npt.NDArray[np.generic], estimator: object, at_least: int = 2) -> int:
     """Number of classes of a single-output classifier.
 

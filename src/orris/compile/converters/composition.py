@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from orris.compile.converters import arithmetic
 from orris.compile.converters.levels import values
 from orris.compile.dispatch import predict, transform
 from orris.compile.graph import Frame, Graph, Prediction, unnamed
@@ -77,10 +78,7 @@ def inner_predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 @predictor("sklearn.multioutput.MultiOutputRegressor", "sklearn.multioutput.RegressorChain", delegates=True)
 def only_output(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """The model of the only target."""
-    if len(estimator.estimators_) != 1:
-        raise NotConvertibleError(
-            f"{type(estimator).__name__} predicts {len(estimator.estimators_)} targets; a served model has one"
-        )
+    arithmetic.require_one_target(estimator, len(estimator.estimators_))
     return predict(graph, estimator.estimators_[0], unnamed(frame))
 
 

@@ -43,7 +43,7 @@ def distances(graph: Graph, tensor: str, points: FloatArray, *, manhattan: bool 
     if points.shape[1] > _MAX_COLUMNS:
         if manhattan:
             raise NotConvertibleError(f"Manhattan distances are converted up to {_MAX_COLUMNS} columns")
-        return _expanded(graph, tensor, points)
+        return arithmetic.squared_distances(graph, tensor, points)
     total = ""
     for j in range(points.shape[1]):
         column = graph.add("Gather", tensor, graph.constant([j], np.int64), axis=1)
@@ -51,16 +51,6 @@ def distances(graph: Graph, tensor: str, points: FloatArray, *, manhattan: bool 
         part = graph.add("Abs", difference) if manhattan else graph.add("Mul", difference, difference)
         total = str(graph.add("Add", total, part)) if total else part
     return total
-
-
-def _expanded(graph: Graph, tensor: str, points: FloatArray) -> str:
-    """``|x|^2 - 2 x.v + |v|^2`` about the points' mean, in the memory of the result."""
-    centre = points.mean(axis=0)
-    centred = points - centre
-    rows = graph.add("Sub", tensor, graph.constant(centre))
-    squares = graph.add("ReduceSum", graph.add("Mul", rows, rows), graph.constant([1], np.int64), keepdims=1)
-    cross = arithmetic.affine(graph, rows, -2.0 * centred.T, (centred**2).sum(axis=1))
-    return str(graph.add("Max", graph.add("Add", cross, squares), graph.constant(0.0)))
 
 
 def nearest(graph: Graph, tensor: str, points: FloatArray) -> str:
@@ -169,10 +159,7 @@ def _single(estimator: Any, weights: Any) -> FloatArray:
         NotConvertibleError: There are several outputs.
     """
     matrix = np.asarray(weights, dtype=np.float64).reshape(len(weights), -1)
-    if matrix.shape[1] != 1:
-        raise NotConvertibleError(
-            f"{type(estimator).__name__} predicts {matrix.shape[1]} targets; a served model has one"
-        )
+    arithmetic.require_one_target(estimator, matrix.shape[1])
     return matrix
 
 

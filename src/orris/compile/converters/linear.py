@@ -125,10 +125,7 @@ def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, 
     """``X @ coef_ + intercept_`` of a single target, float64 ``(n_rows, 1)``, and its rounding, ``(n_rows,)``."""
     require_values(frame, estimator)
     weights, bias = _coefficients(estimator)
-    if weights.shape[1] != 1:
-        raise NotConvertibleError(
-            f"{type(estimator).__name__} predicts {weights.shape[1]} targets; a served model has one"
-        )
+    arithmetic.require_one_target(estimator, weights.shape[1])
     return arithmetic.linear(graph, frame, weights, bias)
 
 
@@ -206,6 +203,5 @@ def constant_class(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def constant_value(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``DummyRegressor``, any strategy."""
     value = np.asarray(estimator.constant_, dtype=np.float64).ravel()
-    if len(value) != 1:
-        raise NotConvertibleError(f"DummyRegressor predicts {len(value)} targets; a served model has one")
+    arithmetic.require_one_target(estimator, len(value))
     return Prediction(value=arithmetic.flat(graph, arithmetic.repeated(graph, frame, value)))

@@ -119,8 +119,7 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``KNeighborsRegressor`` of one target with uniform or distance weights."""
     targets = np.asarray(estimator._y, dtype=np.float64)
-    if targets.ndim == 2 and targets.shape[1] > 1:
-        raise NotConvertibleError(f"KNeighborsRegressor predicts {targets.shape[1]} targets; a served model has one")
+    arithmetic.require_one_target(estimator, targets.shape[1] if targets.ndim == 2 else 1)
     tree = _tree(estimator, targets.ravel())
     votes = np.stack([tree.targets, np.ones(len(targets))], axis=1)
     sums = _each_row(graph, estimator, frame, tree, votes)

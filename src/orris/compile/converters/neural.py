@@ -58,6 +58,5 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 @predictor("sklearn.neural_network.MLPRegressor")
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``MLPRegressor`` of one target."""
-    if estimator.n_outputs_ != 1:
-        raise NotConvertibleError(f"MLPRegressor predicts {estimator.n_outputs_} targets; a served model has one")
+    arithmetic.require_one_target(estimator, estimator.n_outputs_)
     return Prediction(value=arithmetic.flat(graph, _forward(graph, estimator, frame)))

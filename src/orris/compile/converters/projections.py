@@ -134,10 +134,7 @@ def partial_least_squares_regression(graph: Graph, estimator: Any, frame: Frame)
     """``(x - mean) @ coef + intercept`` of a single target."""
     require_values(frame, estimator)
     weights = np.asarray(estimator.coef_, dtype=np.float64).T
-    if weights.shape[1] != 1:
-        raise NotConvertibleError(
-            f"{type(estimator).__name__} predicts {weights.shape[1]} targets; a served model has one"
-        )
+    arithmetic.require_one_target(estimator, weights.shape[1])
     centered = graph.add("Sub", frame.tensor, graph.constant(np.reshape(estimator._x_mean, (1, -1))))
     shifted = replace(frame, tensor=centered)
     value, rounding = arithmetic.linear(graph, shifted, weights, estimator.intercept_)

@@ -127,10 +127,7 @@ def radius_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def radius_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """The mean of the targets within the radius; NaN where there is none."""
     targets: FloatArray = np.asarray(estimator._y, dtype=np.float64).reshape(len(estimator._y), -1)
-    if targets.shape[1] != 1:
-        raise NotConvertibleError(
-            f"RadiusNeighborsRegressor predicts {targets.shape[1]} targets; a served model has one"
-        )
+    arithmetic.require_one_target(estimator, targets.shape[1])
     near = _within(graph, estimator, frame)
     total = graph.add("MatMul", near, graph.constant(targets))
     count = graph.add("ReduceSum", near, graph.constant([1], np.int64), keepdims=1)

@@ -36,9 +36,9 @@ def kernel_of(graph: Graph, estimator: Any, frame: Frame) -> str:
     vectors = vectors.toarray() if hasattr(vectors, "toarray") else np.asarray(vectors, dtype=np.float64)
     gamma = float(estimator._gamma)
     if estimator.kernel == "rbf":
-        return str(
-            graph.add("Exp", graph.add("Mul", _squared_distances(graph, frame.tensor, vectors), graph.constant(-gamma)))
-        )
+        # Where the kernel is not 0, a row is as near to the vectors' mean as they are.
+        squared = arithmetic.squared_distances(graph, frame.tensor, vectors)
+        return str(graph.add("Exp", graph.add("Mul", squared, graph.constant(-gamma))))
     if estimator.kernel not in ("linear", "poly", "sigmoid"):
         raise NotConvertibleError(
             f"{type(estimator).__name__} with the kernel {estimator.kernel!r} has no exact converter"
@@ -53,20 +53,6 @@ def kernel_of(graph: Graph, estimator: Any, frame: Frame) -> str:
         if estimator.kernel == "sigmoid"
         else _power(graph, shifted, int(estimator.degree))
     )
-
-
-def _squared_distances(graph: Graph, tensor: str, vectors: FloatArray) -> str:
-    """Squared distances of rows and support vectors, float64 ``(n_rows, n_vectors)``, in the memory of their result.
-
-    They are ``|x|^2 - 2 x.v + |v|^2`` about the vectors' mean. Where the kernel is not 0, a row is as near to the mean
-    as the vectors are, so this loses no more than a few of the last bits of ``gamma`` times the vectors' spread.
-    """
-    centre = vectors.mean(axis=0)
-    centred = vectors - centre
-    rows = graph.add("Sub", tensor, graph.constant(centre))
-    squares = graph.add("ReduceSum", graph.add("Mul", rows, rows), graph.constant([1], np.int64), keepdims=1)
-    cross = arithmetic.affine(graph, rows, -2.0 * centred.T, (centred**2).sum(axis=1))
-    return str(graph.add("Max", graph.add("Add", cross, squares), graph.constant(0.0)))
 
 
 def _power(graph: Graph, base: str, degree: int) -> str:
