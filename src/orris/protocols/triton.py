@@ -115,6 +115,11 @@ def _of_version(key: tuple[str, str], n_rows: int, n_calls: int, seconds: float)
     }
 
 
+def no_region(name: str) -> NotFoundError:
+    """The error of a question about a region of shared memory: there is none."""
+    return NotFoundError(f"there is no shared memory region '{name[:100]}': {NO_SHARED_MEMORY}")
+
+
 # The routes
 
 
@@ -169,7 +174,7 @@ def _no_regions(_target: Target, _headers: Headers, _request_id: str) -> Reply:
 
 
 def _no_region(target: Target, _headers: Headers, _request_id: str) -> Reply:
-    raise NotFoundError(f"there is no shared memory region '{target.name[:100]}': {NO_SHARED_MEMORY}")
+    raise no_region(target.name)
 
 
 async def _unregister(_target: Target, _body: bytes, _headers: Headers, _request_id: str) -> Reply:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from orris.server.tracing import wants_tracing
 from orris.serving.http.listening import listen, listen_unix
 from orris.serving.processes.board import Board, LocalBoard
 from orris.serving.processes.cpus import auto_threads, auto_workers, available_cpus
+from orris.serving.processes.exit import exit_now
 from orris.telemetry.server_log import announce, tell
 from orris.telemetry.tracecontext import FLUSH_SECONDS
 
@@ -57,7 +57,7 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
         finally:
             _tidy(settings)
         if code:
-            _end_now(code)
+            exit_now(code)  # threads that were given up are not waited for
         return code
     from orris.serving.processes.sharing import MAX_SHARING, Sharing  # noqa: PLC0415
     from orris.serving.processes.supervisor import Supervisor  # noqa: PLC0415
@@ -86,13 +86,6 @@ def _load(references: list[str], settings: Settings, board: Board | LocalBoard) 
     from orris.server.changes import as_wanted  # noqa: PLC0415 (ONNX Runtime, which a supervisor does without)
 
     return as_wanted(references, settings, board)
-
-
-def _end_now(code: int) -> None:
-    """End the process without waiting for threads that were given up: a thread cannot be stopped."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 def _occupy_standard_descriptors() -> None:

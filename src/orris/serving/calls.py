@@ -6,11 +6,10 @@ replaces it; a server of one process is started again by whatever runs it.
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 from time import monotonic, sleep
 
+from orris.serving.processes.exit import exit_now
 from orris.telemetry.server_log import tell
 
 RUNNING: dict[int, float] = {}
@@ -40,8 +39,6 @@ def watch_calls(limit_seconds: float, who: str = "") -> None:
                     " be stopped: this process ends",
                     "error",
                 )
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(EXIT_CODE)
+                exit_now(EXIT_CODE)
 
     threading.Thread(target=look, name="orris-calls", daemon=True).start()

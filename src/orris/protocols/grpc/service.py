@@ -22,7 +22,7 @@ from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.protocols.grpc.generated.envelope_pb2 import Envelope
 from orris.protocols.openinference import describe
 from orris.protocols.tensors import EXTENSIONS, NO_SHARED_MEMORY, SERVER_NAME
-from orris.protocols.triton import NO_LOG_SETTINGS, NO_TRACE_SETTINGS, configuration, statistics
+from orris.protocols.triton import NO_LOG_SETTINGS, NO_TRACE_SETTINGS, configuration, no_region, statistics
 from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.control import Control
@@ -296,7 +296,7 @@ def headers_of(context: Any) -> dict[bytes, bytes]:
 def _require_no_region(name: str) -> None:
     """Raise ``NotFoundError`` for a named region of shared memory: there is none."""
     if name:
-        raise NotFoundError(f"there is no shared memory region '{name[:100]}': {NO_SHARED_MEMORY}")
+        raise no_region(name)
 
 
 def _not_offered(reason: str) -> Callable[[bytes, Any], Awaitable[bytes]]:

@@ -246,6 +246,7 @@ def _fetch(url: str) -> bytes:
     request = urllib.request.Request(url, headers={"accept": "application/jwk-set+json, application/json"})  # noqa: S310 (see _require_safe)
     sockets: list[socket.socket] = []
     late = threading.Event()
+    content = b""
     timer = threading.Timer(FETCH_SECONDS, _cut, (sockets, late))
     timer.daemon = True
     timer.start()
@@ -256,8 +257,8 @@ def _fetch(url: str) -> bytes:
     except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-        problem = f"it did not arrive within {FETCH_SECONDS:g} s" if late.is_set() else error
-        raise SettingsError(f"JWKS {url} cannot be fetched: {problem}") from None
+        if not late.is_set():
+            raise SettingsError(f"JWKS {url} cannot be fetched: {error}") from None
     finally:
         timer.cancel()
         for each in sockets:

@@ -121,8 +121,7 @@ class Connection(asyncio.Protocol):
             try:
                 route.context.admit(head.headers)
             except OrrisError as error:
-                exchange.started = perf_counter()
-                route.refuse(exchange, error)
+                exchange.refuse(error)
                 return
         route.take(exchange)
 
@@ -162,8 +161,7 @@ class Connection(asyncio.Protocol):
             self.deaf = True
         self.pending.append(exchange)
         if error is not None:
-            exchange.started = perf_counter()
-            exchange.route.refuse(exchange, error)
+            exchange.refuse(error)
         elif not self._handed:
             exchange.route.take(exchange)
 

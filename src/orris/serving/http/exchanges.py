@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from orris.errors import OrrisError
 from orris.serving.exchange import FRESH_IDS, Exchange, Reply, id_of
 from orris.serving.http.answers import Headers
 from orris.telemetry.tracecontext import Arrival, TraceContext
@@ -60,6 +62,11 @@ class HttpExchange(Exchange):
         self.keep_alive = head.keep_alive
         self.answer: bytes | None = None
         self.n_received = 0
+
+    def refuse(self, error: OrrisError) -> None:
+        """Let the route refuse the request; it has not entered it."""
+        self.started = perf_counter()
+        self.route.refuse(self, error)
 
     def finish(self, reply: Reply) -> None:
         """Write the reply when its turn has come."""

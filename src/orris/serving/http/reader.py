@@ -185,7 +185,7 @@ class RequestReader:
                 self._error = error
                 return
         if b"expect" in headers:
-            self.expects_continue = headers[b"expect"].lower() == b"100-continue"
+            self.expects_continue = self._expects()
             self._odd = True
 
     def on_body(self, body: bytes) -> None:
@@ -395,8 +395,7 @@ class RequestReader:
         self._parts = []
         connection.linger()
         connection.pending.append(exchange)
-        exchange.started = perf_counter()
-        route.refuse(exchange, error)
+        exchange.refuse(error)
 
     def _refuse_connection(self, status: int, text: bytes, headers: Headers = ()) -> None:
         """Answer what has come, and nothing after it; requests before it get their answers first."""

@@ -8,7 +8,6 @@ for ``IDLE_SECONDS`` is let go.
 from __future__ import annotations
 
 import asyncio
-import os
 import select
 import signal
 import socket
@@ -33,6 +32,7 @@ from orris.serving.http.connection import Connection
 from orris.serving.http.context import HttpContext
 from orris.serving.http.handover import reporting
 from orris.serving.processes.board import DRAINING, READY, Board, LocalBoard
+from orris.serving.processes.exit import exit_now
 from orris.serving.processes.sharing import Sharing
 from orris.telemetry.server_log import tell
 
@@ -412,9 +412,7 @@ def serve(
     server.run(sockets=[own])
     if server.force_exit:
         # Asked twice: no library's threads (gRPC's, a model's) are waited for any more.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+        exit_now(1)
     return int(server.cut_off > 0 or server.given_up > 0)
 
 
