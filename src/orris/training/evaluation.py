@@ -282,15 +282,13 @@ class _Table:
 def _judge(model: _Model, X: Any, truth: Any, seed: int) -> Evaluation:
     """Everything that is measured on one set of rows; ``truth`` as codes or values ``(n_rows,)``."""
     schema, notes = model.schema, model.notes
-    importances = _importances(model, X, truth, seed)
-    if schema.n_columns > MAX_COLUMNS:
-        notes.append(f"Permutation importance is left out: {schema.n_columns} columns are more than {MAX_COLUMNS}.")
     if schema.task == "regression":
         values = np.asarray(model.predict(X), dtype=np.float64)
-        metrics = scores.regression_metrics(truth, values)
+        metrics, importances = scores.regression_metrics(truth, values), _importances(model, X, truth, seed)
         return Evaluation("regression", (), metrics, 0, len(truth), 0, truth, values, importances=importances)
     labels = tuple(str(label) for label in schema.labels)
     predictions = model.classify(X)
+    importances = _importances(model, X, truth, seed)
     absent = sorted(set(range(len(labels))) - set(truth.tolist()))
     if absent:
         notes.append(
@@ -326,30 +324,35 @@ def _learning_curve(
     pipeline: Any, table: _Table, split: Split, seed: int, report: Callable[[str], None]
 ) -> tuple[LearningPoint, ...]:
     """Scores (accuracy, or R²) of clones that are fitted on growing parts of the training share."""
-    shuffled = np.random.default_rng(seed).permutation(split.train)
+    shuffled, score = np.random.default_rng(seed).permutation(split.train), _score_of(table.schema)
     points = []
     for share in LEARNING_SHARES:
         positions = np.sort(shuffled[: max(2, round(share * len(shuffled)))])
         values = table.target.values[positions]
         if not table.target.labels or len(np.unique(values)) == len(np.unique(table.target.values[split.train])):
             model = table.fit(pipeline, positions)
-            on_training, held_out = (_score(model, *table.rows(part)) for part in (positions, split.test))
+            parts = (table.rows(part) for part in (positions, split.test))
+            on_training, held_out = (score(model.predict(rows), truth) for rows, truth in parts)
             points.append(LearningPoint(len(positions), on_training, held_out))
         report("learning curve")
     return tuple(points)
 
 
-def _score(model: _Model, X: Any, truth: Any) -> float:
-    score = _accuracy if model.schema.task == "classification" else _r2
-    return score(model.predict(X), truth)
+def _score_of(schema: Schema) -> Callable[[Any, Any], float]:
+    """``(predicted, truth) -> score``: the accuracy, or R²."""
+    return _accuracy if schema.task == "classification" else _r2
 
 
 def _importances(model: _Model, X: Any, truth: Any, seed: int) -> tuple[Importance, ...]:
-    """Permutation importances; none, and a note, where the pipeline refuses a row of values that are mixed anew."""
-    score = _accuracy if model.schema.task == "classification" else _r2
-    model.predict(X)  # what fails on the rows themselves is an error
+    """Permutation importances of a model that answers ``X`` itself.
+
+    None, and a note, of too many columns, or where the pipeline refuses a row of values that are mixed anew.
+    """
+    n_columns = model.schema.n_columns
+    if n_columns > MAX_COLUMNS:
+        model.notes.append(f"Permutation importance is left out: {n_columns} columns are more than {MAX_COLUMNS}.")
     try:
-        return permutation_importance(model.predict, score, X, truth, schema=model.schema, seed=seed)
+        return permutation_importance(model.predict, _score_of(model.schema), X, truth, schema=model.schema, seed=seed)
     except TrainingError as error:
         model.notes.append(f"Permutation importance is left out: on shuffled values, {error}.")
         return ()

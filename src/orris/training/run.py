@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -222,7 +223,7 @@ def package(
     progress("evaluating")
     if about.task in TASKS_WITHOUT_TARGET:
         targets = unlabelled.codes_of(pipeline, rows, about.labels)
-        evaluation = unlabelled.evaluate_unlabelled(pipeline, rows, schema)
+        evaluation = unlabelled.evaluate_unlabelled(targets, schema)
     else:
         targets = as_targets(y)
         if len(rows) != len(targets):
@@ -445,18 +446,14 @@ def _examples(rows: FloatArray, targets: npt.NDArray[Any], compiled: Compiled) -
     chosen = complete if len(complete) >= MAX_EXAMPLES else known
     if not len(chosen):
         return Golden(())
-    turn = np.zeros(len(chosen), dtype=np.int64)
-    order = np.argsort(targets[chosen], kind="stable")
-    if compiled.schema.task != "regression":
-        for label in np.unique(targets[chosen]):
-            of_label = np.flatnonzero(targets[chosen] == label)
-            spread = of_label[np.unique(np.linspace(0, len(of_label) - 1, MAX_EXAMPLES).astype(int))]
-            turn[of_label] = MAX_EXAMPLES
-            turn[spread] = np.arange(len(spread))
-        picked = order[np.argsort(turn[order], kind="stable")][:MAX_EXAMPLES]
+    target = targets[chosen]
+    if compiled.schema.task == "regression":
+        groups = [np.argsort(target, kind="stable")]
     else:
-        picked = order[np.unique(np.linspace(0, len(order) - 1, MAX_EXAMPLES).astype(int))]
-    sample = rows[chosen[picked]]
+        groups = [np.flatnonzero(target == label) for label in np.unique(target)]
+    spread = [group[np.unique(np.linspace(0, len(group) - 1, MAX_EXAMPLES).astype(int))].tolist() for group in groups]
+    in_turn = [row for turn in zip_longest(*spread) for row in turn if row is not None]
+    sample = rows[chosen[in_turn[:MAX_EXAMPLES]]]
     return _rows_with_answers(sample, compiled.runtime.run(sample))
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from orris.errors import TrainingError
 from orris.metrics import Task
 from orris.schema import Label, Schema
+from orris.schema.arrays import IntArray
 from orris.training.evaluation import Evaluation
 from orris.training.scores import unlabelled_metrics
 
@@ -54,15 +55,14 @@ def labels_of(model: Any, task: Task, rows: Any) -> tuple[Label, ...]:
     return tuple(int(label) for label in found)
 
 
-def codes_of(model: Any, rows: Any, labels: tuple[Label, ...]) -> Any:
+def codes_of(model: Any, rows: Any, labels: tuple[Label, ...]) -> IntArray:
     """Positions in ``labels`` of the model's answers, int64 ``(n_rows,)``."""
     position = {label: code for code, label in enumerate(labels)}
     return np.array([position[label] for label in _predicted(model, rows).tolist()], dtype=np.int64)
 
 
-def evaluate_unlabelled(model: Any, rows: Any, schema: Schema) -> Evaluation:
-    """Which share of the rows has which answer."""
-    codes = codes_of(model, rows, schema.labels)
+def evaluate_unlabelled(codes: IntArray, schema: Schema) -> Evaluation:
+    """Which share of the rows has which answer; ``codes`` are the model's, as ``codes_of`` gives them."""
     return Evaluation(
         task=schema.task,
         labels=tuple(str(label) for label in schema.labels),

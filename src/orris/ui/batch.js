@@ -238,12 +238,13 @@ export class Batch {
     const labels = this.card.text_labels;
     const known = pairs.map(({ answer, cell }) => [labelAt(labels, cell), labels.indexOf(answer.prediction_label)]).filter(([at]) => at >= 0);
     if (!known.length) return box(el("p", { class: "soft" }, `The column “${this.card.target}” holds none of this model’s classes, so there is no score.`));
-    const counts = labels.map((_, i) => labels.map((__, j) => known.filter(([a, b]) => a === i && b === j).length));
-    const hits = counts.reduce((sum, row, i) => sum + row[i], 0);
-    const most = Math.max(...counts.map((row) => row.reduce((sum, n) => sum + n, 0)));
+    const rows = labels.map(() => 0);
+    for (const [at] of known) rows[at] += 1;
+    const hits = known.filter(([at, said]) => at === said).length;
+    const most = Math.max(...rows);
     const others = pairs.length - known.length;
     const words = `${percent(hits / known.length)} of ${plural(known.length, "row")} as the column “${this.card.target}” says; always the most frequent class: ${percent(most / known.length)}.`;
-    return box(el("p", {}, el("b", {}, "Score: "), words, others ? ` ${plural(others, "row")} with another label left out.` : ""), labels.length <= MAX_MATRIX ? confusion(this.card, { labels, counts }) : null);
+    return box(el("p", {}, el("b", {}, "Score: "), words, others ? ` ${plural(others, "row")} with another label left out.` : ""), labels.length <= MAX_MATRIX ? confusion(this.card, { labels, counts: countsOf(known, labels.length) }) : null);
   }
 
   #preview({ head, lines }, answers) {
@@ -279,6 +280,13 @@ export class Batch {
     });
     save(`${(this.file || "rows").replace(/\.\w+$/, "")}-${this.card.name}-${this.card.version}.csv`, "text/csv;charset=utf-8", text.join(""));
   }
+}
+
+/** A row for each true class, a column for each answer, from pairs of positions. */
+function countsOf(pairs, n) {
+  const counts = Array.from({ length: n }, () => Array(n).fill(0));
+  for (const [at, said] of pairs) counts[at][said] += 1;
+  return counts;
 }
 
 /** The position of a label, as a table would write it. */

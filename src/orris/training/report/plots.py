@@ -131,6 +131,23 @@ def _text(label: str, limit: int = MAX_LABEL) -> str:
     return short.replace("$", r"\$")
 
 
+def _legend_below(axes: Axes) -> None:
+    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
+
+
+def _name_bars(axes: Axes, names: list[str]) -> None:
+    """Name the horizontal bars at 0, 1, …, the first at the top."""
+    axes.set_yticks(np.arange(len(names)), [_text(name, 30) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def _score_name(evaluation: Evaluation) -> str:
+    """The score that importances and learning curves are of."""
+    return "accuracy" if evaluation.task == "classification" else "R²"
+
+
 def _confusion_matrix(evaluation: Evaluation, schema: Schema) -> Figure | None:
     counts = evaluation.confusion
     if counts is None:
@@ -313,7 +330,7 @@ def _thresholds(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noq
         xlim=(0, 1),
         ylim=(0, 1.02),
     )
-    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
+    _legend_below(axes)
     return figure
 
 
@@ -336,15 +353,12 @@ def _class_balance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # 
         axes.annotate(
             f"{end / total:.1%}", (end, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9
         )
-    axes.set_yticks(places, [_text(evaluation.labels[code], 30) for code in commonest])
-    axes.set_ylim(len(commonest) - 0.4, -0.6)
+    _name_bars(axes, [evaluation.labels[code] for code in commonest])
     axes.set_xlim(0, float(ends.max()) * 1.15)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
     n_classes = len(evaluation.labels)
     title = "Class balance" if n_classes <= MAX_BARS else f"Class balance: the {MAX_BARS} commonest of {n_classes}"
     axes.set(xlabel="rows, and share of all rows", title=title)
-    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
+    _legend_below(axes)
     return figure
 
 
@@ -360,9 +374,8 @@ def _learning_curve(evaluation: Evaluation, schema: Schema) -> Figure | None:  #
     )
     for i, (name, values) in enumerate(series):
         axes.plot(n_rows, values, color=COLOURS[i], linestyle=DASHES[i], marker="o", label=name)
-    score = "accuracy" if evaluation.task == "classification" else "R²"
-    axes.set(xlabel="rows fitted on", ylabel=score, title="Learning curve")
-    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
+    axes.set(xlabel="rows fitted on", ylabel=_score_name(evaluation), title="Learning curve")
+    _legend_below(axes)
     return figure
 
 
@@ -429,11 +442,8 @@ def _importance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noq
     axes.barh(
         places, means, xerr=[importance.std for importance in ranked], color=COLOURS[0], height=0.65, error_kw=spread
     )
-    axes.set_yticks(places, [_text(importance.column, 30) for importance in ranked])
-    axes.set_ylim(len(ranked) - 0.4, -0.6)
+    _name_bars(axes, [importance.column for importance in ranked])
     axes.axvline(0, color=FAINT, linewidth=1)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0)
     n_columns = len(evaluation.importances)
     score = "accuracy" if evaluation.task == "classification" else "R²"
     title = (
