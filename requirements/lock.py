@@ -22,7 +22,7 @@ def extras(*names: str) -> list[str]:
 
 
 PROJECT = "pyproject.toml"
-CLOUD = ("gcs", "s3", "sign", "jwt", "otel", "gcp-trace")
+CLOUD = ("gcs", "s3", "azure", "sign", "jwt", "otel", "gcp-trace")
 INPUTS = {
     "build": [BUILD],
     "checkov": ["requirements/checkov.in"],
@@ -30,8 +30,8 @@ INPUTS = {
     "boosters": [PROJECT, *extras("serve", "train"), "requirements/boosters.in", BUILD],
     "serve": [PROJECT, *extras("serve")],
     "cloud": [PROJECT, *extras("serve", *CLOUD)],
-    "runtime": [PROJECT, *extras("serve", "train"), BUILD],
-    "dev": [PROJECT, *extras("serve", "train", *CLOUD, "dvc", "loadtest"), "--group", "dev", BUILD],
+    "runtime": [PROJECT, *extras("serve", "train", "load"), BUILD],
+    "dev": [PROJECT, *extras("serve", "train", *CLOUD, "dvc", "load", "experiment", "loadtest"), "--group", "dev", BUILD],
 }
 
 
