@@ -132,6 +132,10 @@ class PromotionError(OrrisError):
     """A version could not be promoted to an environment; names the file and the key, or says what git refused."""
 
 
+class ExperimentError(OrrisError):
+    """An autoscaling experiment could not be carried out: says which program, measurement or object is missing."""
+
+
 class ServingError(OrrisError):
     """A loaded model could not answer."""
 
