@@ -31,7 +31,13 @@ INPUTS = {
     "serve": [PROJECT, *extras("serve")],
     "cloud": [PROJECT, *extras("serve", *CLOUD)],
     "runtime": [PROJECT, *extras("serve", "train", "load"), BUILD],
-    "dev": [PROJECT, *extras("serve", "train", *CLOUD, "dvc", "load", "experiment", "loadtest"), "--group", "dev", BUILD],
+    "dev": [
+        PROJECT,
+        *extras("serve", "train", *CLOUD, "dvc", "load", "experiment", "loadtest"),
+        "--group",
+        "dev",
+        BUILD,
+    ],
 }
 
 
