@@ -33,6 +33,8 @@ def schemas(schema: Schema) -> JsonObject:
     """The named schemas that the operations refer to.
 
     Generators of clients make a class of each; so arrays have items, and what several operations share has one name.
+    A body is one of its forms, not any of them, since generators of TypeScript merge the members of ``anyOf`` into one
+    type that requires the properties of all.
     """
     text: JsonObject = {"type": "string"}
     data: JsonObject = {"type": "array", "items": {}, "description": "Flat or nested; left out where it is binary."}
@@ -51,15 +53,17 @@ def schemas(schema: Schema) -> JsonObject:
     }
     response["required"].append("outputs")
     forms = [_ROW, *(_ref(name.capitalize()) for name in ("features", "instances") if name not in schema.names)]
+    tables = [_ref(name) for name in ("DataframeSplit", "DataframeRecords", "Instances", "Inputs")]
     frame = _object(columns={"type": "array", "items": text}, data=_rows(schema))
     return {
-        "PredictRequest": {"anyOf": forms},
-        "PredictResponse": {"anyOf": [_ref(name) for name in ("Answer", "AnswerList", "PredictionList")]},
+        "PredictRequest": {"oneOf": forms},
+        "PredictResponse": {"oneOf": [_ref("Answer"), _ref("PredictionList")]},
         "Features": _object(features=_listed(schema)),
         "Instances": _object(instances=_rows(schema)),
         "Inputs": _object(inputs=_rows(schema)),
         "DataframeSplit": _object(dataframe_split=frame),
         "DataframeRecords": _object(dataframe_records={"type": "array", "items": _ROW, "minItems": 1}),
+        "InvocationsRequest": {"oneOf": tables},
         "Predictions": _object(predictions={"type": "array", "items": _prediction(schema)}),
         "InferTensor": tensor,
         "InferOutput": _object(name=text),
@@ -107,10 +111,9 @@ def instances(schema: Schema) -> JsonObject:
 def invocations(schema: Schema) -> JsonObject:
     """MLflow and SageMaker."""
     row = example_row(schema)
-    forms = [_ref(name) for name in ("DataframeSplit", "DataframeRecords", "Instances", "Inputs")]
     content = {
         "application/json": {
-            "schema": {"oneOf": forms},
+            "schema": _ref("InvocationsRequest"),
             "example": {"dataframe_split": {"columns": list(row), "data": [list(row.values())]}},
         },
         **_CSV,

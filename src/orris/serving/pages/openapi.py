@@ -50,7 +50,6 @@ def document(engine: Engine, table: RouteTable, access: Access, schemas: Schemas
             "Answer": _answer(engine),
             "Problem": _problem(),
             "RowProblem": _row_problem(),
-            "AnswerList": _list_of({"$ref": "#/components/schemas/Answer"}),
             "PredictionList": _prediction_list(engine),
             **schemas(manifest.schema),
         }
@@ -152,28 +151,31 @@ def _answer(engine: Engine) -> JsonObject:
     return {"type": "object", "required": ["prediction"], "properties": properties}
 
 
-def _list_of(item: JsonObject) -> JsonObject:
+def _prediction_list(engine: Engine) -> JsonObject:
+    """The answers to several rows.
+
+    One schema for ``instances`` and for lists of rows: clients in TypeScript tell the members of a union apart by the
+    names of required properties alone.
+    """
+    bare = "a value" if engine.schema.task == "regression" else "a label in its own type"
+    if engine.has_scores:
+        bare = "a list of a label and its score"
     return {
         "type": "object",
         "required": ["predictions", "request_id", "model_version"],
         "properties": {
-            "predictions": {"type": "array", "items": item},
+            "predictions": {
+                "type": "array",
+                "items": {},
+                "minItems": 1,
+                "description": f"For `instances`, {bare} per row; for a list of rows, an `Answer` per row.",
+            },
+            "probabilities": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
             "request_id": {"type": "string"},
             "model_version": {"type": "string"},
             "warnings": {"type": "array", "items": {"$ref": "#/components/schemas/RowProblem"}},
         },
     }
-
-
-def _prediction_list(engine: Engine) -> JsonObject:
-    """The answer to ``instances``."""
-    schema = engine.schema
-    described = _list_of({"type": "number"} if schema.task == "regression" else {})
-    described["properties"]["probabilities"] = {
-        "type": "array",
-        "items": {"type": "array", "items": {"type": "number"}},
-    }
-    return described
 
 
 def _row_problem() -> JsonObject:
