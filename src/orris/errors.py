@@ -136,6 +136,10 @@ class ExperimentError(OrrisError):
     """An autoscaling experiment could not be carried out: says which program, measurement or object is missing."""
 
 
+class LoadTestError(OrrisError):
+    """A load test could not be run, or its results not be read; says what the server answered."""
+
+
 class ServingError(OrrisError):
     """A loaded model could not answer."""
 

@@ -1,0 +1,121 @@
+"""What a load test sends, and where to: prepared requests by route, with weights."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from orris.errors import LoadTestError
+
+N_DRAWN = 10_000
+"""Length of the order in which requests are drawn from the routes, which then repeats."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """One kind of request of a mix.
+
+    Attributes:
+        name: In the results.
+        weight: How often, beside the other routes' weights; above 0.
+        contents: The requests, drawn at random: whole HTTP requests, heads included, or gRPC messages.
+        grpc_method: Such as ``/inference.GRPCInferenceService/ModelInfer``; empty: HTTP.
+    """
+
+    name: str
+    weight: float
+    contents: tuple[bytes, ...]
+    grpc_method: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server with the requests to send to it.
+
+    Attributes:
+        url: The server, ``http://…`` or ``https://…``.
+        routes: The mix; at least one.
+        grpc_address: ``HOST:PORT`` for the routes of gRPC.
+        grpc_metadata: Sent with each gRPC call: keys in lower case.
+        model: ``NAME@VERSION`` that the server named; empty if it was not asked.
+        tls: Context of ``https``; ``None``: the system's certificates.
+    """
+
+    url: str
+    routes: tuple[Route, ...]
+    grpc_address: str = ""
+    grpc_metadata: tuple[tuple[str, str], ...] = ()
+    model: str = ""
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """Host and port of ``url``."""
+        return place_of(self.url)
+
+    @property
+    def context(self) -> ssl.SSLContext | None:
+        """The TLS context to connect with; ``None``: without TLS."""
+        if urlsplit(self.url).scheme != "https":
+            return None
+        return self.tls or ssl.create_default_context()
+
+    def drawn(self, seed: int = 0) -> list[tuple[int, bytes]]:
+        """An order of requests by the routes' weights: positions of routes, and contents.
+
+        The routes' shares are exact to one request; which is when is random.
+        """
+        generator = np.random.default_rng(seed)
+        weights = np.array([route.weight for route in self.routes])
+        ends = np.rint(np.cumsum(weights) / weights.sum() * N_DRAWN).astype(int)
+        order = np.searchsorted(ends, generator.permutation(N_DRAWN), side="right")
+        numbers = generator.integers(0, 2**31, N_DRAWN).tolist()
+        return [
+            (route, self.routes[route].contents[number % len(self.routes[route].contents)])
+            for route, number in zip(order.tolist(), numbers, strict=True)
+        ]
+
+
+def place_of(url: str) -> tuple[str, int]:
+    """Host and port of a server's URL.
+
+    Raises:
+        LoadTestError: It is no ``http`` or ``https`` URL.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = -1
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
+        raise LoadTestError(f"'{url}' is no server's URL; write  http://HOST:PORT")
+    return parts.hostname, port or (443 if parts.scheme == "https" else 80)
+
+
+def http_request(url: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """A POST with its head, as it is sent; ``content-type`` is JSON unless the headers set it."""
+    parts = urlsplit(url)
+    fields = {"host": parts.netloc.rpartition("@")[2], "content-type": "application/json", "accept": "*/*"}
+    fields |= {name.lower(): value for name, value in (headers or {}).items()}
+    fields["content-length"] = str(len(body))
+    lines = [f"POST {parts.path.rstrip('/')}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+def target_of(
+    url: str, bodies: Sequence[bytes], *, path: str = "/api/v1/predict", headers: Mapping[str, str] | None = None
+) -> Target:
+    """A target of one HTTP route with the given bodies; nothing is asked of the server.
+
+    Raises:
+        LoadTestError: The URL is none, or there are no bodies.
+    """
+    place_of(url)
+    if not bodies:
+        raise LoadTestError("a load test needs at least one request body")
+    contents = tuple(http_request(url, path, body, headers) for body in bodies)
+    return Target(url, (Route(path, 1.0, contents),))
