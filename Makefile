@@ -142,6 +142,12 @@ observability: setup ## Start Prometheus beside Orris (TARGETS=localhost:8000), 
 chart-lint: $(VENV)/.dev #- Lint, render and validate the chart, without a cluster
 	@$(BIN)/python -m pytest tests/chart tests/deploy $(ARGS)
 
+CLUSTER ?= local
+.PHONY: test-cluster
+test-cluster: $(VENV)/.dev #- Test the chart on a real control plane, built once (needs Go and npm); CLUSTER=kind takes the current context
+	@[[ $(CLUSTER) == kind ]] || $(BIN)/python -m tests.cluster.programs
+	@ORRIS_TEST_CLUSTER=$(CLUSTER) $(BIN)/python -m pytest tests/cluster --timeout 900 $(ARGS)
+
 RELEASE ?= orris
 NAMESPACE ?= orris
 VALUES ?= k8s/local/values.yaml
