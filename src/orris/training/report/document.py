@@ -1,16 +1,12 @@
 """The report of a version: ``report.html``, ``report.md`` and ``metrics.json``, all from one evaluation.
 
-``report.html`` is one file that loads nothing from the network and runs no script: its Content-Security-Policy admits
-its own style by digest, and pictures as data. Everything that comes from the data is escaped: in HTML by Jinja's
-autoescape, in Markdown by ``_markdown``. The same arguments give the same bytes.
+``orris.reporting`` makes the pages: one file each, without scripts, with everything escaped that comes from the data.
+The same arguments give the same bytes.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
@@ -18,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orris import metrics
+from orris.reporting.pages import embedded, heads, markdown, render
 from orris.schema import Bounds, Column, Kind, Schema
 from orris.training.evaluation import Evaluation
 from orris.training.gates import GateResult
@@ -99,42 +96,12 @@ def write_report(
         "provenance": [(key, str(value)) for key, value in provenance.items()],
         "parameters": [(key, _value(value)) for key, value in parameters.items()],
     }
-    (folder / "report.html").write_text(_render("report.html.j2", context), encoding="utf-8")
-    (folder / "report.md").write_text(_render("report.md.j2", context), encoding="utf-8")
+    (folder / "report.html").write_text(render(TEMPLATES, "report.html.j2", context), encoding="utf-8")
+    (folder / "report.md").write_text(render(TEMPLATES, "report.md.j2", context), encoding="utf-8")
     numbers = _numbers(name, version, evaluation, gates, importance)
     (folder / "metrics.json").write_text(
         json.dumps(numbers, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-
-
-def heads(*titles: str) -> list[dict[str, Any]]:
-    """Column heads for the templates' tables; a title that begins with ``#`` is a column of numbers."""
-    return [{"text": title.removeprefix("#"), "number": title.startswith("#")} for title in titles]
-
-
-def _render(template: str, context: Mapping[str, Any]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 (only training needs it)
-    from markupsafe import Markup  # noqa: PLC0415
-
-    html = template.endswith(".html.j2")
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=html,  # noqa: S701 (Markdown has its own escaping, by the ``md`` filter on each cell)
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-    )
-    environment.filters["md"] = _markdown
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
-    return environment.get_template(template).render(context, css=Markup(css), css_digest=Markup(digest))  # noqa: S704 (our own file)
-
-
-def _markdown(text: object) -> str:
-    """Text that GitHub's Markdown shows as it is, on one line, also within a table."""
-    line = " ".join(str(text).split())
-    escaped = re.sub(r"([\\`*\[\]#~|$])", r"\\\1", line)
-    escaped = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)  # Between letters an underscore is literal.
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _number(value: float | None, *, like: float | None = None) -> str:
@@ -228,7 +195,7 @@ def _classes(evaluation: Evaluation) -> dict[str, Any]:
         "positive": evaluation.labels[1] if len(evaluation.labels) == 2 else "",
         "labels": list(evaluation.labels),
         "matrix": matrix,
-        "matrix_heads": heads("true", *(f"#{_markdown(label)}" for label in evaluation.labels)),
+        "matrix_heads": heads("true", *(f"#{markdown(label)}" for label in evaluation.labels)),
         "matrix_rows": [(label, *row) for label, row in zip(evaluation.labels, matrix, strict=False)],
         "classification_report": evaluation.report,
     }
@@ -261,7 +228,7 @@ def _importance(importance: LibraryImportance | None) -> dict[str, Any]:
 def _figures(plots: Mapping[str, Path], evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
-            "data": base64.b64encode(path.read_bytes()).decode(),
+            "data": embedded(path),
             "alt": PLOTS[key].title if key in PLOTS else key,
             "caption": PLOTS[key].meaning if key in PLOTS else key,
             "wide": key == "confusion_matrix" and len(evaluation.labels) > MAX_CLASSES_IN_GRID,

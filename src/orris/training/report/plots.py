@@ -1,13 +1,10 @@
 """Pictures of an ``Evaluation``, as PNG files for the bundle and the report.
 
-matplotlib is used through its object interface alone, with the Agg canvas: no window, no global figure, the same bytes
-for the same evaluation. Colours are Okabe and Ito's, which colour-blind readers can tell apart, and lines differ in
-dash as well.
+The same evaluation gives the same bytes.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from orris.reporting.figures import COLOURS, DASHES, FAINT, INK, label_text, legend_below, new_figure, save, styled
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
 from orris.training.evaluation import Evaluation
@@ -24,50 +22,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-DASHES: tuple[Any, ...] = ("-", (0, (6, 2)), (0, (2, 1.5)), (0, (6, 2, 1.5, 2)), "-", (0, (6, 2)), (0, (2, 1.5)))
-INK, FAINT, GRID = "#1f2933", "#9aa5b1", "#e4e7eb"
-
-WIDTH, HEIGHT = 5.6, 5.4
-"""Of every plot, in inches: side by side they form even rows. Only a confusion matrix of many classes is larger."""
-
 MAX_NAMED_CURVES = 6
 MAX_CELLS_WITH_TEXT = 20
 MAX_CLASSES_IN_GRID = 6
 MAX_BARS = 20
 MAX_TICK_LABELS = 60
 MAX_POINTS = 5000
-MAX_LABEL = 22
-
-STYLE: dict[str, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": FAINT,
-    "axes.grid": True,
-    "axes.labelcolor": INK,
-    "axes.labelsize": 11,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlecolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
-    "figure.constrained_layout.h_pad": 0.1,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.1,
-    "figure.facecolor": "white",
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "grid.color": GRID,
-    "grid.linewidth": 0.8,
-    "legend.fontsize": 9.5,
-    "legend.framealpha": 0.9,
-    "legend.edgecolor": GRID,
-    "lines.linewidth": 2,
-    "savefig.dpi": 120,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
 
 
 def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path]:
@@ -81,8 +41,6 @@ def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path
     Returns:
         Paths by name, in the order in which a report shows them: those of ``plot_words.PLOTS`` that were drawn.
     """
-    from matplotlib import style  # noqa: PLC0415 (half a second to import)
-
     folder.mkdir(parents=True, exist_ok=True)
     painters: dict[str, Callable[[Evaluation, Schema], Figure | None]] = {
         "confusion_matrix": _confusion_matrix,
@@ -97,47 +55,17 @@ def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path
         "learning_curve": _learning_curve,
     }
     drawn: dict[str, Path] = {}
-    # The user's own matplotlibrc must not change the bundle's bytes.
-    with style.context(["default", STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Glyph .* missing from", UserWarning
-        )  # A label in a script that the font lacks.
+    with styled():
         for name, painter in painters.items():
             figure = painter(evaluation, schema)
             if figure is not None:
-                drawn[name] = folder / f"{name}.png"
-                figure.savefig(drawn[name], format="png", metadata={"Software": None})
+                drawn[name] = save(figure, folder / f"{name}.png")
     return drawn
-
-
-def _figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:
-    """A figure of that many inches, and its axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
-
-
-def _text(label: str, limit: int = MAX_LABEL) -> str:
-    """A label of the data as matplotlib should show it.
-
-    It is one line, shortened in the middle (the ends distinguish it), and never a formula.
-    """
-    line = " ".join("".join(c if c.isprintable() else " " for c in label).split())
-    tail = limit // 2
-    short = line if len(line) <= limit else f"{line[: limit - tail - 1]}…{line[-tail:]}"
-    return short.replace("$", r"\$")
-
-
-def _legend_below(axes: Axes) -> None:
-    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
 
 
 def _name_bars(axes: Axes, names: list[str]) -> None:
     """Name the horizontal bars at 0, 1, …, the first at the top."""
-    axes.set_yticks(np.arange(len(names)), [_text(name, 30) for name in names])
+    axes.set_yticks(np.arange(len(names)), [label_text(name, 30) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
@@ -155,13 +83,13 @@ def _confusion_matrix(evaluation: Evaluation, schema: Schema) -> Figure | None:
     n_classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
-    longest = max(len(_text(label)) for label in evaluation.labels)
+    longest = max(len(label_text(label)) for label in evaluation.labels)
     with_text = n_classes <= MAX_CELLS_WITH_TEXT
     if n_classes <= MAX_CLASSES_IN_GRID:
-        figure, axes = _figure()
+        figure, axes = new_figure()
     else:
         side = min(n_classes * (0.75 if with_text else 0.2), 14) + 0.07 * longest
-        figure, axes = _figure(side + 0.9, side + 0.9)
+        figure, axes = new_figure(side + 0.9, side + 0.9)
         figure.set_layout_engine("compressed")
     # Two scales of colour: hits on the diagonal, errors beside it.
     hit = np.eye(n_classes, dtype=bool)
@@ -173,7 +101,7 @@ def _confusion_matrix(evaluation: Evaluation, schema: Schema) -> Figure | None:
         bar.outline.set_visible(False)
     step = -(-n_classes // MAX_TICK_LABELS)
     ticks = np.arange(0, n_classes, step)
-    names = [_text(evaluation.labels[tick]) for tick in ticks]
+    names = [label_text(evaluation.labels[tick]) for tick in ticks]
     size = 10 if with_text else 8
     slanted = longest * n_classes > 24
     axes.set_xticks(ticks, names, rotation=90 if n_classes > 8 and longest > 2 else 35 if slanted else 0, fontsize=size)
@@ -191,8 +119,8 @@ def _confusion_matrix(evaluation: Evaluation, schema: Schema) -> Figure | None:
                 text = f"{shares[row, column]:.0%}\n{counts[row, column]:,}"
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     axes.set(
-        xlabel=f"predicted {_text(schema.target)}",
-        ylabel=f"true {_text(schema.target)}",
+        xlabel=f"predicted {label_text(schema.target)}",
+        ylabel=f"true {label_text(schema.target)}",
         title="Confusion matrix",
     )
     return figure
@@ -211,7 +139,7 @@ def _roc(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noqa: ARG0
     curves = _curves(evaluation)
     if not curves:
         return None
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
     lines = [(each.roc_auc, label, each.false_positive_rate, each.recall) for label, each in curves]
     _plot_curves(axes, lines, "area under the curve", "default")
@@ -228,7 +156,7 @@ def _precision_recall(evaluation: Evaluation, schema: Schema) -> Figure | None: 
     curves = _curves(evaluation)
     if not curves:
         return None
-    figure, axes = _figure()
+    figure, axes = new_figure()
     lines = [(each.average_precision, label, each.recall, each.precision) for label, each in curves]
     _plot_curves(axes, lines, "average precision", "steps-pre")
     axes.set(xlabel="recall", ylabel="precision", title=f"Precision–recall curve{'s' * (len(curves) > 1)}")
@@ -247,7 +175,7 @@ def _plot_curves(
             axes.plot(x, y, color=FAINT, linewidth=0.8, alpha=0.6, drawstyle=drawstyle)
     for i, (area, label, x, y) in enumerate(worst):
         # The number first: matplotlib hides a legend entry that begins with an underscore.
-        entry = f"{area:.3f}  {_text(label, 18)}"
+        entry = f"{area:.3f}  {label_text(label, 18)}"
         axes.plot(
             x, y, color=COLOURS[i], linestyle=DASHES[i], drawstyle=drawstyle, label=entry, clip_on=False, zorder=3
         )
@@ -276,8 +204,8 @@ def _calibration(evaluation: Evaluation, schema: Schema) -> Figure | None:
     if len(evaluation.labels) == 2:
         said, right = evaluation.probabilities[:, 1], evaluation.truth == 1
         x_name, y_name = (
-            f"probability given to {_text(evaluation.labels[1])}",
-            f"share that is {_text(evaluation.labels[1])}",
+            f"probability given to {label_text(evaluation.labels[1])}",
+            f"share that is {label_text(evaluation.labels[1])}",
         )
     else:
         said, right = evaluation.probabilities.max(axis=1), evaluation.truth == evaluation.predicted
@@ -289,7 +217,7 @@ def _calibration(evaluation: Evaluation, schema: Schema) -> Figure | None:
     mean_said = np.bincount(bins, weights=said, minlength=len(n_rows))[used] / n_rows[used]
     share = np.bincount(bins, weights=right, minlength=len(n_rows))[used] / n_rows[used]
     low, high = _wilson(share, n_rows[used])
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
     axes.vlines(mean_said, low, high, color=COLOURS[0], linewidth=1.5, alpha=0.5)
     axes.plot(mean_said, share, color=COLOURS[0], linewidth=1, alpha=0.5)
@@ -301,7 +229,7 @@ def _calibration(evaluation: Evaluation, schema: Schema) -> Figure | None:
     axes.set(
         xlabel=f"{x_name}\n(numbers and sizes: rows; bars: 95 % interval)",
         ylabel=y_name,
-        title=f"Calibration of {_text(schema.target)}",
+        title=f"Calibration of {label_text(schema.target)}",
     )
     axes.set(xlim=(0, 1.02), ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
     return figure
@@ -318,19 +246,19 @@ def _thresholds(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noq
         ("F1", [line.f1 for line in lines]),
         ("share of rows selected", [line.selected for line in lines]),
     ]
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.axvline(0.5, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     for i, (name, values) in enumerate(series):
         y = np.array([np.nan if value is None else value for value in values])
         axes.plot(x, y, color=COLOURS[i], linestyle=DASHES[i], label=name, clip_on=False, zorder=3)
     axes.set(
-        xlabel=f"probability of {_text(evaluation.labels[1])} from which a row is selected",
+        xlabel=f"probability of {label_text(evaluation.labels[1])} from which a row is selected",
         ylabel="share",
         title="Other thresholds",
         xlim=(0, 1),
         ylim=(0, 1.02),
     )
-    _legend_below(axes)
+    legend_below(axes)
     return figure
 
 
@@ -341,7 +269,7 @@ def _class_balance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # 
     judged = np.bincount(evaluation.truth.astype(np.int64), minlength=len(evaluation.labels))
     fitted = np.array(evaluation.class_rows or np.zeros(len(judged)), dtype=np.int64)
     commonest = np.argsort(-(judged + fitted), kind="stable")[:MAX_BARS]
-    figure, axes = _figure()
+    figure, axes = new_figure()
     places = np.arange(len(commonest))
     ends = np.zeros(len(commonest), dtype=np.int64)
     for name, rows, colour in (("rows fitted on", fitted, COLOURS[0]), ("rows judged on", judged, COLOURS[5])):
@@ -358,7 +286,7 @@ def _class_balance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # 
     n_classes = len(evaluation.labels)
     title = "Class balance" if n_classes <= MAX_BARS else f"Class balance: the {MAX_BARS} commonest of {n_classes}"
     axes.set(xlabel="rows, and share of all rows", title=title)
-    _legend_below(axes)
+    legend_below(axes)
     return figure
 
 
@@ -366,7 +294,7 @@ def _learning_curve(evaluation: Evaluation, schema: Schema) -> Figure | None:  #
     points = evaluation.learning_curve
     if not points:
         return None
-    figure, axes = _figure()
+    figure, axes = new_figure()
     n_rows = [point.n_rows for point in points]
     series = (
         ("rows fitted on", [point.on_training for point in points]),
@@ -375,7 +303,7 @@ def _learning_curve(evaluation: Evaluation, schema: Schema) -> Figure | None:  #
     for i, (name, values) in enumerate(series):
         axes.plot(n_rows, values, color=COLOURS[i], linestyle=DASHES[i], marker="o", label=name)
     axes.set(xlabel="rows fitted on", ylabel=_score_name(evaluation), title="Learning curve")
-    _legend_below(axes)
+    legend_below(axes)
     return figure
 
 
@@ -406,13 +334,13 @@ def _predicted_actual(evaluation: Evaluation, schema: Schema) -> Figure | None:
     if points is None:
         return None
     truth, predicted = points
-    figure, axes = _figure()
+    figure, axes = new_figure()
     ends = [min(truth.min(), predicted.min()), max(truth.max(), predicted.max())]
     axes.plot(ends, ends, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     _scatter(axes, truth, predicted)
     axes.set(
-        xlabel=f"true {_text(schema.target)}",
-        ylabel=f"predicted {_text(schema.target)}",
+        xlabel=f"true {label_text(schema.target)}",
+        ylabel=f"predicted {label_text(schema.target)}",
         title="Predicted and true values",
     )
     axes.set_aspect("equal", adjustable="datalim")
@@ -424,10 +352,10 @@ def _residuals(evaluation: Evaluation, schema: Schema) -> Figure | None:
     if points is None:
         return None
     truth, predicted = points
-    figure, axes = _figure()
+    figure, axes = new_figure()
     axes.axhline(0, color=FAINT, linewidth=1.2, linestyle=(0, (4, 3)))
     _scatter(axes, predicted, truth - predicted)
-    axes.set(xlabel=f"predicted {_text(schema.target)}", ylabel="true − predicted", title="Residuals")
+    axes.set(xlabel=f"predicted {label_text(schema.target)}", ylabel="true − predicted", title="Residuals")
     return figure
 
 
@@ -435,7 +363,7 @@ def _importance(evaluation: Evaluation, schema: Schema) -> Figure | None:  # noq
     ranked = sorted(evaluation.importances, key=lambda importance: -importance.mean)[:MAX_BARS]
     if not ranked:
         return None
-    figure, axes = _figure()
+    figure, axes = new_figure()
     places = np.arange(len(ranked))
     means = [importance.mean for importance in ranked]
     spread = {"ecolor": INK, "elinewidth": 1.2, "capsize": 2}
