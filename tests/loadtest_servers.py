@@ -24,7 +24,7 @@ class Connection(asyncio.Protocol):
         self.received += data
         while b"\\r\\n\\r\\n" in self.received:
             head, _, rest = self.received.partition(b"\\r\\n\\r\\n")
-            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\\r")[0])
+            length = int(head.lower().partition(b"content-length: ")[2].partition(b"\\r")[0] or 0)
             if len(rest) < length:
                 return
             self.received = rest[length:]

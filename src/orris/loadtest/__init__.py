@@ -7,7 +7,8 @@ and returns a ``Run``. It is a client: it knows nothing of the server's rooms bu
 from orris.loadtest.arrivals import Arrivals, Step
 from orris.loadtest.driver import drive
 from orris.loadtest.histogram import Histogram
+from orris.loadtest.preparation import prepare
 from orris.loadtest.run import Part, Run, Slice
 from orris.loadtest.target import Target, target_of
 
-__all__ = ["Arrivals", "Histogram", "Part", "Run", "Slice", "Step", "Target", "drive", "target_of"]
+__all__ = ["Arrivals", "Histogram", "Part", "Run", "Slice", "Step", "Target", "drive", "prepare", "target_of"]

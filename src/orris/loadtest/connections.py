@@ -218,7 +218,7 @@ class GrpcPool:
         options = [("grpc.use_local_subchannel_pool", 1)]
         secure = target.context is not None
         self._channels = [
-            grpc.aio.secure_channel(target.grpc_address, grpc.ssl_channel_credentials(), options)
+            grpc.aio.secure_channel(target.grpc_address, target.grpc_credentials(), options)
             if secure
             else grpc.aio.insecure_channel(target.grpc_address, options)
             for _ in range(n_channels)

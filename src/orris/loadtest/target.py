@@ -5,6 +5,8 @@ from __future__ import annotations
 import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -43,6 +45,7 @@ class Target:
         grpc_metadata: Sent with each gRPC call: keys in lower case.
         model: ``NAME@VERSION`` that the server named; empty if it was not asked.
         tls: Context of ``https``; ``None``: the system's certificates.
+        tls_ca: Certificates, PEM, for gRPC; ``None``: those that gRPC trusts.
     """
 
     url: str
@@ -51,6 +54,7 @@ class Target:
     grpc_metadata: tuple[tuple[str, str], ...] = ()
     model: str = ""
     tls: ssl.SSLContext | None = None
+    tls_ca: Path | None = None
 
     @property
     def place(self) -> tuple[str, int]:
@@ -63,6 +67,12 @@ class Target:
         if urlsplit(self.url).scheme != "https":
             return None
         return self.tls or ssl.create_default_context()
+
+    def grpc_credentials(self) -> Any:
+        """What a secure channel of gRPC needs."""
+        import grpc  # noqa: PLC0415
+
+        return grpc.ssl_channel_credentials(None if self.tls_ca is None else self.tls_ca.read_bytes())
 
     def drawn(self, seed: int = 0) -> list[tuple[int, bytes]]:
         """An order of requests by the routes' weights: positions of routes, and contents.
