@@ -54,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_rows: Most rows that one request may hold.
         max_header_bytes: Most bytes of a request line with its headers; more are answered with 431.
         max_in_flight: Requests answered at once; more are refused with 503 and ``Retry-After`` rather than queued.
+        max_queue_seconds: Longest time that requests wait before the model is called, while the queue does not empty;
+            others are refused with 503 and ``Retry-After``. 0: any time.
         request_seconds: Longest time from a request's first byte to its last; a slower client is cut off.
         access_log: Whether a line per request goes to standard output.
         log_level: Least level of what is logged: ``debug``, ``info``, ``warning`` or ``error``.
@@ -115,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_rows: Positive = 100_000
     max_header_bytes: Positive = 32 * 1024
     max_in_flight: Positive = 4_096
+    max_queue_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 1.0
     request_seconds: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     access_log: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"

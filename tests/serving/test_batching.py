@@ -171,3 +171,25 @@ def test_many_rows_of_a_quick_model_run_off_the_loop() -> None:
 
     within(work())
     assert "MainThread" not in engine.threads
+
+
+def test_rows_wait_for_what_the_calls_before_them_will_take() -> None:
+    """Rows behind a running call alone count as not waiting; behind others they wait for as long as those will take."""
+    engine = Doubler(10_000)
+    engine.gate.clear()
+
+    async def work() -> list[float]:
+        caller, waits = Caller(engine), []
+        asked = []
+        for n_rows in (5, 30, 40):
+            waits.append(caller.batcher.wait_seconds(0.0))
+            asked.append(caller.ask(tuple(map(float, range(n_rows)))))
+        waits.append(caller.batcher.wait_seconds(0.0))
+        engine.gate.set()
+        await asyncio.gather(*asked)
+        return [*waits, caller.batcher.wait_seconds(0.0)]
+
+    first, second, third, fourth, last = within(work())
+    assert (first, second, last) == (0.0, 0.0, 0.0)
+    assert third >= 0.30
+    assert fourth >= 0.70

@@ -87,6 +87,7 @@ def assemble(
         log,
         max_body_bytes=settings.max_body_bytes,
         max_in_flight=settings.max_in_flight,
+        max_queue_seconds=settings.max_queue_seconds,
         admit=access.admit if access.guards else None,
         tracing=tracing,
     )

@@ -76,15 +76,34 @@ class Batcher:
         self._scheduled = False
         self._busy = False
         self._thread: ThreadPoolExecutor | None = None
+        self._n_waiting_rows = 0
+        self._waiting_since: deque[float] = deque()
+        self._expected_end = 0.0
         self._seconds_per_row = engine.manifest.verdict.one_row_microseconds / 1e6
 
     def __len__(self) -> int:
         """Requests that wait."""
         return sum(batch.n_requests for batch in (*self._queue, *self._suspects))
 
+    def wait_seconds(self, now: float) -> float:
+        """How long rows that are added now will wait; 0: no others wait.
+
+        The larger of what the calls before them will take, by the time of the last calls, and of how long the first of
+        those that wait has waited.
+
+        Args:
+            now: ``perf_counter()``.
+        """
+        if not self._queue:
+            return 0.0
+        expected = max(self._expected_end - now, 0.0) + self._n_waiting_rows * self._seconds_per_row
+        return max(expected, now - self._waiting_since[0])
+
     def add(self, batch: Batch) -> None:
         """Answer a batch now, or when the model is through with those before it."""
         self._queue.append(batch)
+        self._n_waiting_rows += len(batch.rows)
+        self._waiting_since.append(perf_counter())
         if not self._scheduled and not self._busy:
             self._work()
 
@@ -97,6 +116,7 @@ class Batcher:
         rows = batches[0].rows if len(batches) == 1 else np.concatenate([batch.rows for batch in batches])
         if len(rows) * self._seconds_per_row > ON_LOOP_SECONDS:
             self._busy = True
+            self._expected_end = perf_counter() + len(rows) * self._seconds_per_row
             loop = asyncio.get_running_loop()
             if self._thread is None:
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="orris-model")
@@ -113,7 +133,9 @@ class Batcher:
         taken: list[Batch] = []
         while queue and not (taken and n_rows + len(queue[0].rows) > MAX_ROWS):
             taken.append(queue.popleft())
+            self._waiting_since.popleft()
             n_rows += len(taken[-1].rows)
+        self._n_waiting_rows -= n_rows
         return taken
 
     def _run(self, rows: FloatArray) -> _Outcome:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from orris.errors import NotFoundError, NotReadyError
+from orris.serving.admission import StandingQueue
 from orris.serving.batching import Batcher
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers
@@ -23,12 +24,16 @@ MAX_HISTORY = 2
 
 @dataclass(slots=True, eq=False)
 class Live:
-    """A loaded version: its engine, its queue, its counts, and the sketch that counts its rows for drift."""
+    """A loaded version: its engine, its queue, its counts, and the sketch that counts its rows for drift.
+
+    ``standing`` tells whether requests have waited for it for too long.
+    """
 
     engine: Engine
     counts: ModelCounts
     batcher: Batcher
     sketch: Sketch | None = None
+    standing: StandingQueue = field(default_factory=StandingQueue)
 
     @classmethod
     def of(cls, engine: Engine, metrics: Metrics) -> Live:

@@ -56,6 +56,14 @@ class Reply(NamedTuple):
     headers: tuple[tuple[bytes, bytes], ...] = ()
     code: str = ""
 
+    def for_id(self, request_id: bytes) -> Reply:
+        """The reply with this request id in the place of ``ANY_ID``."""
+        return self._replace(body=self.body.replace(ANY_ID, request_id))
+
+
+ANY_ID = b"0123456789abcdef0123456789abcdef"
+"""Stands for the request id in a reply that many requests get; as long as an id that ``id_of`` makes."""
+
 
 class Dialect(Protocol):
     """A protocol that is served. It translates, and does nothing else; it may be called from several threads."""
@@ -135,6 +143,17 @@ class Exchange:
         del microseconds
         for exchange, body in zip(exchanges, bodies, strict=True):
             exchange.finish(Reply(200, body))
+
+    @staticmethod
+    def refuse_together(exchanges: Sequence[Any], reply: Reply) -> None:
+        """``finish`` of several exchanges of this class with the same refusal.
+
+        Args:
+            exchanges: The exchanges; they entered in the same turn of the loop.
+            reply: The refusal, for the request id ``ANY_ID``.
+        """
+        for exchange in exchanges:
+            exchange.finish(reply.for_id(exchange.id))
 
     def arrival(self) -> Arrival:
         """How the request came; needed for traced requests alone."""

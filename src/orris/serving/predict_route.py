@@ -18,12 +18,13 @@ from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, Se
 from orris.runtime import Answers
 from orris.schema.names import unknown_columns
 from orris.schema.warnings import UNKNOWN_COLUMN
+from orris.serving.admission import StandingQueue
 from orris.serving.batches import EachBatch, UsualBatch
 from orris.serving.batching import MAX_REQUESTS, MAX_ROWS
 from orris.serving.catalog import Live
 from orris.serving.content_encoding import plain_body
-from orris.serving.exchange import Dialect, Exchange, Headers, Query, Reply, RowCodec
-from orris.serving.request_context import Record, RequestContext, Together
+from orris.serving.exchange import ANY_ID, Dialect, Exchange, Headers, Query, Reply, RowCodec
+from orris.serving.request_context import TOO_LONG, Record, RequestContext, Together
 from orris.telemetry.tracecontext import Call, ModelPrediction
 
 OFF_LOOP_BYTES = 64 * 1024
@@ -92,11 +93,15 @@ class PredictRoute:
         self._same = same
         self._turn: list[Exchange] = []
         self._began = 0.0
-        self._turns: deque[list[Exchange]] = deque()
+        self._lag = 0.0
+        self._turns: deque[tuple[list[Exchange], float]] = deque()
+        self._on_threads: deque[float] = deque()
+        self._threads_standing = StandingQueue()
         self._n_waiting = 0
         self._scheduled = False
         self._codecs: dict[Live, tuple[RowCodec, ...]] = {}
         self._together: dict[Live, Together] = {}
+        self._overloaded = dialect.refuse(OverloadedError(TOO_LONG), ANY_ID.decode())
 
     # one exchange
 
@@ -123,6 +128,7 @@ class PredictRoute:
             return
         if not turn:
             self._began = perf_counter()
+            self._lag = context.turns.begin(self._began)
             if not self._scheduled:
                 self._scheduled = True
                 asyncio.get_running_loop().call_soon(self._tick)
@@ -154,35 +160,72 @@ class PredictRoute:
 
     def _tick(self) -> None:
         """Read what has entered, and have it answered; if there is more, the loop gets a turn in between."""
-        exchanges = self._next()
+        now = perf_counter()
+        turns = self.context.turns
+        turns.begin(now)
+        exchanges, lag = self._next()
         self.context.metrics.in_flight += len(exchanges)
+        waited = now - exchanges[0].started + lag
         live = self._same()
         if live is not None:
-            self._read(live, exchanges)
-            return
-        by_version: dict[Live, list[Exchange]] = {}
-        for exchange in exchanges:
-            try:
-                by_version.setdefault(self._pick(exchange.headers), []).append(exchange)
-            except Exception as error:  # noqa: BLE001 (the exchange gets it)
-                self.fail(exchange, error)
-        for live, picked in by_version.items():
-            self._read(live, picked)
+            self._admit(live, exchanges, waited, now)
+        else:
+            by_version: dict[Live, list[Exchange]] = {}
+            for exchange in exchanges:
+                try:
+                    by_version.setdefault(self._pick(exchange.headers), []).append(exchange)
+                except Exception as error:  # noqa: BLE001 (the exchange gets it)
+                    self.fail(exchange, error)
+            for live, picked in by_version.items():
+                self._admit(live, picked, waited, now)
+        turns.end(perf_counter())
 
-    def _next(self) -> list[Exchange]:
-        """The exchanges of this tick, which have entered in one turn of the loop."""
+    def _next(self) -> tuple[list[Exchange], float]:
+        """The exchanges of this tick, which have entered in one turn of the loop, and how long they waited before."""
         if self._turn:
-            self._turns.append(self._turn)
+            self._turns.append((self._turn, self._lag))
             self._turn = []
-        exchanges = self._turns.popleft()
+        exchanges, lag = self._turns.popleft()
         if len(exchanges) > MAX_REQUESTS:
-            self._turns.appendleft(exchanges[MAX_REQUESTS:])
+            self._turns.appendleft((exchanges[MAX_REQUESTS:], lag))
             exchanges = exchanges[:MAX_REQUESTS]
-        self._n_waiting = sum(map(len, self._turns))
+        self._n_waiting = sum(len(waiting) for waiting, _ in self._turns)
         self._scheduled = self._n_waiting > 0
         if self._scheduled:
             asyncio.get_running_loop().call_soon(self._tick)
-        return exchanges
+        return exchanges, lag
+
+    def _admit(self, live: Live, exchanges: list[Exchange], waited: float, now: float) -> None:
+        """Read exchanges, unless they have waited, or would wait for the model, for too long."""
+        longest = self.context.max_queue_seconds
+        if longest:
+            wait = live.batcher.wait_seconds(now)
+            if live.standing.refuses(waited + wait, longest, now):
+                n_answered = 0 if wait > longest else live.standing.answered(len(exchanges))
+                self._refuse_together(live, exchanges[n_answered:])
+                exchanges = exchanges[:n_answered]
+        if exchanges:
+            self._read(live, exchanges)
+
+    def _refuse_together(self, live: Live, exchanges: list[Exchange]) -> None:
+        """Refuse exchanges of a tick, unread, because they would wait too long."""
+        context = self.context
+        if not exchanges:
+            return
+        if context.tracing is not None or self._overloaded.code:
+            for exchange in exchanges:
+                self.fail(exchange, OverloadedError(TOO_LONG), Outcome(live))
+            return
+        microseconds = int((perf_counter() - exchanges[0].started) * 1e6)
+        for exchange in exchanges:
+            if b"traceparent" in exchange.headers:
+                exchange.trace = context.placed(exchange.headers)
+        if len(set(map(type, exchanges))) == 1:
+            exchanges[0].refuse_together(exchanges, self._overloaded)
+        else:
+            for exchange in exchanges:
+                exchange.refuse_together([exchange], self._overloaded)
+        context.refused_together(self.together(live), exchanges, microseconds)
 
     def _read(self, live: Live, exchanges: list[Exchange]) -> None:
         """Read bodies: those that a codec takes become one batch, those that none takes another."""
@@ -211,7 +254,7 @@ class PredictRoute:
         n_rows = 0
         for exchange in exchanges:
             if len(exchange.body) > OFF_LOOP_BYTES or b"content-encoding" in exchange.headers:
-                self._answer_on_thread(exchange, live)
+                self._admit_to_thread(exchange, live)
                 continue
             try:
                 query = self.dialect.read(live.engine, exchange.body, exchange.headers)
@@ -249,11 +292,22 @@ class PredictRoute:
             found = self._together[live] = Together(self.route, self.counts, live.version, live.engine.text_labels)
             return found
 
+    def _admit_to_thread(self, exchange: Exchange, live: Live) -> None:
+        """Answer a long body on a thread, unless those before it have waited for one for too long."""
+        now, longest = perf_counter(), self.context.max_queue_seconds
+        waited = now - self._on_threads[0] if self._on_threads else 0.0
+        if longest and self._threads_standing.refuses(waited, longest, now):
+            self._refuse_together(live, [exchange])
+        else:
+            self._on_threads.append(now)
+            self._answer_on_thread(exchange, live)
+
     def _answer_on_thread(self, exchange: Exchange, live: Live) -> None:
         """Read, run and write on a thread: a long body."""
         loop = asyncio.get_running_loop()
 
         def work() -> tuple[Reply, Outcome]:
+            self._on_threads.popleft()
             body = plain_body(exchange.body, exchange.headers, self.context.max_body_bytes)
             query = self.dialect.read(live.engine, body, exchange.headers)
             before = perf_counter()

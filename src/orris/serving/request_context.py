@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orris.serving.admission import LoopTurns
 from orris.telemetry.log_formats import Line, UsualLines
 from orris.telemetry.metrics import Metrics, RouteCounts
 from orris.telemetry.request_log import RequestLog, level_of, milliseconds
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Methods that metrics and the log name; any other is ``(other)``, so that no request can create a series."""
+
+TOO_LONG = "requests wait longer here than ORRIS_MAX_QUEUE_SECONDS; try again, or elsewhere"
+"""Why a request is refused that would wait too long."""
 
 ROUTINE = frozenset({"/ui/{file}", "/metrics", "/api/v1/metrics"})
 """Routes that pages and scrapers ask for again and again; their successes would fill the log."""
@@ -86,6 +90,7 @@ class Together:
         self.version = version
         self.labels = labels
         self.lines = UsualLines(route, version, labels)
+        self.refusals = UsualLines(route, version, (), status=503, error=TOO_LONG)
 
 
 class RequestContext:
@@ -96,12 +101,14 @@ class RequestContext:
         log: Where a line per request goes.
         max_body_bytes: Longest body.
         max_in_flight: Requests being answered at once; more are refused at once rather than queued.
+        max_queue_seconds: Longest time that requests wait in a standing queue; others are refused. 0: any time.
         deadline_seconds: Longest time from a request's first byte to its answer.
         admit: Checks a request's credentials; raises to refuse it.
         tracing: What records spans; ``None``: nothing is recorded.
 
     Attributes:
         observers: Called with every answered request; a shadow listens here.
+        turns: How long requests wait for the loop.
     """
 
     def __init__(
@@ -111,6 +118,7 @@ class RequestContext:
         *,
         max_body_bytes: int,
         max_in_flight: int,
+        max_queue_seconds: float = 0.0,
         deadline_seconds: float = 30.0,
         admit: Callable[[Headers], None] | None = None,
         tracing: Tracing | None = None,
@@ -119,10 +127,12 @@ class RequestContext:
         self.log = log
         self.max_body_bytes = max_body_bytes
         self.max_in_flight = max_in_flight
+        self.max_queue_seconds = max_queue_seconds
         self.deadline_seconds = deadline_seconds
         self.admit = admit
         self.tracing = tracing
         self.observers: list[Observe] = []
+        self.turns = LoopTurns()
 
     def placed(self, headers: Headers, path: str = "") -> TraceContext | None:
         """A request's place in a trace, of which nothing is recorded for a path that tracing skips.
@@ -177,6 +187,30 @@ class RequestContext:
             line.place(trace)
             line.model_version, line.rows = common.version, 1
             line.label = "" if labels is None else common.labels[labels[i]]
+            log.add(line)
+
+    def refused_together(self, common: Together, exchanges: Sequence[Exchange], microseconds: int) -> None:
+        """``finished`` for exchanges of a tick that are refused because they would wait too long.
+
+        Args:
+            common: What they have in common.
+            exchanges: The exchanges; none is recorded in a trace.
+            microseconds: How long they took.
+        """
+        self.metrics.in_flight -= len(exchanges)
+        self.metrics.rejected["overloaded"] += len(exchanges)
+        self.metrics.answered_many(common.counts, 503, microseconds / 1e6, len(exchanges))
+        log = self.log
+        if log.takes_usual_lines and common.refusals.fit:
+            log.add_usual(common.refusals, exchanges, microseconds, None)
+            return
+        for exchange in exchanges:
+            trace = exchange.trace
+            if not log.wants(503, exchange.request_id, trace.trace_id if trace is not None else ""):
+                continue
+            line = Line(datetime.now(UTC), "error", exchange.request_id, "POST", common.route, 503, microseconds / 1e3)
+            line.place(trace)
+            line.model_version, line.error = common.version, TOO_LONG
             log.add(line)
 
 

@@ -93,21 +93,27 @@ class Message(msgspec.Struct, omit_defaults=True, gc=False):
 class UsualLines:
     """Lines in ``json`` of requests that differ in id, trace and label alone, from prepared bytes.
 
+    They have been answered, one row each, or were refused for the same reason.
+
     Each is what ``writer("json")`` makes of the same ``Line``, but for zeros at the end of ``milliseconds``.
 
     Args:
         route: The route's template.
         version: The model's version.
         labels: Texts of the labels, by position; empty: lines have none.
+        status: Their HTTP status: 200, or 500 and higher.
+        error: Why they were refused; empty: they were answered.
 
     Attributes:
         fit: No line can become longer than ``LONGEST_LINE``.
     """
 
-    def __init__(self, route: str, version: str, labels: Sequence[str]) -> None:
+    def __init__(self, route: str, version: str, labels: Sequence[str], *, status: int = 200, error: str = "") -> None:
         encode = msgspec.json.encode
-        self._start = b'","method":"POST","route":%b,"status":200,"milliseconds":' % encode(route)
-        end = b',"model_version":%b,"rows":1' % encode(version)
+        self._level = b"error" if error else b"info"
+        self._start = b'","method":"POST","route":%b,"status":%d,"milliseconds":' % (encode(route), status)
+        end = b',"model_version":%b' % encode(version)
+        end += b',"error":%b' % encode(error) if error else b',"rows":1'
         self._ends = [end + b',"label":%b' % encode(label) if label else end for label in labels] or [end]
         self.fit = len(self._start) + max(map(len, self._ends)) < LONGEST_LINE - 512
 
@@ -122,7 +128,7 @@ class UsualLines:
             microseconds: How long they took.
             labels: Position of each one's label; ``None``: the model has none.
         """
-        start = b'{"time":"%b","level":"info","request_id":"' % _iso(time)
+        start = b'{"time":"%b","level":"%b","request_id":"' % (_iso(time), self._level)
         middle = b"%b%d.%03d" % (self._start, *divmod(microseconds, 1_000))
         if labels is None:
             labels = [0] * len(requests)

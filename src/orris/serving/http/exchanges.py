@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orris.errors import OrrisError
-from orris.serving.exchange import FRESH_IDS, Exchange, Reply, id_of
+from orris.serving.exchange import ANY_ID, FRESH_IDS, Exchange, Reply, id_of
 from orris.serving.http.answers import Headers
 from orris.telemetry.tracecontext import Arrival, TraceContext
 
@@ -90,16 +90,35 @@ class HttpExchange(Exchange):
             return
         answers = context.writer.usual(context.server_state.default_headers, exchanges, bodies, microseconds)
         for exchange, answer, body in zip(exchanges, answers, bodies, strict=True):
-            connection = exchange.connection
-            pending = connection.pending
-            if len(pending) == 1 and exchange.keep_alive and not connection.attention and pending[0] is exchange:
-                pending.clear()
-                connection.transport.write(answer)
-            elif exchange.keep_alive:
-                exchange.answer = answer
-                connection.answered(exchange)
+            if exchange.keep_alive:
+                exchange.write(answer)
             else:
                 exchange.finish(Reply(200, body))
+
+    @staticmethod
+    def refuse_together(exchanges: Sequence[HttpExchange], reply: Reply) -> None:
+        """Write the same refusal for each, when its turn has come."""
+        context = exchanges[0].connection.context
+        alike = context.cors is None and not context.stopping
+        anybody = Exchange(b"", {b"x-request-id": ANY_ID})
+        anybody.started = exchanges[0].started
+        parts = context.writer.any(anybody, reply, context.server_state.default_headers).split(ANY_ID)
+        for exchange in exchanges:
+            if alike and exchange.keep_alive and exchange.trace is None and len(exchange.id) == len(ANY_ID):
+                exchange.write(exchange.id.join(parts))
+            else:
+                exchange.finish(reply.for_id(exchange.id))
+
+    def write(self, answer: bytes) -> None:
+        """Write the answer when its turn has come; the connection stays open after it."""
+        connection = self.connection
+        pending = connection.pending
+        if len(pending) == 1 and not connection.attention and pending[0] is self:
+            pending.clear()
+            connection.transport.write(answer)
+        else:
+            self.answer = answer
+            connection.answered(self)
 
     def arrival(self) -> Arrival:
         """From the connection, and the request line."""
