@@ -85,7 +85,24 @@ class CompileError(OrrisError):
 
 
 class NotConvertibleError(CompileError):
-    """No exact converter covers this estimator or this setting of it; the next strategy is tried."""
+    """No exact converter covers this estimator or this setting of it; the next strategy is tried.
+
+    Args:
+        reason: What cannot be converted, and why.
+        remedy: What to do about it, where there is more to say than to use another step.
+        steps: Where it is: names of steps, the outermost first.
+    """
+
+    def __init__(self, reason: str, *, remedy: str = "", steps: tuple[str, ...] = ()) -> None:
+        where = f" (step {' > '.join(map(repr, steps))})" if steps else ""
+        super().__init__(f"{reason}{where}")
+        self.reason = reason
+        self.remedy = remedy
+        self.steps = steps
+
+    def inside(self, step: str) -> NotConvertibleError:
+        """The same error, with the name of the step that holds the place where it was raised."""
+        return type(self)(self.reason, remedy=self.remedy, steps=(step, *self.steps))
 
 
 class NotProvedError(CompileError):

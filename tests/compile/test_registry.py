@@ -29,9 +29,11 @@ def test_no_library_is_imported_to_support_it() -> None:
     assert found.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", sorted(name for name in registry.registered() if name.startswith("sklearn.")))
-def test_every_registered_name_is_a_class_of_scikit_learn(name: str) -> None:
-    """Every registered name is a class of scikit-learn, except those that a later version removes."""
+@pytest.mark.parametrize(
+    "name", sorted(name for name in registry.registered() if name.startswith(("sklearn.", "imblearn.")))
+)
+def test_every_registered_name_is_a_class_of_its_library(name: str) -> None:
+    """Every registered name is a class of its library, except those that a later version removes."""
     module, _, kind = name.rpartition(".")
     if kind.startswith("PassiveAggressive") and not hasattr(import_module(module), kind):
         return

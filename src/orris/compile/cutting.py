@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from orris.compile.converters.composition import SEARCHES
+from orris.compile.converters.composition import PIPELINES, SEARCHES, acting
 from orris.compile.graph import INPUT, Feature, Frame
 from orris.compile.parity.reference import quiet
 from orris.compile.registry import is_exactly
@@ -43,12 +43,13 @@ def cuts(pipeline: Any) -> Iterator[Cut]:
             around = copy.copy(pipeline)
             around.regressor_ = cut.rest
             yield Cut(cut.front, around)
-    elif is_exactly(pipeline, "sklearn.pipeline.Pipeline"):
+    elif is_exactly(pipeline, *PIPELINES):
         from sklearn.pipeline import Pipeline  # noqa: PLC0415 (needed only for a pipeline, which has imported it)
 
-        for i in range(1, len(pipeline.steps)):
-            rest = pipeline.steps[i:]
-            yield Cut(Pipeline(pipeline.steps[:i]), Pipeline(rest) if len(rest) > 1 else rest[0][1])
+        steps = acting(pipeline.steps)
+        for i in range(1, len(steps)):
+            rest = steps[i:]
+            yield Cut(Pipeline(steps[:i]), Pipeline(rest) if len(rest) > 1 else rest[0][1])
 
 
 def frame_behind(made: Any) -> Frame:

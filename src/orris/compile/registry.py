@@ -133,6 +133,12 @@ def is_exactly(estimator: Any, *classes: str) -> bool:
     return not _names_of(estimator).isdisjoint(classes)
 
 
+def public_name(estimator: Any) -> str:
+    """What its class is called in messages: scikit-learn's by their own names, others as they are imported."""
+    name = min(_names_of(estimator), key=lambda name: (name.count("."), len(name)))
+    return type(estimator).__name__ if name.startswith("sklearn.") else name
+
+
 def _found(entries: Mapping[str, _C], estimator: Any) -> _C | None:
     _import_converters()
     return next((entries[name] for name in _names_of(estimator) if name in entries), None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from orris import trust
+from orris.compile.converters.composition import SEARCHES, acting
+from orris.compile.registry import is_exactly
 from orris.errors import CompileError
+from orris.trust.compiled import parts
 
 
 def write(pipeline: Any) -> bytes:
@@ -18,13 +22,32 @@ def write(pipeline: Any) -> bytes:
     from skops.io import dumps  # noqa: PLC0415
 
     try:
-        content = bytes(dumps(pipeline))
+        content = bytes(dumps(_answering(pipeline)))
         refused = trust.untrusted(content)
     except Exception as error:
         raise CompileError(f"skops does not write this pipeline: {type(error).__name__}: {error}") from error
     if refused:
         raise CompileError(
-            f"this pipeline can neither be compiled nor be read back safely: it holds {', '.join(refused)}; "
-            "use steps of scikit-learn that are compiled, or that skops trusts"
+            f"this pipeline can neither be compiled nor be read back safely: it holds {', '.join(refused)}"
         )
     return content
+
+
+def _answering(pipeline: Any) -> Any:
+    """What of a fitted pipeline answers rows.
+
+    Of a search it is the best estimator. A pipeline of imbalanced-learn becomes one of scikit-learn without the
+    samplers, which only act while fitting, so that a server needs no imbalanced-learn.
+    """
+    while is_exactly(pipeline, *SEARCHES):
+        pipeline = pipeline.best_estimator_
+    if is_exactly(pipeline, "imblearn.pipeline.Pipeline"):
+        pipeline = _without_samplers(pipeline)
+    inner = [part for part in parts(pipeline) if is_exactly(part, "imblearn.pipeline.Pipeline")]
+    return copy.deepcopy(pipeline, {id(part): _without_samplers(part) for part in inner}) if inner else pipeline
+
+
+def _without_samplers(pipeline: Any) -> Any:
+    from sklearn.pipeline import Pipeline  # noqa: PLC0415
+
+    return Pipeline(acting(pipeline.steps))

@@ -99,7 +99,9 @@ def compile_pipeline(
 
 
 def _listed(attempts: list[Attempt]) -> str:
-    return "; ".join(f"{attempt.strategy}: {attempt.reason} ({attempt.remedy})" for attempt in attempts)
+    """The reasons, and behind them what to do, each advice once."""
+    reasons = "; ".join(f"{attempt.strategy}: {attempt.reason}" for attempt in attempts)
+    return f"{reasons}. What to do: {'; or '.join(dict.fromkeys(attempt.remedy for attempt in attempts))}"
 
 
 def _refused(strategy: Strategy, error: Exception, pipeline: Any) -> Attempt:
@@ -121,9 +123,12 @@ def _explained(strategy: Strategy, error: Exception) -> Attempt:
     if isinstance(error, ParityError):
         return Attempt(strategy, str(error), "report the pipeline and this row as a fault of Orris")
     if isinstance(error, NotConvertibleError):
-        return Attempt(strategy, str(error), "use a step that docs/parity.md lists, or write a converter for this one")
+        usual = "use a step that docs/parity.md lists, or write a converter for this one"
+        return Attempt(strategy, str(error), error.remedy or usual)
     if isinstance(error, OrrisError):
-        return Attempt(strategy, str(error), "see the message")
+        unread = isinstance(error, CompileError)
+        advice = "use steps of scikit-learn that are compiled, or that skops trusts" if unread else "see the message"
+        return Attempt(strategy, str(error), advice)
     reason = " ".join(str(error).split())[:300]
     return Attempt(strategy, f"{type(error).__name__}: {reason}", "report the pipeline as a fault of Orris")
 

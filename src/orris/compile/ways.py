@@ -80,12 +80,12 @@ def compiled(foreign: Foreign) -> Way:
 
 def partly_compiled(pipeline: Any, schema: Schema, sample: FloatArray) -> Candidate | None:
     """The first steps by scikit-learn, from a skops file, and the longest rest that has exact converters by ONNX."""
-    reason = ""
+    reason: NotConvertibleError | None = None
     for cut in cuts(pipeline):
         try:
             content, graph, width = _rest(cut, schema, sample)
         except NotConvertibleError as error:
-            reason = str(error)
+            reason = error
             continue
         front = skopsfile.write(cut.front)
         runtime = FrontRuntime(trust.read(front), OnnxRuntime(content), schema)
@@ -93,9 +93,9 @@ def partly_compiled(pipeline: Any, schema: Schema, sample: FloatArray) -> Candid
         behind = _rounding(graph, width)
         rounding = None if behind is None else _behind(runtime, behind)
         return Candidate(files, "model.onnx", runtime, "front.skops", rounding=rounding)
-    if not reason:
+    if reason is None:
         return None
-    raise NotConvertibleError(f"no part of the pipeline that ends it can be compiled: {reason}")
+    raise NotConvertibleError(f"no part of the pipeline that ends it can be compiled: {reason}", remedy=reason.remedy)
 
 
 def _rest(cut: Cut, schema: Schema, sample: FloatArray) -> tuple[bytes, Graph, int]:

@@ -116,7 +116,8 @@ def _follow(estimator: Any, columns: Columns, found: dict[int, Use]) -> None:
 
 def _through_steps(pipeline: Any, columns: Columns, found: dict[int, Use]) -> None:
     """The first step, and what follows for as long as the columns stay what they were."""
-    steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
+    passing = (None, "passthrough")  # as does a sampler of imbalanced-learn, which only acts while fitting
+    steps = [step for _, step in pipeline.steps if not (hasattr(step, "fit_resample") or step in passing)]
     for step in steps:
         # An imputer is no use of its own: what the next step makes of the column counts.
         if step is steps[-1] or not _keeps_columns(step, len(columns)):

@@ -126,7 +126,7 @@ def test_what_skl2onnx_cannot_convert_is_refused_with_its_reason() -> None:
     """An estimator that skl2onnx cannot convert is refused with the class's name and skl2onnx's reason."""
     x, y = agreement.iris()
     estimator, graph = NearestCentroid().fit(x, y), Graph(foreign="float64")
-    with pytest.raises(NotConvertibleError, match=r"skl2onnx cannot convert NearestCentroid in float64: .+"):
+    with pytest.raises(NotConvertibleError, match=r"skl2onnx cannot convert NearestCentroid: .+"):
         foreign.predict(graph, estimator, _frame(4))
     assert graph.used_foreign == []
 

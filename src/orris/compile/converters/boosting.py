@@ -72,7 +72,7 @@ def hist_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(value=_column(graph, _inverse_link(graph, estimator, _hist(graph, estimator, frame))))
 
 
-@predictor("sklearn.ensemble.AdaBoostClassifier")
+@predictor("sklearn.ensemble.AdaBoostClassifier", "imblearn.ensemble.RUSBoostClassifier")
 def adaboost_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """AdaBoost over decision trees (SAMME).
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -23,26 +24,54 @@ SEARCHES = (
 )
 
 
+PIPELINES = ("sklearn.pipeline.Pipeline", "imblearn.pipeline.Pipeline")
+
+
+def acting(steps: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """The steps of a pipeline that do anything to rows that are predicted.
+
+    A sampler of imbalanced-learn (a step with ``fit_resample``) chooses and makes rows while fitting, and is left out
+    afterwards, as ``imblearn.pipeline.Pipeline._iter`` does.
+    """
+    return [
+        (name, step)
+        for name, step in steps
+        if step is not None and not (isinstance(step, str) and step == "passthrough")
+        if not hasattr(step, "fit_resample")
+    ]
+
+
+@contextmanager
+def _named_step(name: str) -> Iterator[None]:
+    """Errors that are raised inside name the step."""
+    try:
+        yield
+    except NotConvertibleError as error:
+        raise error.inside(name) from error.__cause__
+
+
 def _through_steps(graph: Graph, steps: Sequence[tuple[str, Any]], frame: Frame) -> Frame:
-    for _, step in steps:
-        if step is not None and step != "passthrough":
+    for name, step in acting(steps):
+        with _named_step(name):
             frame = transform(graph, step, frame)
     return frame
 
 
-@transformer("sklearn.pipeline.Pipeline", delegates=True)
+@transformer(*PIPELINES, delegates=True)
 def pipeline_transform(graph: Graph, pipeline: Any, frame: Frame) -> Frame:
     """Every step in turn."""
     return _through_steps(graph, pipeline.steps, frame)
 
 
-@predictor("sklearn.pipeline.Pipeline", delegates=True)
+@predictor(*PIPELINES, delegates=True)
 def pipeline_predict(graph: Graph, pipeline: Any, frame: Frame) -> Prediction:
     """Every step in turn, the last of which predicts."""
-    final = pipeline.steps[-1][1]
-    if final is None or final == "passthrough":
+    name, final = pipeline.steps[-1]
+    if final is None or isinstance(final, str):
         raise NotConvertibleError("the pipeline ends in no predictor")
-    return predict(graph, final, _through_steps(graph, pipeline.steps[:-1], frame))
+    frame = _through_steps(graph, pipeline.steps[:-1], frame)
+    with _named_step(name):
+        return predict(graph, final, frame)
 
 
 @transformer(*SEARCHES, delegates=True)
@@ -112,7 +141,8 @@ def column_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
         positions = _positions(step, fitted, frame)
         part = graph.take(frame, positions)
         if not isinstance(inner, str):
-            part = transform(graph, inner, part)
+            with _named_step(name):
+                part = transform(graph, inner, part)
         parts.append(_weighted(graph, part, weights.get(name), name))
     joined = _side_by_side(graph, step, parts)
     if step.sparse_output_:  # Every part went through check_array, which makes NaN of None.
@@ -150,7 +180,8 @@ def feature_union(graph: Graph, union: Any, frame: Frame) -> Frame:
     for name, inner in union.transformer_list:
         if isinstance(inner, str) and inner == "drop":
             continue
-        part = frame if isinstance(inner, str) else transform(graph, inner, frame)
+        with _named_step(name):
+            part = frame if isinstance(inner, str) else transform(graph, inner, frame)
         parts.append(_weighted(graph, part, weights.get(name), name))
     return _side_by_side(graph, union, parts)
 

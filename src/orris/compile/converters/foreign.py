@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from orris.compile.graph import ML_DOMAIN, Feature, Frame, Graph, Prediction
-from orris.compile.registry import require_values
+from orris.compile.registry import public_name, require_values
 from orris.errors import MissingExtraError, NotConvertibleError
 
 _INPUT = "X"
@@ -65,7 +65,7 @@ def predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
 def _converted(graph: Graph, estimator: Any, frame: Frame) -> onnx.ModelProto:
     """skl2onnx's model of the estimator alone."""
     if not graph.foreign:
-        raise NotConvertibleError(f"no exact converter covers {type(estimator).__name__}")
+        raise NotConvertibleError(f"no exact converter covers {public_name(estimator)}", remedy=_remedy(estimator))
     require_values(frame, estimator)
     try:
         from skl2onnx import convert_sklearn  # noqa: PLC0415 (slow to import, and rarely needed)
@@ -87,8 +87,23 @@ def _converted(graph: Graph, estimator: Any, frame: Frame) -> onnx.ModelProto:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotConvertibleError(
-            f"skl2onnx cannot convert {type(estimator).__name__} in {graph.foreign}: {reason}"
+            f"skl2onnx cannot convert {public_name(estimator)}: {reason}", remedy=_remedy(estimator)
         ) from error
+
+
+def _remedy(estimator: Any) -> str:
+    """What to do about a class of another library, or of the user's own, of which no converter knows."""
+    name = public_name(estimator)
+    if "." not in name:
+        return ""
+    if hasattr(estimator, "predict"):
+        return (
+            f"use a model that docs/parity.md lists in place of {name}, or write a converter for it (CONTRIBUTING.md)"
+        )
+    return (
+        f"do what {name} does to the table before the pipeline, and fit and package the rest; or replace it by steps"
+        " that docs/parity.md lists; or write a converter for it (CONTRIBUTING.md)"
+    )
 
 
 def _inlined(graph: Graph, estimator: Any, frame: Frame, model: onnx.ModelProto) -> Mapping[str, int]:

@@ -27,6 +27,11 @@ from orris.compile.registry import is_exactly, predictor, require_values, transf
 from orris.errors import NotConvertibleError
 
 TREE_CLASSIFIERS = ("sklearn.tree.DecisionTreeClassifier", "sklearn.tree.ExtraTreeClassifier")
+FOREST_CLASSIFIERS = (
+    "sklearn.ensemble.RandomForestClassifier",
+    "sklearn.ensemble.ExtraTreesClassifier",
+    "imblearn.ensemble.BalancedRandomForestClassifier",  # fits in its own way, and answers as its base class
+)
 TREE_REGRESSORS = ("sklearn.tree.DecisionTreeRegressor", "sklearn.tree.ExtraTreeRegressor")
 
 
@@ -65,7 +70,7 @@ def tree_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _vote(graph, estimator, frame, [estimator])
 
 
-@predictor("sklearn.ensemble.RandomForestClassifier", "sklearn.ensemble.ExtraTreesClassifier", takes_single=True)
+@predictor(*FOREST_CLASSIFIERS, takes_single=True)
 def forest_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Probabilities are the mean over trees of the leaf's class shares.
 

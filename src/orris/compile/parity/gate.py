@@ -53,8 +53,8 @@ A bound is in the measure of ``TOLERANCES``: of a probability absolute, of a val
 _TIMING_NANOSECONDS = 200_000_000
 
 _FAMILIES: dict[str, Family] = {
-    **dict.fromkeys(("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees"), "forest"),
-    **dict.fromkeys(("GradientBoosting", "HistGradientBoosting", "AdaBoost", "Bagging"), "tree"),
+    **dict.fromkeys(("DecisionTree", "ExtraTree", "RandomForest", "ExtraTrees", "BalancedRandomForest"), "forest"),
+    **dict.fromkeys(("GradientBoosting", "HistGradientBoosting", "AdaBoost", "RUSBoost", "Bagging"), "tree"),
     **dict.fromkeys(("XGB", "XGBRF", "XGBRanker"), "forest"),
     **dict.fromkeys(("LGBM", "LGBMRanker", "CatBoost", "CatBoostRanker"), "booster"),
 }

@@ -118,7 +118,9 @@ def tree_regressor(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     return Answer(value=_grow(algebra, numbers(algebra, columns, model), [model]).terms(algebra, 0)[0])
 
 
-@states_model("sklearn.RandomForestClassifier", "sklearn.ExtraTreesClassifier")
+@states_model(
+    "sklearn.RandomForestClassifier", "sklearn.ExtraTreesClassifier", "imblearn.BalancedRandomForestClassifier"
+)
 def forest_classifier(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     """The mean over trees of the leaf's shares of the classes."""
     grown = _grow(algebra, numbers(algebra, columns, model), model.estimators_)
@@ -159,7 +161,7 @@ def bagging_regressor(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     return Answer(value=_mean(algebra, grown.terms(algebra, 0), len(model.estimators_)))
 
 
-@states_model("sklearn.AdaBoostClassifier")
+@states_model("sklearn.AdaBoostClassifier", "imblearn.RUSBoostClassifier")
 def adaboost_classifier(algebra: Algebra, model: Any, columns: Columns) -> Answer:
     """SAMME over decision trees: each gives its weight to the class it names and takes a share from the others."""
     n_classes = require_classes(model)

@@ -46,10 +46,11 @@ _SELECTORS = tuple(
 
 
 def _passes(step: Any) -> bool:
-    return step is None or (isinstance(step, str) and step == "passthrough")
+    """Whether a step leaves predicted rows as they are; a sampler of imbalanced-learn only acts while fitting."""
+    return step is None or (isinstance(step, str) and step == "passthrough") or hasattr(step, "fit_resample")
 
 
-@states_step("sklearn.Pipeline")
+@states_step("sklearn.Pipeline", "imblearn.Pipeline")
 def pipeline_step(algebra: Algebra, pipeline: Any, columns: Columns) -> Columns:
     """Every step in turn."""
     for _, step in pipeline.steps:
@@ -57,7 +58,7 @@ def pipeline_step(algebra: Algebra, pipeline: Any, columns: Columns) -> Columns:
     return columns
 
 
-@states_model("sklearn.Pipeline")
+@states_model("sklearn.Pipeline", "imblearn.Pipeline")
 def pipeline_model(algebra: Algebra, pipeline: Any, columns: Columns) -> Answer:
     """Every step in turn, the last of which answers."""
     for _, step in pipeline.steps[:-1]:
