@@ -51,8 +51,8 @@ def test_the_engine_gives_labels_and_scores() -> None:
 
 
 def test_what_is_not_converted_is_served_by_scikit_learn() -> None:
-    """A local outlier factor has no converter; label and score come from scikit-learn."""
-    factor = LocalOutlierFactor(novelty=True).fit(X)
+    """A local outlier factor that searches without a tree has no converter; label and score come from scikit-learn."""
+    factor = LocalOutlierFactor(novelty=True, algorithm="brute").fit(X)
     bundle = orris.package(factor, X, name="factor", store=None)
     assert bundle.verdict.strategy == "scikit-learn"
     model = orris.load(bundle)

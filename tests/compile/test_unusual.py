@@ -90,7 +90,7 @@ def test_what_nothing_writes_is_refused_in_words() -> None:
         orris.package(model, X, Y, name="unusual", store=None)
 
 
-class Halved(TransformerMixin, BaseEstimator):
+class Halved(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """A transformer of the user's own."""
 
     def fit(self, X: Any, _: Any = None) -> Halved:
@@ -103,7 +103,7 @@ class Halved(TransformerMixin, BaseEstimator):
         return np.asarray(X) / 2
 
 
-class Constant(ClassifierMixin, BaseEstimator):
+class Constant(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """A classifier of the user's own."""
 
     def fit(self, _: Any, y: Any) -> Constant:

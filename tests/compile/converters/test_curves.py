@@ -45,12 +45,18 @@ def test_quantiles_agree(run_graph: Any, table: str, n_quantiles: int) -> None:
     _assert_agrees(run_graph, step, rows, 1e-14)
 
 
-def test_the_normal_distribution_is_refused() -> None:
-    """ONNX has no quantile function of the normal distribution."""
-    x, _ = _rows("wine")
-    step = QuantileTransformer(n_quantiles=20, output_distribution="normal").fit(x)
-    with pytest.raises(NotConvertibleError, match="normal"):
-        transform(Graph(), step, Frame(INPUT, (Feature(),) * 5))
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("n_quantiles", [7, 150])
+def test_the_normal_distributions_quantiles_agree(run_graph: Any, table: str, n_quantiles: int) -> None:
+    """Quantiles of the normal distribution agree, also at its ends, where they are cut off, and beside them."""
+    x, rows = _rows(table)
+    x = x.copy()
+    x[::3, 1] = x[0, 1]
+    step = QuantileTransformer(n_quantiles=n_quantiles, output_distribution="normal").fit(x)
+    ends = step.quantiles_[[0, -1]]
+    beside = [ends + shift for shift in (-1e-6, -9e-8, 9e-8, 1e-6)]
+    rows = np.concatenate([rows, step.quantiles_, *beside, np.where(np.arange(5) == 2, np.nan, rows[:3])])
+    _assert_agrees(run_graph, step, rows, 1e-13)
 
 
 @pytest.mark.parametrize("table", TABLES)

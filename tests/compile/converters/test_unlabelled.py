@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.cluster import AffinityPropagation, Birch, KMeans, MeanShift, MiniBatchKMeans
+from sklearn.cluster import AffinityPropagation, Birch, BisectingKMeans, KMeans, MeanShift, MiniBatchKMeans
 from sklearn.covariance import EllipticEnvelope
 from sklearn.ensemble import IsolationForest
 from sklearn.linear_model import SGDOneClassSVM
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import OneClassSVM
 
 from orris.compile.graph import LABEL, PROBABILITIES, SCORE
+from orris.errors import NotConvertibleError
 from orris.runtime import open_session
 from orris.runtime.scikit import scoring
 from orris.schema.arrays import FloatArray
@@ -30,11 +32,15 @@ DETECTORS = [
     OneClassSVM(kernel="poly", degree=2, nu=0.1),
     EllipticEnvelope(random_state=0),
     SGDOneClassSVM(random_state=0),
+    LocalOutlierFactor(novelty=True),
+    LocalOutlierFactor(n_neighbors=5, novelty=True, metric="manhattan", contamination=0.1),
     make_pipeline(StandardScaler(), IsolationForest(n_estimators=10, random_state=0)),
 ]
 CLUSTERERS = [
     KMeans(3, n_init=1, random_state=0),
     MiniBatchKMeans(4, n_init=1, random_state=0),
+    BisectingKMeans(5, random_state=0),
+    BisectingKMeans(2, random_state=0, bisecting_strategy="largest_cluster"),
     Birch(n_clusters=3),
     MeanShift(),
     AffinityPropagation(random_state=0),
@@ -84,11 +90,28 @@ def test_label_and_score_are_scikit_learns(model: Any, table: str) -> None:
 
 
 def test_the_depths_of_an_isolation_forest_are_added_in_its_order() -> None:
-    """Scores of an isolation forest are equal to the last bit, on rows between and on its thresholds."""
+    """Scores differ by the last bit of the power alone, on rows between and on thresholds of an isolation forest."""
     x, _ = agreement.wine()
     model = IsolationForest(n_estimators=50, random_state=1).fit(x)
     trees = [member.tree_ for member in model.estimators_]
     rows = np.concatenate([x, np.repeat(x[:1], 400, axis=0)])
     points = np.concatenate([tree.threshold[tree.feature == 0] for tree in trees])[:400]
     rows[len(x) : len(x) + len(points), 0] = points
-    np.testing.assert_array_equal(_answers(model, rows)[SCORE], model.decision_function(rows))
+    np.testing.assert_allclose(_answers(model, rows)[SCORE], model.decision_function(rows), rtol=0, atol=2.3e-16)
+
+
+@pytest.mark.parametrize("n_neighbors", [1, 5, 8, 20, 67])
+def test_a_local_outlier_factor_takes_the_same_neighbours_at_equal_distances(n_neighbors: int) -> None:
+    """On whole numbers, where many points are as far away, scores differ by the order of equal distances alone."""
+    draw = np.random.default_rng(3)
+    x = draw.integers(0, 4, size=(150, 3)).astype(np.float64)
+    model = LocalOutlierFactor(n_neighbors=n_neighbors, novelty=True).fit(x)
+    rows = np.concatenate([x, draw.integers(-1, 6, size=(300, 3)) / 2.0])
+    np.testing.assert_allclose(_answers(model, rows)[SCORE], model.decision_function(rows), rtol=1e-14, atol=0)
+
+
+def test_a_local_outlier_factor_that_sums_too_many_neighbours_is_refused() -> None:
+    """NumPy adds up more than 128 numbers in another order."""
+    x = np.random.default_rng(0).normal(size=(400, 2))
+    with pytest.raises(NotConvertibleError, match="130 neighbours"):
+        agreement.converted(LocalOutlierFactor(n_neighbors=130, novelty=True).fit(x), 2)

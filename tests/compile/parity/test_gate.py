@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -18,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, PowerTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, PowerTransformer, StandardScaler
 
 from orris.compile import compile_pipeline
 from orris.compile.build import build
@@ -149,9 +150,8 @@ def test_require_compiled_turns_a_fallback_into_a_failure() -> None:
 
 def fallback() -> Any:
     """A fitted classifier that nothing converts, but skops reads."""
-    from sklearn.gaussian_process import GaussianProcessClassifier
-
-    return make_pipeline(StandardScaler(), GaussianProcessClassifier()).fit(X, Y)
+    inner = make_pipeline(FunctionTransformer(np.cbrt), LogisticRegression())
+    return make_pipeline(StandardScaler(), CalibratedClassifierCV(inner, cv=2)).fit(X, Y)
 
 
 def test_neighbours_too_many_to_compile_are_served_from_a_skops_file(monkeypatch: pytest.MonkeyPatch) -> None:

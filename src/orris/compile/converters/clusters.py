@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from orris.compile.converters import arithmetic
 from orris.compile.converters.kernels import distances, nearest
@@ -28,6 +29,24 @@ def k_means(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     rounding is what that formula may be off.
     """
     return _nearest(graph, estimator, frame, np.asarray(estimator.cluster_centers_, dtype=np.float64))
+
+
+@predictor("sklearn.cluster.BisectingKMeans")
+def bisecting_k_means(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """Down the tree of clusters, each time to the nearer of two centers, and the distance to the nearest of all."""
+    found = _nearest(graph, estimator, frame, np.asarray(estimator.cluster_centers_, dtype=np.float64))
+    return replace(found, label=_descended(graph, estimator, frame, estimator._bisecting_tree))
+
+
+def _descended(graph: Graph, estimator: Any, frame: Frame, node: Any) -> str:
+    """The label of the leaf that a row reaches below a node: int64 ``(n_rows,)``, or ``()`` at a leaf."""
+    if node.left is None:
+        return graph.constant(int(node.label), np.int64)
+    centers = np.vstack((node.left.center, node.right.center)) + getattr(estimator, "_X_mean", 0.0)
+    nearness = arithmetic.affine(graph, frame.tensor, -2.0 * centers.T, (centers**2).sum(axis=1))
+    right = graph.cast(graph.add("ArgMin", nearness, axis=1, keepdims=0), TensorProto.BOOL)
+    branches = [_descended(graph, estimator, frame, branch) for branch in (node.right, node.left)]
+    return str(graph.add("Where", right, *branches))
 
 
 @predictor("sklearn.cluster.Birch")

@@ -10,10 +10,14 @@ from onnx import TensorProto
 
 from orris.compile.converters.levels import numbers
 from orris.compile.converters.projections import ROUNDED
+from orris.compile.converters.special import normal_quantile
 from orris.compile.graph import Frame, Graph
 from orris.compile.registry import transformer
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
+
+_BOUNDS_THRESHOLD = 1e-7
+"""scikit-learn's constant of this name: so near to the first or last quantile, a value counts as beyond it."""
 
 _MAX_INTERVALS = 100_000
 """Most quantiles or knots of all columns together that are put into a model."""
@@ -39,12 +43,11 @@ def _looked_up(graph: Graph, table: FloatArray, index: str) -> str:
 
 @transformer("sklearn.preprocessing.QuantileTransformer")
 def quantile_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
-    """The mean of two interpolations between quantiles, upwards and downwards, as equal quantiles need it."""
-    if step.output_distribution != "uniform":
-        raise NotConvertibleError(
-            f"QuantileTransformer(output_distribution={step.output_distribution!r}) needs the normal distribution's"
-            " quantile function, which ONNX does not have"
-        )
+    """The mean of two interpolations between quantiles, upwards and downwards, as equal quantiles need it.
+
+    For the normal distribution, its quantile of that, cut off where scikit-learn cuts it off.
+    """
+    normal = step.output_distribution == "normal"
     if frame.sparse:
         raise NotConvertibleError("QuantileTransformer of a sparse matrix has no exact converter")
     frame = numbers(graph, frame, step)
@@ -59,14 +62,35 @@ def quantile_transformer(graph: Graph, step: Any, frame: Frame) -> Frame:
         negated = graph.add("Neg", column)
         downwards = _interpolated(graph, negated, -quantiles[::-1], -references[::-1])
         middle = graph.add("Mul", graph.add("Sub", upwards, downwards), graph.constant(0.5))
-        last = graph.add("Equal", column, graph.constant(quantiles[-1]))
-        first = graph.add("Equal", column, graph.constant(quantiles[0]))
-        middle = graph.add("Where", last, graph.constant(1.0), middle)
-        middle = graph.add("Where", first, graph.constant(0.0), middle)
+        first, last = graph.constant(quantiles[0]), graph.constant(quantiles[-1])
+        if normal:
+            margin = graph.constant(_BOUNDS_THRESHOLD)
+            at_last = graph.add("Greater", graph.add("Add", column, margin), last)
+            at_first = graph.add("Less", graph.add("Sub", column, margin), first)
+        else:
+            at_last, at_first = graph.add("Equal", column, last), graph.add("Equal", column, first)
+        middle = graph.add("Where", at_last, graph.constant(1.0), middle)
+        middle = graph.add("Where", at_first, graph.constant(0.0), middle)
+        middle = _normal(graph, str(middle)) if normal else middle
         columns.append(graph.add("Where", graph.add("IsNaN", column), column, middle))
     tensor = columns[0] if len(columns) == 1 else graph.add("Concat", *columns, axis=1)
     features = tuple(replace(feature, source=None, inverse=None, rounded=True) for feature in frame.features)
     return replace(frame, tensor=tensor, features=features)
+
+
+def _normal(graph: Graph, column: str) -> str:
+    """The normal distribution's quantile, between those of 1e-7 and 1 - 1e-7."""
+    edge = float(_BOUNDS_THRESHOLD - np.spacing(1))
+    from scipy.special import ndtri  # noqa: PLC0415 (a converter imports no library at its head)
+
+    lowest, highest = float(ndtri(edge)), float(ndtri(1.0 - edge))
+    low = graph.add("LessOrEqual", column, graph.constant(edge))
+    high = graph.add("GreaterOrEqual", column, graph.constant(1.0 - edge))
+    inside = graph.add("Where", graph.add("Or", low, high), graph.constant(0.5), column)
+    found = normal_quantile(graph, str(inside))
+    found = graph.add("Min", graph.add("Max", found, graph.constant(lowest)), graph.constant(highest))
+    found = graph.add("Where", low, graph.constant(lowest), found)
+    return str(graph.add("Where", high, graph.constant(highest), found))
 
 
 def _interpolated(graph: Graph, column: str, x: FloatArray, y: FloatArray) -> str:

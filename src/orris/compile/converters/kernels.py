@@ -100,29 +100,34 @@ def _exponential(graph: Graph, tensor: str, factor: float) -> str:
     return str(graph.add("Exp", graph.add("Mul", tensor, graph.constant(factor))))
 
 
+def is_kernel(kernel: Any, *names: str) -> bool:
+    """Whether it is one of these kernels of ``sklearn.gaussian_process.kernels``, and no subclass."""
+    return is_exactly(kernel, *(_GAUSSIAN + name for name in names))
+
+
 def gaussian_kernel(graph: Graph, frame: Frame, points: FloatArray, kernel: Any) -> str:
     """A kernel of ``sklearn.gaussian_process.kernels`` of rows and points: float64 ``(n_rows, n_points)``."""
-    if is_exactly(kernel, _GAUSSIAN + "Sum", _GAUSSIAN + "Product"):
+    if is_kernel(kernel, "Sum", "Product"):
         parts = [gaussian_kernel(graph, frame, points, part) for part in (kernel.k1, kernel.k2)]
-        return str(graph.add("Add" if is_exactly(kernel, _GAUSSIAN + "Sum") else "Mul", *parts))
-    if is_exactly(kernel, _GAUSSIAN + "Exponentiation"):
+        return str(graph.add("Add" if is_kernel(kernel, "Sum") else "Mul", *parts))
+    if is_kernel(kernel, "Exponentiation"):
         inner = gaussian_kernel(graph, frame, points, kernel.kernel)
         return str(graph.add("Pow", inner, graph.constant(float(kernel.exponent))))
-    if is_exactly(kernel, _GAUSSIAN + "ConstantKernel", _GAUSSIAN + "WhiteKernel"):
+    if is_kernel(kernel, "ConstantKernel", "WhiteKernel"):
         # Noise is no part of what new rows share with stored ones.
         constant = float(getattr(kernel, "constant_value", 0.0))
         return arithmetic.repeated(graph, frame, np.full(len(points), constant))
-    if is_exactly(kernel, _GAUSSIAN + "DotProduct"):
+    if is_kernel(kernel, "DotProduct"):
         return arithmetic.affine(graph, frame.tensor, points.T, float(kernel.sigma_0) ** 2)
-    if is_exactly(kernel, _GAUSSIAN + "RationalQuadratic"):
+    if is_kernel(kernel, "RationalQuadratic"):
         scale = 2.0 * kernel.alpha * kernel.length_scale**2
         ratio = graph.add("Div", distances(graph, frame.tensor, points), graph.constant(float(scale)))
         return str(graph.add("Pow", graph.add("Add", ratio, graph.constant(1.0)), graph.constant(-float(kernel.alpha))))
-    if is_exactly(kernel, _GAUSSIAN + "RBF", _GAUSSIAN + "Matern"):
+    if is_kernel(kernel, "RBF", "Matern"):
         scale = np.asarray(kernel.length_scale, dtype=np.float64)
         scaled = graph.add("Div", frame.tensor, graph.constant(np.broadcast_to(scale, (1, frame.width))))
         squared = distances(graph, scaled, points / scale)
-        return _matern(graph, squared, np.inf if is_exactly(kernel, _GAUSSIAN + "RBF") else float(kernel.nu))
+        return _matern(graph, squared, np.inf if is_kernel(kernel, "RBF") else float(kernel.nu))
     raise NotConvertibleError(f"the kernel {type(kernel).__name__} has no exact converter")
 
 
@@ -143,7 +148,7 @@ def _matern(graph: Graph, squared: str, nu: float) -> str:
     return str(graph.add("Mul", factor, power))
 
 
-def _weighted(graph: Graph, kernel: str, weights: FloatArray, bias: float) -> tuple[str, str]:
+def weighted(graph: Graph, kernel: str, weights: FloatArray, bias: float) -> tuple[str, str]:
     """``kernel @ weights + bias`` of one output, float64 ``(n_rows,)``, and a bound of its rounding, likewise."""
     frame = Frame(kernel, (Feature(),) * len(weights))
     total, order = arithmetic.linear(graph, frame, weights, bias)
@@ -169,7 +174,7 @@ def kernel_ridge(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     require_values(frame, estimator)
     parameters = {key: getattr(estimator, key) for key in ("gamma", "degree", "coef0")}
     kernel = pairwise(graph, frame, estimator.X_fit_, estimator.kernel, parameters)
-    value, rounding = _weighted(graph, kernel, _single(estimator, estimator.dual_coef_), 0.0)
+    value, rounding = weighted(graph, kernel, _single(estimator, estimator.dual_coef_), 0.0)
     return Prediction(value=value, rounding=rounding)
 
 
@@ -180,7 +185,7 @@ def gaussian_process(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     points = np.asarray(estimator.X_train_, dtype=np.float64)
     kernel = gaussian_kernel(graph, frame, points, estimator.kernel_)
     spread, mean = float(np.ravel(estimator._y_train_std)[0]), float(np.ravel(estimator._y_train_mean)[0])
-    value, rounding = _weighted(graph, kernel, _single(estimator, estimator.alpha_), 0.0)
+    value, rounding = weighted(graph, kernel, _single(estimator, estimator.alpha_), 0.0)
     scaled = graph.add("Add", graph.add("Mul", value, graph.constant(spread)), graph.constant(mean))
     return Prediction(value=scaled, rounding=graph.add("Mul", rounding, graph.constant(abs(spread))))
 
@@ -270,7 +275,7 @@ def additive_chi2(graph: Graph, step: Any, frame: Frame) -> Frame:
     return Frame(graph.add("Concat", *parts, axis=1), (ROUNDED,) * (frame.width * len(parts)))
 
 
-@transformer("sklearn.cluster.KMeans", "sklearn.cluster.MiniBatchKMeans")
+@transformer("sklearn.cluster.BisectingKMeans", "sklearn.cluster.KMeans", "sklearn.cluster.MiniBatchKMeans")
 def center_distances(graph: Graph, step: Any, frame: Frame) -> Frame:
     """Distances to the centers."""
     frame = numbers(graph, frame, step)

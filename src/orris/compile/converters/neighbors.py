@@ -1,4 +1,4 @@
-"""Exact converters for ``KNeighborsClassifier`` and ``KNeighborsRegressor`` over a k-d tree.
+"""Exact converters for nearest neighbours in a k-d tree: classification, regression and ``LocalOutlierFactor``.
 
 Neighbours at equal distance decide many answers on real tables, and which of them scikit-learn keeps depends on how it
 searches:
@@ -44,7 +44,7 @@ def _tree(estimator: Any, targets: FloatArray) -> Tree:
             table is too large.
     """
     name = type(estimator).__name__
-    if estimator.weights not in ("uniform", "distance", None):
+    if getattr(estimator, "weights", None) not in ("uniform", "distance", None):
         raise NotConvertibleError(f"{name} with weights given as a function has no exact converter")
     if estimator._fit_method != "kd_tree":
         raise NotConvertibleError(
@@ -125,3 +125,63 @@ def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     sums = _each_row(graph, estimator, frame, tree, votes)
     weighted, weight = graph.add("Split", sums, graph.constant([1, 1], np.int64), axis=1, outputs=2)
     return Prediction(value=arithmetic.flat(graph, graph.add("Div", weighted, weight)))
+
+
+@predictor("sklearn.neighbors.LocalOutlierFactor")
+def local_outlier_factor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
+    """The density of a row's neighbours over its own; means are added up in NumPy's order."""
+    if not estimator.novelty:
+        raise NotConvertibleError("LocalOutlierFactor(novelty=False) answers no new rows")
+    require_values(frame, estimator)
+    k = int(estimator.n_neighbors_)
+    known = np.stack([estimator._lrd, estimator._distances_fit_X_[:, k - 1]], axis=1).astype(np.float64)
+    kinds = np.unique(known, axis=0, return_inverse=True)[1].ravel()
+    tree = _tree(estimator, kinds.astype(np.float64))
+    order = estimator._tree.get_arrays()[1]
+    density, reach = (np.ascontiguousarray(known[order, column]) for column in (0, 1))
+    with arithmetic.nested(graph) as body:
+        row = body.name("row")
+        positions, reduced = nearest(body, tree, row, k)
+        distances = body.add("Sqrt", reduced) if tree.squared else reduced
+        reached = body.add("Max", distances, body.add("Gather", body.constant(reach), positions))
+        mean = body.add("Div", _sum(body, str(reached), k), body.constant(float(k)))
+        own = body.add("Div", body.constant(1.0), body.add("Add", mean, body.constant(1e-10)))
+        ratios = body.add("Div", body.add("Gather", body.constant(density), positions), own)
+        factor = body.add("Neg", body.add("Div", _sum(body, str(ratios), k), body.constant(float(k))))
+        scan = helper.make_graph(
+            body.nodes,
+            "neighbours",
+            [helper.make_tensor_value_info(row, TensorProto.DOUBLE, [tree.points.shape[1]])],
+            [helper.make_tensor_value_info(factor, TensorProto.DOUBLE, [1])],
+        )
+    factors = graph.add("Scan", frame.tensor, body=scan, num_scan_inputs=1)
+    decision = graph.add("Sub", factors, graph.constant(float(estimator.offset_)))
+    inlier = graph.add("GreaterOrEqual", decision, graph.constant(0.0))
+    return Prediction(label=arithmetic.second_if(graph, inlier), score=arithmetic.flat(graph, str(decision)))
+
+
+def _sum(body: Graph, tensor: str, n: int) -> str:
+    """NumPy's sum of a contiguous float64 ``(n,)``, ``n`` up to 128, in its order: ``(1,)``.
+
+    Below 8 numbers it is one after the other; from 8 on, eight running sums are added in pairs, and then what is left
+    (``pairwise_sum`` of ``numpy/_core/src/umath/loops_utils.h.src``).
+    """
+
+    def at(source: str, position: int) -> str:
+        return str(body.add("Gather", source, body.constant([position], np.int64)))
+
+    if n > 128:
+        raise NotConvertibleError(f"LocalOutlierFactor of {n} neighbours; up to 128 are converted")
+    whole = n - n % 8
+    total = ""
+    if whole:
+        blocks = body.add(
+            "Reshape", body.add("Slice", tensor, body.constant([0]), body.constant([whole])), body.constant([-1, 8])
+        )
+        sums = str(body.add("ReduceSum", blocks, body.constant([0], np.int64), keepdims=0))
+        pairs = [str(body.add("Add", at(sums, i), at(sums, i + 1))) for i in (0, 2, 4, 6)]
+        halves = [str(body.add("Add", pairs[i], pairs[i + 1])) for i in (0, 2)]
+        total = str(body.add("Add", *halves))
+    for position in range(whole, n):
+        total = str(body.add("Add", total, at(tensor, position))) if total else at(tensor, position)
+    return total
