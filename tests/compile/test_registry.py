@@ -12,8 +12,8 @@ from sklearn.experimental import (
     enable_iterative_imputer,  # noqa: F401 (likewise)
 )
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
 from orris.compile import registry
@@ -55,8 +55,8 @@ def test_a_subclass_is_not_taken_for_its_base() -> None:
 
 
 def test_a_registration_states_the_accepted_frames() -> None:
-    """Registrations state the accepted frames: a pipeline takes codes and float32, a support-vector machine neither."""
-    delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(SVC())
+    """Registrations state the accepted frames: a pipeline takes codes and float32, naive Bayes neither."""
+    delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(GaussianNB())
     assert delegating is not None
     assert alone is not None
     assert (delegating.takes_codes, delegating.takes_single) == (True, True)

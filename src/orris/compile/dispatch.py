@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from orris.compile.converters import foreign
 from orris.compile.converters.levels import values
 from orris.compile.finite import guarded
@@ -25,7 +27,7 @@ def predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
             either.
     """
     converter = predictor_of(estimator)
-    if frame.single and not (converter and converter.takes_single):
+    if frame.single and not (converter and _takes_single(converter.takes_single, estimator)):
         raise NotConvertibleError(
             f"{type(estimator).__name__} may compute in float32 because the step before returns float32"
         )
@@ -34,6 +36,15 @@ def predict(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     if not (converter and converter.delegates):
         frame = guarded(graph, estimator, frame)
     return foreign.predict(graph, estimator, frame) if converter is None else converter.convert(graph, estimator, frame)
+
+
+def _takes_single(declared: bool | str, estimator: Any) -> bool:
+    """Whether rows of float32 reach what is computed in float64 or is the same in both; see ``Converter``."""
+    if isinstance(declared, bool):
+        return declared
+    fitted = getattr(estimator, declared)
+    parts = fitted if isinstance(fitted, list) else [fitted]
+    return all(part.dtype == np.float64 for part in parts)
 
 
 def transform(graph: Graph, estimator: Any, frame: Frame) -> Frame:
@@ -75,7 +86,10 @@ def _named(estimator: Any, out: Frame) -> Frame:
     own = getattr(estimator, "_sklearn_output_config", {}).get("transform")
     if (own or sklearn.get_config()["transform_output"]) == "default":
         keeps = is_exactly(estimator, "sklearn.preprocessing.FunctionTransformer") and not estimator.validate
-        return out if keeps else unnamed(out)
+        if keeps:
+            return out
+        features = tuple(replace(feature, single=out.single) for feature in out.features)  # an array has one dtype
+        return unnamed(replace(out, features=features))
     names = [str(name) for name in estimator.get_feature_names_out()]
     if len(names) != out.width:
         raise NotConvertibleError(f"{type(estimator).__name__} names {len(names)} columns and makes {out.width}")

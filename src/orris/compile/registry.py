@@ -40,13 +40,14 @@ class Converter(Generic[_C]):
     Attributes:
         convert: ``(graph, fitted estimator, frame) -> frame`` or ``-> prediction``.
         takes_codes: It takes category codes; otherwise integer-coded categories reach it as the integers themselves.
-        takes_single: It takes a frame that scikit-learn holds in float32; otherwise such a frame is refused.
+        takes_single: It takes a frame that scikit-learn holds in float32; otherwise such a frame is refused. The name
+            of a fitted attribute: it takes one if that is float64, to which NumPy widens what it multiplies.
         delegates: The estimator hands its rows to estimators inside it, whose columns' names are its own.
     """
 
     convert: _C
     takes_codes: bool = False
-    takes_single: bool = False
+    takes_single: bool | str = False
     delegates: bool = False
 
 
@@ -72,7 +73,7 @@ def transformer(*classes: str, delegates: bool = False) -> Callable[[_T], _T]:
 
 
 def predictor(
-    *classes: str, takes_codes: bool = False, takes_single: bool = False, delegates: bool = False
+    *classes: str, takes_codes: bool = False, takes_single: bool | str = False, delegates: bool = False
 ) -> Callable[[_P], _P]:
     """Register a converter ``(graph, fitted estimator, frame) -> prediction`` for exactly these classes.
 

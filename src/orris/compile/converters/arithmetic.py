@@ -158,6 +158,11 @@ def any_in_row(graph: Graph, condition: str) -> str:
     return graph.cast(largest, TensorProto.BOOL)
 
 
+def rounded(graph: Graph, tensor: str) -> str:
+    """A float64 tensor rounded to float32, in float64 again."""
+    return graph.cast(graph.cast(tensor, TensorProto.FLOAT), TensorProto.DOUBLE)
+
+
 def flat(graph: Graph, tensor: str) -> str:
     """``(n_rows, 1)`` becomes ``(n_rows,)``."""
     return str(graph.add("Squeeze", tensor, graph.constant([1], np.int64)))

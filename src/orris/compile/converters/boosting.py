@@ -72,7 +72,7 @@ def hist_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(value=_column(graph, _inverse_link(graph, estimator, _hist(graph, estimator, frame))))
 
 
-@predictor("sklearn.ensemble.AdaBoostClassifier", "imblearn.ensemble.RUSBoostClassifier")
+@predictor("sklearn.ensemble.AdaBoostClassifier", "imblearn.ensemble.RUSBoostClassifier", takes_single=True)
 def adaboost_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """AdaBoost over decision trees (SAMME).
 
@@ -205,7 +205,7 @@ def _ordinals(bitset: npt.NDArray[np.uint32]) -> set[int]:
     return set(np.flatnonzero(np.unpackbits(bitset.astype("<u4").view(np.uint8), bitorder="little")).tolist())
 
 
-@predictor("sklearn.ensemble.AdaBoostRegressor")
+@predictor("sklearn.ensemble.AdaBoostRegressor", takes_single=True)
 def adaboost_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """The weighted median of the estimators' values: the first, in order, at which half of the weights are reached."""
     members = [predict(graph, member, frame) for member in estimator.estimators_]

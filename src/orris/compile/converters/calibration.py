@@ -153,7 +153,7 @@ def _interpolated(graph: Graph, estimator: Any, column: str) -> str:
     # Fitted on float32 (as XGBoost's probabilities are), it rounds the column to float32, and what it answers too.
     single = x.dtype == np.float32
     x, y = x.astype(np.float64), y.astype(np.float64)
-    column = rounded(graph, column) if single else column
+    column = arithmetic.rounded(graph, column) if single else column
     if estimator.out_of_bounds != "clip":
         raise NotConvertibleError(
             f"{type(estimator).__name__} with out_of_bounds={estimator.out_of_bounds!r} has no exact converter"
@@ -169,12 +169,7 @@ def _interpolated(graph: Graph, estimator: Any, column: str) -> str:
     start, height, slope = (str(graph.add("Gather", graph.constant(table), step, axis=0)) for table in (x, y, slopes))
     rise = graph.add("Mul", slope, graph.add("Sub", clipped, start))
     value = str(graph.add("Add", rise, height))
-    return rounded(graph, value) if single else value
-
-
-def rounded(graph: Graph, tensor: str) -> str:
-    """A float64 tensor rounded to float32, in float64 again."""
-    return graph.cast(graph.cast(tensor, TensorProto.FLOAT), TensorProto.DOUBLE)
+    return arithmetic.rounded(graph, value) if single else value
 
 
 def _search(thresholds: FloatArray) -> Tree:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from orris.compile.converters.levels import assembled, lookup, numbers, values
+from orris.compile.converters.levels import assembled, in_own_precision, lookup, values
 from orris.compile.graph import Feature, Frame, Graph
 from orris.compile.registry import transformer
 from orris.errors import NotConvertibleError
@@ -98,7 +98,7 @@ def simple_imputer(graph: Graph, imputer: Any, frame: Frame) -> Frame:
     """
     frame = values(graph, frame)
     if imputer.strategy not in {"most_frequent", "constant"}:
-        frame = numbers(graph, frame, imputer)
+        frame = in_own_precision(graph, frame, imputer)
     statistics = np.asarray(imputer.statistics_, dtype=object)
     kept = list(range(frame.width))
     if not imputer.keep_empty_features:
@@ -108,11 +108,15 @@ def simple_imputer(graph: Graph, imputer: Any, frame: Frame) -> Frame:
     # Older scikit-learn has no dtype of its own for this, and fills into rows of the dtype that it was fitted on.
     fill_dtype = getattr(imputer, "_fill_dtype", getattr(imputer, "_fit_dtype", None))
     fills = statistics[kept].astype(fill_dtype)
+    if frame.single:  # which the filled array is
+        fills = fills.astype(np.float32)
     imputed = _imputed(graph, graph.take(frame, kept), fills.tolist(), imputer.missing_values)
+    imputed = replace(imputed, single=frame.single)
     if not imputer.add_indicator or not len(imputer.indicator_.features_):
         return imputed
     covered = graph.take(frame, np.asarray(imputer.indicator_.features_).tolist())
-    return graph.concat([imputed, indicated(graph, covered, imputer.missing_values, sparse=False)])
+    marks = indicated(graph, covered, imputer.missing_values, sparse=False)
+    return graph.concat([imputed, replace(marks, single=frame.single)])  # NumPy makes float32 of it and booleans
 
 
 def _imputed(graph: Graph, frame: Frame, fills: Sequence[Any], missing_values: Any) -> Frame:

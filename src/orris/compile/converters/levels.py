@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+from orris.compile.converters import arithmetic
 from orris.compile.graph import Feature, Frame, Graph
 from orris.compile.registry import require_values
 from orris.errors import NotConvertibleError
@@ -80,16 +81,44 @@ def assembled(graph: Graph, parts: Sequence[tuple[Sequence[int], Frame]]) -> Fra
     return graph.take(graph.concat([part for _, part in kept]), np.argsort(order).tolist())
 
 
-def numbers(graph: Graph, frame: Frame, estimator: Any) -> Frame:
+def numbers(graph: Graph, frame: Frame, estimator: Any, weights: Any = None) -> Frame:
     """The input of a step that computes in float64: integer categories decoded, missing values as NaN.
+
+    Args:
+        graph: Is appended to.
+        frame: The step's input.
+        estimator: The step.
+        weights: What the step multiplies its rows by first, if it does; NumPy widens float32 rows to its float64.
 
     Raises:
         NotConvertibleError: A column holds text, or scikit-learn would compute in float32.
     """
-    frame = values(graph, frame)
-    require_values(frame, estimator)
-    if frame.single:
+    frame = in_own_precision(graph, frame, estimator)
+    if not frame.single:
+        return frame
+    if getattr(weights, "dtype", None) != np.float64:
         raise NotConvertibleError(
             f"{type(estimator).__name__} computes in float32 because the step before returns float32"
         )
+    return replace(frame, single=False)
+
+
+def in_own_precision(graph: Graph, frame: Frame, estimator: Any) -> Frame:
+    """The input of a step that computes in float32 where its rows are float32 (``Frame.single``), otherwise float64.
+
+    Raises:
+        NotConvertibleError: A column holds text; or the rows are float32 and sparse.
+    """
+    frame = values(graph, frame)
+    require_values(frame, estimator)
+    if frame.single and frame.sparse:
+        raise NotConvertibleError(f"{type(estimator).__name__} of a sparse float32 matrix has no exact converter")
     return replace(frame, features=tuple(replace(feature, missing_as="nan") for feature in frame.features))
+
+
+def stored(graph: Graph, frame: Frame, tensor: str) -> str:
+    """A result of one operation on the frame's numbers as NumPy stores it: rounded where they are float32.
+
+    Sums, products and quotients of float32 numbers are the same, rounded once or by way of float64.
+    """
+    return arithmetic.rounded(graph, tensor) if frame.single else tensor

@@ -69,6 +69,7 @@ def _one_versus_rest(graph: Graph, scores: str, n_classes: int) -> str:
     "sklearn.linear_model.RidgeClassifier",
     "sklearn.linear_model.RidgeClassifierCV",
     "sklearn.svm.LinearSVC",
+    takes_single="coef_",
 )
 def label_only(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A linear classifier without ``predict_proba``."""
@@ -76,7 +77,7 @@ def label_only(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=label, decision=_decided(graph, scores, n_classes))
 
 
-@predictor("sklearn.linear_model.LogisticRegression", "sklearn.linear_model.LogisticRegressionCV")
+@predictor("sklearn.linear_model.LogisticRegression", "sklearn.linear_model.LogisticRegressionCV", takes_single="coef_")
 def logistic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Logistic regression: binary, multinomial, or (scikit-learn before 1.8) one-vs-rest."""
     label, scores, n_classes, rounding = _decision(graph, estimator, frame)
@@ -91,7 +92,7 @@ def logistic(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label, probabilities, decision=decision, rounding=rounding)
 
 
-@predictor("sklearn.discriminant_analysis.LinearDiscriminantAnalysis")
+@predictor("sklearn.discriminant_analysis.LinearDiscriminantAnalysis", takes_single="coef_")
 def discriminant(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Linear discriminant analysis, any solver."""
     label, scores, n_classes, rounding = _decision(graph, estimator, frame)
@@ -101,7 +102,7 @@ def discriminant(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label, probabilities, decision=_decided(graph, scores, n_classes), rounding=rounding)
 
 
-@predictor("sklearn.linear_model.SGDClassifier")
+@predictor("sklearn.linear_model.SGDClassifier", takes_single="coef_")
 def stochastic_gradient(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SGDClassifier``: probabilities for ``log_loss`` and ``modified_huber``, the label alone for other losses."""
     label, scores, n_classes, rounding = _decision(graph, estimator, frame)
@@ -156,6 +157,7 @@ def _linear_predictor(graph: Graph, estimator: Any, frame: Frame) -> tuple[str, 
     "sklearn.linear_model.SGDRegressor",
     "sklearn.linear_model.TheilSenRegressor",
     "sklearn.svm.LinearSVR",
+    takes_single="coef_",
 )
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A linear regressor of one target, ``y`` of shape ``(n,)`` or ``(n, 1)``."""
@@ -167,6 +169,7 @@ def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     "sklearn.linear_model.GammaRegressor",
     "sklearn.linear_model.PoissonRegressor",
     "sklearn.linear_model.TweedieRegressor",
+    takes_single="coef_",
 )
 def generalized(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """A generalized linear model with the identity or the log link."""
@@ -182,7 +185,7 @@ def generalized(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(value=value, rounding=rounding)
 
 
-@predictor("sklearn.dummy.DummyClassifier")
+@predictor("sklearn.dummy.DummyClassifier", takes_single=True)
 def constant_class(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``DummyClassifier`` where the answer is the same for every row."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
@@ -199,7 +202,7 @@ def constant_class(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=arithmetic.flat(graph, label), probabilities=arithmetic.repeated(graph, frame, row))
 
 
-@predictor("sklearn.dummy.DummyRegressor")
+@predictor("sklearn.dummy.DummyRegressor", takes_single=True)
 def constant_value(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``DummyRegressor``, any strategy."""
     value = np.asarray(estimator.constant_, dtype=np.float64).ravel()

@@ -103,7 +103,7 @@ def _weights(body: Graph, tree: Tree, reduced: str) -> str:
     return str(body.add("Where", any_infinite, infinite, inverse))
 
 
-@predictor("sklearn.neighbors.KNeighborsClassifier")
+@predictor("sklearn.neighbors.KNeighborsClassifier", takes_single=True)
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``KNeighborsClassifier`` with uniform or distance weights; the first class wins an equal vote."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator, at_least=1)
@@ -115,7 +115,7 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=arithmetic.largest(graph, scores), probabilities=graph.add("Div", scores, total))
 
 
-@predictor("sklearn.neighbors.KNeighborsRegressor")
+@predictor("sklearn.neighbors.KNeighborsRegressor", takes_single=True)
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``KNeighborsRegressor`` of one target with uniform or distance weights."""
     targets = np.asarray(estimator._y, dtype=np.float64)

@@ -41,7 +41,7 @@ def _forward(graph: Graph, estimator: Any, frame: Frame) -> str:
     return tensor
 
 
-@predictor("sklearn.neural_network.MLPClassifier")
+@predictor("sklearn.neural_network.MLPClassifier", takes_single="coefs_")
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``MLPClassifier`` of two or more exclusive classes; the label is read from the probabilities."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator)
@@ -55,7 +55,7 @@ def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return Prediction(label=label, probabilities=arithmetic.complement_and(graph, output))
 
 
-@predictor("sklearn.neural_network.MLPRegressor")
+@predictor("sklearn.neural_network.MLPRegressor", takes_single="coefs_")
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``MLPRegressor`` of one target."""
     arithmetic.require_one_target(estimator, estimator.n_outputs_)

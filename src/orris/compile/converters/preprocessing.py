@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
-from orris.compile.converters.levels import numbers, values
+from orris.compile.converters.levels import in_own_precision, numbers, stored
 from orris.compile.graph import Feature, Frame, Graph
-from orris.compile.registry import require_values, transformer
+from orris.compile.registry import transformer
 from orris.errors import NotConvertibleError
 from orris.schema.arrays import FloatArray
 
@@ -30,7 +30,7 @@ def _through(feature: Feature, undo: Inverse) -> Feature:
 
 
 def shifted_and_divided(graph: Graph, frame: Frame, shift: Any, scale: Any) -> Frame:
-    """``(x - shift) / scale``; ``None`` leaves that operation out.
+    """``(x - shift) / scale``, each result rounded where the rows are float32; ``None`` leaves that operation out.
 
     A sparse matrix is multiplied by the reciprocal.
     """
@@ -38,11 +38,11 @@ def shifted_and_divided(graph: Graph, frame: Frame, shift: Any, scale: Any) -> F
     scales = np.ones(frame.width) if scale is None else np.asarray(scale, dtype=np.float64)
     tensor = frame.tensor
     if shift is not None:
-        tensor = graph.add("Sub", tensor, graph.constant(shifts))
+        tensor = stored(graph, frame, graph.add("Sub", tensor, graph.constant(shifts)))
     if scale is not None and frame.sparse:
         tensor = graph.add("Mul", tensor, graph.constant(1.0 / scales))
     elif scale is not None:
-        tensor = graph.add("Div", tensor, graph.constant(scales))
+        tensor = stored(graph, frame, graph.add("Div", tensor, graph.constant(scales)))
 
     def undo(a: float, b: float) -> Inverse:
         return lambda values: values * b + a
@@ -54,46 +54,25 @@ def shifted_and_divided(graph: Graph, frame: Frame, shift: Any, scale: Any) -> F
 
 
 def _clipped(graph: Graph, frame: Frame, low: float, high: float) -> Frame:
-    bounds = (graph.constant(low, np.float64), graph.constant(high, np.float64))
+    dtype = np.float32 if frame.single else np.float64
+    bounds = tuple(graph.constant(float(dtype(bound)), np.float64) for bound in (low, high))
     return replace(frame, tensor=graph.add("Clip", frame.tensor, *bounds))
 
 
 @transformer("sklearn.preprocessing.StandardScaler")
 def standard_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``(x - mean) / scale``, in float32 where the rows are float32."""
-    if frame.single and not frame.sparse:
-        return _scaled_in_single(graph, frame, scaler)
-    frame = numbers(graph, frame, scaler)
-    return shifted_and_divided(
-        graph, frame, scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None
-    )
-
-
-def _scaled_in_single(graph: Graph, frame: Frame, scaler: Any) -> Frame:
-    """StandardScaler of float32 rows: mean and scale are rounded to float32, and so is each result."""
-    frame = values(graph, frame)
-    require_values(frame, scaler)
-    tensor = graph.cast(frame.tensor, TensorProto.FLOAT)
-    shifts, scales = np.zeros(frame.width), np.ones(frame.width)
-    if scaler.with_mean:
-        shifts = np.asarray(scaler.mean_, dtype=np.float32)
-        tensor = graph.add("Sub", tensor, graph.constant(shifts))
-    if scaler.with_std:
-        scales = np.asarray(scaler.scale_, dtype=np.float32)
-        tensor = graph.add("Div", tensor, graph.constant(scales))
-
-    def undo(a: float, b: float) -> Inverse:
-        return lambda values: values * b + a
-
-    pairs = zip(frame.features, shifts.tolist(), scales.tolist(), strict=True)
-    features = tuple(replace(_through(feature, undo(a, b)), missing_as="nan") for feature, a, b in pairs)
-    return replace(frame, tensor=graph.cast(tensor, TensorProto.DOUBLE), features=features)
+    frame = in_own_precision(graph, frame, scaler)
+    constants = [scaler.mean_ if scaler.with_mean else None, scaler.scale_ if scaler.with_std else None]
+    if frame.single:  # which the constants are rounded to first
+        constants = [None if each is None else np.asarray(each, dtype=np.float32) for each in constants]
+    return shifted_and_divided(graph, frame, *constants)
 
 
 @transformer("sklearn.preprocessing.RobustScaler")
 def robust_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``(x - center) / scale``."""
-    frame = numbers(graph, frame, scaler)
+    frame = in_own_precision(graph, frame, scaler)
     center = scaler.center_ if scaler.with_centering else None
     return shifted_and_divided(graph, frame, center, scaler.scale_ if scaler.with_scaling else None)
 
@@ -101,14 +80,14 @@ def robust_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
 @transformer("sklearn.preprocessing.MaxAbsScaler")
 def max_abs_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``x / scale``, clipped to [-1, 1] if the scaler clips."""
-    frame = shifted_and_divided(graph, numbers(graph, frame, scaler), None, scaler.scale_)
+    frame = shifted_and_divided(graph, in_own_precision(graph, frame, scaler), None, scaler.scale_)
     return _clipped(graph, frame, -1.0, 1.0) if getattr(scaler, "clip", False) else frame
 
 
 @transformer("sklearn.preprocessing.MinMaxScaler")
 def min_max_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     """``x * scale + min``, clipped to the feature range if the scaler clips."""
-    frame = numbers(graph, frame, scaler)
+    frame = in_own_precision(graph, frame, scaler)
     scales, minima = np.asarray(scaler.scale_, dtype=np.float64), np.asarray(scaler.min_, dtype=np.float64)
 
     def undo(a: float, b: float) -> Inverse:
@@ -117,7 +96,8 @@ def min_max_scaler(graph: Graph, scaler: Any, frame: Frame) -> Frame:
     features = tuple(
         _through(feature, undo(a, b)) for feature, a, b in zip(frame.features, minima, scales, strict=True)
     )
-    tensor = graph.add("Add", graph.add("Mul", frame.tensor, graph.constant(scales)), graph.constant(minima))
+    scaled = stored(graph, frame, graph.add("Mul", frame.tensor, graph.constant(scales)))
+    tensor = stored(graph, frame, graph.add("Add", scaled, graph.constant(minima)))
     frame = replace(frame, tensor=tensor, features=features)
     return _clipped(graph, frame, *map(float, scaler.feature_range)) if scaler.clip else frame
 

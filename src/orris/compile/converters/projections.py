@@ -41,7 +41,7 @@ def _projected(graph: Graph, frame: Frame, *matrices: Any, shift: Any = None, sc
 @transformer("sklearn.decomposition.PCA", "sklearn.decomposition.IncrementalPCA")
 def pca(graph: Graph, step: Any, frame: Frame) -> Frame:
     """Projection, then centering, then whitening."""
-    frame = numbers(graph, frame, step)
+    frame = numbers(graph, frame, step, step.components_)
     projected = graph.add("MatMul", frame.tensor, graph.constant(step.components_.T, np.float64))
     centered = graph.add(
         "Sub", projected, graph.constant(np.reshape(step.mean_, (1, -1)) @ step.components_.T, np.float64)
@@ -60,7 +60,7 @@ def pca(graph: Graph, step: Any, frame: Frame) -> Frame:
 )
 def projection(graph: Graph, step: Any, frame: Frame) -> Frame:
     """``x @ components``."""
-    return _projected(graph, numbers(graph, frame, step), _dense(step.components_).T)
+    return _projected(graph, numbers(graph, frame, step, step.components_), _dense(step.components_).T)
 
 
 @transformer("sklearn.decomposition.FastICA")

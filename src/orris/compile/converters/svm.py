@@ -134,7 +134,7 @@ def _decided(graph: Graph, estimator: Any, decisions: str, n_classes: int) -> st
     return None if estimator.decision_function_shape == "ovo" else _confidences(graph, decisions, n_classes)
 
 
-@predictor("sklearn.svm.SVC", "sklearn.svm.NuSVC")
+@predictor("sklearn.svm.SVC", "sklearn.svm.NuSVC", takes_single=True)
 def classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SVC`` and ``NuSVC``; the label comes from the votes, not from the probabilities."""
     n_classes = arithmetic.require_classes(estimator.classes_, estimator)
@@ -251,7 +251,7 @@ def _sweep(body: Graph, state: tuple[str, str, str], q_row: str, unit: FloatArra
     return p, qp, str(body.add("Div", body.add("Div", raised, growth), growth))
 
 
-@predictor("sklearn.svm.SVR", "sklearn.svm.NuSVR")
+@predictor("sklearn.svm.SVR", "sklearn.svm.NuSVR", takes_single=True)
 def regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``SVR`` and ``NuSVR``."""
     kernel = kernel_of(graph, estimator, frame)

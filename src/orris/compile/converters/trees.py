@@ -91,7 +91,7 @@ def forest_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _mean(graph, estimator, frame, estimator.estimators_)
 
 
-@predictor("sklearn.ensemble.BaggingClassifier")
+@predictor("sklearn.ensemble.BaggingClassifier", takes_single=True)
 def bagging_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Bags of trees only: the mean over trees of the leaf's class shares; a class that a tree did not see has none."""
     if not all(is_exactly(member, *TREE_CLASSIFIERS) for member in estimator.estimators_):
@@ -99,7 +99,7 @@ def bagging_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction
     return _vote(graph, estimator, frame, estimator.estimators_)
 
 
-@predictor("sklearn.ensemble.BaggingRegressor")
+@predictor("sklearn.ensemble.BaggingRegressor", takes_single=True)
 def bagging_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """Bags of trees only: the mean over trees of the leaf's value."""
     if not all(is_exactly(member, *TREE_REGRESSORS) for member in estimator.estimators_):
