@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
+from http.client import HTTPConnection
 
 import pytest
 
 from orris.errors import LoadTestError
-from orris.loadtest import Arrivals, Slice, drive, target_of
+from orris.loadtest import Arrivals, Histogram, Slice, drive, target_of
+from orris.loadtest.histogram import highest_microseconds
 from tests.loadtest_servers import misbehaving
 from tests.servers import Server
 
@@ -46,6 +49,39 @@ def test_a_stall_is_in_the_latency_of_every_request_that_was_due() -> None:
     # Due evenly within the stall, they wait 0 to 1 s: a third of all is late, a sixth by more than half a second.
     assert latency.quantile_seconds(0.9) > 0.6
     assert latency.quantile_seconds(0.99) > 0.9
+
+
+def test_a_closed_loop_hides_the_same_stall() -> None:
+    """One user that waits for each answer sees the stall once, where the open loop sees it in every request due in it.
+
+    That is the coordinated omission: the user sends nothing while the server stalls.
+    """
+    with misbehaving(stall_after=0.3, stall_seconds=1.0) as url:
+        closed = closed_loop(url, 1.6)
+    with misbehaving(stall_after=0.3, stall_seconds=1.0) as url:
+        rate = 200
+        run = drive(target_of(url, [b"{}"]), Arrivals.constant(rate, 1.6), connections=4, warm_up_seconds=0)
+    slow = sum(count for is_slow, count in zip(*slow_buckets(run.whole.latency), strict=True) if is_slow)
+    assert sum(each > 0.5 for each in closed) == 1
+    assert slow > 0.4 * rate
+
+
+def closed_loop(url: str, seconds: float) -> list[float]:
+    """Latencies of a user that sends a request when the one before is answered."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection = HTTPConnection(host, int(port), timeout=30)
+    found, end = [], time.monotonic() + seconds
+    while (begin := time.monotonic()) < end:
+        connection.request("POST", "/", b"{}")
+        connection.getresponse().read()
+        found.append(time.monotonic() - begin)
+    connection.close()
+    return found
+
+
+def slow_buckets(latency: Histogram) -> tuple[list[bool], list[int]]:
+    """Whether each bucket lies above half a second, and its count."""
+    return (highest_microseconds(latency.indices) > 500_000).tolist(), latency.counts.tolist()
 
 
 @pytest.mark.parametrize(

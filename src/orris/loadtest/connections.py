@@ -24,14 +24,14 @@ class Outcomes(Protocol):
     def answered(self, route: int, due: float, at: float, n_bytes: int) -> None:
         """It was answered as it should be."""
 
-    def failed(self, route: int, due: float, at: float, kind: str) -> None:
-        """It failed."""
+    def failed(self, route: int, due: float, at: float, kind: str, answer: bytes | str = "") -> None:
+        """It failed, with this answer, if there was one."""
 
 
 class HttpConnection(asyncio.Protocol):
     """One connection: sends a request, and reports its answer to the pool."""
 
-    __slots__ = ("due", "n_bytes", "parser", "pool", "route", "sent", "transport")
+    __slots__ = ("data", "due", "n_bytes", "parser", "pool", "route", "sent", "transport")
 
     def __init__(self, pool: HttpPool) -> None:
         self.pool = pool
@@ -40,6 +40,7 @@ class HttpConnection(asyncio.Protocol):
         self.route = -1  # of the request that it waits for; -1: none
         self.due = self.sent = 0.0
         self.n_bytes = 0
+        self.data = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
@@ -53,6 +54,7 @@ class HttpConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Read a part of an answer."""
         self.n_bytes += len(data)
+        self.data = data
         try:
             self.parser.feed_data(data)
         except self.pool.parser_errors:
@@ -134,7 +136,7 @@ class HttpPool:
         if 200 <= status < 300:
             self.outcomes.answered(route, due, now, n_bytes)
         else:
-            self.outcomes.failed(route, due, now, f"HTTP {status}")
+            self.outcomes.failed(route, due, now, f"HTTP {status}", connection.data.partition(b"\r\n\r\n")[2])
         if keep:
             self._free(connection, now)
         else:
@@ -265,7 +267,7 @@ class GrpcPool:
         except grpc.aio.AioRpcError as error:
             code = error.code().name
             kind = "timeout" if code == "DEADLINE_EXCEEDED" else f"gRPC {code}"
-            self._outcomes.failed(route, due, time.monotonic(), kind)
+            self._outcomes.failed(route, due, time.monotonic(), kind, error.details() or "")
         else:
             self._outcomes.answered(route, due, time.monotonic(), len(answer))
 

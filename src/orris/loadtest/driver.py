@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -26,6 +27,9 @@ from orris.loadtest.connections import GrpcPool, HttpPool
 from orris.loadtest.recording import Recorder, edges_of
 from orris.loadtest.run import DriverLoad, Run, Slice
 from orris.loadtest.target import Target
+
+SWITCH_SECONDS = 1e-4
+"""Longest that another thread of this process may hold up the driver."""
 
 TICK_SECONDS = 0.1
 """How often requests that took too long are looked for."""
@@ -81,7 +85,7 @@ def drive(
         raise LoadTestError(f"{connections} connections: at least 1 is needed")
     driver = _Driver(target, arrivals, connections, warm_up_seconds, timeout_seconds, slice_seconds, seed)
     driver.on_slice, driver.stop_event = on_slice, stop
-    with _without_garbage_collection():
+    with _undisturbed():
         return _run(driver.run())
 
 
@@ -94,14 +98,16 @@ def _run(main: Coroutine[Any, Any, Run]) -> Run:
 
 
 @contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """A collection would stop the driver for milliseconds; it makes no cycles."""
-    enabled = gc.isenabled()
+def _undisturbed() -> Iterator[None]:
+    """No garbage collection, which would stop the driver for milliseconds, and other threads that give way at once."""
+    enabled, interval = gc.isenabled(), sys.getswitchinterval()
     gc.collect()
     gc.disable()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         yield
     finally:
+        sys.setswitchinterval(interval)
         if enabled:
             gc.enable()
 
@@ -203,10 +209,10 @@ class _Driver:
         self._moved(at, -1)
         self._recorder.answered(route, due, at, n_bytes)
 
-    def failed(self, route: int, due: float, at: float, kind: str) -> None:
+    def failed(self, route: int, due: float, at: float, kind: str, answer: bytes | str = "") -> None:
         """A request failed."""
         self._moved(at, -1)
-        self._recorder.failed(route, due, at, kind)
+        self._recorder.failed(route, due, at, kind, answer)
 
     def _interrupt(self) -> None:
         self._interrupted = True
@@ -265,6 +271,7 @@ class _Driver:
             driver=self._load(pools, slices),
             interrupted=self._interrupted,
             unanswered=self._in_flight,
+            samples=recorder.samples,
         )
 
     def _load(self, pools: list[_Pool], slices: tuple[Slice, ...]) -> DriverLoad:

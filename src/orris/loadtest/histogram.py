@@ -6,7 +6,6 @@ its tools read what is written here. Recording works on whole arrays, and only b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
@@ -24,7 +23,6 @@ _HALF = 1024  # half of the 2 × 10³ values that three digits tell apart, as a 
 _BITS = 11
 
 
-@dataclass(frozen=True, eq=False)
 class Histogram:
     """How often each latency occurred.
 
@@ -35,10 +33,18 @@ class Histogram:
         max_seconds: The longest, exactly as recorded; 0.0 if there is none.
     """
 
-    indices: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    counts: Integers = field(default_factory=lambda: np.empty(0, np.int64))
-    sum_seconds: float = 0.0
-    max_seconds: float = 0.0
+    __slots__ = ("counts", "indices", "max_seconds", "sum_seconds")
+
+    def __init__(
+        self,
+        indices: Integers | None = None,
+        counts: Integers | None = None,
+        sum_seconds: float = 0.0,
+        max_seconds: float = 0.0,
+    ) -> None:
+        self.indices: Integers = np.empty(0, np.int64) if indices is None else indices
+        self.counts: Integers = np.empty(0, np.int64) if counts is None else counts
+        self.sum_seconds, self.max_seconds = sum_seconds, max_seconds
 
     @classmethod
     def of(cls, seconds: npt.ArrayLike) -> Histogram:
@@ -106,8 +112,8 @@ class Histogram:
     def encoded(self) -> str:
         """The histogram as HdrHistogram's compressed V2 text, in microseconds."""
         histogram = _library()(1, MAX_MICROSECONDS, DIGITS)
-        for index, count in zip(self.indices.tolist(), self.counts.tolist(), strict=True):
-            histogram.record_value(int(lowest_microseconds(np.array([index]))[0]), count)
+        for value, count in zip(lowest_microseconds(self.indices).tolist(), self.counts.tolist(), strict=True):
+            histogram.record_value(value, count)
         text: bytes = histogram.encode()
         return text.decode("ascii")
 

@@ -12,6 +12,9 @@ from orris.loadtest.arrivals import Step
 from orris.loadtest.histogram import Floats, Histogram
 from orris.loadtest.run import RouteResult, Slice
 
+MAX_SAMPLE = 300
+"""Most characters that are kept of an answer."""
+
 N_KEPT_LATENESSES = 1_000_000
 """Most latenesses that are kept of one run; of a longer run, its first."""
 
@@ -24,6 +27,7 @@ class Recorder:
     Attributes:
         begin: When the measurement begins.
         end: When it ends.
+        samples: For each kind of error, the first answer.
     """
 
     def __init__(self, begin: float, edges: Sequence[float], routes: Sequence[str]) -> None:
@@ -55,6 +59,7 @@ class Recorder:
         self._route_received = np.zeros(len(routes), np.int64)
         self._route_latency = [Histogram() for _ in routes]
         self._route_errors: list[Counter[str]] = [Counter() for _ in routes]
+        self.samples: dict[str, str] = {}
         self._late: list[Floats] = []
         self._n_late = 0
 
@@ -72,10 +77,13 @@ class Recorder:
         self._received.append(n_bytes)
         self._route.append(route)
 
-    def failed(self, route: int, due: float, at: float, kind: str) -> None:
+    def failed(self, route: int, due: float, at: float, kind: str, answer: bytes | str = "") -> None:
         """A request failed; one of the warm-up is dropped."""
         if due < self.begin:
             return
+        if answer and kind not in self.samples:
+            text = answer if isinstance(answer, str) else answer.decode("utf-8", "replace")
+            self.samples[kind] = " ".join(text.split())[:MAX_SAMPLE]
         self._route_errors[route][kind] += 1
         place = int(np.searchsorted(self._edges, at - self.begin, side="right")) - 1
         self._errors[min(place, len(self._errors) - 1)][kind] += 1

@@ -9,6 +9,7 @@ from typing import Literal
 
 from orris.loadtest.arrivals import Step
 from orris.loadtest.histogram import Histogram
+from orris.loadtest.littles_law import TOLERANCE, LittlesLaw
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,12 @@ class DriverLoad:
         return ""
 
 
+MAX_ERRORS_FOR_LAW, MIN_ANSWERS_FOR_LAW = 0.01, 20
+"""With more failures, or fewer answers, Little's law says nothing of a run."""
+
+MAX_SLACK = 0.25
+"""Where the requests that cross the ends of a run may make more than this share, it was not in a steady state."""
+
 MAX_CPU_SHARE = 0.9
 """From here on the driver has no time left, and requests queue in it."""
 
@@ -177,11 +184,12 @@ class Run:
         connections: Connections, or channels, to the server.
         users: Users of a closed loop; 0 in an open one.
         think_seconds: Least and most time that a user waits between an answer and the next request.
-        mean_in_flight: Mean number of requests that were started and not answered, counted as they came and went; NaN
-            where the engine does not count them.
+        mean_in_flight: Mean number of requests that were started and not answered, counted as they came and went;
+            ``None`` where the engine does not count them.
         driver: The driver's own work; ``None`` for an engine that does not report it.
         interrupted: Whether it was ended early; what was measured until then is here.
         unanswered: Requests that were still under way when an interrupted run ended.
+        samples: For each kind of error, what the server said the first time.
     """
 
     url: str
@@ -196,16 +204,47 @@ class Run:
     connections: int = 0
     users: int = 0
     think_seconds: tuple[float, float] = (0.0, 0.0)
-    mean_in_flight: float = float("nan")
+    mean_in_flight: float | None = None
     driver: DriverLoad | None = None
     interrupted: bool = False
     unanswered: int = 0
-    notes: tuple[str, ...] = field(default=())
+    samples: dict[str, str] = field(default_factory=dict)
 
     @property
     def whole(self) -> Part:
         """The sums over all slices."""
         return Part.of(self.slices)
+
+    @property
+    def littles_law(self) -> LittlesLaw | None:
+        """Little's law on this run's numbers.
+
+        ``None``: it cannot be checked, since requests that failed are in no latency, or too little was measured.
+        """
+        whole = self.whole
+        if whole.error_share > MAX_ERRORS_FOR_LAW or whole.latency.count < MIN_ANSWERS_FOR_LAW:
+            return None
+        if self.loop == "open":
+            if self.mean_in_flight is None:
+                return None
+            # Requests that cross the ends of the run are counted by one side alone.
+            crossing = 0.0 if self.driver is None else self.driver.max_in_flight * whole.latency.max_seconds
+            slack = 2 * crossing / whole.seconds / self.mean_in_flight if self.mean_in_flight else 0.0
+            if slack > MAX_SLACK:
+                return None
+            return LittlesLaw(
+                self.mean_in_flight,
+                whole.latency.count / whole.seconds,
+                whole.latency.mean_seconds,
+                tolerance=TOLERANCE + slack,
+            )
+        think = sum(self.think_seconds) / 2
+        users = self.users or self.connections
+        # A user's last cycle ends after the run does.
+        cycle = (whole.latency.mean_seconds + think) / whole.seconds
+        return LittlesLaw(
+            users, whole.throughput_per_second, whole.latency.mean_seconds, think, tolerance=TOLERANCE + cycle
+        )
 
     def part(self, begin_seconds: float, end_seconds: float) -> Part:
         """The sums over the slices that lie within these seconds of the measured time."""

@@ -96,6 +96,6 @@ def label_text(label: str, limit: int = MAX_LABEL) -> str:
     return short.replace("$", r"\$")
 
 
-def legend_below(axes: Axes) -> None:
-    """A legend below the plot, in two columns."""
-    axes.figure.legend(loc="outside lower left", ncols=2, frameon=False)
+def legend_below(axes: Axes, n_columns: int = 2) -> None:
+    """A legend below the plot."""
+    axes.figure.legend(loc="outside lower left", ncols=n_columns, frameon=False)
