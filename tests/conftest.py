@@ -17,7 +17,7 @@ import pytest
 
 import orris
 from orris.api import Bundle
-from tests.buckets import emulator
+from tests.buckets import AZURITE, azurite, emulator
 from tests.example_tables import MEASUREMENTS, TABLE, mixed_table
 from tests.servers import Server, client, serving
 
@@ -102,3 +102,16 @@ def s3() -> Iterator[str]:
         for key, value in {**variables, "AWS_ENDPOINT_URL": url}.items():
             patch.setenv(key, value)
         yield "s3://orris"
+
+
+@pytest.fixture(scope="session")
+def az() -> Iterator[str]:
+    """The emulated Azure Blob Storage: its container's URL."""
+    if not AZURITE.exists():
+        pytest.skip("Azurite is absent: npm ci --prefix tests/store/azurite --ignore-scripts")
+    import fsspec
+
+    with azurite() as connection, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AZURE_STORAGE_CONNECTION_STRING", connection)
+        fsspec.filesystem("az", use_listings_cache=False).mkdir("orris")
+        yield "az://orris"

@@ -28,7 +28,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a process was told.
 
     Attributes:
-        store: URL of the model store: a directory, ``gs://``, ``s3://``.
+        store: URL of the model store: a directory, ``gs://``, ``s3://`` or ``az://``.
         host: Address that the server listens on.
         port: Port that the server listens on; 0 takes a free one.
         grpc_port: Port that the server listens on for gRPC; ``auto``: 8001, if it is free; ``off``: none.

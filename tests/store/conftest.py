@@ -19,7 +19,7 @@ def unconditional_gs() -> Iterator[str]:
         yield endpoint
 
 
-@pytest.fixture(params=["local", "gs", "s3"])
+@pytest.fixture(params=["local", "gs", "s3", "az"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty store, of each kind."""
     if request.param == "local":

@@ -17,7 +17,7 @@ from orris.store import Store
 from tests.store.sealing import MakeBundle
 
 
-@pytest.fixture(params=["gs", "s3"])
+@pytest.fixture(params=["gs", "s3", "az"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Return the URL of an empty store, of each kind of bucket."""
     return f"{request.getfixturevalue(request.param)}/{tmp_path.name}"
@@ -28,7 +28,7 @@ def files(url: str) -> Any:
     """Return the bucket's file system, past the store."""
     if url.startswith("gs://"):
         return GCSFileSystem(use_listings_cache=False, token="anon")
-    return fsspec.filesystem("s3", use_listings_cache=False)
+    return fsspec.filesystem(url.partition("://")[0], use_listings_cache=False)
 
 
 def _upload(files: Any, url: str, version: str) -> str:

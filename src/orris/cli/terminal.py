@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 StoreOption = Annotated[
     str | None,
     typer.Option(
-        "--store", help=f"Model store: a directory, gs://… or s3://… [default: {DEFAULT_STORE}, or ORRIS_STORE]"
+        "--store", help=f"Model store: a directory, gs://…, s3://… or az://… [default: {DEFAULT_STORE}, or ORRIS_STORE]"
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")]

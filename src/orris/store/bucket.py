@@ -209,9 +209,17 @@ class Bucket:
             for upload in uploads - ({record.upload} if record else set()):
                 home = f"{name}/versions/{version}/{upload}"
                 with self._reported("read", home):
-                    times = [self._files.modified(path) for path in self._files.find(self._full(home))]
+                    times = self._times(home)
                 if times and time.time() - max(moment.timestamp() for moment in times) > LEFTOVER_SECONDS:
                     self._remove(home)
+
+    def _times(self, home: str) -> list[datetime]:
+        """When the objects of a folder were written; those that disappear meanwhile are left out."""
+        times = []
+        for path in self._files.find(self._full(home)):
+            with contextlib.suppress(FileNotFoundError):
+                times.append(self._files.modified(path))
+        return times
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}".rstrip("/")
