@@ -1,9 +1,9 @@
-"""Takes the pictures of the playground and of a report that the documentation shows.
+"""Takes the pictures of the playground, a report and promotions that the documentation shows.
 
-A real server, a real browser (Debian's Chromium), real traffic.
+A real server, a real browser (Debian's Chromium), real traffic; promotions in a git repository of their own.
 
-``python -m tools.screenshots [FOLDER]`` writes ``playground*.png`` and ``report*.png``, by default to ``docs/images``;
-it takes about a minute.
+``python -m tools.screenshots [FOLDER]`` writes ``playground*.png``, ``report*.png`` and ``promotion*.png``, by default
+to ``docs/images``; it takes about a minute.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import httpx  # noqa: E402
+from markdown_it import MarkdownIt  # noqa: E402
 from PIL import Image  # noqa: E402
 from playwright.sync_api import Browser, Locator, Page, sync_playwright  # noqa: E402
+from tests.delivery.gitops import OTHER_IMAGE, plant  # noqa: E402
 from tests.example_tables import mixed_table  # noqa: E402
 from tests.servers import serving  # noqa: E402
 from tests.ui.browser import field_of, launched, put, visiting  # noqa: E402
@@ -29,6 +31,16 @@ import orris  # noqa: E402
 
 COLOURS = 192
 TRAFFIC_SECONDS = 60
+
+PULL_REQUEST = """\
+<!doctype html><meta charset="utf-8"><style>
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff; margin: 0; padding: 16px 32px; max-width: 880px }
+h2 { border-bottom: 1px solid #d1d9e0; padding-bottom: .3em }
+table { border-collapse: collapse } th, td { border: 1px solid #d1d9e0; padding: 5px 12px; text-align: left }
+code { font: 85% ui-monospace, monospace; background: #f0f1f2; padding: .15em .35em; overflow-wrap: anywhere }
+pre code { display: block; padding: 12px; overflow: hidden }
+</style>"""
+"""How a host of git repositories shows a pull request's body, roughly."""
 
 
 def main(folder: Path) -> None:
@@ -54,6 +66,7 @@ def main(folder: Path) -> None:
             browser = launched(playwright)
             shoot(browser, server.url, folder)
             shoot_report(browser, churn.folder / "report.html", folder)
+            shoot_promotions(browser, store, folder)
             browser.close()
 
 
@@ -99,6 +112,24 @@ def shoot_report(browser: Browser, report: Path, folder: Path) -> None:
     with visiting(browser, viewport={"width": 1120, "height": 1000}, color_scheme="dark") as visit:
         page = visit.open(report.as_uri(), ready="#parity")
         keep(page, folder / "report-plots.png", page.locator("section", has=page.locator("#plots")))
+
+
+def shoot_promotions(browser: Browser, store: Path, folder: Path) -> None:
+    """The pull request's text of a promotion, and that of one which a gate refuses."""
+    table = ROOT / "data" / "iris.csv"
+    for version, model in (("1.1.0", "svm"), ("1.2.0", "forest")):
+        orris.train(table, target="species", name="iris", version=version, model=model, store=store)
+    tree = plant(store / "gitops", store)
+    tree.run("stage", "1.0.0")
+    for version, expected, name in (("1.1.0", 0, "promotion.png"), ("1.2.0", 1, "promotion-refused.png")):
+        tree.run("dev", version, OTHER_IMAGE)
+        report = store / f"{version}.md"
+        tree.promote(version, "--from", "dev", "--to", "stage", "--report", str(report), expect=expected)
+        html = MarkdownIt("commonmark").enable("table").render(report.read_text("utf-8"))
+        page = browser.new_page(viewport={"width": 960, "height": 600}, device_scale_factor=1.5)
+        page.set_content(PULL_REQUEST + html)
+        keep(page, folder / name, page.locator("body"))
+        page.close()
 
 
 def busy(url: str, page: Page) -> None:

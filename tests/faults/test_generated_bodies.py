@@ -48,7 +48,7 @@ content_types = st.sampled_from(["application/json", "text/csv", "application/oc
 @pytest.fixture(scope="module")
 def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
     """Open one connection for all requests, so that an answer out of step would show."""
-    opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     yield opened
     opened.close()
 
@@ -66,11 +66,22 @@ def test_no_body_gets_a_server_error(
 ) -> None:
     """Every generated body is answered with a status below 500 and its own request id."""
     headers = {"x-request-id": f"r{hash(body) & 0xFFFF}"} | ({"content-type": content_type} if content_type else {})
+    try:
+        answer = _sent(connection, route, body, headers)
+    except ConnectionError:  # it was idle for too long on a busy machine; a body that ends connections does so again
+        connection.close()
+        answer = _sent(connection, route, body, headers)
+    assert answer.status < 500
+    assert answer.headers["x-request-id"] == headers["x-request-id"]
+
+
+def _sent(
+    connection: http.client.HTTPConnection, route: str, body: bytes, headers: dict[str, str]
+) -> http.client.HTTPResponse:
     connection.request("POST", route, body, headers)
     answer = connection.getresponse()
     answer.read()
-    assert answer.status < 500
-    assert answer.headers["x-request-id"] == headers["x-request-id"]
+    return answer
 
 
 def test_our_openapi_holds_for_generated_requests(server: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ import pytest
 from orris.api import Bundle
 from tests.image.dockerfile import ROOT, argument, stages
 from tests.servers import _announced
+
+pytestmark = pytest.mark.timeout(900)  # the first test installs the environment
 
 BUDGET_BYTES = 250_000_000
 """Of the installed serving environment with its byte code, without Python itself."""
@@ -30,6 +33,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with home.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (home / "done").exists():
+            shutil.rmtree(home, ignore_errors=True)  # what a worker that failed left behind
             home.mkdir()
             assemble(home)
             (home / "done").touch()

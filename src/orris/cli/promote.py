@@ -49,7 +49,7 @@ def promote(
         Path | None, typer.Option(help="Also write the Markdown report to this file, whatever the gates find.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Ask the gates and show the diff; commit nothing.")
+        bool, typer.Option("--dry-run", help="Check the gates and show the diff; commit nothing.")
     ] = False,
     push: Annotated[
         bool, typer.Option("--push", help="Push the branch; in CI, open the pull request with gh.")

@@ -7,6 +7,8 @@ rebuilt from float64 operators, and sums are taken one after the other.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
@@ -14,7 +16,8 @@ from onnx import TensorProto
 from orris.compile.graph import Graph
 
 _TABLE_SIZE = 32
-_POWERS = 2.0 ** (np.arange(_TABLE_SIZE) / _TABLE_SIZE)
+# By C's pow: NumPy's is not rounded correctly on every processor (AVX-512).
+_POWERS = np.array([math.pow(2.0, i / _TABLE_SIZE) for i in range(_TABLE_SIZE)])
 _PER_LOG2 = float.fromhex("0x1.71547652b82fep+0") * _TABLE_SIZE
 _CUBIC = (
     float.fromhex("0x1.c6af84b912394p-5") / _TABLE_SIZE**3,
