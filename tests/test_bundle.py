@@ -42,7 +42,7 @@ def sealed(folder: Path, version: str = "1.0.0", created: str = "2026-11-21T00:0
     )
 
 
-def test_what_was_sealed_is_read_back(tmp_path: Path) -> None:
+def test_a_sealed_bundle_is_read_back(tmp_path: Path) -> None:
     """A sealed bundle's manifest is read back whole, and the audit passes."""
     written = sealed(tmp_path)
     manifest = read_manifest(tmp_path)
@@ -115,7 +115,7 @@ def test_a_symbolic_link_out_of_the_bundle_is_refused(tmp_path: Path) -> None:
         audit(folder, manifest)
 
 
-def test_a_newer_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_newer_format_is_refused_with_a_remedy(tmp_path: Path) -> None:
     """A newer format is refused with advice, even if the rest of the manifest cannot be read."""
     (tmp_path / MANIFEST).write_text(json.dumps({"format": FORMAT + 1, "tensors": []}))
     with pytest.raises(BundleFormatError, match="upgrade orris"):

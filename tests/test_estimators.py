@@ -28,7 +28,7 @@ def walk() -> Iterator[ModuleType]:
     del sys.modules["estimators"]
 
 
-def test_the_page_shows_what_was_measured(walk: ModuleType) -> None:
+def test_the_page_shows_the_measured_walk(walk: ModuleType) -> None:
     """The tables of the page are those of the kept results."""
     version = PAGE.split("Measured with scikit-learn ")[1].split(".\n")[0]
     found = [walk.known()[name] for name in sorted(walk.known())]
@@ -56,7 +56,7 @@ def test_nearly_all_are_served_and_most_exactly(walk: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("name", ["NearestCentroid", "KMeans", "PowerTransformer"])
-def test_an_estimator_is_served_as_the_page_says(walk: ModuleType, name: str) -> None:
+def test_an_estimator_is_served_in_the_way_of_the_page(walk: ModuleType, name: str) -> None:
     """Measured again, these are served as in the table."""
     kind, each = walk.kinds()[name]
     assert walk.examine(name, kind, each).way == walk.known()[name].way

@@ -22,7 +22,7 @@ def targets(text: str) -> list[str]:
     return re.findall(r"^  ([\w-]+) {2,}\S", text, re.MULTILINE)
 
 
-def test_help_shows_what_most_people_need_first() -> None:
+def test_help_shows_the_common_targets_first() -> None:
     """The short help has about a dozen targets in groups, and the long help has every target."""
     short, long = targets(make("help")), targets(make("help-all"))
     assert {"setup", "demo", "test", "lint", "docs"} < set(short)

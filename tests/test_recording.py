@@ -9,7 +9,7 @@ from tools.recording import PAGE, masked, record
 TUTORIAL = Path(__file__).parents[1] / "docs" / "tutorial.md"
 
 
-def test_the_tutorial_prints_what_its_recording_shows() -> None:
+def test_the_tutorial_prints_the_lines_of_its_recording() -> None:
     """Run in a fresh folder, the tutorial's commands print the page ``docs/recording.md``, numbers apart."""
     again = record(TUTORIAL.read_text("utf-8"))
     assert masked(again) == masked(PAGE.read_text("utf-8")), "run `python -m tools.recording`"

@@ -258,7 +258,7 @@ def test_numbers_with_fractions_that_an_encoder_tells_apart_are_levels(dtype: An
         by_csv(model, "dose,age\n0.2,0\n")
 
 
-def test_integers_beyond_what_float64_holds_are_answered_as_scikit_learn_computes_with_them() -> None:
+def test_integers_beyond_float64_are_answered_as_by_scikit_learn() -> None:
     """Times in nanoseconds, as rows of integers: the pipeline converts them to float64, and so does every route."""
     X = pd.DataFrame({"time": 1_700_000_000_000_000_000 + RNG.integers(0, 10**15, 90), "n": RNG.integers(0, 9, 90)})
     X["time"] |= 1

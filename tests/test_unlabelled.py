@@ -50,7 +50,7 @@ def test_the_engine_gives_labels_and_scores() -> None:
     assert "There is no target" in report
 
 
-def test_what_is_not_converted_is_served_by_scikit_learn() -> None:
+def test_an_estimator_without_a_converter_is_served_by_scikit_learn() -> None:
     """A local outlier factor that searches without a tree has no converter; label and score come from scikit-learn."""
     factor = LocalOutlierFactor(novelty=True, algorithm="brute").fit(X)
     bundle = orris.package(factor, X, name="factor", store=None)

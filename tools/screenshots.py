@@ -34,7 +34,8 @@ TRAFFIC_SECONDS = 60
 
 PULL_REQUEST = """\
 <!doctype html><meta charset="utf-8"><style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff; margin: 0; padding: 16px 32px; max-width: 880px }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1f2328; background: #fff }
+body { margin: 0; padding: 16px 32px; max-width: 880px }
 h2 { border-bottom: 1px solid #d1d9e0; padding-bottom: .3em }
 table { border-collapse: collapse } th, td { border: 1px solid #d1d9e0; padding: 5px 12px; text-align: left }
 code { font: 85% ui-monospace, monospace; background: #f0f1f2; padding: .15em .35em; overflow-wrap: anywhere }

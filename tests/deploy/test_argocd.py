@@ -156,7 +156,7 @@ def test_infrastructure_is_the_same_as_with_flux(environment: str, clusters: dic
         ]
 
 
-def test_the_project_allows_what_the_applications_use() -> None:
+def test_the_project_allows_the_kinds_that_the_applications_use() -> None:
     """The project allows exactly the sources and clusters of the applications."""
     project = FILES["project"]["spec"]
     applications = [each["spec"] for name in ("apps", "infrastructure") for each in generated(FILES[name])]

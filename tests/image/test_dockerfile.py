@@ -53,7 +53,7 @@ def test_the_base_has_the_python_that_the_tests_run_on() -> None:
     assert f"python:3.{sys.version_info.minor}." in argument("", "PYTHON_IMAGE")
 
 
-def test_every_install_is_hashed_or_of_what_was_just_built() -> None:
+def test_every_install_is_hashed_or_of_the_wheel_just_built() -> None:
     """Every package from an index has a hash, and no compiler runs."""
     commands = [
         part for word, rest in stages()["build"] if word == "RUN" for part in rest.split("&&") if " install " in part
@@ -107,7 +107,7 @@ def test_the_labels_are_those_of_the_open_container_initiative() -> None:
     assert set(re.findall(r"org\.opencontainers\.image\.([\w.]+)=", labels)) == wanted
 
 
-def test_only_what_is_copied_gets_into_the_build() -> None:
+def test_only_copied_files_get_into_the_build() -> None:
     """The build context ignores all files except those that the Dockerfile copies, so no ``.git`` and no credential."""
     lines = [
         line for line in (ROOT / ".dockerignore").read_text("utf-8").splitlines() if line and not line.startswith("#")

@@ -39,7 +39,7 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
         yield from walk(inner)
 
 
-def test_the_files_are_what_the_code_makes() -> None:
+def test_the_files_are_up_to_date() -> None:
     """The dashboard files equal what ``python -m tools.dashboards`` generates."""
     assert stale() == []
     assert main("--check") == 0

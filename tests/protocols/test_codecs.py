@@ -77,7 +77,7 @@ def test_a_codec_reads_and_writes_as_its_dialect(iris: Bundle, dialect: Dialect,
 
 @pytest.mark.parametrize("dialect", [NamedRows(), InstanceRows(), Invocations(), OpenInference()])
 @pytest.mark.parametrize("body", NEVER)
-def test_a_codec_leaves_what_is_not_plainly_right_to_the_dialect(iris: Bundle, dialect: Dialect, body: bytes) -> None:
+def test_a_codec_leaves_unusual_bodies_to_the_dialect(iris: Bundle, dialect: Dialect, body: bytes) -> None:
     """Alone, and beside a body that it takes."""
     engine = Engine.load(iris.folder)
     for codec in dialect.codecs(engine):

@@ -458,7 +458,7 @@ def test_a_name_that_is_none_is_an_invalid_argument(stub: Any, name: str) -> Non
 # health and reflection
 
 
-def test_the_health_service_knows_server_and_models(channel: grpc.Channel) -> None:
+def test_the_health_service_covers_server_and_models(channel: grpc.Channel) -> None:
     """The standard health service answers for the server and each model, and an unknown name is NOT_FOUND."""
     health: Any = health_pb2_grpc.HealthStub(channel)
     for service in ("", SERVICE, "iris"):
@@ -508,7 +508,7 @@ def test_where_predictions_need_a_credential_calls_need_it_too(iris: Bundle, tmp
         assert int(dict(trailing)["retry-after"]) >= 1
 
 
-def test_a_stopping_server_answers_what_is_in_flight(iris: Bundle, tmp_path: Path) -> None:
+def test_a_stopping_server_answers_calls_in_flight(iris: Bundle, tmp_path: Path) -> None:
     """After SIGTERM every call is answered or UNAVAILABLE, and an open watch does not delay the end."""
     with (
         serving(

@@ -331,7 +331,7 @@ def attempted(call: Callable[[], Any]) -> Any:
 
 @given(st.data())
 @settings(max_examples=150, deadline=None)
-def test_envelopes_read_what_strict_reading_reads(mixed: Bundle, data: st.DataObject) -> None:
+def test_envelopes_read_the_values_that_strict_reading_reads(mixed: Bundle, data: st.DataObject) -> None:
     """The fast and the strict reader of a form give the same rows or the same problems."""
     reader = RowReader(mixed.manifest.schema)
     names = reader.schema.names

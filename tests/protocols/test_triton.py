@@ -158,7 +158,7 @@ def test_there_are_no_regions_of_shared_memory(clients: Any) -> None:
                 status("mine")
 
 
-def test_what_triton_has_and_this_server_has_not_is_refused_with_a_sentence(clients: Any) -> None:
+def test_unsupported_calls_of_triton_are_refused_with_a_sentence(clients: Any) -> None:
     """The status is 501 or UNIMPLEMENTED, and the text says what is not offered."""
     for asking, _ in clients:
         inputs = rows(triton_http if asking is clients[0][0] else triton_grpc)

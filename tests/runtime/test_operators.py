@@ -67,7 +67,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
 
 
 @pytest.mark.parametrize(("made", "problem"), REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_not_on_the_list_is_refused_before_it_is_loaded(
+def test_an_operator_that_is_not_on_the_list_is_refused_before_the_model_is_loaded(
     made: onnx.ModelProto, problem: str, tmp_path: Path
 ) -> None:
     """A model that holds something else is refused with its name, from bytes and from a file."""
@@ -83,7 +83,7 @@ def test_what_is_not_on_the_list_is_refused_before_it_is_loaded(
 @pytest.mark.parametrize(
     "content", [b"\x00garbage", b"ORTM" * 4, b"\xff" * 100], ids=["garbage", "names", "high bytes"]
 )
-def test_what_is_no_onnx_file_is_refused(content: bytes) -> None:
+def test_bytes_that_are_no_onnx_file_are_refused(content: bytes) -> None:
     """Bytes that are no ONNX file do not reach ONNX Runtime."""
     with pytest.raises(ServingError):
         open_session(content)

@@ -179,7 +179,7 @@ def open_connections(port: int) -> set[str]:
 
 
 @of_each_proxy
-def test_a_proxy_asks_another_server_where_one_is_gone(proxied: Start, pair: Server, tmp_path: Path) -> None:
+def test_a_proxy_tries_another_server_where_one_is_gone(proxied: Start, pair: Server, tmp_path: Path) -> None:
     """With one address of two that nobody listens on, every request is answered."""
     with proxied([free_ports(1)[0], pair.port], pair.grpc_port, tmp_path) as proxy:
         assert connections(pair, proxy, 20) == {"setosa"}

@@ -102,7 +102,7 @@ def test_a_snapshot_restores_every_count() -> None:
     assert decode(encode(snapshot)) == snapshot
 
 
-def test_a_sum_of_workers_is_what_one_would_have_counted() -> None:
+def test_a_sum_over_workers_equals_the_counts_of_one_process() -> None:
     """The sum of workers' counters, gauges, histograms and facts equals one worker's with all requests."""
     parts = [counted(2, in_flight=1), counted(5), counted(4, in_flight=2)]
     total = merge(part.snapshot() for part in parts)

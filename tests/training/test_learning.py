@@ -98,7 +98,7 @@ def test_a_column_is_described(values: Any, column: Column) -> None:
 
 
 @pytest.mark.parametrize("values", [values for values, _ in COLUMNS.values()], ids=COLUMNS.keys())
-def test_the_pipeline_is_given_what_the_table_holds(values: Any) -> None:
+def test_the_pipeline_receives_the_values_of_the_table(values: Any) -> None:
     """Encoded and decoded, a column holds the same values, missing ones included, with the schema's dtype."""
     frame = pd.DataFrame({"x": values})
     schema = learn_schema(frame, target="y", task="regression")

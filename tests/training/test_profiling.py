@@ -60,7 +60,7 @@ def test_rare_levels_of_a_wide_category_share_a_bin() -> None:
 
 
 @given(NUMBERS)
-def test_the_bins_hold_what_lies_between_their_bounds(training: list[float]) -> None:
+def test_the_bins_hold_the_values_between_their_bounds(training: list[float]) -> None:
     """A bin holds the values above the previous bound up to its own, and the shares add up to one."""
     spread = spread_of("a", np.array(training), 0)
     assert sum(spread.shares) == pytest.approx(1)

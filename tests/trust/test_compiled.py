@@ -202,7 +202,7 @@ def test_a_word_in_a_column_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize("depth", ["0", "-1"])
-def test_a_path_that_is_longer_than_its_tree_says_is_refused(depth: str) -> None:
+def test_a_path_longer_than_the_depth_of_its_tree_is_refused(depth: str) -> None:
     """Compiled code writes a path into an array of the length that the tree says."""
     content = bytes(dumps(DecisionTreeClassifier(max_depth=3, random_state=0).fit(X, Y)))
     with pytest.raises(ServingError, match="a path that is longer than it says"):

@@ -173,7 +173,7 @@ def test_the_focus_is_visible(visit: Visit, server: Server) -> None:
     assert [name for name in seen if name in order] == order
 
 
-def test_the_snippets_do_what_the_page_did(visit: Visit, mixed_server: Server) -> None:
+def test_the_snippets_send_the_request_of_the_page(visit: Visit, mixed_server: Server) -> None:
     """Each snippet, run as it is copied, prints the server's answer."""
     page = visit.open(mixed_server.url)
     field_of(page, "town").locator("select").select_option('New "York"')
@@ -227,7 +227,7 @@ def locked(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
         yield running, key
 
 
-def test_a_server_with_keys_asks_for_one(browser: Browser, locked: tuple[Server, str]) -> None:
+def test_the_page_of_a_server_with_keys_has_a_field_for_one(browser: Browser, locked: tuple[Server, str]) -> None:
     """A wrong key is reported; with a valid key everything works, and the shown code does not contain it."""
     server, key = locked
     with visiting(browser, refused=(401,)) as visit:

@@ -102,7 +102,7 @@ def report(tmp_path: Path, junit: str | None, log: str = "") -> str:
     return output.read_text()
 
 
-def test_a_red_run_is_reported_with_what_failed(tmp_path: Path) -> None:
+def test_a_red_run_is_reported_with_its_failures(tmp_path: Path) -> None:
     """The report begins with counts, and a test's own text can neither end its block nor become markup."""
     text = report(tmp_path, JUNIT)
     assert text.startswith("## ❌ Tests: 1 passed, 1 failed, 1 skipped\n")

@@ -122,7 +122,7 @@ def test_weights_multiply(run_graph: Any, threshold: float) -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
-def test_a_scaler_knows_whether_its_input_is_sparse(run_graph: Any, threshold: float) -> None:
+def test_a_scaler_depends_on_whether_its_input_is_sparse(run_graph: Any, threshold: float) -> None:
     """Behind a ColumnTransformer a scaler divides dense columns and multiplies sparse ones, to the last bit."""
     schema = schema_of("weight", "word", "kind")
     columns = make_column_transformer(
@@ -345,7 +345,7 @@ def test_unknown_inverse_of_the_target_is_refused() -> None:
         build(model, schema)
 
 
-def test_trees_take_what_an_encoder_returns_in_float32() -> None:
+def test_trees_take_an_encoders_values_in_float32() -> None:
     """A forest behind an encoder that returns float32 is exact; a model that would compute in float32 is refused."""
     schema = schema_of("word", "kind")
     rows = draw(schema, 100)
@@ -358,7 +358,7 @@ def test_trees_take_what_an_encoder_returns_in_float32() -> None:
         build(make_pipeline(encoder, Ridge()).fit(decode(schema, rows), np.arange(100) % 7), schema)
 
 
-def test_none_is_what_only_columns_of_objects_hold() -> None:
+def test_only_columns_of_objects_hold_none() -> None:
     """Only objects can hold None; every other column's missing value is NaN, whatever its contract says."""
     columns = tuple(
         msgspec.structs.replace(COLUMNS[name], missing_as="none") for name in ("size", "word", "thing", "maybe")

@@ -122,7 +122,7 @@ def test_refused_unless_allowed() -> None:
         foreign.transform(Graph(), PCA(2).fit(x), _frame(4))
 
 
-def test_what_skl2onnx_cannot_convert_is_refused_with_its_reason() -> None:
+def test_an_estimator_that_skl2onnx_cannot_convert_is_refused_with_its_reason() -> None:
     """An estimator that skl2onnx cannot convert is refused with the class's name and skl2onnx's reason."""
     x, y = agreement.iris()
     estimator, graph = NearestCentroid().fit(x, y), Graph(foreign="float64")

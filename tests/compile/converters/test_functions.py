@@ -100,7 +100,7 @@ def test_a_forest_behind_a_root_is_converted_whole() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_logarithms_of_what_has_none_get_no_answer() -> None:
+def test_logarithms_of_negative_numbers_get_no_answer() -> None:
     """A row of which the logarithm is infinite gets no answer, as scikit-learn's next step refuses it."""
     x, y = load_wine(return_X_y=True)
     model = make_pipeline(FunctionTransformer(np.log), LinearSVC(random_state=0)).fit(x, y)
@@ -152,7 +152,7 @@ def test_powers_of_zero_and_two_are_logarithms(run_graph: Any) -> None:
     np.testing.assert_allclose(run_graph(graph, frame, 2, rows)["frame"], step.transform(rows), rtol=1e-14)
 
 
-def test_box_cox_refuses_what_is_not_positive() -> None:
+def test_box_cox_refuses_numbers_that_are_not_positive() -> None:
     """A number that is not positive is refused by the fitted step, and gets no answer."""
     x, y = load_wine(return_X_y=True)
     model = make_pipeline(PowerTransformer(method="box-cox"), LogisticRegression(max_iter=5000)).fit(x, y)

@@ -233,7 +233,7 @@ def test_generated_rows_keep_to_kinds_and_hard_bounds() -> None:
     assert set(thresholds[:, 1]) >= {2.0, 3.0}
 
 
-def test_the_largest_magnitude_is_what_the_pipeline_takes() -> None:
+def test_the_largest_magnitude_is_that_of_the_pipeline() -> None:
     """Rows of the gate stay within the magnitude that scikit-learn's float32 trees accept."""
     schema = Schema(
         columns=(Column("a", Kind.NUMBER, low=0, high=1),),

@@ -29,7 +29,7 @@ def bound(model: Any, x: Any, task: Any, labels: tuple[Any, ...] = ()) -> Any:
     return open_session(rounding.SerializeToString()).run(["rounding"], {"rows": x})[0]
 
 
-def test_terms_that_cancel_are_allowed_what_their_sum_of_magnitudes_rounds_to() -> None:
+def test_terms_that_cancel_may_differ_by_the_rounding_of_their_magnitudes() -> None:
     """Large products that nearly cancel differ by more than 1e-12 with the order of additions, and are exact."""
     nearly = np.column_stack([X, X[:, ::-1] + RNG.normal(size=X.shape)])
     model = LinearRegression().fit(nearly, nearly[:, 0] - nearly[:, 15])

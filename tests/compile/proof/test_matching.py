@@ -66,7 +66,7 @@ def test_rounding_stays_within_its_bound(name: str) -> None:
     assert np.median(bound[finite] / np.maximum(1, np.abs(reference[finite]))) < 1e-11
 
 
-def test_the_facts_count_what_was_matched() -> None:
+def test_the_facts_count_the_matched_parts() -> None:
     """Trees, splits and leaves are those of the fitted forest."""
     case = model("forest regressor")
     facts = prove(case.content, case.pipeline, case.schema).facts

@@ -67,7 +67,7 @@ def _same(left: list[Any], right: list[Any]) -> bool:
     )
 
 
-def test_no_case_is_a_model_without_what_it_is_named_after() -> None:
+def test_every_case_has_the_part_that_it_is_named_after() -> None:
     """Cases of categories hold member splits, and the forests hold trees that send missing values to the left."""
     for name, attribute in (
         ("histogram over encoded categories", "membership_values"),

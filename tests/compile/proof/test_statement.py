@@ -17,7 +17,7 @@ def test_the_table_of_statements_is_that_of_the_registry() -> None:
     assert _table("orris.compile.proof.statements") == expected, "docs/proof.md should have:\n" + "\n".join(expected)
 
 
-def test_the_table_of_what_is_only_compared_is_that_of_the_registries() -> None:
+def test_the_table_of_compared_estimators_is_that_of_the_registries() -> None:
     """Classes with a converter and no statement. If this fails, paste what was expected into docs/proof.md."""
     proved = {name for names in stated().values() for name in names}
     compared: dict[str, set[str]] = {}
