@@ -68,7 +68,7 @@ test-bdd: $(VENV)/.dev #- Run the scenarios of tests/bdd, which say in sentences
 
 .PHONY: faults
 faults: $(VENV)/.dev #- Run the long forms of the fault tests: kills, hostile clients, 100,000 bodies, 2,000,000 requests
-	@ORRIS_TEST_FAULTS=long $(BIN)/python -m pytest tests/faults tests/serving/processes/test_workers.py tests/serving/http tests/server/test_trial.py tests/trust --timeout 3600 $(ARGS)
+	@ORRIS_TEST_FAULTS=long $(BIN)/python -m pytest tests/faults tests/clients/test_schemathesis.py tests/serving/processes/test_workers.py tests/serving/http tests/server/test_trial.py tests/trust --timeout 3600 $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev ## Lint, types, import contracts

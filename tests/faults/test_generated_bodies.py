@@ -8,10 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from schemathesis.core.result import Err
 
 from tests.faults.sizes import N_BODIES
 from tests.servers import Server
@@ -82,30 +80,3 @@ def _sent(
     answer = connection.getresponse()
     answer.read()
     return answer
-
-
-def test_our_openapi_holds_for_generated_requests(server: Server) -> None:
-    """Requests that Schemathesis makes from our own OpenAPI document get no server error."""
-    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
-    checked = 0
-
-    for result in schema.get_all_operations():
-        assert not isinstance(result, Err)
-        operation = result.ok()
-
-        @settings(
-            max_examples=max(5, N_BODIES // 2_000),
-            deadline=None,
-            database=None,
-            derandomize=True,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(case=operation.as_strategy())
-        def one(case: Any) -> None:
-            nonlocal checked
-            answer = case.call()
-            checked += 1
-            assert answer.status_code < 500
-
-        one()
-    assert checked > 50

@@ -137,6 +137,13 @@ def test_other_methods_are_refused_in_mlflows_shape(ask: httpx.Client) -> None:
     assert refused.json()["error_code"] == "BAD_REQUEST"
 
 
+@pytest.mark.parametrize("route", ["invocations", "invoke"])
+def test_an_unknown_model_is_404_in_mlflows_shape(ask: httpx.Client, route: str) -> None:
+    """A model that is not served gets 404 on the routes that name one."""
+    refused = ask.post(f"/models/absent/{route}", json={"instances": [[5.1, 3.5, 1.4, 0.2]]})
+    assert (refused.status_code, set(refused.json())) == (404, {"error_code", "message"})
+
+
 CSVS = {
     "plain": f"{HEADER}\n5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3\n",
     "no last line break": f"{HEADER}\n5.1,3.5,1.4,0.2\n6.7,3.0,5.2,2.3",

@@ -6,7 +6,7 @@ from typing import Any
 
 from orris.protocols.tensors import DATATYPES, input_specs
 from orris.schema import Kind, Schema
-from orris.schema.documents import example_row
+from orris.schema.documents import example_row, value_schema
 
 JsonObject = dict[str, Any]
 
@@ -39,12 +39,12 @@ def schemas(schema: Schema) -> JsonObject:
     text: JsonObject = {"type": "string"}
     data: JsonObject = {"type": "array", "items": {}, "description": "Flat or nested; left out where it is binary."}
     tensor = _object(name=text, shape=_DIMENSIONS, datatype={"type": "string", "enum": list(DATATYPES)})
-    tensor["properties"] |= {"data": data, "parameters": {"type": "object"}}
+    tensor["properties"] |= {"data": data, "parameters": {"type": ["object", "null"]}}
     request = _object(inputs={"type": "array", "items": _ref("InferTensor"), "minItems": 1})
     request["properties"] |= {
-        "id": text,
-        "parameters": {"type": "object"},
-        "outputs": {"type": "array", "items": _ref("InferOutput")},
+        "id": {"type": ["string", "null"]},
+        "parameters": {"type": ["object", "null"]},
+        "outputs": {"type": ["array", "null"], "items": _ref("InferOutput")},
     }
     response = _object(model_name=text, model_version=text, id=text)
     response["properties"] |= {
@@ -54,13 +54,19 @@ def schemas(schema: Schema) -> JsonObject:
     response["required"].append("outputs")
     forms = [_ROW, *(_ref(name.capitalize()) for name in ("features", "instances") if name not in schema.names)]
     tables = [_ref(name) for name in ("DataframeSplit", "DataframeRecords", "Instances", "Inputs")]
-    frame = _object(columns={"type": "array", "items": text}, data=_rows(schema))
+    frame = _object(data=_rows())
+    frame["properties"]["columns"] = {
+        "type": ["array", "null"],
+        "items": text,
+        "description": "Names of the columns; left out: those of the schema, in its order.",
+    }
     return {
         "PredictRequest": {"oneOf": forms},
         "PredictResponse": {"oneOf": [_ref("Answer"), _ref("PredictionList")]},
-        "Features": _object(features=_listed(schema)),
-        "Instances": _object(instances=_rows(schema)),
-        "Inputs": _object(inputs=_rows(schema)),
+        "RowValues": _listed(schema),
+        "Features": _object(features=_ref("RowValues")),
+        "Instances": _object(instances=_rows()),
+        "Inputs": _object(inputs=_rows()),
         "DataframeSplit": _object(dataframe_split=frame),
         "DataframeRecords": _object(dataframe_records={"type": "array", "items": _ROW, "minItems": 1}),
         "InvocationsRequest": {"oneOf": tables},
@@ -173,6 +179,7 @@ def _listed(schema: Schema) -> JsonObject:
     numbers = all(column.kind in {Kind.NUMBER, Kind.INTEGER} and not column.missing for column in schema.columns)
     return {
         "type": "array",
+        "prefixItems": [value_schema(column) for column in schema.columns],
         "items": {"type": "number"} if numbers else {},
         "minItems": schema.n_columns,
         "maxItems": schema.n_columns,
@@ -180,10 +187,10 @@ def _listed(schema: Schema) -> JsonObject:
     }
 
 
-def _rows(schema: Schema) -> JsonObject:
+def _rows() -> JsonObject:
     return {
         "type": "array",
-        "items": _listed(schema),
+        "items": _ref("RowValues"),
         "minItems": 1,
         "description": "A row may be an object by names as well.",
     }

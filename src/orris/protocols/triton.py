@@ -192,4 +192,4 @@ _NO_REGIONS = reading(
     of("application/json", {"type": "array", "items": {"type": "object"}}),
 )
 _REGION = reading("A region of shared memory: there is none (Triton)", _TAG, json_object(), status_404=_ERROR)
-_UNREGISTER = acting("Forget regions of shared memory: there are none (Triton)", _TAG, {}, {})
+_UNREGISTER = acting("Forget regions of shared memory: there are none (Triton)", _TAG, None, {})

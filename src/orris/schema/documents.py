@@ -26,14 +26,18 @@ def example_row(schema: Schema) -> JsonObject:
 
 def row_schema(schema: Schema) -> JsonObject:
     """JSON Schema (2020-12) of one row."""
-    return {
+    names = list(schema.names)
+    required = [column.name for column in schema.columns if not column.missing]
+    row = {
         "title": "Row",
         "type": "object",
         "description": "Other columns are ignored, with a warning, unless one of these is absent.",
-        "required": [column.name for column in schema.columns if not column.missing],
+        "required": required,
         "properties": {column.name: _property(column) for column in schema.columns},
         "examples": [example_row(schema)],
     }
+    # An unknown column beside an absent one may be that one, misspelt. It also keeps a row apart from `features`.
+    return row if required == names else row | {"if": {"required": names}, "else": {"propertyNames": {"enum": names}}}
 
 
 def describe_column(column: Column) -> JsonObject:
@@ -51,6 +55,11 @@ def describe_column(column: Column) -> JsonObject:
     if column.bounds is not None:
         described["bounds"] = msgspec.to_builtins(column.bounds)
     return described | {"example": column.example}
+
+
+def value_schema(column: Column) -> JsonObject:
+    """JSON Schema of one value of a column: its type, levels and declared bounds, without words."""
+    return {key: value for key, value in _property(column).items() if key not in {"description", "examples"}}
 
 
 def _property(column: Column) -> JsonObject:

@@ -35,17 +35,19 @@ def reading(summary: str, tag: str, content: JsonObject, **refusals: JsonObject)
     return _operation(summary, tag, {"200": {"description": summary, "content": content}}, refusals)
 
 
-def acting(summary: str, tag: str, body: JsonObject, content: JsonObject, **refusals: JsonObject) -> Describe:
+def acting(summary: str, tag: str, body: JsonObject | None, content: JsonObject, **refusals: JsonObject) -> Describe:
     """The operation of a POST that asks no model; its body, an object of ``body``'s properties, may be left out.
 
     Args:
         summary: What it does.
         tag: The group that it is shown in.
-        body: The properties of the body's object.
+        body: The properties of the body's object; ``None``: no body is read.
         content: What it answers, by media type; empty: no body.
         **refusals: What else it may answer: ``status_404={media type: …}``.
     """
     done: JsonObject = {"description": summary} | ({"content": content} if content else {})
+    if body is None:
+        return _operation(summary, tag, {"200": done}, refusals)
     given = {"schema": {"type": "object", "properties": body}}
     more = {"requestBody": {"required": False, "content": {"application/json": given}}}
     return _operation(summary, tag, {"200": done}, refusals, more)

@@ -44,6 +44,7 @@ class RouteTable:
         self._exact: dict[str, Route] = {}
         self._patterns: dict[str, tuple[re.Pattern[str] | None, Route]] = {}
         self._writers: dict[str, ProblemDocument] = {}
+        self._predict_writers: dict[str, ProblemDocument] = {}
         self.add(*protocols)
 
     def add(self, *protocols: Protocol) -> None:
@@ -55,6 +56,8 @@ class RouteTable:
                 if route.template in self._exact or route.template in self._patterns:
                     continue
                 self._routes.append(route)
+                if isinstance(route, Predict) and protocol.errors is not None:
+                    self._predict_writers[route.template] = protocol.errors
                 if "{" in route.template:
                     self._patterns[route.template] = None, route
                 else:
@@ -92,7 +95,13 @@ class RouteTable:
         return found is not None and not found.route.traced
 
     def error_of(self, path: str) -> ProblemDocument | None:
-        """The writer of a path's errors, if its protocol has one of its own; the longest prefix counts."""
+        """The writer of a path's errors, if its protocol has one of its own.
+
+        A predict route has that of its protocol, wherever it lies; of other paths, the longest prefix counts.
+        """
+        record = self.find(path)
+        if record is not None and record.route.template in self._predict_writers:
+            return self._predict_writers[record.route.template]
         found = [prefix for prefix in self._writers if path.startswith(prefix)]
         return self._writers[max(found, key=len)] if found else None
 
