@@ -109,6 +109,14 @@ bench-price: $(VENV)/.dev #- Measure what metrics, logs, drift and tracing cost
 bench-peers: $(VENV)/.dev #- Measure Orris beside other model servers, about 15 minutes (needs wrk and h2load)
 	@$(BIN)/python benchmarks/peers.py $(ARGS)
 
+.PHONY: bench-autoscaling
+bench-autoscaling: $(VENV)/.dev #- Run the autoscaling experiment here and write its table and plot, about 10 minutes (needs haproxy and wrk)
+	@$(BIN)/orris train --store build/autoscaling/store --name iris
+	@$(BIN)/orris experiment autoscaling --local iris --store build/autoscaling/store --output build/autoscaling \
+	  --max-replicas 3 --connections 1000 --max-replicas 1 --connections 2000 --max-replicas 1 --connections 100
+	@$(BIN)/orris experiment autoscaling --simulate --output build/autoscaling
+	@$(BIN)/python -m tools.autoscaling_docs build/autoscaling
+
 ##@ Dependencies
 .PHONY: lock
 lock: $(VENV)/.dev #- Resolve the locked requirements anew

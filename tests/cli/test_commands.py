@@ -17,6 +17,7 @@ from orris.schema import Column, Kind
 
 COMMANDS = [[], ["train"], ["package"], ["serve"], ["models"], ["promote"], ["check"], ["ping"]]
 _OF_MODELS = "list show compare promote rollback history delete prune verify sign push pull export"
+COMMANDS += [["experiment", "autoscaling"]]
 COMMANDS += [["models", command] for command in _OF_MODELS.split(" ")]
 
 

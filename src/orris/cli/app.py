@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli import check, keys, models, package, ping, promote, serve, train
+from orris.cli import check, experiment, keys, models, package, ping, promote, serve, train
 from orris.version import __version__
 
 app = typer.Typer(
@@ -26,9 +26,10 @@ app.command(epilog=promote.EXAMPLES)(promote.promote)
 app.command(epilog=check.EXAMPLES)(check.check)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
+app.add_typer(experiment.app, name="experiment")
 
 
-for each in (app, models.app, keys.app):
+for each in (app, models.app, keys.app, experiment.app):
     for command in each.registered_commands:
         # Typer would cut the first sentence of a command's help in a list of commands.
         command.short_help = " ".join((inspect.getdoc(command.callback) or "").partition("\n\n")[0].split())
