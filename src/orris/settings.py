@@ -57,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         max_queue_seconds: Longest time that requests wait before the model is called, while the queue does not empty;
             others are refused with 503 and ``Retry-After``. 0: any time.
         request_seconds: Longest time from a request's first byte to its last; a slower client is cut off.
+        keep_alive_seconds: A connection that brings no further request for so long is closed.
         access_log: Whether a line per request goes to standard output.
         log_level: Least level of what is logged: ``debug``, ``info``, ``warning`` or ``error``.
         log_format: ``json``, ``gcp`` (JSON with Google Cloud's fields) or ``console`` (for people).
@@ -119,6 +120,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_in_flight: Positive = 4_096
     max_queue_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 1.0
     request_seconds: Annotated[float, msgspec.Meta(gt=0)] = 30.0
+    keep_alive_seconds: Annotated[float, msgspec.Meta(gt=0)] = 75.0
     access_log: bool = True
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "gcp", "console"] = "json"

@@ -18,7 +18,7 @@ from tests.servers import Server, client, serving
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 BODY = json.dumps(ROW).encode()
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-LIMITS = {"ORRIS_REQUEST_SECONDS": "1", "ORRIS_MAX_BODY_BYTES": "1000000"}
+LIMITS = {"ORRIS_REQUEST_SECONDS": "1", "ORRIS_KEEP_ALIVE_SECONDS": "5", "ORRIS_MAX_BODY_BYTES": "1000000"}
 
 
 @pytest.fixture(scope="module")

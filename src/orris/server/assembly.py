@@ -119,6 +119,7 @@ def assemble(
         Receiving(settings.max_receiving_bytes),
         max_header_bytes=settings.max_header_bytes,
         request_seconds=settings.request_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
         cors=cors,
     )
     catalog.workers_ready = lambda: board.all_ready

@@ -297,7 +297,7 @@ class Connection(asyncio.Protocol):
         elif self.active:
             self.active, self._served = False, True
             self._since = now
-        elif now - self._since > (context.idle_seconds if self._served else context.request_seconds):
+        elif now - self._since > (context.keep_alive_seconds if self._served else context.request_seconds):
             self.transport.close()
 
     def _look_at_unread(self, now: float) -> None:

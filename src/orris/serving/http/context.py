@@ -32,7 +32,7 @@ class HttpContext:
         receiving: Bounds the bytes of bodies that are being received.
         max_header_bytes: Most bytes of request line and headers.
         request_seconds: Longest time from a request's first byte to its last, and until a new connection brings one.
-        idle_seconds: Longest time between two requests of a connection.
+        keep_alive_seconds: Longest time between two requests of a connection.
         cors: What answers say about origins; ``None``: nothing.
         stopping: The server stops.
         connections: Those that are open.
@@ -45,7 +45,7 @@ class HttpContext:
     receiving: Receiving
     max_header_bytes: int
     request_seconds: float
-    idle_seconds: float = 5.0
+    keep_alive_seconds: float = 75.0
     cors: Cors | None = None
     stopping: bool = False
     connections: set[Connection] = field(default_factory=set)
