@@ -145,7 +145,8 @@ class Agent:
         status = {
             "conditions": [{**ready, "message": "runs pods as processes", "lastTransitionTime": since}],
             "nodeInfo": NODE_SYSTEM,
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+            # No host name: the API server would prefer it, and nothing resolves it.
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self.port}},
         }
         await self.api.request("PATCH", f"/api/v1/nodes/{name}/status", {"status": status}, STRATEGIC)
@@ -155,7 +156,7 @@ class Agent:
             spec = {"holderIdentity": name, "leaseDurationSeconds": 60, "renewTime": renewed}
             kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
             metadata = {"name": name, "namespace": "kube-node-lease"}
-            await self.api.request("POST", leases, {**kind, "metadata": metadata, "spec": spec}, "application/json")
+            await self.api.request("POST", leases, {**kind, "metadata": metadata, "spec": spec})
 
 
 def fresh(home: Path) -> Path:

@@ -17,6 +17,7 @@ Object = dict[str, Any]
 
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
+JSON = "application/json"
 RETRY_SECONDS = 0.5
 
 
@@ -33,7 +34,7 @@ class Api:
             base_url=cluster["server"], verify=context, trust_env=False, timeout=20, limits=limits
         )
 
-    async def request(self, method: str, path: str, body: Object | None = None, kind: str = MERGE) -> Object | None:
+    async def request(self, method: str, path: str, body: Object | None = None, kind: str = JSON) -> Object | None:
         """One request; ``None`` if the object is not there (404) or is another by now (409).
 
         Raises:

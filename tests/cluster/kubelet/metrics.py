@@ -160,7 +160,7 @@ class Endpoint:
             ("/api/v1/namespaces/kube-system/services", service),
             ("/apis/apiregistration.k8s.io/v1/apiservices", group),
         ):
-            if await api.request("POST", path, body, "application/json") is None:
+            if await api.request("POST", path, body) is None:
                 await api.request("PATCH", f"{path}/{body['metadata']['name']}", body, MERGE)
 
     def _answer(self, target: str) -> tuple[int, bytes, str]:
