@@ -43,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         drain_seconds: While stopping, requests are still accepted for so long after the server has become unready.
         shutdown_seconds: While stopping, what is in flight is given so long.
         call_seconds: A process in which one call of the model takes longer ends, and is replaced.
+        start_trial: A child process loads the models before a server does at its start (Linux).
         hang_seconds: A worker whose loop has not turned for so long is killed and replaced.
         tls_cert: Certificate chain (PEM); empty: no TLS.
         tls_key: Its private key (PEM); empty: it is in ``tls_cert``.
@@ -108,6 +109,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     drain_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 0.0
     shutdown_seconds: Annotated[float, msgspec.Meta(ge=0, le=3_600)] = 30.0
     call_seconds: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    start_trial: bool = True
     hang_seconds: Annotated[float, msgspec.Meta(ge=1)] = 10.0
     tls_cert: str = ""
     tls_key: str = ""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +14,9 @@ import pytest
 
 from orris.api import Bundle
 from orris.errors import ConflictError
-from orris.server.trial import try_bundle
+from orris.server import trial
+from orris.server.trial import try_bundle, try_start
+from orris.settings import Settings
 from orris.store import Store
 from tests.server.test_changes import ADMIN, ENVIRON, ROW, eventually, publish, version_of
 from tests.servers import client, serving
@@ -76,6 +81,72 @@ def test_a_version_that_kills_its_process_never_reaches_a_server(store: Path, tm
         assert version_of(ask) == "1.0.0"
         assert str(server.process.pid) not in tries.read_text().split()
         Store(store).promote("iris", "1.0.0", "prod")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("iris:next",), "iris:next"),
+        (("iris:next", "--workers", "2"), "iris:next"),
+        (("iris:prod", "--shadow", "iris@2.0.0"), "iris@2.0.0"),
+        (("iris:prod", "--split", "iris@2.0.0=0.1"), "iris@2.0.0"),
+    ],
+    ids=["one process", "two workers", "shadow", "split"],
+)
+def test_a_version_that_kills_its_process_is_named_at_the_start(
+    store: Path, tmp_path: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    """The server ends with the version and the signal in words, and loads nothing itself."""
+    environ, tries = killing(tmp_path, "2.0.0/model.onnx")
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "orris",
+            "serve",
+            *arguments,
+            "--store",
+            str(store),
+            "--port",
+            "0",
+            "--grpc-port",
+            "off",
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environ},
+    )
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert f"{named}: the process that tried it was killed by SIGSEGV" in said
+    assert str(process.pid) not in tries.read_text().split()
+
+
+def test_a_trial_at_the_start_that_does_not_end_is_ended(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model whose load never returns is named after a time."""
+    monkeypatch.setattr(trial, "_answer_rows", lambda _engine: time.sleep(60))
+    with pytest.raises(ConflictError, match=r"iris:next: a process that tried it was not through within 1 s"):
+        try_start(["iris:next"], Settings(store=str(store)), seconds=1)
+
+
+def test_a_start_without_a_trial_loads_at_once(store: Path, tmp_path: Path) -> None:
+    """With ``ORRIS_START_TRIAL=false`` the model is loaded by the server alone."""
+    environ, tries = killing(tmp_path, "2.0.0/model.onnx", signal="SIGCONT")
+    environ["ORRIS_START_TRIAL"] = "false"
+    with serving("iris:next", "--store", str(store), folder=tmp_path, environ=environ) as server:
+        assert tries.read_text().split() == [str(server.process.pid)]
+
+
+def test_a_version_that_kills_its_process_is_not_loaded_by_v2(store: Path, tmp_path: Path) -> None:
+    """V2's load answers 409 with the signal, and the models that were loaded answer on."""
+    publish(store, "1.0.0", name="other", model="decision-tree", alias="latest")
+    environ, _ = killing(tmp_path, "other/versions/1.0.0/model.onnx")
+    arguments = ("iris:prod", "--store", str(store), "--no-access-log")
+    with serving(*arguments, folder=tmp_path, environ=ENVIRON | environ) as server, client(server) as ask:
+        refused = ask.post("/v2/repository/models/other/load", headers=ADMIN)
+        assert (refused.status_code, "killed by SIGSEGV" in refused.json()["error"]) == (409, True)
+        assert version_of(ask) == "1.0.0"
 
 
 def test_a_trial_that_does_not_end_is_ended(iris: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

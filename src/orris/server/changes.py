@@ -82,6 +82,11 @@ def as_wanted(references: Sequence[str], settings: Settings, board: Board | Loca
     return found
 
 
+def second_references(settings: Settings) -> list[str]:
+    """References of the versions that stand beside those that answer: the shadow, and that of the split."""
+    return [reference for reference in (settings.shadow, settings.split.rpartition("=")[0]) if reference]
+
+
 def _with_first(name: str, version: str, wanted: Document) -> Document:
     return {name: version, **wanted}
 

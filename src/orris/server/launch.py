@@ -82,9 +82,13 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
 
 
 def _load(references: list[str], settings: Settings, board: Board | LocalBoard) -> list[tuple[Engine, str]]:
-    """The models, each with its reference."""
-    from orris.server.changes import as_wanted  # noqa: PLC0415 (ONNX Runtime, which a supervisor does without)
+    """The models, each with its reference; tried in a child process, unless a worker has loaded them already."""
+    from orris.server.changes import as_wanted, second_references  # noqa: PLC0415 (ONNX Runtime, which a supervisor does without)
+    from orris.server.trial import TRIAL_SECONDS, try_start  # noqa: PLC0415
 
+    if settings.start_trial and not board.wanted()[1]:
+        tried = [*references, *second_references(settings)]
+        try_start(tried, settings, max(TRIAL_SECONDS, settings.call_seconds))
     return as_wanted(references, settings, board)
 
 

@@ -286,6 +286,18 @@ class RequestReader:
     def _hand_over(self) -> None:
         """Let uvicorn answer the request that is being read, when its turn has come."""
         connection, headers = self._connection, self._headers
+        # Counted here, since a request that uvicorn has begun to answer can no longer be refused.
+        wanted, receiving = self._announced(), connection.context.receiving
+        if wanted > receiving.max_bytes:
+            self._refuse_connection(413, b"the body is too long")
+            return
+        if wanted:
+            try:
+                receiving.take(wanted)
+            except OverloadedError as error:
+                self._refuse_now(error)
+                return
+            self.n_received = wanted
         chunked = b"transfer-encoding" in headers
         framing = b"transfer-encoding: chunked\r\n" if chunked else b""
         if not chunked and b"content-length" in headers:
