@@ -157,6 +157,10 @@ class LoadTestError(OrrisError):
     """A load test could not be run, or its results not be read; says what the server answered."""
 
 
+class CapacityError(OrrisError):
+    """A capacity could not be measured, or no plan follows from it; says what was measured."""
+
+
 class ServingError(OrrisError):
     """A loaded model could not answer."""
 

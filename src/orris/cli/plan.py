@@ -1,0 +1,171 @@
+"""``orris plan``."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, store_url, tell
+
+if TYPE_CHECKING:
+    from orris.capacity import Measurements, Plan, Point
+
+EXAMPLES = (
+    "Examples:  orris plan iris --p99 20ms --peak 5000 --price 0.04   ·   orris plan http://localhost:8000 --p99 50ms"
+)
+
+
+def plan(
+    model: Annotated[
+        str,
+        typer.Argument(metavar="URL|MODEL", help="One running replica, or a model to serve: as orris serve takes it"),
+    ],
+    p99: Annotated[
+        str,
+        typer.Option(metavar="TIME", help="Latency objective of 99 % of the requests, such as 20ms [default: none]"),
+    ] = "",
+    cpus: Annotated[
+        float, typer.Option(help="Of a MODEL: processors that the replica may use, such as 0.5 or 2", min=0.05)
+    ] = 1.0,
+    workers: Annotated[str, typer.Option(metavar="N|auto", help="Of a MODEL: its processes")] = "1",
+    threads: Annotated[str, typer.Option(metavar="N|auto", help="Of a MODEL: threads for one call of the model")] = "1",
+    expected: Annotated[float, typer.Option(help="Requests a second that are usual", min=0)] = 0.0,
+    peak: Annotated[float, typer.Option(help="Requests a second at most", min=0)] = 0.0,
+    zones: Annotated[int, typer.Option(help="Zones that replicas are spread over; one may be lost", min=1)] = 3,
+    headroom: Annotated[float, typer.Option(help="Share of a replica's rate that is kept free", min=0, max=0.95)] = 0.2,
+    price: Annotated[float | None, typer.Option(help="Price of a processor for an hour", min=0)] = None,
+    scaler: Annotated[str, typer.Option(metavar="hpa|keda|none", help="Autoscaler of the values file")] = "hpa",
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(help="native, v1, v2 …, as NAME or NAME=WEIGHT; may be repeated [default: native]"),
+    ] = None,
+    rows: Annotated[
+        Path | None, typer.Option(help="File of rows to send [default: drawn from the model's schema]")
+    ] = None,
+    rows_per_request: Annotated[int, typer.Option(help="Rows in each request", min=1)] = 1,
+    header: Annotated[
+        list[str] | None, typer.Option(help="'NAME: VALUE', sent with each request to a URL; may be repeated")
+    ] = None,
+    connections: Annotated[int, typer.Option(help="Connections to the server", min=1)] = 128,
+    seconds: Annotated[float, typer.Option(help="How long each rate is held", min=0.2)] = 5.0,
+    first_rate: Annotated[float, typer.Option(help="Requests a second to begin with", min=1)] = 50.0,
+    max_rate: Annotated[
+        float | None, typer.Option(help="Most requests a second [default: until it is too much]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Write plan.html, plan.md, plan.json and values.yaml there")
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure how much one replica takes, and derive requests, replicas, autoscaler and cost from it.
+
+    The rate of an open loop rises until latency departs. Ctrl-C ends it early and keeps what was measured. Drive
+    servers of your own only.
+    """
+    from math import inf  # noqa: PLC0415
+
+    from orris.capacity import Demand, make_plan, measure_model, measure_url, write_plan  # noqa: PLC0415
+    from orris.serving.processes.cpus import auto_threads, auto_workers  # noqa: PLC0415
+
+    if scaler not in {"hpa", "keda", "none"}:
+        raise typer.BadParameter(f"--scaler {scaler}: it is hpa, keda or none")
+    demand = Demand(
+        _seconds(p99) if p99 else inf, expected, peak, zones, headroom, float("nan") if price is None else price
+    )
+    asked: dict[str, Any] = {
+        "mix": _mix(protocol or []),
+        "rows": rows,
+        "rows_per_request": rows_per_request,
+        "seconds_each": seconds,
+        "first_per_second": first_rate,
+        "max_per_second": inf if max_rate is None else max_rate,
+        "connections": connections,
+        "on_point": _tell_point,
+    }
+    if model.startswith(("http://", "https://")):
+        measured = measure_url(model, headers=_headers(header or []), **asked)
+        n_workers, n_threads, quota = 1, 1, float("nan")
+    else:
+        n_workers = auto_workers(cpus) if workers == "auto" else _count("--workers", workers)
+        n_threads = auto_threads(cpus, n_workers) if threads == "auto" else _count("--threads", threads)
+        quota = cpus
+        measured = measure_model(model, cpus, store=store_url(store), workers=n_workers, threads=n_threads, **asked)
+    try:
+        found = make_plan(measured, demand, cpus=quota, workers=n_workers, threads=n_threads)
+    except Exception:
+        _print(measured, None, as_json)
+        raise
+    files = write_plan(found, out, scaler) if out is not None else []
+    _print(measured, found, as_json)
+    for file in files:
+        tell(f"wrote {file}")
+
+
+def _print(measured: Measurements, found: Plan | None, as_json: bool) -> None:
+    from orris.capacity import document, lines_of, warnings_of  # noqa: PLC0415
+    from orris.capacity.report import HEADS, point_rows  # noqa: PLC0415
+
+    if as_json:
+        print_json(document(measured, found))
+        return
+    heads = [head.removeprefix("#") for head in HEADS]
+    print_table(heads, point_rows(measured, found), title=f"{measured.model}: what was measured")
+    for condition in measured.conditions:
+        say(f"- {condition}")
+    if found is None:
+        return
+    print_table(
+        ("number", "value", "why"), [(line.name, line.value, line.reason) for line in lines_of(found)], title="The plan"
+    )
+    for warning in warnings_of(found):
+        tell(f"warning: {warning}")
+
+
+def _tell_point(point: Point) -> None:
+    from orris.capacity.reasons import milliseconds, rate  # noqa: PLC0415
+
+    failed = f", {point.error_share:.1%} failed" if point.errors else ""
+    limited = f" (the driver is the limit: {point.driver_limited})" if point.driver_limited else ""
+    tell(
+        f"… {rate(point.offered_per_second)} sent, {rate(point.answered_per_second)} answered, 99th percentile"
+        f" {milliseconds(point.p99_seconds)}{failed}{limited}"
+    )
+
+
+def _seconds(text: str) -> float:
+    """``20ms``, ``0.2s`` or ``0.2`` in seconds."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+) ?(us|ms|s|)", text.strip())
+    if found is None:
+        raise typer.BadParameter(f"--p99 {text}: a time is a number and a unit, such as 20ms or 0.5s")
+    return float(found.group(1)) * {"us": 1e-6, "ms": 1e-3}.get(found.group(2), 1.0)
+
+
+def _count(flag: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"{flag} {text}: it is a number from 1 on, or auto")
+    return int(text)
+
+
+def _mix(given: list[str]) -> dict[str, float] | None:
+    mix = {}
+    for each in given:
+        name, _, weight = each.partition("=")
+        try:
+            mix[name] = float(weight or 1)
+        except ValueError:
+            raise typer.BadParameter(f"--protocol {each}: a weight is a number") from None
+    return mix or None
+
+
+def _headers(given: list[str]) -> dict[str, str]:
+    headers = {}
+    for each in given:
+        name, colon, value = each.partition(":")
+        if not colon or not name.strip():
+            raise typer.BadParameter(f"--header {each}: it is 'NAME: VALUE'")
+        headers[name.strip()] = value.strip()
+    return headers

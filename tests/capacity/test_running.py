@@ -1,0 +1,76 @@
+"""Tests of short measurements of real servers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from orris.api import Bundle
+from orris.capacity import measure_url
+from orris.cli.app import app
+from orris.errors import CapacityError
+from tests.servers import Server
+
+LONG = ("--rows-per-request", "400", "--seconds", "0.4", "--connections", "16")
+"""Requests that take milliseconds, so that few of them reach the knee."""
+
+
+def test_a_running_server_is_measured_with_what_it_says_of_itself(server: Server) -> None:
+    """The rates that were asked for are measured, with the server's processor time and memory."""
+    found = measure_url(server.url, seconds_each=0.3, first_per_second=50, max_per_second=100, connections=8)
+    assert len(found.points) >= 2
+    assert found.model == "iris@1.0.0"
+    for point in found.points:
+        assert point.cpu_cores >= 0
+        assert point.memory_bytes > 10 * 2**20
+        assert point.p99_seconds >= point.p50_seconds > 0
+
+
+def test_a_model_is_served_measured_and_planned(iris: Bundle, tmp_path: Path) -> None:
+    """``orris plan MODEL`` serves the model, finds its knee and writes the plan in every form."""
+    done = CliRunner().invoke(
+        app,
+        ["plan", str(iris.folder), "--cpus", "1", *LONG, "--out", str(tmp_path / "plan"), "--json", "--price", "0.04"],
+    )
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    law = found["plan"]["fit"]
+    assert 0 < law["knee_per_second"] < law["capacity_per_second"]
+    assert found["plan"]["usable_per_second"] == law["knee_per_second"]
+    assert found["plan"]["cost_per_million"] > 0
+    assert found["rows_per_request"] == 400
+    assert any("held to 1" in condition for condition in found["conditions"])
+    assert {file.name for file in (tmp_path / "plan").iterdir()} == {
+        "plan.html",
+        "plan.json",
+        "plan.md",
+        "values.yaml",
+    }
+
+
+def test_a_model_that_cannot_be_served_is_an_error_with_what_the_server_said(tmp_path: Path) -> None:
+    """The message of a server that does not start is that of ``orris serve``."""
+    done = CliRunner().invoke(app, ["plan", "nothing", "--store", str(tmp_path)])
+    assert isinstance(done.exception, CapacityError)
+    assert "orris serve does not start" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--p99", "soon"], "a time is a number and a unit"),
+        (["--workers", "many"], "a number from 1 on"),
+        (["--scaler", "hand"], "hpa, keda or none"),
+        (["--protocol", "v1=x"], "a weight is a number"),
+        (["--header", "x"], "NAME: VALUE"),
+    ],
+)
+def test_wrong_usage_names_the_option(arguments: list[str], problem: str) -> None:
+    """A malformed option is refused by name with exit code 2, before anything is sent."""
+    target = "http://127.0.0.1:9" if "--header" in arguments else "iris"
+    done = CliRunner().invoke(app, ["plan", target, *arguments])
+    assert done.exit_code == 2
+    assert problem in " ".join(done.output.replace("│", " ").split())
