@@ -14,13 +14,14 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.datasets import load_diabetes
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, PolynomialFeatures, StandardScaler
 
 import orris
 from orris.api import InputWarning, Model
@@ -124,14 +125,88 @@ def test_a_forest_on_float32_rows_is_compiled_exactly() -> None:
 
 
 def test_the_precision_of_the_answers_is_named_where_a_table_has_another() -> None:
-    """A float32 table given to a float64 model is answered as scikit-learn answers its values in float64."""
+    """A table of float32 and float64 given to a float64 model is answered as its values in float64."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     pipeline = make_pipeline(StandardScaler(), Ridge()).fit(X, y)
     model = loaded(pipeline, X, y)
-    single = X.astype(np.float32)
+    mixed = X.astype({"age": np.float32, "bmi": np.float32})
     with pytest.warns(InputWarning, match="computes in float64"):
-        answers = model.predict(single)
-    assert np.allclose(answers, pipeline.predict(single.astype(np.float64)), rtol=1e-13, atol=0)
+        answers = model.predict(mixed)
+    assert np.allclose(answers, pipeline.predict(mixed.astype(np.float64)), rtol=1e-13, atol=0)
+
+
+def _measured() -> tuple[pd.DataFrame, Any]:
+    """300 rows of decimals with gaps, a town and a count; yes or no."""
+    rng = np.random.default_rng(11)
+    X = pd.DataFrame(rng.normal(10, 3, (300, 4)).round(1), columns=list("abcd"))
+    y = np.where(X["a"] + X["b"] + rng.normal(size=300) > 20, "yes", "no")
+    X = X.mask(rng.random(X.shape) < 0.05)
+    return X.assign(town=rng.choice(["Lima", "Oslo"], 300), count=rng.integers(0, 9, 300)), y
+
+
+def _prepared(*scalers: Any) -> Any:
+    numbers = make_pipeline(SimpleImputer(add_indicator=True), *scalers)
+    return make_column_transformer((numbers, list("abcd")), (OneHotEncoder(), ["town"]), remainder="passthrough")
+
+
+FLOAT32_TABLES: dict[str, tuple[Any, str]] = {
+    "trees behind a scaler": (
+        make_pipeline(_prepared(StandardScaler()), RandomForestClassifier(9, random_state=0)),
+        "file",
+    ),
+    "boosting without steps": (HistGradientBoostingClassifier(max_iter=9, random_state=0), "same"),
+    "a linear model behind products of columns": (
+        make_pipeline(_prepared(PolynomialFeatures(2, interaction_only=True), MinMaxScaler()), LogisticRegression()),
+        "file",
+    ),
+    "scikit-learn's own": (
+        CalibratedClassifierCV(make_pipeline(_prepared(FunctionTransformer(np.cbrt)), LogisticRegression()), cv=2),
+        "library",
+    ),
+    "nothing that answers it alike": (
+        make_pipeline(_prepared(StandardScaler(), FunctionTransformer(np.cbrt)), LogisticRegression()),
+        "refused",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FLOAT32_TABLES)
+def test_a_table_of_float32_is_answered_as_the_pipeline_answers_it(name: str) -> None:
+    """A pipeline that was fitted on float64 computes in float32 on such a table, and so does what is loaded."""
+    pipeline, kind = FLOAT32_TABLES[name]
+    X, y = _measured()
+    X = X[list("abcd")] if kind == "same" else X
+    pipeline.fit(X, y)
+    bundle = orris.package(pipeline, X, y, name="m", store=None)
+    assert bundle.manifest.float32 == kind
+    assert (bundle.folder / "single.onnx").exists() == (kind == "file")
+    model = orris.load(bundle)
+    rng = np.random.default_rng(12)
+    new = pd.concat([X, X.assign(**{name: rng.normal(10, 3, 300).round(1) for name in "abcd"})], ignore_index=True)
+    single = new.astype(dict.fromkeys("abcd", np.float32))
+    if kind == "refused":
+        with pytest.raises(RowError, match=r"Give rows\.astype"):
+            model.predict(single)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        answers, probabilities = model.predict(single), model.predict_proba(single)
+    assert answers.tolist() == pipeline.predict(single).tolist()
+    np.testing.assert_allclose(probabilities, pipeline.predict_proba(single), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(model.predict_proba(new), pipeline.predict_proba(new), rtol=0, atol=1e-12)
+
+
+def test_an_array_of_float32_is_answered_as_the_pipeline_answers_it() -> None:
+    """Thousands of float32 rows in an array are answered by a forest behind a scaler with the same bits."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(10, 3, (400, 5)).round(1)
+    y = (X.sum(axis=1) > 50).astype(int)
+    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)).fit(X, y)
+    model = loaded(pipeline, X, y)
+    new = rng.normal(10, 3, (5000, 5)).round(1)
+    assert not np.array_equal(pipeline.predict_proba(new), pipeline.predict_proba(new.astype(np.float32)))
+    for rows in (new, new.astype(np.float32)):
+        assert np.array_equal(model.predict_proba(rows), pipeline.predict_proba(rows))
 
 
 def namibia(folder: Path) -> Path:

@@ -5,6 +5,7 @@ With ``cli`` the only place where the stages are joined.
 
 from __future__ import annotations
 
+import dataclasses
 import decimal
 import os
 import shutil
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orris import boosters
-from orris.bundle import Manifest, read_manifest
+from orris.bundle import SINGLE, Manifest, read_manifest
 from orris.errors import MissingExtraError, Problem, RowError, ServingError, SettingsError, TableError
 from orris.schema import Bounds, Schema
 from orris.schema.arrays import FloatArray
@@ -36,6 +37,7 @@ from orris.verdict import Verdict
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orris.runtime import Answers
     from orris.serving.engine import Engine
     from orris.serving.protocol import Protocol
     from orris.training.params import TrainParams
@@ -106,6 +108,7 @@ class Model:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._single: Engine | None = None
 
     @property
     def engine(self) -> Engine:
@@ -128,7 +131,7 @@ class Model:
         Raises:
             RowError: Rows that a server would refuse; names row and column.
         """
-        answers = self._engine.run(self._encode(rows))
+        answers = self._answers(rows)
         if answers.values is not None:
             return answers.values
         return np.asarray(np.array(self.schema.labels)[answers.labels])
@@ -140,7 +143,7 @@ class Model:
             RowError: Rows that a server would refuse; names row and column.
             ServingError: The model has no probabilities.
         """
-        answers = self._engine.run(self._encode(rows))
+        answers = self._answers(rows)
         if answers.probabilities is None:
             raise ServingError(f"{self.manifest.name} has no probabilities: the fitted model has no predict_proba")
         return answers.probabilities
@@ -152,13 +155,15 @@ class Model:
             RowError: Rows that a server would refuse; names row and column.
             ServingError: The model has no score.
         """
-        answers = self._engine.run(self._encode(rows))
+        answers = self._answers(rows)
         if answers.scores is None:
             raise ServingError(f"{self.manifest.name} has no score: it is no detector of outliers and no clusterer")
         return answers.scores
 
-    def _encode(self, rows: Any) -> FloatArray:
+    def _answers(self, rows: Any) -> Answers:
+        """The answers of the model of the table's precision; warns of what is ignored or converted."""
         unknown: dict[str, None] = {}
+        engine = self._engine
         if _are_plain(rows):
             rows = [rows] if isinstance(rows, Mapping) else list(rows)
             encoded = encode_rows(self.schema, [_plain_row(row) for row in rows], max(1, len(rows)), unknown)
@@ -169,23 +174,31 @@ class Model:
                 raise RowError([Problem(None, None, str(error))]) from None
             encoded = encode(self.schema, table, unknown)
             check(self.schema, encoded)
-            self._warn_of_dtypes(table)
+            engine = self._engine_for(table)
         if unknown:
             names = ", ".join(map(repr, list(unknown)[:MAX_UNKNOWN]))
             text = f"columns that are not in the model's schema were ignored: {names}"
             warnings.warn(text, InputWarning, stacklevel=3)
-        return encoded
+        return engine.run(encoded)
 
-    def _warn_of_dtypes(self, table: Any) -> None:
-        """Say in which precision the model computes, if the table's is another.
+    def _engine_for(self, table: Any) -> Engine:
+        """The engine that answers a table as the fitted pipeline does, which follows the table's precision.
 
-        Scikit-learn would follow the table's.
+        Warns where there is none, and says in which precision the answers are.
+
+        Raises:
+            RowError: All floats of the table are float32, and nothing answers them as the pipeline does.
         """
         columns = self.schema.columns
         if hasattr(table, "dtypes"):
             found = {str(name): str(dtype) for name, dtype in table.dtypes.items()}
         else:
             found = {column.name: str(table.dtype) for column in columns}
+        expected = {column.name: column.dtype for column in self.schema.in_float32().columns}
+        if expected != {column.name: column.dtype for column in columns} and self.manifest.float32:
+            present = {name: found[name] for name in expected if name in found}
+            if present and all(expected[name] == dtype for name, dtype in present.items()):
+                return self._engine_of_float32()
         for column in columns:
             if column.dtype in _FLOATS and found.get(column.name, "") in _FLOATS - {column.dtype}:
                 text = (
@@ -193,7 +206,28 @@ class Model:
                     f" it was fitted on: the answers are those to rows.astype('{column.dtype}')"
                 )
                 warnings.warn(text, InputWarning, stacklevel=4)
-                return
+                break
+        return self._engine
+
+    def _engine_of_float32(self) -> Engine:
+        """What answers a table whose floats are all float32, where the model was fitted on float64."""
+        kind, folder = self.manifest.float32, self._engine.folder
+        if kind == "same" or folder is None:
+            return self._engine
+        if kind == "refused":
+            text = (
+                "the table's floats are float32, and the model was fitted on float64: scikit-learn computes such a"
+                " table in float32, and no compiled model does so in the same way. Give rows.astype('float64'), or fit"
+                " on float32 and package that model"
+            )
+            raise RowError([Problem(None, None, text)])
+        if self._single is None:
+            from orris.runtime import open_model  # noqa: PLC0415
+
+            file, front = (SINGLE, "") if kind == "file" else (self.manifest.model_file, self.manifest.front_file)
+            runtime = open_model(folder, file, self.schema.in_float32(), front_file=front)
+            self._single = dataclasses.replace(self._engine, runtime=runtime)
+        return self._single
 
     def __repr__(self) -> str:
         return f"<orris.Model {self.manifest.name}@{self.manifest.version}>"

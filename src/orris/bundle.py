@@ -28,12 +28,14 @@ from orris.atomic import write_atomically
 from orris.errors import BundleError, BundleFormatError, IntegrityError
 from orris.schema import Reading, Schema
 from orris.schema.profile import Profile, Tally
-from orris.verdict import FrontFile, ModelFile, Verdict
+from orris.verdict import Float32, FrontFile, ModelFile, Verdict
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"
 PROFILE = "profile.json"
+SINGLE = "single.onnx"
+"""The model of tables of float32, where it is another than ``model.onnx`` (``Manifest.float32``)."""
 _CHECKSUM = re.compile(rb'("checksum": ")([0-9a-f]{64})(")')
 _NO_CHECKSUM = "0" * 64
 _READING_OF_FORMAT_1 = Reading(trim=True, missing=("", "N/A", "NA", "NULL", "NaN", "nan", "null"))
@@ -96,6 +98,7 @@ class Manifest(msgspec.Struct, frozen=True):
         front_file: ``front.skops`` where scikit-learn runs the first steps and ``model.onnx`` holds the rest.
         examples: A few training rows with the served model's answers, for pages that show the model; empty in older
             bundles.
+        float32: What answers tables of float32 from Python, where the pipeline was fitted on float64.
         files: sha256 of every other file of the bundle, by relative POSIX path.
     """
 
@@ -115,6 +118,7 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, str]
     front_file: FrontFile = ""
     examples: Golden = Golden(())
+    float32: Float32 = ""
 
 
 class _Format(msgspec.Struct):
@@ -140,6 +144,7 @@ def seal(
     verdict: Verdict,
     golden: Golden,
     examples: Golden = Golden(()),  # noqa: B008 (frozen)
+    float32: Float32 = "",
     metrics: Mapping[str, float],
     provenance: Provenance,
 ) -> Manifest:
@@ -169,6 +174,7 @@ def seal(
         verdict=verdict,
         golden=golden,
         examples=examples,
+        float32=float32,
         metrics=dict(metrics),
         provenance=provenance,
         files=files,

@@ -19,6 +19,15 @@ FrontFile = Literal["", "front.skops"]
 """Name of the file with the steps that scikit-learn runs in front of a compiled model; empty where there are none."""
 
 
+Float32 = Literal["", "same", "file", "library", "refused"]
+"""What answers a table whose floats are all float32, where the pipeline was fitted on float64 (decision 0022).
+
+``same``: the served model, since the pipeline computes the same for both. ``file``: ``single.onnx``. ``library``: the
+fitted pipeline, which is given float32. ``refused``: nothing answers it as the pipeline does. Empty: it was fitted on
+float32, or this was not found out.
+"""
+
+
 def duration(microseconds: float) -> str:
     """A duration for people, with three significant digits: ``18.3 µs``, ``164 ms``, ``2.1 s``."""
     value, unit = microseconds, "µs"

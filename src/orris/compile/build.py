@@ -20,22 +20,27 @@ Foreign = Literal["", "float64", "float32"]
 """Element type in which skl2onnx may convert an estimator without an exact converter; empty: not at all."""
 
 
-def convert(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[Graph, Prediction]:
+def convert(
+    pipeline: Any, schema: Schema, foreign: Foreign = "", *, rounds_rows: bool = True
+) -> tuple[Graph, Prediction]:
     """Convert a fitted classifier, regressor or Pipeline over the encoded rows of ``schema``.
 
     Args:
         pipeline: The fitted estimator.
         schema: Its contract; ``labels`` are the classes of the final estimator, in its order.
         foreign: See ``Foreign``.
+        rounds_rows: Numbers of float32 columns are rounded to float32; otherwise the rows hold such numbers already.
 
     Raises:
         NotConvertibleError: Some step has no exact converter; says which.
     """
     graph = Graph(foreign=foreign)
-    return graph, predict(graph, pipeline, decoded(graph, schema))
+    return graph, predict(graph, pipeline, decoded(graph, schema, rounds_rows=rounds_rows))
 
 
-def build(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[onnx.ModelProto, Graph]:
+def build(
+    pipeline: Any, schema: Schema, foreign: Foreign = "", *, rounds_rows: bool = True
+) -> tuple[onnx.ModelProto, Graph]:
     """``convert``, and the finished model with the outputs that ``graph`` describes.
 
     Also the graph, for its thresholds.
@@ -43,7 +48,7 @@ def build(pipeline: Any, schema: Schema, foreign: Foreign = "") -> tuple[onnx.Mo
     Raises:
         NotConvertibleError: As ``convert``; or the prediction is not of the schema's task.
     """
-    graph, prediction = convert(pipeline, schema, foreign)
+    graph, prediction = convert(pipeline, schema, foreign, rounds_rows=rounds_rows)
     if graph.refused:
         prediction = _answered(graph, prediction, _any_of(graph, graph.refused))
     graph.rounding = _measured(graph, prediction)
@@ -158,7 +163,7 @@ def rounding_model(graph: Graph, n_columns: int) -> onnx.ModelProto | None:
     return graph.model(n_columns, [(graph.rounding, ROUNDING, TensorProto.DOUBLE, ["n_rows"])])
 
 
-def decoded(graph: Graph, schema: Schema) -> Frame:
+def decoded(graph: Graph, schema: Schema, *, rounds_rows: bool = True) -> Frame:
     """The encoded rows as the pipeline is given them.
 
     Float32 where it was fitted on that, and as wide as an array was.
@@ -166,11 +171,13 @@ def decoded(graph: Graph, schema: Schema) -> Frame:
     frame = input_frame(schema)
     singles = [feature.single for feature in frame.features]
     if any(singles):
+        frame = replace(frame, single=all(singles))
+    if any(singles) and rounds_rows:
         rounded = graph.cast(graph.cast(INPUT, TensorProto.FLOAT), TensorProto.DOUBLE)
         if not all(singles):
             chosen = graph.constant(np.array([singles], dtype=np.bool_))
             rounded = graph.add("Where", chosen, rounded, INPUT)
-        frame = replace(frame, tensor=rounded, single=all(singles))
+        frame = replace(frame, tensor=rounded)
     if not schema.table or schema.container == "frame":  # a DataFrame's columns are found by name
         return frame
     places = {name: position for position, name in enumerate(schema.names)}

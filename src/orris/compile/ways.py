@@ -71,7 +71,7 @@ def compiled(foreign: Foreign) -> Way:
                 f"skl2onnx computes {', '.join(graph.used_foreign)} in float32, and the trees split float64 numbers"
             )
         content = model.SerializeToString(deterministic=True)
-        rounding = _rounding(graph, schema.n_columns)
+        rounding = rounding_of(graph, schema.n_columns)
         runtime = OnnxRuntime(content)
         return Candidate({"model.onnx": content}, "model.onnx", runtime, "", graph.thresholds, rounding)
 
@@ -90,7 +90,7 @@ def partly_compiled(pipeline: Any, schema: Schema, sample: FloatArray) -> Candid
         front = skopsfile.write(cut.front)
         runtime = FrontRuntime(trust.read(front), OnnxRuntime(content), schema)
         files = {"front.skops": front, "model.onnx": content}
-        behind = _rounding(graph, width)
+        behind = rounding_of(graph, width)
         rounding = None if behind is None else _behind(runtime, behind)
         return Candidate(files, "model.onnx", runtime, "front.skops", rounding=rounding)
     if reason is None:
@@ -107,7 +107,7 @@ def _rest(cut: Cut, schema: Schema, sample: FloatArray) -> tuple[bytes, Graph, i
     return model.SerializeToString(deterministic=True), graph, frame.width
 
 
-def _rounding(graph: Graph, n_columns: int) -> Rounding | None:
+def rounding_of(graph: Graph, n_columns: int) -> Rounding | None:
     """What the gate calls for a bound of each row's rounding, if the graph has one."""
     model = rounding_model(graph, n_columns)
     if model is None:

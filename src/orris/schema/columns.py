@@ -184,3 +184,15 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
     def n_columns(self) -> int:
         """Width of an encoded row."""
         return len(self.columns)
+
+    def in_float32(self) -> Schema:
+        """The schema of the same table with its columns of float64 as float32; an array has a single dtype."""
+        if self.container == "array" and any(column.kind is not Kind.NUMBER for column in self.columns):
+            return self
+        columns = tuple(
+            msgspec.structs.replace(column, dtype="float32")
+            if column.kind is Kind.NUMBER and column.dtype == "float64"
+            else column
+            for column in self.columns
+        )
+        return msgspec.structs.replace(self, columns=columns)

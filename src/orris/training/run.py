@@ -25,8 +25,8 @@ import numpy as np
 import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
-from orris.bundle import Golden, Manifest, Provenance, seal, write_profile
-from orris.compile import Compiled, compile_pipeline
+from orris.bundle import SINGLE, Golden, Manifest, Provenance, seal, write_profile
+from orris.compile import Compiled, compile_pipeline, examine_float32
 from orris.errors import TrainingError
 from orris.metrics import TASKS_WITHOUT_TARGET, Task
 from orris.runtime import Answers
@@ -376,6 +376,10 @@ def _bundle(
     folder.mkdir(parents=True, exist_ok=True)
     for file, content in compiled.files.items():
         (folder / file).write_bytes(content)
+    progress("comparing tables of float32")
+    float32, single = examine_float32(job.pipeline, compiled, job.rows)
+    if single:
+        (folder / SINGLE).write_bytes(single)
     created = datetime.now(UTC)
     seal_with = partial(
         seal,
@@ -389,6 +393,7 @@ def _bundle(
         schema=compiled.schema,
         golden=_golden(compiled),
         examples=_examples(job.rows, job.targets, compiled),
+        float32=float32,
         metrics=job.evaluation.metrics,
         provenance=_provenance(job),
     )

@@ -29,7 +29,7 @@ def _posterior(graph: Graph, joint: str) -> Prediction:
     return Prediction(label=arithmetic.largest(graph, joint), probabilities=probabilities)
 
 
-@predictor("sklearn.naive_bayes.GaussianNB")
+@predictor("sklearn.naive_bayes.GaussianNB", takes_single="theta_")
 def gaussian(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     """``GaussianNB``, whose likelihood is added up column by column.
 

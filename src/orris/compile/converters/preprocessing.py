@@ -126,10 +126,11 @@ def normalizer(graph: Graph, step: Any, frame: Frame) -> Frame:
 @transformer("sklearn.preprocessing.Binarizer")
 def binarizer(graph: Graph, step: Any, frame: Frame) -> Frame:
     """1.0 above the threshold, else 0.0."""
-    frame = numbers(graph, frame, step)
+    frame = in_own_precision(graph, frame, step)
+    threshold = float(np.float32(step.threshold)) if frame.single else float(step.threshold)
     for feature in frame.features:
-        graph.on_threshold(feature, np.asarray([step.threshold], dtype=np.float64))
-    above = graph.add("Greater", frame.tensor, graph.constant(float(step.threshold), np.float64))
+        graph.on_threshold(feature, np.asarray([threshold], dtype=np.float64))
+    above = graph.add("Greater", frame.tensor, graph.constant(threshold, np.float64))
     return replace(
         frame, tensor=graph.cast(above, TensorProto.DOUBLE), features=tuple(Feature(f.name) for f in frame.features)
     )
@@ -138,7 +139,7 @@ def binarizer(graph: Graph, step: Any, frame: Frame) -> Frame:
 @transformer("sklearn.preprocessing.PolynomialFeatures")
 def polynomial_features(graph: Graph, step: Any, frame: Frame) -> Frame:
     """Products of columns, each made from one of a degree less, in the order in which scikit-learn multiplies."""
-    frame = numbers(graph, frame, step)
+    frame = in_own_precision(graph, frame, step)
     terms = [tuple(np.repeat(np.arange(frame.width), powers).tolist()) for powers in step.powers_]
     # A dense matrix multiplies a term's tail by its first column, a sparse one its head by its last.
     known: dict[tuple[int, ...], int] = {(i,): i for i in range(frame.width)}
@@ -154,13 +155,13 @@ def polynomial_features(graph: Graph, step: Any, frame: Frame) -> Frame:
         )
         left = graph.add("Gather", below, graph.constant([positions[parent] for parent in parents], np.int64), axis=1)
         right = graph.add("Gather", frame.tensor, graph.constant(factors, np.int64), axis=1)
-        below = graph.add("Mul", left, right)
+        below = stored(graph, frame, graph.add("Mul", left, right))
         positions = {term: i for i, term in enumerate(wanted)}
         known |= {term: len(known) + i for i, term in enumerate(wanted)}
         tensors.append(below)
     known[()] = len(known)
     tensors.append(_ones(graph, frame))
-    every = Frame(graph.add("Concat", *tensors, axis=1), (Feature(),) * len(known), frame.sparse)
+    every = Frame(graph.add("Concat", *tensors, axis=1), (Feature(),) * len(known), frame.sparse, frame.single)
     chosen = graph.take(every, [known[term] for term in terms])
     features = tuple(frame.features[term[0]] if len(term) == 1 else Feature() for term in terms)
     return replace(chosen, features=features)
