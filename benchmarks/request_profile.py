@@ -48,7 +48,7 @@ USUAL = post(b"/predict", BODY)
 TRACE = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 KINDS = {
     "one row": USUAL,
-    "the same with a traceparent, so that its head is parsed": post(b"/predict", BODY, TRACE),
+    "the same with a traceparent": post(b"/predict", BODY, TRACE),
     "instances": post(b"/predict", INSTANCES),
     "V1": post(b"/v1/models/logistic:predict", INSTANCES),
     "V2 JSON": post(b"/v2/models/logistic/infer", TENSOR),

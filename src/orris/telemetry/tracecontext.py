@@ -20,7 +20,8 @@ _TRACEPARENT = re.compile(rb"[ \t]*([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-(
 _NO_TRACE, _NO_SPAN = b"0" * 32, b"0" * 16
 _NO_TRACE_ID, _NO_SPAN_ID = "0" * 32, "0" * 16
 _LONGEST = 512
-_USUAL_LENGTH = 55
+USUAL_LENGTH = 55
+"""Of a ``traceparent`` of version 00."""
 _HEXADECIMAL = b"0123456789abcdef"
 _new = tuple.__new__
 """Makes a named tuple in a third of the time."""
@@ -77,9 +78,14 @@ def parse(traceparent: bytes) -> TraceContext | None:
     )
 
 
+def has_usual_form(traceparent: bytes) -> bool:
+    """Whether it has the length of version 00 and consists of lower-case hexadecimal digits and three dashes."""
+    return len(traceparent) == USUAL_LENGTH and traceparent.translate(None, _HEXADECIMAL) == b"---"
+
+
 def _parse_usual(traceparent: bytes) -> TraceContext | None:
     """``parse`` for a valid one of version 00, in half of the time; ``None``: look closer."""
-    if len(traceparent) != _USUAL_LENGTH or traceparent.translate(None, _HEXADECIMAL) != b"---":
+    if not has_usual_form(traceparent):
         return None
     text = traceparent.decode("ascii")
     trace_id, span_id = text[3:35], text[36:52]

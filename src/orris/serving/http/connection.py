@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orris.errors import OrrisError
 from orris.serving.http.exchanges import HttpExchange
 from orris.serving.http.handover import Handover
-from orris.serving.http.heads import differs
+from orris.serving.http.heads import before_trace, differs
 from orris.serving.http.reader import RequestReader
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_before_trace",
         "_differs",
         "_handed",
         "_linger_until",
@@ -75,6 +76,7 @@ class Connection(asyncio.Protocol):
         self.deaf = False
         self._reader = RequestReader(self)
         self._differs = False
+        self._before_trace = b""
         self._handed = 0
         self._linger_until = 0.0
         self._n_ignored = 0
@@ -102,12 +104,18 @@ class Connection(asyncio.Protocol):
             if self._differs and reader.last is not None:
                 self._differs = differs(reader.last)
             return
-        end = data.find(b"\r\n\r\n") + 4
-        head = context.heads.known.get(data[:end])
-        if head is None or len(data) != end + head.n_body_bytes:
+        if self._before_trace:
+            head = context.heads.recall(data, self._before_trace)
+        else:
+            end = data.find(b"\r\n\r\n") + 4
+            head = context.heads.known.get(data[:end])
+            if head is not None and len(data) != end + head.n_body_bytes:
+                head = None
+        if head is None:
             self._read(data)
             if reader.whole and reader.last is not None:
                 self._differs = differs(reader.last)
+                self._before_trace = before_trace(data, reader.last)
                 context.heads.offer(data, reader.last)
             return
         route = context.predict_routes.get(head.path)
@@ -115,7 +123,7 @@ class Connection(asyncio.Protocol):
             self._read(data)
             return
         self.active = True
-        exchange = HttpExchange(self, route, data[end:], head)
+        exchange = HttpExchange(self, route, data[len(data) - head.n_body_bytes :], head)
         self.pending.append(exchange)
         if route.context.admit is not None:
             try:
