@@ -160,9 +160,9 @@ RELEASE ?= orris
 NAMESPACE ?= orris
 VALUES ?= k8s/local/values.yaml
 .PHONY: install
-install: ## Install the chart, or upgrade it, in the current kubectl context (VALUES="a.yaml b.yaml"); deletes nothing
+install: ## Install the chart, or upgrade it, in the current kubectl context (VALUES="a.yaml b.yaml", HELM_FLAGS="…"); deletes nothing
 	@echo "$(RELEASE) in the namespace $(NAMESPACE) of $$(kubectl config current-context), with $(VALUES)"
-	@helm upgrade --install $(RELEASE) charts/orris --namespace $(NAMESPACE) --create-namespace $(addprefix --values ,$(VALUES)) --wait --timeout 5m
+	@scripts/chart_install.sh $(RELEASE) charts/orris $(NAMESPACE) $(addprefix --values ,$(VALUES)) $(HELM_FLAGS)
 
 .PHONY: uninstall
 uninstall: #- Uninstall the release; the namespace and what else is in it stay

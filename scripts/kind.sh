@@ -78,8 +78,8 @@ application() {
   local name=${MODEL%%[:@]*}
   [[ $name != */* ]] || name="" # a bundle's folder
   in_cluster kubectl apply --filename k8s/0-namespace.yaml --filename k8s/kind/gateway.yaml --filename k8s/kind/routes.yaml
-  in_cluster helm upgrade --install orris charts/orris --namespace orris --set "image.repository=$IMAGE" --set-string "image.tag=$TAG" \
-    --set "model.name=$name" --values k8s/local/values.yaml --values k8s/kind/values.yaml --wait --timeout 10m
+  CONTEXT=$CONTEXT TIMEOUT=600 scripts/chart_install.sh orris charts/orris orris --set "image.repository=$IMAGE" --set-string "image.tag=$TAG" \
+    --set "model.name=$name" --values k8s/local/values.yaml --values k8s/kind/values.yaml
   in_cluster helm test orris --namespace orris --timeout 5m
 }
 

@@ -216,7 +216,7 @@ def test_missing_programs_are_named(programs: Path) -> None:
 )
 def test_installing_deletes_nothing(target: str, verbs: list[str], programs: Path) -> None:
     """Only ``uninstall`` and ``reset`` take the release away, and none the namespace."""
-    calls = [call for call in called(programs, "make", target) if call.startswith("helm")]
+    calls = [call for call in called(programs, "make", target) if call.startswith("helm") and " version" not in call]
     assert len(calls) == len(verbs)
     assert all(
         call.startswith(f"helm {verb} orris") and "--namespace orris" in call
