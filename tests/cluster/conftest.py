@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,47 +14,35 @@ WANTED = os.environ.get("ORRIS_TEST_CLUSTER", "")
 collect_ignore_glob = [] if WANTED in {"local", "kind"} else ["test_*.py"]
 
 from tests.cluster.api import Api  # noqa: E402
-from tests.cluster.controllers import (  # noqa: E402
-    install_definitions,
-    scaled_objects,
-    start_keda_webhooks,
-    start_rollouts,
-)
-from tests.cluster.controlplane import Cluster, control_plane  # noqa: E402
+from tests.cluster.controlplane import Cluster  # noqa: E402
 from tests.cluster.helm import Helm  # noqa: E402
-from tests.cluster.metrics import Load, metrics  # noqa: E402
-from tests.cluster.nodes import kubelets  # noqa: E402
-from tests.cluster.programs import available  # noqa: E402
+from tests.cluster.metrics import Load  # noqa: E402
+from tests.cluster.running import running_cluster  # noqa: E402
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A cluster with Argo Rollouts and KEDA."""
+def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cluster, Load]]:
     if WANTED == "kind":
         kubeconfig = Path(os.environ.get("KUBECONFIG", Path.home() / ".kube" / "config"))
-        yield Cluster(tmp_path_factory.mktemp("kind"), kubeconfig, Api(kubeconfig))
+        cluster = Cluster(tmp_path_factory.mktemp("kind"), kubeconfig, Api(kubeconfig))
+        yield cluster, Load(cluster.api)
         return
-    home = Path(tempfile.mkdtemp(prefix="orris-cluster-"))
-    with control_plane(home / "cluster") as running, kubelets(running.api), scaled_objects(running.api):
-        install_definitions(running)
-        if available("rollouts-controller"):
-            start_rollouts(running)
-        if available("keda-webhooks"):
-            start_keda_webhooks(running)
+    with running_cluster() as running:
         yield running
 
 
 @pytest.fixture(scope="session")
-def load(cluster: Cluster) -> Iterator[Load]:
+def cluster(_running: tuple[Cluster, Load]) -> Cluster:
+    """A cluster with Argo Rollouts and KEDA."""
+    return _running[0]
+
+
+@pytest.fixture(scope="session")
+def load(_running: tuple[Cluster, Load]) -> Load:
     """CPU that pods use: what a test sets."""
-    load = Load(cluster.api)
-    if WANTED == "kind":
-        yield load
-        return
-    with metrics(cluster, load):
-        yield load
+    return _running[1]
 
 
 @pytest.fixture

@@ -10,9 +10,11 @@ capabilities:
 
 {{- define "orris.podSecurity" -}}
 runAsNonRoot: true
+{{- if not .Values.arbitraryUser }}
 runAsUser: 10001
 runAsGroup: 10001
 fsGroup: 10001
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -141,7 +143,10 @@ jwks: {{ .jwt.existingSecret | quote }}
 {{- end }}
 {{- end }}
 
+{{/* The template of a workload: (dict "root" $ "kind" "Deployment"). */}}
 {{- define "orris.pod" -}}
+{{- $kind := .kind }}
+{{- with .root }}
 metadata:
   labels:
     {{- include "orris.selector" . | nindent 4 }}
@@ -222,9 +227,9 @@ spec:
       topologyKey: {{ $key }}
       whenUnsatisfiable: ScheduleAnyway
       labelSelector:
-        matchLabels: {{- include "orris.selector" $ | nindent 10 }}
+        matchLabels: {{- include "orris.selector" $.root | nindent 10 }}
       # Each version is spread for itself.
-      matchLabelKeys: [{{ ternary "rollouts-pod-template-hash" "pod-template-hash" (eq (include "orris.isRollout" $) "true") }}]
+      matchLabelKeys: [{{ ternary "rollouts-pod-template-hash" "pod-template-hash" (eq $kind "Rollout") }}]
     {{- end }}
   {{- end }}
   {{- with .Values.nodeSelector }}
@@ -236,4 +241,5 @@ spec:
   {{- with .Values.affinity }}
   affinity: {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end }}
 {{- end }}

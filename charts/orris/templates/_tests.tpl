@@ -52,7 +52,9 @@ metadata:
     app.kubernetes.io/managed-by: {{ $root.Release.Service }}
   annotations:
     helm.sh/hook: test
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+    # One that failed would outlive the release, which does not own it; Helm 4 prints its log first.
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+    helm.sh/hook-output-log-policy: hook-failed
 spec: {{- include "orris.askingPod" . | nindent 2 }}
 {{- end }}
 
