@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_iris
 from sklearn.ensemble import IsolationForest
@@ -17,7 +18,7 @@ from sklearn.neighbors import LocalOutlierFactor
 
 import orris
 from orris.errors import ServingError, TrainingError
-from tests.servers import client, serving
+from tests.servers import Server, client, serving
 
 X, Y = load_iris(return_X_y=True)
 ROWS = np.concatenate([X[::30], [[99.0, 0.1, 50.0, 9.0]]])
@@ -26,12 +27,20 @@ MEANS = KMeans(3, n_init=1, random_state=0).fit(X)
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A client of a real server with a detector and a clusterer."""
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server with a detector and a clusterer, over HTTP and gRPC."""
     folder = tmp_path_factory.mktemp("unlabelled")
     orris.package(FOREST, X, name="forest", store=folder / "store")
     orris.package(MEANS, X, name="means", store=folder / "store")
-    with serving("forest", "means", "--store", str(folder / "store"), folder=folder) as server, client(server) as ask:
+    models = ("forest", "means", "--store", str(folder / "store"), "--grpc-port", "0")
+    with serving(*models, folder=folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def api(server: Server) -> Iterator[httpx.Client]:
+    """A client of the server."""
+    with client(server) as ask:
         yield ask
 
 
@@ -117,6 +126,36 @@ def test_v2_has_an_output_for_the_score(api: httpx.Client, name: str) -> None:
     single = [{**each, "shape": [1, 1], "data": each["data"][:1]} for each in inputs]
     answer = api.post(f"/v2/models/{name}/infer", json={"inputs": single}).json()["outputs"]
     assert answer[1]["data"] == pytest.approx(score.tolist()[:1])
+
+
+@pytest.mark.parametrize("name", ["forest", "means"])
+def test_a_grpc_client_gets_label_and_score(server: Server, name: str) -> None:
+    """Triton's client reads both outputs, which the model's metadata name."""
+    inputs = []
+    for j in range(4):
+        given = triton.InferInput(f"x{j}", [len(ROWS), 1], "FP64")
+        given.set_data_from_numpy(np.ascontiguousarray(ROWS[:, j : j + 1]))
+        inputs.append(given)
+    with triton.InferenceServerClient(f"127.0.0.1:{server.grpc_port}") as asking:
+        described = asking.get_model_metadata(name).outputs
+        answer = asking.infer(name, inputs)
+        asked = asking.infer(name, inputs, outputs=[triton.InferRequestedOutput("score")])
+    assert [(output.name, output.datatype) for output in described] == [("predict", "INT64"), ("score", "FP64")]
+    model = {"forest": FOREST, "means": MEANS}[name]
+    score = FOREST.decision_function(ROWS) if name == "forest" else MEANS.transform(ROWS).min(axis=1)
+    assert answer.as_numpy("predict").tolist() == model.predict(ROWS).tolist()
+    np.testing.assert_allclose(answer.as_numpy("score"), score, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(asked.as_numpy("score"), answer.as_numpy("score"))
+    assert asked.as_numpy("predict") is None
+
+
+@pytest.mark.parametrize("name", ["forest", "means"])
+def test_a_row_alone_is_answered_like_a_row_among_others(api: httpx.Client, name: str) -> None:
+    """MLflow's ``instances`` and ``inputs`` of one row hold the label and the score, as those of several do."""
+    every = api.post(f"/models/{name}/invocations", json={"instances": ROWS.tolist()}).json()["predictions"]
+    for key in ("instances", "inputs"):
+        alone = api.post(f"/models/{name}/invocations", json={key: ROWS[:1].tolist()}).json()["predictions"]
+        assert alone == every[:1]
 
 
 def test_the_labels_are_counted_and_described(api: httpx.Client) -> None:

@@ -7,7 +7,11 @@ import json
 from typing import Any
 
 import pytest
+from sklearn.datasets import load_iris
+from sklearn.ensemble import IsolationForest
+from sklearn.mixture import GaussianMixture
 
+import orris
 from orris.api import Bundle
 from orris.protocols.instances import InstanceRows
 from orris.protocols.invocations import Invocations
@@ -71,6 +75,33 @@ def test_a_codec_reads_and_writes_as_its_dialect(iris: Bundle, dialect: Dialect,
         written = dialect.write(engine, expected, answers, "r-1", [])
         assert codec.write(answers, [b"r-1"]) == [written.body]
         assert dialect.write(engine, query, answers, "r-1", []) == written
+        return
+    pytest.fail("no codec has taken the body")
+
+
+@pytest.fixture(scope="module", params=["a detector", "a clusterer with probabilities"])
+def scored(request: pytest.FixtureRequest) -> Engine:
+    """An engine whose answers hold a score."""
+    X, _ = load_iris(return_X_y=True, as_frame=True)
+    X.columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+    detects = request.param == "a detector"
+    model = IsolationForest(n_estimators=3, random_state=0) if detects else GaussianMixture(3, random_state=0)
+    return Engine.load(orris.package(model.fit(X), X, name="scored", store=None).folder)
+
+
+@pytest.mark.parametrize(("dialect", "body"), USUAL)
+def test_a_codec_writes_scores_as_its_dialect(scored: Engine, dialect: Dialect, body: bytes) -> None:
+    """Answers of detectors and clusterers are written by codecs too, byte for byte, several at once."""
+    expected = dialect.read(scored, body, HEADERS)
+    for codec in dialect.codecs(scored):
+        rows, taken = codec.read([body, body])
+        if taken == []:
+            continue
+        answers = scored.run(rows)
+        assert answers.scores is not None
+        first = answers.at(slice(1))
+        written = [dialect.write(scored, expected, first, name, []).body for name in ("r-1", "r-2")]
+        assert codec.write(answers, [b"r-1", b"r-2"]) == written
         return
     pytest.fail("no codec has taken the body")
 

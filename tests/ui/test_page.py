@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import subprocess
@@ -19,8 +20,9 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.impute import KNNImputer
+from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 
 import orris
@@ -127,6 +129,31 @@ def test_the_card_shows_the_reasons_of_refused_ways(visit: Visit, tmp_path: Path
         expect(refused).to_have_count(1)
         reason = page.locator("#card dd", has_text="no exact converter covers KNNImputer")
         expect(reason).to_contain_text("To change that, use a step that")
+
+
+@pytest.mark.parametrize("name", ["forest", "mixture"])
+def test_an_answer_with_a_score_shows_it(visit: Visit, tmp_path: Path, name: str) -> None:
+    """Label and score stand beside each other on the page, in the table of many rows and in its download."""
+    X = np.random.default_rng(0).normal(size=(80, 2)).round(2)
+    detects = name == "forest"
+    model = IsolationForest(n_estimators=5, random_state=0) if detects else GaussianMixture(2, random_state=0)
+    bundle = orris.package(model.fit(X), X, name=name, store=None)
+    scores = model.decision_function(X) if detects else model.score_samples(X)
+    with serving(str(bundle.folder), folder=tmp_path) as running:
+        page = visit.open(running.url)
+        expect(page.locator("#answer")).to_contain_text("Score: ")
+        expect(page.locator("#answer")).to_contain_text("an outlier" if detects else "logarithm of the density")
+        lines = "\n".join(f"{a},{b}" for a, b in X[:3].tolist())
+        page.get_by_label("CSV with a line of column names").fill(f"x0,x1\n{lines}\n")
+        page.get_by_role("button", name="Predict").click()
+        expect(page.locator("#batch-said")).to_contain_text("3 rows answered")
+        expect(page.locator("th", has_text="score")).to_have_count(1)
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Download answers").click()
+        download.value.save_as(tmp_path / "answers.csv")
+    rows = list(csv.DictReader((tmp_path / "answers.csv").read_text("utf-8-sig").splitlines()))
+    assert [float(row["score"]) for row in rows] == pytest.approx(scores[:3].tolist(), rel=1e-9)
+    assert [int(row["prediction"]) for row in rows] == model.predict(X[:3]).tolist()
 
 
 def test_the_report_of_the_training_opens(visit: Visit, server: Server) -> None:

@@ -43,6 +43,7 @@ class NamedCodec:
             if with_class:
                 start["predicted_class"] = text
             starts.append(_encode(start)[:-1])
+        self._bare = starts
         self._starts = [start + b',"request_id":"' for start in starts]
         self._starts_with_probabilities = [start + b',"probabilities":[' for start in starts]
         self._end = b'","model_version":%b}' % _encode(engine.manifest.version)
@@ -66,8 +67,10 @@ class NamedCodec:
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
         """One object for each row."""
         end = self._end
-        labels, probabilities, values, _ = answers
+        labels, probabilities, values, scores = answers
         join = b"".join
+        if scores is not None:
+            return self._with_scores(answers, scores, ids)
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
             middle = b',"request_id":"'
@@ -79,6 +82,20 @@ class NamedCodec:
         starts, middle = self._starts_with_probabilities, b'],"request_id":"'
         parts = zip(labels.tolist(), _lists(probabilities), ids, strict=True)
         return [join((starts[label], numbers, middle, name, end)) for label, numbers, name in parts]
+
+    def _with_scores(self, answers: Answers, scores: FloatArray, ids: list[bytes]) -> list[bytes]:
+        """``write`` where the model has a score."""
+        labels, probabilities, _, _ = answers
+        assert labels is not None  # noqa: S101 (scores stand beside labels)
+        starts, opening, middle, end = self._bare, b',"score":', b',"request_id":"', self._end
+        if probabilities is not None:
+            starts, opening = self._starts_with_probabilities, b'],"score":'
+        lists = [b""] * len(ids) if probabilities is None else _lists(probabilities)
+        parts = zip(labels.tolist(), lists, _numbers(scores), ids, strict=True)
+        return [
+            b"".join((starts[label], numbers, opening, score, middle, name, end))
+            for label, numbers, score, name in parts
+        ]
 
 
 class ListedCodec:
@@ -147,10 +164,14 @@ class ListedCodec:
 
 
 def instance_writer(engine: Engine) -> Callable[[Answers, list[bytes]], list[bytes]]:
-    """Writes ``{"predictions": […]}`` with a bare label or value."""
+    """Writes ``{"predictions": […]}`` with a bare label or value, or with a label and its score."""
     bodies = [b'{"predictions":[%b]}' % _encode(label) for label in engine.schema.labels]
+    starts = [b'{"predictions":[[%b,' % _encode(label) for label in engine.schema.labels]
 
     def write(answers: Answers, _ids: list[bytes]) -> list[bytes]:
+        if answers.labels is not None and answers.scores is not None:
+            pairs = zip(answers.labels.tolist(), _numbers(answers.scores), strict=True)
+            return [starts[label] + score + b"]]}" for label, score in pairs]
         if answers.labels is not None:
             return [bodies[label] for label in answers.labels.tolist()]
         assert answers.values is not None  # noqa: S101 (a regressor's answers always have values)
@@ -162,12 +183,21 @@ def instance_writer(engine: Engine) -> Callable[[Answers, list[bytes]], list[byt
 def named_instance_writer(engine: Engine) -> Callable[[Answers, list[bytes]], list[bytes]]:
     """The same with probabilities, the request's id and the model's version, as on ``/predict``."""
     starts = [b'{"predictions":[%b]' % _encode(label) for label in engine.schema.labels]
+    scored = [b'{"predictions":[[%b,' % _encode(label) for label in engine.schema.labels]
     end = b'","model_version":%b}' % _encode(engine.manifest.version)
     join = b"".join
 
     def write(answers: Answers, ids: list[bytes]) -> list[bytes]:
-        labels, probabilities, values, _ = answers
+        labels, probabilities, values, scores = answers
         middle = b',"request_id":"'
+        if labels is not None and scores is not None:
+            lists = [b""] * len(ids) if probabilities is None else _lists(probabilities)
+            opening, closing = (b"]]", b"") if probabilities is None else (b']],"probabilities":[[', b"]]")
+            rows = zip(labels.tolist(), _numbers(scores), lists, ids, strict=True)
+            return [
+                join((scored[label], score, opening, numbers, closing, middle, name, end))
+                for label, score, numbers, name in rows
+            ]
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
             numbers = zip(_numbers(values), ids, strict=True)
@@ -191,6 +221,7 @@ class TensorCodec:
         predict: The output ``predict`` up to its data.
         labels: A classifier's labels as JSON, by position.
         probabilities: The output ``predict_proba`` up to its data; empty: there is none.
+        score: The output ``score`` likewise.
     """
 
     def __init__(
@@ -202,6 +233,7 @@ class TensorCodec:
         predict: bytes,
         labels: Sequence[bytes],
         probabilities: bytes,
+        score: bytes = b"",
     ) -> None:
         self._row = row
         self._n_columns = n_columns
@@ -210,6 +242,9 @@ class TensorCodec:
         self._value = start
         between = b"]}," + probabilities + b'"data":[' if probabilities else b"]}]}"
         self._middles = [start + label + between for label in labels]
+        self._unscored = [start + label for label in labels]
+        self._probabilities = b"]}," + probabilities + b'"data":['
+        self._score = b"]}," + score + b'"data":['
 
     def takes(self, headers: Headers) -> bool:
         """JSON without binary tensors behind it."""
@@ -226,7 +261,15 @@ class TensorCodec:
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
         """One response for each row."""
         head, end, join = self._head, b"]}]}", b"".join
-        labels, probabilities, values, _ = answers
+        labels, probabilities, values, scores = answers
+        if labels is not None and scores is not None:
+            starts, middle = self._unscored, b"" if probabilities is None else self._probabilities
+            lists = [b""] * len(ids) if probabilities is None else _lists(probabilities)
+            rows = zip(labels.tolist(), lists, _numbers(scores), ids, strict=True)
+            return [
+                join((head, name, starts[label], middle, numbers, self._score, score, end))
+                for label, numbers, score, name in rows
+            ]
         if labels is None:
             assert values is not None  # noqa: S101 (a regressor's answers always have values)
             numbers = zip(_numbers(values), ids, strict=True)

@@ -116,9 +116,7 @@ class InstanceRows:
         return error_document(status, request_id, text)._replace(headers=headers_of(error))
 
     def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
-        """One row as a list, and no event; none for answers with a score."""
-        if engine.has_scores:
-            return ()
+        """One row as a list, and no event."""
         wanted = Wanted(False, "")
         return (
             ListedCodec(

@@ -106,9 +106,7 @@ class NamedRows:
         return problem(error, request_id)
 
     def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:
-        """One row by name, and one as a list in either form; none for answers with a score."""
-        if engine.has_scores:
-            return ()
+        """One row by name, and one as a list in either form."""
         named = NamedCodec(engine, with_class=self.with_class)
         listed = {
             INSTANCES: partial(Query, single=False, context=INSTANCES),

@@ -288,9 +288,7 @@ class OpenInference:
         return refusal(error, request_id)
 
     def codecs(self, engine: Engine) -> tuple[TensorCodec, ...]:
-        """One row, all outputs, in JSON; none for answers with a score."""
-        if engine.has_scores:
-            return ()
+        """One row, all outputs, in JSON."""
         plan = self._plans.of(engine)
         openings = {name: opening % 1 for name, opening in plan.openings.items()}
         codec = TensorCodec(
@@ -300,6 +298,7 @@ class OpenInference:
             predict=openings[PREDICT],
             labels=plan.labels,
             probabilities=openings.get(PREDICT_PROBA, b""),
+            score=openings.get(SCORE, b""),
         )
         return (codec,)
 

@@ -6,6 +6,10 @@ import { percent, short } from "./numbers.js";
 const MAX_FIXED = 8;
 const MAX_BARS = 8;
 const MAX_STILL = 4;
+const MEANING = {
+  "outlier detection": "Below zero, the row is an outlier.",
+  clustering: "The distance to the nearest center, or, of a mixture, the logarithm of the density.",
+};
 
 export class Answer {
   constructor(container, card) {
@@ -14,8 +18,9 @@ export class Answer {
     this.headline = el("p", { class: "headline" });
     this.notes = el("ul", { class: "answer-notes" });
     this.drawing = el("div", { class: "drawing" });
+    this.score = el("p", { class: "soft small", hidden: "" });
     const target = el("p", { class: "target" }, card.target);
-    container.replaceChildren(target, this.headline, this.drawing, this.notes);
+    container.replaceChildren(target, this.headline, this.drawing, this.score, this.notes);
   }
 
   /** Shows an answer; returns it in words, for those who listen. */
@@ -36,11 +41,14 @@ export class Answer {
     this.notes.replaceChildren(...notes.map((text) => el("li", { class: tone }, text)));
   }
 
-  #classes({ prediction_label: label, probabilities }) {
+  #classes({ prediction_label: label, probabilities, score }) {
     this.headline.textContent = label;
+    const scored = typeof score === "number" ? `, score ${short(score, 5)}` : "";
+    this.score.hidden = !scored;
+    this.score.textContent = scored && `Score: ${short(score, 5)}. ${MEANING[this.card.task] ?? ""}`;
     if (!probabilities) {
-      this.drawing.replaceChildren(el("p", { class: "soft" }, "This model gives no probabilities."));
-      return label;
+      this.drawing.replaceChildren(...(scored ? [] : [el("p", { class: "soft" }, "This model gives no probabilities.")]));
+      return `${label}${scored}`;
     }
     const ranked = this.card.text_labels.map((name, i) => ({ name, share: probabilities[i] }));
     const best = ranked.find(({ name }) => name === label);
@@ -53,7 +61,7 @@ export class Answer {
     }
     const names = [...shown, ...(rest ? [rest] : [])];
     this.#bars(names, label);
-    return best ? `${label}, ${percent(best.share)}` : label;
+    return `${best ? `${label}, ${percent(best.share)}` : label}${scored}`;
   }
 
   /** Bars keep their elements while the classes stay the same, so that they move rather than jump. */

@@ -248,11 +248,11 @@ export class Batch {
   }
 
   #preview({ head, lines }, answers) {
-    const added = this.card.task === "regression" ? [] : [this.card.probabilities ? "probability" : null].filter(Boolean);
+    const added = this.card.task === "regression" ? [] : [this.card.probabilities ? "probability" : null, this.card.scores ? "score" : null].filter(Boolean);
     const heads = ["row", `${this.card.target}, predicted`, ...added, ...head];
     const rows = answers.slice(0, SHOWN).map((answer, i) => {
       const said = !answer ? "–" : answer.error ? "refused" : this.card.task === "regression" ? short(answer.prediction, 5) : answer.prediction_label;
-      const sure = added.length ? [answer?.probabilities ? percent(Math.max(...answer.probabilities)) : "–"] : [];
+      const sure = added.map((name) => (name === "score" ? short(answer?.score, 5) : answer?.probabilities ? percent(Math.max(...answer.probabilities)) : "–"));
       const tone = answer?.error ? "bad" : answer?.warnings?.length ? "warn" : null;
       const title = answer?.error ?? (answer?.warnings?.join("; ") || null);
       return el("tr", { "data-tone": tone, title }, el("th", { scope: "row" }, String(i + 1)), el("td", { class: "said-cell" }, said), sure.map((text) => el("td", { class: "n" }, text)),
@@ -270,11 +270,12 @@ export class Batch {
     const { head, lines, answers } = this.answers;
     const classes = this.card.task === "regression" ? [] : this.card.text_labels;
     const shares = this.card.probabilities ? classes.map((label) => `probability_${label}`) : [];
-    const names = ["prediction", ...(classes.length ? ["prediction_label"] : []), ...shares, "warnings", "error"];
+    const scores = this.card.scores ? ["score"] : [];
+    const names = ["prediction", ...(classes.length ? ["prediction_label"] : []), ...shares, ...scores, "warnings", "error"];
     const text = [line([...head, ...names])];
     lines.forEach((cells, i) => {
       const answer = answers[i] ?? { error: "not asked" };
-      const said = answer.error ? names.slice(0, -2).map(() => "") : [answer.prediction, ...(classes.length ? [answer.prediction_label] : []), ...(shares.length ? answer.probabilities : [])];
+      const said = answer.error ? names.slice(0, -2).map(() => "") : [answer.prediction, ...(classes.length ? [answer.prediction_label] : []), ...(shares.length ? answer.probabilities : []), ...(scores.length ? [answer.score] : [])];
       const padded = head.map((_, at) => cells[at] ?? "");
       text.push(line([...padded, ...said.map(String), (answer.warnings ?? []).join("; "), answer.error ?? ""]));
     });

@@ -227,6 +227,7 @@ def _shown(engine: Engine, *, pages: bool) -> JsonObject:
         "format": manifest.model_file.removeprefix("model."),
         "text_labels": engine.text_labels,
         "probabilities": engine.has_probabilities,
+        "scores": engine.has_scores,
         "examples": examples(engine),
         "golden_rows": len(manifest.golden.rows),
         "max_rows": engine.reader.max_rows,
