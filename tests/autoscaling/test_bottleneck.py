@@ -32,7 +32,7 @@ def scenario(*points: Point, load: Load | None = LOAD, max_replicas: int = 3) ->
 def test_pods_at_their_quota_are_the_bottleneck() -> None:
     """CPU at the quota is named with its number, and with whether more replicas may come."""
     at_most = observe(scenario(*[POINT] * 9, max_replicas=1))[0]
-    assert at_most.startswith("Server-bound (pods used 99 % of their quota")
+    assert at_most.startswith("Server-bound (pods used 99 % of the CPU that they request")
     assert "1 of at most 1 pods were ready, a higher maximum helps" in at_most
     assert "the autoscaler had not finished" in observe(scenario(*[POINT] * 9))[0]
 
@@ -40,7 +40,9 @@ def test_pods_at_their_quota_are_the_bottleneck() -> None:
 def test_a_driver_at_its_threads_is_the_bottleneck() -> None:
     """Pods that have CPU left beside a load generator that has none make the run driver-bound."""
     points = [replace(POINT, usage_percent=50, driver_cores=1.95)] * 9
-    assert observe(scenario(*points))[0].startswith("Driver-bound (pods used 50 % of their quota, wrk 98 %")
+    assert observe(scenario(*points))[0].startswith(
+        "Driver-bound (pods used 50 % of the CPU that they request, wrk 98 %"
+    )
 
 
 def test_a_proxy_and_a_machine_without_cpu_are_bottlenecks() -> None:

@@ -49,7 +49,7 @@ def _bottleneck(scenario: Scenario) -> str:
     beside = [] if driver is None else [f"wrk {driver * 100 / threads:.0f} % of its threads"]
     beside += [] if proxy is None else [f"the proxy {proxy * 100:.0f} % of its thread"]
     beside += [] if machine is None else [f"the machine was busy to {machine:.0f} %"]
-    numbers = f"pods used {usage:.0f} % of their quota" + "".join(f", {each}" for each in beside)
+    numbers = f"pods used {usage:.0f} % of the CPU that they request" + "".join(f", {each}" for each in beside)
     if usage >= AT_LIMIT * 100:
         more = "a higher maximum helps" if ready >= scenario.max_replicas else "the autoscaler had not finished"
         return f"Server-bound ({numbers}): {ready} of at most {scenario.max_replicas} pods were ready, {more}."

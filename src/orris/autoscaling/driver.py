@@ -70,7 +70,7 @@ class Driver:
         self._output.close()
 
 
-def read_load(text: str, connections: int, cores: float) -> Load:
+def read_load(text: str, connections: int, cores: float | None) -> Load:
     """The numbers of wrk's own summary and of the line that ``predict.lua`` adds.
 
     Raises:

@@ -44,6 +44,9 @@ def autoscaling(
     simulate: Annotated[
         bool, typer.Option("--simulate", help="Simulate a day and thousands of replicas from the results of --local.")
     ] = False,
+    context: Annotated[
+        str | None, typer.Option(metavar="CONTEXT", help="Run it on the cluster of this context of the kubeconfig.")
+    ] = None,
     max_replicas: Annotated[
         list[int] | None, typer.Option(min=1, help="Most replicas of a scenario; may be repeated [default: 3, then 1]")
     ] = None,
@@ -72,6 +75,12 @@ def autoscaling(
     startup_seconds: Annotated[
         float | None, typer.Option(min=0, help="Simulation: start of a replica [default: as measured]")
     ] = None,
+    namespace: Annotated[str, typer.Option(help="Cluster: namespace of the release.")] = "orris",
+    release: Annotated[str, typer.Option(help="Cluster: the release.")] = "orris",
+    target_url: Annotated[str, typer.Option(help="Cluster: what is asked [default: the release's service]")] = "",
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Cluster: only put back what a run left that was killed.")
+    ] = False,
     output: Annotated[Path, typer.Option(help="Folder for the results: JSON, PNG, Markdown and HTML.")] = _REPORT,
     store: StoreOption = None,
     as_json: JsonOption = False,
@@ -79,20 +88,26 @@ def autoscaling(
     """Load a model and watch the autoscaler: replicas, CPU, throughput, latency, and what was the bottleneck.
 
     --local needs HAProxy and wrk (apt-get install haproxy wrk). Ctrl-C ends every process and keeps what was measured.
-    --simulate goes on from those results: a peak that triples, a slow start, HPA or KEDA, scale to zero. Both need the
-    extra 'experiment'.
+    --simulate goes on from those results: a peak that triples, a slow start, HPA or KEDA, scale to zero. All need the
+    extra 'experiment'. --context limits the release's autoscaler, runs wrk as Jobs, records the autoscaler and the
+    pods, and puts everything back, also after a kill: by the next run, or with --restore. Production is refused.
     """
-    if local == simulate:
-        raise typer.BadParameter("say where it runs: --local or --simulate")
+    if local + simulate + (context is not None) != 1:
+        raise typer.BadParameter("say where it runs: --local, --simulate or --context CONTEXT")
     if simulate:
         _simulate(results or output / "autoscaling.json", peak_rate, startup_seconds, output, as_json)
         return
-    from orris.autoscaling.local import LocalSettings, run_local  # noqa: PLC0415
-
     scenarios = list(zip(max_replicas or [3, 1], connections or [1000, 2000], strict=False))
     if len(max_replicas or [3, 1]) != len(connections or [1000, 2000]):
         raise typer.BadParameter("--max-replicas and --connections come in pairs: repeat both equally often")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a stopped experiment keeps what it has, too
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a stopped experiment keeps what it has, and puts things back, too
+        signal.signal(number, signal.default_int_handler)
+    if context is not None:
+        where = (context, namespace, release)
+        _on_cluster(where, scenarios, load_seconds, target_url, output, restore=restore, as_json=as_json)
+        return
+    from orris.autoscaling.local import LocalSettings, run_local  # noqa: PLC0415
+
     settings = LocalSettings(
         serve=[*([model] if model else []), *(["--store", store] if store else [])],
         scenarios=scenarios,
@@ -105,6 +120,25 @@ def autoscaling(
         body=body,
     )
     _print(run_local(settings, tell), output, as_json)
+
+
+def _on_cluster(
+    where: tuple[str, str, str],
+    scenarios: list[tuple[int, int]],
+    load_seconds: float,
+    target_url: str,
+    output: Path,
+    *,
+    restore: bool,
+    as_json: bool,
+) -> None:
+    from orris.autoscaling.cluster import ClusterSettings, restore_cluster, run_cluster  # noqa: PLC0415
+
+    settings = ClusterSettings(*where, scenarios=scenarios, target_url=target_url, load_seconds=load_seconds)
+    if restore:
+        say("put back what an earlier run left" if restore_cluster(settings) else "there was nothing to put back")
+        return
+    _print(run_cluster(settings, tell), output, as_json)
 
 
 def _simulate(results: Path, peak_rate: float, startup: float | None, output: Path, as_json: bool) -> None:
