@@ -83,7 +83,9 @@ def run_cluster(settings: ClusterSettings, tell: Callable[[str], None] = lambda 
                 _Load(kube, release, settings, scenario, tell).run()
             except KeyboardInterrupt:
                 experiment.interrupted = True
-            scenario.observations = observe(scenario) or ["wrk's Job gave no numbers."]
+            scenario.observations = observe(scenario)
+            if scenario.load is None:
+                scenario.observations.append("The Job of wrk gave no numbers.")
             if experiment.interrupted:
                 break
     return experiment
