@@ -1,6 +1,7 @@
 """``python -m tools.loadtest_files``.
 
-The ConfigMap that carries ``loadtests/wrk/predict.lua`` into a cluster, or into the file that is named.
+The ConfigMap that carries ``loadtests/wrk/predict.lua`` into a cluster, or into the file that is named; and the copies
+of the files that ``orris experiment`` needs, which are part of the package.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "loadtests"
 CONFIG_MAP = FOLDER / "k8s" / "configmap.yaml"
+PACKAGE = Path(__file__).parents[1] / "src" / "orris" / "autoscaling" / "loadtests"
+COPIED = ("wrk/predict.lua", "k8s/job-1000.yaml")
 
 HEAD = """\
 # Written by `python -m tools.loadtest_files` from ../wrk/predict.lua; do not edit.
@@ -31,3 +34,6 @@ def config_map() -> str:
 
 if __name__ == "__main__":
     (Path(sys.argv[1]) if sys.argv[1:] else CONFIG_MAP).write_text(config_map(), "utf-8")
+    for name in COPIED if not sys.argv[1:] else ():
+        (PACKAGE / name).parent.mkdir(parents=True, exist_ok=True)
+        (PACKAGE / name).write_bytes((FOLDER / name).read_bytes())
