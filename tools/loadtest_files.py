@@ -1,7 +1,7 @@
 """``python -m tools.loadtest_files``.
 
 The ConfigMap that carries ``loadtests/wrk/predict.lua`` into a cluster, or into the file that is named; and the copies
-of the files that ``orris experiment`` needs, which are part of the package.
+of the files that ``orris experiment`` and ``orris load`` need, which are part of the package.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parents[1] / "loadtests"
 CONFIG_MAP = FOLDER / "k8s" / "configmap.yaml"
 PACKAGE = Path(__file__).parents[1] / "src" / "orris" / "autoscaling" / "loadtests"
+ENGINES = Path(__file__).parents[1] / "src" / "orris" / "loadtest" / "engines"
 COPIED = ("wrk/predict.lua", "k8s/job-1000.yaml")
 
 HEAD = """\
@@ -37,3 +38,5 @@ if __name__ == "__main__":
     for name in COPIED if not sys.argv[1:] else ():
         (PACKAGE / name).parent.mkdir(parents=True, exist_ok=True)
         (PACKAGE / name).write_bytes((FOLDER / name).read_bytes())
+    if not sys.argv[1:]:
+        (ENGINES / "predict.lua").write_bytes((FOLDER / "wrk" / "predict.lua").read_bytes())

@@ -151,6 +151,23 @@ def test_an_event_ends_a_run_and_keeps_what_was_measured(server: Server) -> None
     assert run.whole.seconds < 60
 
 
+def test_a_driver_that_is_held_up_says_so(server: Server) -> None:
+    """A driver whose event loop is held up starts requests late, and says that it is the bottleneck."""
+    run = drive(
+        target_of(server.url, [ROW]),
+        Arrivals.constant(100, 1),
+        connections=4,
+        warm_up_seconds=0.1,
+        slice_seconds=0.25,
+        on_slice=lambda _: time.sleep(0.2),
+    )
+    assert run.driver is not None
+    assert run.driver.late_max_seconds > 0.1
+    assert run.driver.is_bottleneck
+    assert run.driver.reason.startswith("the driver sent late")
+    assert run.whole.latency.count == 100
+
+
 def test_a_run_that_is_ended_in_its_warm_up_measured_nothing(server: Server) -> None:
     """A run that is ended before the measurement begins is an error."""
     stop = threading.Event()

@@ -98,6 +98,8 @@ def test_the_config_map_carries_the_script(tmp_path: Path) -> None:
     assert CONFIG_MAP.read_text("utf-8") == fresh.read_text("utf-8")
     script = yaml.safe_load(CONFIG_MAP.read_text("utf-8"))["data"]["predict.lua"]
     assert script == (FOLDER / "wrk" / "predict.lua").read_text("utf-8")
+    own = FOLDER.parent / "src" / "orris" / "loadtest" / "engines" / "predict.lua"
+    assert script == own.read_text("utf-8")
 
 
 @pytest.mark.parametrize("connections", [1000, 2000])

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from orris.api import Bundle
-from orris.errors import LoadTestError
+from orris.errors import LoadTestError, SettingsError
 from orris.loadtest import Arrivals, drive, prepare
 from orris.loadtest.dialects import DIALECTS
 from orris.loadtest.preparation import ask_card
@@ -151,7 +151,7 @@ def test_a_server_without_a_card_is_no_orris() -> None:
 )
 def test_a_mix_is_of_known_protocols(mix: dict[str, float], problem: str) -> None:
     """A protocol that is not spoken, or a weight of nothing, is refused before the server is asked."""
-    with pytest.raises(LoadTestError, match=problem):
+    with pytest.raises(SettingsError, match=problem):
         prepare("http://127.0.0.1:9", mix=mix)
 
 
@@ -170,5 +170,5 @@ def test_grpc_that_nobody_listens_for_is_named(server: Server) -> None:
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "http://", "http://localhost:x"])
 def test_a_url_is_http(url: str) -> None:
     """What is no URL of a server is refused."""
-    with pytest.raises(LoadTestError, match="is no server's URL"):
+    with pytest.raises(SettingsError, match="is no server's URL"):
         prepare(url)

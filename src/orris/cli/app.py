@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from orris.cli import check, experiment, keys, models, package, ping, plan, promote, serve, train
+from orris.cli import check, experiment, keys, load, models, package, ping, plan, promote, serve, train
 from orris.version import __version__
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command(epilog=train.EXAMPLES)(train.train)
 app.command(epilog=package.EXAMPLES)(package.package)
 app.command(epilog=serve.EXAMPLES)(serve.serve)
 app.command(epilog=ping.EXAMPLES)(ping.ping)
+app.command(epilog=load.EXAMPLES)(load.load)
 app.command(epilog=plan.EXAMPLES)(plan.plan)
 app.command(epilog=promote.EXAMPLES)(promote.promote)
 app.command(epilog=check.EXAMPLES)(check.check)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from orris.errors import LoadTestError
+from orris.errors import SettingsError
 from orris.loadtest.rows import Column, Row
 
 GRPC_METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -61,7 +61,7 @@ def native(model: Model, rows: Sequence[Row]) -> Body:
 def features(model: Model, rows: Sequence[Row]) -> Body:
     """One row without names, in the model's order."""
     if len(rows) != 1:
-        raise LoadTestError("'features' has one row in each request; 'instances' has any number")
+        raise SettingsError("'features' has one row in each request; 'instances' has any number")
     return _json(model.predict, {"features": _values(model, rows[0])})
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from orris.errors import LoadTestError
 from orris.loadtest.assertions import Finding
 from orris.loadtest.histogram import Histogram
 from orris.loadtest.run import Part, Run
+
+Kind = TypeVar("Kind")
 
 FORMAT = 1
 """Of ``report.json``. A change that older versions cannot read increments it."""
@@ -70,7 +72,17 @@ def encode(run: Run, findings: list[Finding]) -> bytes:
         assertions=findings,
         run=run,
     )
-    return msgspec.json.format(msgspec.json.encode(document, enc_hook=_plain), indent=1) + b"\n"
+    return msgspec.json.format(as_json(document), indent=1) + b"\n"
+
+
+def as_json(value: Any) -> bytes:
+    """Any part of a run as JSON."""
+    return msgspec.json.encode(value, enc_hook=_plain)
+
+
+def from_json(content: bytes, kind: type[Kind]) -> Kind:
+    """A part of a run from its JSON."""
+    return msgspec.json.decode(content, type=kind, dec_hook=_histogram)
 
 
 def read_run(path: Path) -> Run:
@@ -90,7 +102,7 @@ def read_run(path: Path) -> Run:
             raise LoadTestError(
                 f"{file} has the format {head.format}; this Orris reads up to {FORMAT}: install a newer one"
             )
-        return msgspec.json.decode(content, type=Document, dec_hook=_histogram).run
+        return from_json(content, Document).run
     except msgspec.MsgspecError as error:
         raise LoadTestError(f"{file} is no report of a load test: {error}") from None
 

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from orris.errors import LoadTestError, MissingExtraError
+from orris.errors import LoadTestError, MissingExtraError, SettingsError
 from orris.loadtest.dialects import DIALECTS, GRPC_METHOD, Body, Model
 from orris.loadtest.rows import Card, Row, drawn_rows, read_rows
 from orris.loadtest.target import Route, Target, http_request, place_of
@@ -52,7 +52,8 @@ def prepare(
         seed: Of the drawn rows.
 
     Raises:
-        LoadTestError: The server does not answer, refuses a request, or is no Orris; the mix or the rows are malformed.
+        LoadTestError: The server does not answer, refuses a request, or is no Orris; the rows are malformed.
+        SettingsError: The URL or the mix is malformed.
     """
     chosen = dict(mix or {"native": 1.0})
     check_mix(chosen)
@@ -86,13 +87,13 @@ def check_mix(mix: Mapping[str, float]) -> None:
     """Refuse an unknown dialect and a weight that is not positive.
 
     Raises:
-        LoadTestError: Says which.
+        SettingsError: Says which.
     """
     for name, weight in mix.items():
         if name not in DIALECTS:
-            raise LoadTestError(f"there is no protocol '{name}'; there are {', '.join(DIALECTS)}")
+            raise SettingsError(f"there is no protocol '{name}'; there are {', '.join(DIALECTS)}")
         if not 0 < weight < float("inf"):
-            raise LoadTestError(f"'{name}' has the weight {weight:g}; a weight is above 0")
+            raise SettingsError(f"'{name}' has the weight {weight:g}; a weight is above 0")
 
 
 def ask_card(url: str, model: str, headers: Mapping[str, str], tls: ssl.SSLContext | None = None) -> Card:
@@ -107,8 +108,8 @@ def ask_card(url: str, model: str, headers: Mapping[str, str], tls: ssl.SSLConte
         raise LoadTestError(f"{url} answers {status} to {path}: {_shown(content)}")
     if status != 200:
         raise LoadTestError(
-            f"{url} answers {status} to {path}: {_shown(content) or 'nothing'}. Requests are made of the model's card"
-            " there; a server without one takes  --body FILE --path ROUTE"
+            f"{url} answers {status} to {path}: {_shown(content) or 'nothing'}"
+            + ("" if model else "; a server that has no model card takes  --body FILE --path ROUTE")
         )
     try:
         return msgspec.json.decode(content, type=Card)

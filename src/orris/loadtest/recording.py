@@ -78,8 +78,8 @@ class Recorder:
         self._route.append(route)
 
     def failed(self, route: int, due: float, at: float, kind: str, answer: bytes | str = "") -> None:
-        """A request failed; one of the warm-up is dropped."""
-        if due < self.begin:
+        """A request failed; one that was due outside the measured time is dropped."""
+        if not self.begin <= due < self.end:
             return
         if answer and kind not in self.samples:
             text = answer if isinstance(answer, str) else answer.decode("utf-8", "replace")

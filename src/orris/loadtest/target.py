@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
 import numpy as np
 
-from orris.errors import LoadTestError
+from orris.errors import LoadTestError, SettingsError
 
 N_DRAWN = 10_000
 """Length of the order in which requests are drawn from the routes, which then repeats."""
@@ -68,6 +69,12 @@ class Target:
             return None
         return self.tls or ssl.create_default_context()
 
+    def as_json(self) -> bytes:
+        """The target for another process, without its TLS context."""
+        names = _Stored.__struct_fields__
+        ca = None if self.tls_ca is None else str(self.tls_ca.absolute())
+        return msgspec.json.encode({**{name: getattr(self, name) for name in names}, "tls_ca": ca})
+
     def grpc_credentials(self) -> Any:
         """What a secure channel of gRPC needs."""
         import grpc  # noqa: PLC0415
@@ -90,11 +97,29 @@ class Target:
         ]
 
 
+def target_from_json(content: bytes) -> Target:
+    """What ``Target.as_json`` wrote."""
+    fields = msgspec.json.decode(content, type=_Stored)
+    ca = None if fields.tls_ca is None else Path(fields.tls_ca)
+    return Target(fields.url, fields.routes, fields.grpc_address, fields.grpc_metadata, fields.model, tls_ca=ca)
+
+
+class _Stored(msgspec.Struct):
+    """A target without its TLS context."""
+
+    url: str
+    routes: tuple[Route, ...]
+    grpc_address: str
+    grpc_metadata: tuple[tuple[str, str], ...]
+    model: str
+    tls_ca: str | None
+
+
 def place_of(url: str) -> tuple[str, int]:
     """Host and port of a server's URL.
 
     Raises:
-        LoadTestError: It is no ``http`` or ``https`` URL.
+        SettingsError: It is no ``http`` or ``https`` URL.
     """
     parts = urlsplit(url)
     try:
@@ -102,7 +127,7 @@ def place_of(url: str) -> tuple[str, int]:
     except ValueError:
         port = -1
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == -1:
-        raise LoadTestError(f"'{url}' is no server's URL; write  http://HOST:PORT")
+        raise SettingsError(f"'{url}' is no server's URL; write  http://HOST:PORT")
     return parts.hostname, port or (443 if parts.scheme == "https" else 80)
 
 
@@ -122,7 +147,8 @@ def target_of(
     """A target of one HTTP route with the given bodies; nothing is asked of the server.
 
     Raises:
-        LoadTestError: The URL is none, or there are no bodies.
+        LoadTestError: There are no bodies.
+        SettingsError: The URL is none.
     """
     place_of(url)
     if not bodies:
