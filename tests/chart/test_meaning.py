@@ -122,6 +122,14 @@ def test_the_probes_use_different_routes(case: str) -> None:
     assert container["startupProbe"]["periodSeconds"] * container["startupProbe"]["failureThreshold"] >= 300
 
 
+@every
+def test_an_overloaded_pod_has_time_to_say_that_it_is_ready(case: str) -> None:
+    """Readiness waits for an answer as long as liveness does, and not beyond its own period."""
+    container = server(rendered(case))
+    readiness = container["readinessProbe"]
+    assert container["livenessProbe"]["timeoutSeconds"] <= readiness["timeoutSeconds"] <= readiness["periodSeconds"]
+
+
 @pytest.mark.parametrize("case", AUTOSCALED)
 def test_an_autoscaler_owns_the_replicas(case: str) -> None:
     """An autoscaler's target exists and sets no replicas, and there is one autoscaler with valid bounds."""

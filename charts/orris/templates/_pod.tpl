@@ -199,11 +199,12 @@ spec:
         periodSeconds: 2
         timeoutSeconds: 2
         failureThreshold: 150
-      # May requests come? Not while a worker is missing or the server drains. Nothing is restarted.
+      # May requests come? Not while a worker is missing or the server drains. Nothing is restarted. An overloaded server
+      # answers late: were it taken away for that, the others would be next.
       readinessProbe:
         httpGet: {path: /ready, port: http}
         periodSeconds: 5
-        timeoutSeconds: 2
+        timeoutSeconds: 5
         failureThreshold: {{ ternary 3 2 (gt (int .Values.server.workers) 1) }}
       # Does the process answer at all? Depends on neither model nor network.
       livenessProbe:
