@@ -18,7 +18,7 @@ from tests.cluster.kubelet.container import Container
 from tests.cluster.kubelet.environment import Lookup, MissingError, UnsupportedError, expanded, variables
 from tests.cluster.kubelet.images import Images
 from tests.cluster.kubelet.launch import Mount
-from tests.cluster.kubelet.status import ContainerStatus, PodStatus
+from tests.cluster.kubelet.status import ContainerStatus, PodStatus, now
 from tests.cluster.kubelet.volumes import Volumes
 
 RETRY_SECONDS = 1.0
@@ -244,6 +244,7 @@ class Pod:
 
         async def is_alive(passed: bool) -> bool:
             if not passed:
+                self._note(f"{container.status.name} is not alive")
                 await container.stop(self._own_grace_seconds)
             return not passed
 
@@ -259,6 +260,7 @@ class Pod:
             if container.status.ready != passed:
                 container.status.ready = passed
                 self._changed.set()
+                self._note(f"{container.status.name} is {'ready' if passed else 'not ready any more'}")
             return False
 
         while not container.status.started:
@@ -306,9 +308,12 @@ class Pod:
             try:
                 await self._send()
             except httpx.HTTPError as error:
-                print(f"{self._path}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201
+                self._note(repr(error))
                 self._changed.set()
                 await asyncio.sleep(RETRY_SECONDS)
+
+    def _note(self, text: str) -> None:
+        print(f"{now()} {self._path}: {text}", file=sys.stderr, flush=True)  # noqa: T201
 
     async def _send(self) -> None:
         document = {"metadata": {"uid": self.document["metadata"]["uid"]}, "status": self.status.document()}

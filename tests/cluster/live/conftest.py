@@ -42,6 +42,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture(scope="session")
 def cluster(iris: Bundle, second: Bundle) -> Iterator[Cluster]:
     """A cluster that has two versions of the image, and an image of plain tools."""
+    assert os.geteuid() == 0, "pods that are processes need root, for namespaces and control groups"
     home = Path(tempfile.mkdtemp(prefix="orris-live-"))
     images = Images(home / "images.json")
     images.put(f"{REPOSITORY}:1.0.0", orris_image(iris.folder))
