@@ -82,6 +82,15 @@ def test_a_driver_without_time_is_a_warning() -> None:
     assert warnings_of(made_run([[0.01] * 100])) == []
 
 
+def test_a_report_shows_no_number_that_was_not_measured(tmp_path: Path) -> None:
+    """Locust and wrk do not say how late they send, so their reports have no such line; the open loop's has."""
+    own = made_run([[0.01] * 100] * 2)
+    write_report(own, tmp_path / "own")
+    write_report(replace(own, engine="wrk", loop="closed"), tmp_path / "wrk")
+    assert "Driver was late by" in (tmp_path / "own" / "report.md").read_text("utf-8")
+    assert "Driver was late by" not in (tmp_path / "wrk" / "report.md").read_text("utf-8")
+
+
 def test_unlike_runs_are_compared_with_a_warning() -> None:
     """Runs of different rates or connections are compared, with a warning that they differ."""
     a, b = made_run([[0.01] * 100] * 5), made_run([[0.01] * 50] * 5)

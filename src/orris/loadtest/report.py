@@ -243,10 +243,11 @@ def _settings(run: Run) -> list[tuple[str, str]]:
         rows.append(("Under way when the run ended", f"{run.unanswered:,}"))
     if run.mean_in_flight is not None:
         rows.append(("Mean requests in flight", f"{run.mean_in_flight:,.4g}"))
-    if run.driver is not None:
-        driver = run.driver
+    driver = run.driver
+    if driver is not None:
+        rows.append(("Driver's processor time", f"{driver.cpu_share:.0%} of a core"))
+    if driver is not None and run.engine == "asyncio":  # Other engines do not tell.
         rows += [
-            ("Driver's processor time", f"{driver.cpu_share:.0%} of a core"),
             (
                 "Driver was late by",
                 f"{milliseconds(driver.late_p50_seconds)} ms in the median, {milliseconds(driver.late_p99_seconds)} ms"

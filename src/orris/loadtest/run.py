@@ -60,6 +60,8 @@ class RouteResult:
 class DriverLoad:
     """How hard the driver itself worked: where it is late or out of time, the numbers are its own, not the server's.
 
+    Of Locust and wrk only the processor time is known; the other numbers are 0 then.
+
     Attributes:
         cpu_share: Processor time of the driver's process over the measured time; 1.0 is a whole core.
         late_p50_seconds: Median of the time from the intended start of a request to when the driver came to it.
