@@ -101,6 +101,10 @@ bench-grpc: $(VENV)/.dev #- Measure gRPC calls a second beside the floor (needs 
 bench-latency: $(VENV)/.dev #- Measure the time to answer at half rate, and beside long requests (needs wrk)
 	@$(BIN)/python benchmarks/latency.py
 
+.PHONY: bench-bodies
+bench-bodies: $(VENV)/.dev #- Measure the probe's longest wait and memory beside bodies of the largest size
+	@$(BIN)/python benchmarks/bodies.py
+
 .PHONY: bench-price
 bench-price: $(VENV)/.dev #- Measure what metrics, logs, drift and tracing cost
 	@$(BIN)/python benchmarks/price.py

@@ -224,9 +224,44 @@ def test_100_continue_follows_earlier_answers(quiet: Server) -> None:
     assert [answer.request_id for answer in connection.answers()] == [b"second", b"last"]
 
 
-def test_a_client_that_sends_no_more_gets_its_answer(quiet: Server) -> None:
-    """A client that closes its half of the connection behind its request is answered."""
+@pytest.mark.parametrize(
+    "request_of",
+    [post, lambda name: get(name, b"/api/v1/model/info"), lambda name: post(name, target=b"/pr%65dict")],
+    ids=["a row", "a page", "another spelling"],
+)
+def test_a_client_that_sends_no_more_gets_its_answer(quiet: Server, request_of: Callable[[str], bytes]) -> None:
+    """A client that closes its half of the connection behind its requests is answered, and the connection ends."""
     connection = Client(quiet.port)
-    connection.send([post("r")])
+    connection.send([post("before") + request_of("r")])
     connection.socket.shutdown(socket.SHUT_WR)
-    assert [answer.status for answer in connection.answers()] == [200]
+    assert [answer.status for answer in connection.answers()] == [200, 200]
+
+
+@pytest.mark.parametrize("target", [b"/predict", b"/pr%65dict"], ids=["straight", "handed over"])
+def test_trailers_are_not_headers(quiet: Server, target: bytes) -> None:
+    """Trailers behind a body in chunks change nothing, and are not kept, however many there are."""
+    before = quiet.resident_bytes
+    chunked = post("r", target=target, chunks=7)
+    assert chunked.endswith(b"0\r\n\r\n")
+    trailers = b"content-type: text/plain\r\nx-request-id: other\r\n" + b"x: y\r\n" * 1_000_000
+    answers = exchange(quiet.port, [chunked[:-2] + trailers + b"\r\n" + LAST])
+    assert [(answer.status, answer.request_id) for answer in answers] == [(200, b"r"), (200, b"last")]
+    assert quiet.resident_bytes - before < 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (b"Transfer-Encoding: gzip, chunked\r\n", 501),
+        (b"Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n", 400),
+        (b"Content-Length: " + b"0" * 6_000 + b"2\r\n", 413),
+    ],
+    ids=["another coding", "two codings", "a length of many digits"],
+)
+@pytest.mark.parametrize("target", [b"/predict", b"/nothing"], ids=["a predict route", "an unknown path"])
+def test_framing_that_is_not_read_is_refused(quiet: Server, target: bytes, lines: bytes, status: int) -> None:
+    """Transfer codings other than chunked, and lengths of thousands of digits, are refused, and the connection ends."""
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n%b\r\n" % (target, lines)
+    answers = exchange(quiet.port, [head + b"2\r\n{}\r\n0\r\n\r\n"])
+    assert [answer.status for answer in answers] == [status]
+    assert answers[0].closes

@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
             return False
         self.deaf = True
         self.pending[-1].keep_alive = False
-        return not isinstance(self.pending[-1], Handover)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what is being computed for it is dropped when it is done."""
@@ -205,6 +205,8 @@ class Connection(asyncio.Protocol):
             if isinstance(waiting, HttpExchange) and waiting.answer is None:
                 waiting.route.take(waiting)
         self.write_ready()
+        if not handover.keep_alive and not self.pending:
+            self.transport.close()
 
     def linger(self) -> None:
         """Read no further request; what comes is thrown away, for a while."""

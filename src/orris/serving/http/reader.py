@@ -8,6 +8,7 @@ recognises. A POST to a predict route enters that route when it is whole, any ot
 from __future__ import annotations
 
 import logging
+import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 SMALL_BODY_BYTES = 64 * 1024
 """A refused request's body of at most this length is read to its end, and the connection stays open."""
+
+MAX_DIGITS = 18
+"""Most digits of a length that is looked at."""
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +143,9 @@ class RequestReader:
         self._path = self._path + url if self._path else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """A header; a trailer, which comes behind a body in chunks, says nothing (RFC 9110, 6.5.1)."""
+        if self._in_body:
+            return
         name = name.lower()
         headers = self._headers
         if name in headers:
@@ -161,7 +167,8 @@ class RequestReader:
         else:
             version = parser.get_http_version()
         self._version = version
-        if (version != "1.1" or b"host" not in headers or self._long or self._repeated) and not self._acceptable():
+        odd = version != "1.1" or b"host" not in headers or self._long or self._repeated
+        if (odd or b"transfer-encoding" in headers) and not self._acceptable():
             return
         if parser.should_upgrade():
             self._upgrade = True
@@ -175,7 +182,7 @@ class RequestReader:
             return
         self._route = route
         length = headers.get(b"content-length", b"")
-        if len(length) > 4 and int(length) > route.context.max_body_bytes:
+        if len(length) > 4 and self._announced() > route.context.max_body_bytes:
             self._refuse_now(_too_large(route))
             return
         if route.context.admit is not None:
@@ -274,8 +281,12 @@ class RequestReader:
         elif b"host" not in headers:
             self._refuse_connection(400, b"a request of HTTP/1.1 needs a header Host")
             return False
-        if any(name == b"host" for name, _ in self._repeated):
-            self._refuse_connection(400, b"a request has one header Host")
+        for name, _ in self._repeated:
+            if name in {b"host", b"transfer-encoding"}:
+                self._refuse_connection(400, b"a request has one header %b" % name.title())
+                return False
+        if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
+            self._refuse_connection(501, b"no transfer coding other than chunked is read here")
             return False
         return True
 
@@ -378,7 +389,9 @@ class RequestReader:
                 connection.transport.write(CONTINUE)
 
     def _announced(self) -> int:
-        return int(self._headers.get(b"content-length", 0))
+        """The length that the headers give the body; the parser lets zeros stand before it, however many."""
+        length = self._headers.get(b"content-length", b"0")
+        return int(length) if len(length) <= MAX_DIGITS else sys.maxsize
 
     def _expects(self) -> bool:
         return self._headers.get(b"expect", b"").lower() == b"100-continue"
