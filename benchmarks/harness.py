@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,17 +76,19 @@ def clean_environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def serving(command: Sequence[str | Path], folder: Path, core: int | None = None) -> Iterator[Served]:
+def serving(
+    command: Sequence[str | Path], folder: Path, core: int | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[Served]:
     """Start a server that announces ``on http://localhost:PORT``.
 
-    Its standard output (the access log) goes to ``/dev/null``.
+    ``settings`` are ``ORRIS_*`` variables. Its standard output (the access log) goes to ``/dev/null``.
     """
     pinned = [] if core is None else ["taskset", "-c", str(core)]
     start = time.perf_counter()
     process = subprocess.Popen(
         [*pinned, *command],
         cwd=folder,
-        env=clean_environment(),
+        env={**clean_environment(), **(settings or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

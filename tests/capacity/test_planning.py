@@ -55,9 +55,10 @@ def test_the_safe_rate_is_where_the_objective_is_reached() -> None:
 
 
 def test_a_lucky_rate_does_not_raise_the_safe_rate() -> None:
-    """A rate whose percentile is lower than that of a lower rate is taken to be as slow as that."""
-    points = [point(100, p99=0.010), point(200, p99=0.030), point(300, p99=0.012)]
+    """Where a higher rate has a lower percentile, both count as their geometric mean."""
+    points = [point(100, p99=0.010), point(200, p99=0.045), point(300, p99=0.020)]
     assert usable_rate(points, 0.020) == pytest.approx(150)
+    assert usable_rate(points, 0.030) == pytest.approx(300)
 
 
 def test_an_objective_that_no_rate_meets_is_refused() -> None:

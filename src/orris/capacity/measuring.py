@@ -76,7 +76,7 @@ class Point:
         """Whether what was sent was answered."""
         missing = self.offered_per_second - self.answered_per_second
         enough = missing <= (1 - KEEPS_UP) * self.offered_per_second or missing * self.seconds <= FEW
-        return enough and self.error_share <= MAX_ERROR_SHARE and not self.driver_limited
+        return enough and self.error_share <= MAX_ERROR_SHARE
 
 
 @dataclass(frozen=True)
@@ -101,11 +101,9 @@ class Measurements:
 
     @property
     def clean(self) -> list[Point]:
-        """The rates at which every answer is the server's, though some came late: what a law is fitted to."""
+        """The rates without failures, though answers may have come late: what a law is fitted to."""
         return [
-            point
-            for point in self.points
-            if point.error_share <= MAX_ERROR_SHARE and not point.driver_limited and point.answered_per_second > 0
+            point for point in self.points if point.error_share <= MAX_ERROR_SHARE and point.answered_per_second > 0
         ]
 
     @property

@@ -170,15 +170,14 @@ def make_plan(
 def usable_rate(points: list[Point], p99_seconds: float) -> float:
     """The rate up to which the 99th percentile keeps to an objective: Jain's usable capacity.
 
-    Between measured rates the percentile is taken to grow in a straight line; where it fell from one rate to the next,
-    the lower one counts as high as the later, so that chance at one rate does not decide.
+    Between measured rates the percentile is taken to grow in a straight line.
 
     Raises:
         CapacityError: No measured rate meets the objective.
     """
     rates = [point.answered_per_second for point in points]
-    tails = np.maximum.accumulate([point.p99_seconds for point in points]).tolist()
-    if not rates or tails[0] > p99_seconds:
+    tails = rising([point.p99_seconds for point in points])
+    if not rates or tails[0] > p99_seconds * (1 + 1e-9):
         found = f"{tails[0] * 1e3:.1f} ms at {rates[0]:,.0f} a second" if rates else "nothing was answered in time"
         raise CapacityError(
             f"no measured rate meets a 99th percentile of {p99_seconds * 1e3:g} ms: it is {found}; ask for more time,"
@@ -189,6 +188,20 @@ def usable_rate(points: list[Point], p99_seconds: float) -> float:
             share = (p99_seconds - tails[i - 1]) / (tails[i] - tails[i - 1])
             return float(rates[i - 1] + share * (rates[i] - rates[i - 1]))
     return float(rates[-1])
+
+
+def rising(tails: list[float]) -> list[float]:
+    """Percentiles that do not fall from one rate to the next, closest to the measured ones in squares of logarithms.
+
+    Where a higher rate had a lower percentile, that was chance at one of the two, and both get their geometric mean
+    (isotonic regression; scipy needs the extra ``load``).
+    """
+    if not tails:
+        return []
+    from scipy.optimize import isotonic_regression  # noqa: PLC0415 (only a plan needs it)
+
+    found: list[float] = np.exp(isotonic_regression(np.log(np.maximum(tails, 1e-9))).x).tolist()
+    return found
 
 
 def cpu_line(points: list[Point]) -> tuple[float, float]:
@@ -225,6 +238,6 @@ def queue_seconds(points: list[Point], law: Scalability, demand: Demand) -> floa
         wait = demand.p99_seconds / 2
     else:
         rates = [point.answered_per_second for point in points]
-        tails = np.maximum.accumulate([point.p99_seconds for point in points])
+        tails = rising([point.p99_seconds for point in points])
         wait = float(np.interp(law.knee_per_second, rates, tails))
     return max(LEAST_QUEUE_SECONDS, float(f"{wait:.2g}"))

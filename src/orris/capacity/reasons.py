@@ -45,7 +45,7 @@ def _rates(plan: Plan) -> list[Line]:
     if demand.p99_seconds < inf:
         reason = (
             f"the highest rate whose 99th percentile is at most {milliseconds(demand.p99_seconds)}, between measured"
-            " rates in a straight line"
+            " rates in a straight line, and without falling"
         )
     else:
         reason = "the knee, since no latency objective is given (--p99)"
@@ -165,11 +165,13 @@ def warnings_of(plan: Plan) -> list[str]:
         )
     if all(point.keeps_up for point in measured.points):
         found.append("no measured rate was too much: the capacity is beyond what was measured, and is extrapolated")
-    found += [
-        f"at {rate(point.offered_per_second)} the driver was the limit: {point.driver_limited}"
-        for point in measured.points
-        if point.driver_limited
-    ]
+    limited = [point for point in measured.points if point.driver_limited]
+    if limited:
+        found.append(
+            f"at {', '.join(rate(point.offered_per_second) for point in limited)} the driver was the limit, and its own"
+            f" lateness is in the latencies, so that the server takes more than this plan says: at the last of them"
+            f" {limited[-1].driver_limited}"
+        )
     return found
 
 
