@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from time import perf_counter
 from typing import NamedTuple
 
@@ -97,6 +98,7 @@ class PredictRoute:
         self._turns: deque[tuple[list[Exchange], float]] = deque()
         self._on_threads: deque[float] = deque()
         self._threads_standing = StandingQueue()
+        self._seconds_each = 0.0
         self._n_waiting = 0
         self._scheduled = False
         self._codecs: dict[Live, tuple[RowCodec, ...]] = {}
@@ -198,20 +200,27 @@ class PredictRoute:
     def _admit(self, live: Live, exchanges: list[Exchange], waited: float, now: float) -> None:
         """Read exchanges, unless they have waited, or would wait for the model, for too long."""
         longest = self.context.max_queue_seconds
-        if longest:
-            wait = live.batcher.wait_seconds(now)
-            if live.standing.refuses(waited + wait, longest, now):
-                n_answered = 0 if wait > longest else live.standing.answered(len(exchanges))
-                self._refuse_together(live, exchanges[n_answered:])
-                exchanges = exchanges[:n_answered]
-        if exchanges:
+        if not longest:
             self._read(live, exchanges)
+            return
+        wait, standing, n = live.batcher.wait_seconds(now), live.standing, len(exchanges)
+        if standing.refuses(waited + wait, longest, now):
+            n = 0 if wait > longest else standing.answered(n)
+        elif standing.refusing and waited + wait + n * self._seconds_each > longest:
+            # The first of a tick make the last of it wait.
+            n = max(1, int((longest - waited - wait) / self._seconds_each))
+            standing.refuses(inf, longest, now)
+        if n < len(exchanges):
+            self._refuse_together(live, exchanges[n:])
+            exchanges = exchanges[:n]
+        if n:
+            before = perf_counter()
+            self._read(live, exchanges)
+            self._seconds_each += 0.2 * ((perf_counter() - before) / n - self._seconds_each)
 
     def _refuse_together(self, live: Live, exchanges: list[Exchange]) -> None:
         """Refuse exchanges of a tick, unread, because they would wait too long."""
         context = self.context
-        if not exchanges:
-            return
         if context.tracing is not None or self._overloaded.code:
             for exchange in exchanges:
                 self.fail(exchange, OverloadedError(TOO_LONG), Outcome(live))
