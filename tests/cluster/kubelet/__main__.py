@@ -27,13 +27,14 @@ def main() -> None:
     parser.add_argument(
         "--metrics-seconds", type=float, default=15, help="between two samples of CPU, as metrics-server"
     )
+    parser.add_argument("--proxy-seconds", type=float, default=0, help="until Services follow a change of endpoints")
     asyncio.run(_run(parser.parse_args()))
 
 
 async def _run(options: argparse.Namespace) -> None:
     api = Api(options.kubeconfig)
     home = fresh(options.home)
-    agent = Agent(api, home, Images(options.images), PodNetwork(options.pod_cidr))
+    agent = Agent(api, home, Images(options.images), PodNetwork(options.pod_cidr), options.proxy_seconds)
     metrics = Metrics(agent.pods, options.metrics_seconds)
     endpoint = Endpoint(metrics, agent.pods, home)
     agent.port = endpoint.port

@@ -39,7 +39,9 @@ class Agent:
         port: Where logs are served, which nodes announce; set before ``run``.
     """
 
-    def __init__(self, api: Api, home: Path, images: Images, network: PodNetwork) -> None:
+    def __init__(
+        self, api: Api, home: Path, images: Images, network: PodNetwork, proxy_delay_seconds: float = 0.0
+    ) -> None:
         self.api = api
         self.images = images
         self.hierarchy = Hierarchy.found()
@@ -48,7 +50,7 @@ class Agent:
         self.port = 0
         self._home = home
         self._network = network
-        self._proxy = Proxy(home / "proxy", self.hosts_file)
+        self._proxy = Proxy(home / "proxy", self.hosts_file, proxy_delay_seconds)
         self._files: dict[tuple[str, str, str], Object] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 

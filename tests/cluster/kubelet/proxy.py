@@ -123,8 +123,10 @@ class Running:
 class Proxy:
     """The HAProxies of all Services with a cluster address, and the names that lead to them."""
 
-    def __init__(self, folder: Path, hosts_file: Path) -> None:
+    def __init__(self, folder: Path, hosts_file: Path, delay_seconds: float = 0.0) -> None:
         folder.mkdir(parents=True)
+        self._delay_seconds = delay_seconds
+        self._delayed: set[asyncio.Task[None]] = set()
         self._folder = folder
         self._hosts_file = hosts_file
         self._services: dict[str, Object] = {}
@@ -160,7 +162,13 @@ class Proxy:
                 slices.pop(found["metadata"]["name"], None)
                 if change != "DELETED":
                     slices[found["metadata"]["name"]] = found
-                await self._update(key)
+                wanted = endpoints(list(slices.values()))
+            if self._delay_seconds:
+                task = asyncio.create_task(self._update_later(key, wanted))
+                self._delayed.add(task)
+                task.add_done_callback(self._delayed.discard)
+            else:
+                await self._update(key, wanted)
 
     def stop(self) -> None:
         """End all HAProxies."""
@@ -181,7 +189,7 @@ class Proxy:
             await asyncio.sleep(0.01)
         if process.poll() is not None:
             raise RuntimeError(f"HAProxy did not start: {(folder / 'haproxy.log').read_text('utf-8')}")
-        await self._update(key)
+        await self._update(key, endpoints(list(self._slices.get(key, {}).values())))
 
     def _end(self, key: str) -> None:
         running = self._running.pop(key, None)
@@ -189,10 +197,15 @@ class Proxy:
             running.process.kill()
             running.process.wait()
 
-    async def _update(self, key: str) -> None:
+    async def _update_later(self, key: str, wanted: dict[str, set[Endpoint]]) -> None:
+        await asyncio.sleep(self._delay_seconds)
+        async with self._lock:
+            await self._update(key, wanted)
+
+    async def _update(self, key: str, wanted: dict[str, set[Endpoint]]) -> None:
         running = self._running.get(key)
         if running and running.process.poll() is None:
-            await running.update(endpoints(list(self._slices.get(key, {}).values())))
+            await running.update(wanted)
 
     def _write_hosts(self) -> None:
         """Write the names of all Services in place: containers have the file itself mounted."""
