@@ -157,7 +157,7 @@ chart-lint: $(VENV)/.dev #- Lint, render and validate the chart, without a clust
 CLUSTER ?= local
 .PHONY: test-cluster
 test-cluster: $(VENV)/.dev #- Test the chart on a real control plane, built once (needs Go and npm); CLUSTER=kind takes the current context
-	@[[ $(CLUSTER) == kind ]] || $(BIN)/python -m tests.cluster.programs
+	@$(BIN)/python -m tests.cluster.programs $(if $(filter kind,$(CLUSTER)),helm helm3)
 	@ORRIS_TEST_CLUSTER=$(CLUSTER) $(BIN)/python -m pytest tests/cluster --timeout 900 $(ARGS)
 
 RELEASE ?= orris

@@ -126,7 +126,7 @@ job() {
     kube logs "job/$name" || echo "no log of $name"
     kube get hpa,pods --output wide
   } | tee "$results/orris-loadtest-$1.txt"
-  [[ $status == 1/ ]] || { echo "$name failed" >&2; return 1; }
+  [[ $status == 1/ ]] || { echo "orris-loadtest-$1 failed: the job $name" >&2; return 1; }
 }
 
 restore # what a killed run left

@@ -176,3 +176,10 @@ def test_a_switch_waits_for_nobody_without_a_cluster() -> None:
         for strategy in ("canary", "blueGreen")
     ]
     assert all("Rollout" in found for found in kinds)
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "canary", "blueGreen"])
+def test_an_old_pod_goes_only_when_the_endpoints_have_the_new_one(strategy: str) -> None:
+    """A new pod has to be ready for some seconds before it counts: an endpoint is later than the pod that it is of."""
+    [workload] = of_kind(objects(MONITORED | {"strategy": {"type": strategy}}), "Deployment", "Rollout")
+    assert workload["spec"]["minReadySeconds"] > 0

@@ -63,7 +63,7 @@ def as_deployment(rollout: Object) -> Object:
     """The parts of a Rollout that are Kubernetes' own, as a Deployment has them; the Rollout's schema lacks them."""
     spec = {
         key: rollout["spec"][key]
-        for key in ("selector", "template", "replicas", "revisionHistoryLimit")
+        for key in ("selector", "template", "replicas", "revisionHistoryLimit", "minReadySeconds")
         if key in rollout["spec"]
     }
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": rollout["metadata"], "spec": spec}

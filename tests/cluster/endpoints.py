@@ -59,7 +59,7 @@ class Watch:
 
     def run(self) -> None:
         """Look until the end."""
-        while not self._end.wait(0.1):
+        while not self._end.wait(0.2):
             self.look()
 
     def stop(self) -> None:

@@ -39,7 +39,12 @@ def _cell(seen: dict[tuple[State, State, int], Transition], source: State, targe
     if not found:
         return ""
     numbers = " · ".join(str(each.least) if each.kept else f"{each.least} FAILED" for each in found)
-    return numbers + (" ②" if found[0].upgrades > 1 else "") + (" !" if "--force-conflicts" in found[0].flags else "")
+    marks = {
+        "②": found[0].upgrades > 1,
+        "!": "--force-conflicts" in found[0].flags,
+        "↻": any(each.repeated for each in found),
+    }
+    return " ".join([numbers, *(mark for mark, holds in marks.items() if holds)])
 
 
 def write_page(transitions: list[Transition], page: Path = PAGE) -> None:
@@ -52,8 +57,10 @@ def write_page(transitions: list[Transition], page: Path = PAGE) -> None:
     kept = sum(each.kept for each in walked)
     scope = (
         f"{len(walked)} transitions were walked, {kept} of them as promised. Each cell is the least number of ready"
-        " endpoints of the service that was seen, at ten looks a second, with Helm 4 · Helm 3. ② stands for two"
-        " upgrades with `strategy.previous`, ! for `--force-conflicts` with Helm 4. A release without an autoscaler has"
+        " endpoints of the service that was seen, at five looks a second, with Helm 4 · Helm 3. ② stands for two"
+        " upgrades with `strategy.previous`, ! for `--force-conflicts` with Helm 4, ↻ for an"
+        " upgrade that was repeated because an autoscaler had changed the number of pods while Helm was at work."
+        " A release without an autoscaler has"
         f" {STATED} pods, one with an autoscaler comes to {SCALED}; every transition also brings a new version of the"
         " pods, and ends with an uninstallation that leaves nothing."
     )

@@ -21,7 +21,7 @@ from pathlib import Path
 from tests.cluster.api import Object
 from tests.cluster.controlplane import Cluster
 from tests.cluster.endpoints import Watch, ready, watching
-from tests.cluster.helm import CHART, ROOT, Helm
+from tests.cluster.helm import CHART, ROOT, Helm, HelmFailedError
 from tests.cluster.metrics import Load
 from tests.cluster.waiting import until
 
@@ -92,6 +92,7 @@ class Transition:
     chart: str
     upgrades: int = 0
     flags: list[str] = field(default_factory=list)
+    repeated: bool = False
     least: int = -1
     leftovers: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -115,10 +116,11 @@ def steps(source: State, target: State, helm: int) -> list[tuple[Object, list[st
     """
     leaves_blue_green = source.strategy == "blueGreen" != target.strategy
     takes_number = target.autoscaler == "none" != source.autoscaler
-    flags = ["--force-conflicts"] if helm == 4 and (leaves_blue_green or takes_number) else []
+    number = ["--force-conflicts"] if helm == 4 and takes_number else []
+    flags = ["--force-conflicts"] if helm == 4 and leaves_blue_green else number
     if source.strategy == target.strategy:
         return [(target.values("two"), flags)]
-    return [(target.values("two", previous=source.strategy), flags), (target.values("two"), [])]
+    return [(target.values("two", previous=source.strategy), flags), (target.values("two"), number)]
 
 
 def stands(cluster: Cluster, namespace: str, state: State) -> bool:
@@ -142,14 +144,14 @@ def settled(cluster: Cluster, namespace: str, kind: str) -> bool:
     return seen and counts and (status.get("phase") == "Healthy" or status.get("replicas", 0) == wanted)
 
 
-def replaced(cluster: Cluster, namespace: str, state: State) -> bool:
+def replaced(cluster: Cluster, namespace: str, state: State, pods: int) -> bool:
     """Whether the pods of the new strategy stand, and Argo Rollouts has the service's selector if it is to have it."""
     kind = "Deployment" if state.strategy == "rolling" else "Rollout"
     live, service = cluster.api.get(kind, namespace, "orris"), cluster.api.get("Service", namespace, "orris")
     if live is None or service is None or not settled(cluster, namespace, kind):
         return False
     held = "rollouts-pod-template-hash" in service["spec"].get("selector", {})
-    return live["spec"]["replicas"] >= state.pods and held == (state.strategy == "blueGreen")
+    return live["spec"]["replicas"] >= pods and held == (state.strategy == "blueGreen")
 
 
 def walk(cluster: Cluster, transition: Transition, namespace: str, before: Path) -> None:
@@ -175,15 +177,38 @@ def walk(cluster: Cluster, transition: Transition, namespace: str, before: Path)
 def _upgrade(cluster: Cluster, transition: Transition, release: Helm, watch: Watch) -> None:
     upgrades = steps(transition.source, transition.target, transition.helm)
     for number, (values, flags) in enumerate(upgrades, 1):
-        release.upgrade(values, *flags)
+        try:
+            release.upgrade(values, *flags)
+        except HelmFailedError as error:
+            # An autoscaler that was just turned on changed the number between Helm's look at it and its upgrade.
+            if "kube-controller-manager" not in str(error) or transition.target.autoscaler == "none":
+                raise
+            release.upgrade(values, *flags)
+            transition.repeated = True
         transition.upgrades = number
         transition.flags += flags
         if number < len(upgrades):
-            until(lambda: replaced(cluster, release.namespace, transition.target), "the new pods stand", 180)
+            until(
+                lambda: replaced(cluster, release.namespace, transition.target, transition.bound),
+                "the new pods stand",
+                180,
+            )
     try:
+        if transition.target.autoscaler == "none" != transition.source.autoscaler:
+            until(lambda: not cluster.api.list("HorizontalPodAutoscaler", release.namespace), "the HPA is gone", 60)
+            # It may have acted once more between the upgrade of the workload and its own deletion.
+            if overtaken(cluster, release.namespace):
+                release.upgrade(*upgrades[-1][:1], *upgrades[-1][1])
+                transition.repeated = True
         until(lambda: stands(cluster, release.namespace, transition.target), f"{transition.target} stands", 180)
     except AssertionError as error:
         raise AssertionError(f"{error}; ready endpoints were {watch.changes}") from None
+
+
+def overtaken(cluster: Cluster, namespace: str) -> bool:
+    """Whether an autoscaler has set another number of pods than the release states."""
+    live = cluster.api.list("Deployment", namespace) + cluster.api.list("Rollout", namespace)
+    return any(each["spec"]["replicas"] != STATED for each in live)
 
 
 def leftovers(cluster: Cluster, namespace: str) -> list[str]:
