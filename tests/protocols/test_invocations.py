@@ -24,7 +24,7 @@ from orris.server.platforms import translate
 from orris.serving.engine import Engine
 from orris.settings import read_settings
 from orris.tables import files as table
-from orris.tables.csv_rows import MISSING, read_csv
+from orris.tables.csv_rows import MAX_BLANK_LINES, MISSING, read_csv
 from orris.version import __version__
 from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
@@ -181,6 +181,7 @@ BAD_CSVS = {
     "out of bounds": f"{HEADER}\n5.1,3.5,1.4,-1\n",
     "a misspelt column": f"{HEADER}".replace("petal_width", "petal_with") + "\n5.1,3.5,1.4,0.2\n",
     "a column twice": f"{HEADER},{NAMES[0]}\n5.1,3.5,1.4,0.2,5.1\n",
+    "too many blank lines": "\n" * (MAX_BLANK_LINES + 2) + f"{HEADER}\n5.1,3.5,1.4,0.2\n",
     "an open quotation": f'{HEADER}\n5.1,3.5,1.4,"0.2\n',
 }
 

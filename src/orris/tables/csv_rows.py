@@ -29,6 +29,9 @@ MISSING = frozenset({"", "NA", "N/A", "null", "NULL", "NaN", "nan"})
 BLOCK_ROWS = 1_000
 """Rows that are encoded at once."""
 
+MAX_BLANK_LINES = 100_000
+"""Most blank lines of a body: each costs as much time as a short row, and counts for none."""
+
 MAX_PLAIN_BYTES = 1024 * 1024
 """Longest body that is handed to the JSON parser as a whole."""
 
@@ -64,7 +67,7 @@ def read_csv(
         The encoded rows, float64 ``(n_rows, n_columns)``.
 
     Raises:
-        BodyError: Not UTF-8, no line of names, or lines of different lengths.
+        BodyError: Not UTF-8, no line of names, lines of different lengths, or too many blank lines.
         RowError: Rows that do not fit the schema, with row and column: the problems of the first block that has some.
     """
     plain = len(body) <= MAX_PLAIN_BYTES and _NOT_PLAIN.search(body) is None
@@ -114,6 +117,7 @@ def _lines(body: bytes, delimiter: str) -> Iterator[list[str]]:
     """The values of each line that is not blank; a value that was quoted is ``Quoted``."""
     text = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")
     seen: list[str] = []
+    n_blank = 0
     lines = csv.reader((_remembered(line, seen) for line in text), strict=True, delimiter=delimiter)
     values = _value_pattern(delimiter)
     while True:
@@ -129,6 +133,10 @@ def _lines(body: bytes, delimiter: str) -> Iterator[list[str]]:
             raise BodyError(f"the body is not CSV: {error}") from None
         if line:
             yield _marked(line, "".join(seen), values)
+            continue
+        n_blank += 1
+        if n_blank > MAX_BLANK_LINES:
+            raise BodyError(f"the body holds more than {MAX_BLANK_LINES} blank lines; send lines of values only")
 
 
 def _remembered(line: str, seen: list[str]) -> str:
