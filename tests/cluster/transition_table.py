@@ -38,7 +38,7 @@ def _cell(seen: dict[tuple[State, State, int], Transition], source: State, targe
     found = [seen[source, target, helm] for helm in (4, 3) if (source, target, helm) in seen]
     if not found:
         return ""
-    numbers = " · ".join(str(each.least) if each.kept else f"{each.least} FAILED" for each in found)
+    numbers = " · ".join(str(each.least) if each.kept else "✗" for each in found)
     marks = {
         "②": found[0].upgrades > 1,
         "!": "--force-conflicts" in found[0].flags,
@@ -62,7 +62,9 @@ def write_page(transitions: list[Transition], page: Path = PAGE) -> None:
         " upgrade that was repeated because an autoscaler had changed the number of pods while Helm was at work."
         " A release without an autoscaler has"
         f" {STATED} pods, one with an autoscaler comes to {SCALED}; every transition also brings a new version of the"
-        " pods, and ends with an uninstallation that leaves nothing."
+        " pods, and ends with an uninstallation that leaves nothing. ✗ stands for a walk that did not arrive: an"
+        " upgrade was refused or in conflict with the autoscaler, and was not repeated, or the number of pods was not"
+        " the stated one. An empty cell was not walked."
     )
     lines = [*textwrap.wrap(scope, 120), "", *(line for chart in TITLES for line in table(walked, chart))]
     written = "\n".join(lines)

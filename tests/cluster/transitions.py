@@ -141,7 +141,8 @@ def settled(cluster: Cluster, namespace: str, kind: str) -> bool:
     seen = str(status.get("observedGeneration")) == str(live["metadata"]["generation"])
     counts = status.get("updatedReplicas", 0) == wanted <= status.get("readyReplicas", 0)
     # A blue-green Rollout keeps the pods of before for a while.
-    return seen and counts and (status.get("phase") == "Healthy" or status.get("replicas", 0) == wanted)
+    done = status.get("phase") == "Healthy" if kind == "Rollout" else status.get("replicas", 0) == wanted
+    return seen and counts and done
 
 
 def replaced(cluster: Cluster, namespace: str, state: State, pods: int) -> bool:
