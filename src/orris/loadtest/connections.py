@@ -120,9 +120,12 @@ class HttpPool:
 
     def start(self, route: int, due: float, now: float, content: bytes) -> None:
         """Send a request, or keep it until a connection is free."""
-        if self._idle:
-            self._idle.popleft().send(route, due, now, content)
-        elif self._open or not self._refusal:
+        while self._idle:
+            connection = self._idle.popleft()
+            if not connection.transport.is_closing():  # a closed one is replaced as soon as the loop has reported it
+                connection.send(route, due, now, content)
+                return
+        if self._open or not self._refusal:
             self.n_waited += 1
             self._waiting.append((route, due, content))
         else:
@@ -143,6 +146,8 @@ class HttpPool:
             connection.transport.close()
 
     def _free(self, connection: HttpConnection, now: float) -> None:
+        if connection.transport.is_closing():
+            return
         if self._waiting:
             route, due, content = self._waiting.popleft()
             connection.send(route, due, now, content)
