@@ -37,24 +37,30 @@ class Replica:
         self.leaving_since: float | None = None
         self.port = 0
         self._said: list[str] = []
-        self.process = processes.start(
-            [
-                sys.executable,
-                "-m",
-                "orris",
-                "serve",
-                *arguments,
-                "--port",
-                "0",
-                "--grpc-port",
-                "off",
-                "--no-access-log",
-            ],
-            stderr=subprocess.PIPE,
-        )
-        self.quota.add(self.process.pid)
-        self._reader = threading.Thread(target=self._read, name=f"log of {name}", daemon=True)
-        self._reader.start()
+        try:
+            self.process = processes.start(
+                [
+                    sys.executable,
+                    "-m",
+                    "orris",
+                    "serve",
+                    *arguments,
+                    "--port",
+                    "0",
+                    "--grpc-port",
+                    "off",
+                    "--no-access-log",
+                ],
+                stderr=subprocess.PIPE,
+            )
+            self.quota.add(self.process.pid)
+            self._reader = threading.Thread(target=self._read, name=f"log of {name}", daemon=True)
+            self._reader.start()
+        except BaseException:  # an interrupt comes at any time, and the group outlives this process
+            if hasattr(self, "process"):
+                processes.stop(self.process, 1)
+            self.quota.close()
+            raise
 
     @property
     def is_ready(self) -> bool:
