@@ -11,9 +11,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "loadtests"
 CONFIG_MAP = FOLDER / "k8s" / "configmap.yaml"
-PACKAGE = Path(__file__).parents[1] / "src" / "orris" / "autoscaling" / "loadtests"
-ENGINES = Path(__file__).parents[1] / "src" / "orris" / "loadtest" / "engines"
-COPIED = ("wrk/predict.lua", "k8s/job-1000.yaml")
+PACKAGE = Path(__file__).parents[1] / "src" / "orris"
+COPIED = {"wrk/predict.lua": "loadtest/engines/predict.lua", "k8s/job-1000.yaml": "autoscaling/job-1000.yaml"}
 
 HEAD = """\
 # Written by `python -m tools.loadtest_files` from ../wrk/predict.lua; do not edit.
@@ -35,8 +34,5 @@ def config_map() -> str:
 
 if __name__ == "__main__":
     (Path(sys.argv[1]) if sys.argv[1:] else CONFIG_MAP).write_text(config_map(), "utf-8")
-    for name in COPIED if not sys.argv[1:] else ():
-        (PACKAGE / name).parent.mkdir(parents=True, exist_ok=True)
-        (PACKAGE / name).write_bytes((FOLDER / name).read_bytes())
-    if not sys.argv[1:]:
-        (ENGINES / "predict.lua").write_bytes((FOLDER / "wrk" / "predict.lua").read_bytes())
+    for name, copy in COPIED.items() if not sys.argv[1:] else ():
+        (PACKAGE / copy).write_bytes((FOLDER / name).read_bytes())

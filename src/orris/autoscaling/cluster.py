@@ -15,20 +15,23 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from orris.autoscaling.bottleneck import observe
 from orris.autoscaling.driver import read_load
-from orris.autoscaling.files import loadtest_file
 from orris.autoscaling.kube import Kube
 from orris.autoscaling.results import Experiment, Point, Scenario, Step
 from orris.errors import ExperimentError
+from orris.loadtest.engines import wrk
 
 Object = dict[str, Any]
 LABEL = "app.kubernetes.io/name=orris-loadtest"
 SCRIPT = "orris-loadtest"
+JOB = Path(__file__).with_name("job-1000.yaml")
+"""A copy of the file in ``loadtests/k8s``, which ``python -m tools.loadtest_files`` writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def run_cluster(settings: ClusterSettings, tell: Callable[[str], None] = lambda 
     experiment = Experiment("cluster", at, _conditions(kube, settings))
     with _put_back(release, tell):
         release.write_down()
-        kube.apply_config_map(SCRIPT, {"predict.lua": loadtest_file("wrk/predict.lua").read_text("utf-8")}, LABEL)
+        kube.apply_config_map(SCRIPT, {"predict.lua": wrk.SCRIPT.read_text("utf-8")}, LABEL)
         for max_replicas, connections in settings.scenarios:
             plural = "s" if max_replicas > 1 else ""
             name = f"at most {max_replicas} replica{plural}, {connections:,} connections"
@@ -259,7 +262,7 @@ def own_autoscaler(release: str, workload: str, max_replicas: int) -> Object:
 
 def job(connections: int, seconds: float, target: str, name: str) -> Object:
     """The Job of a load: that of ``loadtests/k8s/job-1000.yaml`` with other numbers."""
-    document: Object = yaml.safe_load(loadtest_file("k8s/job-1000.yaml").read_text("utf-8"))
+    document: Object = yaml.safe_load(JOB.read_text("utf-8"))
     document["metadata"]["name"] = name
     document["spec"]["activeDeadlineSeconds"] = round(seconds) + 240
     container = document["spec"]["template"]["spec"]["containers"][0]

@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from orris.autoscaling import processes
-from orris.autoscaling.files import loadtest_file
 from orris.autoscaling.results import Load
 from orris.errors import ExperimentError
+from orris.loadtest.engines.wrk import SCRIPT
 
 N_THREADS = 2
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
@@ -35,7 +35,7 @@ class Driver:
         self.connections = connections
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (closed by finish)
         command = [processes.find_program("wrk"), f"-t{N_THREADS}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
-        command += ["--timeout", "10s", "--latency", "-s", str(loadtest_file("wrk/predict.lua")), url]
+        command += ["--timeout", "10s", "--latency", "-s", str(SCRIPT), url]
         command += ["--", str(body)] if body else []
         self.process = processes.start(
             command,
@@ -101,7 +101,7 @@ def read_load(text: str, connections: int, cores: float | None) -> Load:
 
 def script_body() -> bytes:
     """The body that ``predict.lua`` sends."""
-    found = re.search(r"^local body = '(.+)'$", loadtest_file("wrk/predict.lua").read_text("utf-8"), re.MULTILINE)
+    found = re.search(r"^local body = '(.+)'$", SCRIPT.read_text("utf-8"), re.MULTILINE)
     assert found is not None  # noqa: S101 (a test holds the script to this form)
     return found.group(1).encode()
 

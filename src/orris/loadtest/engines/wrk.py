@@ -26,6 +26,8 @@ from orris.loadtest.run import DriverLoad, RouteResult, Run, Slice
 from orris.loadtest.target import Target
 
 SCRIPT = Path(__file__).parent / "predict.lua"
+"""A copy of the file in ``loadtests/wrk``, which ``python -m tools.loadtest_files`` writes."""
+
 MAX_SLICES = 30
 N_WRITTEN = 2000
 """Requests of a mix that are written for wrk, in the mix's shares; each of its threads sends them in turn."""
