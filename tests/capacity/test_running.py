@@ -33,7 +33,18 @@ def test_a_model_is_served_measured_and_planned(iris: Bundle, tmp_path: Path) ->
     """``orris plan MODEL`` serves the model, finds its knee and writes the plan in every form."""
     done = CliRunner().invoke(
         app,
-        ["plan", str(iris.folder), "--cpus", "1", *LONG, "--out", str(tmp_path / "plan"), "--json", "--price", "0.04"],
+        [
+            "plan",
+            str(iris.folder),
+            "--cpus",
+            "1",
+            *LONG,
+            "--output",
+            str(tmp_path / "plan"),
+            "--json",
+            "--price",
+            "0.04",
+        ],
     )
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

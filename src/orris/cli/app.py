@@ -26,14 +26,11 @@ app.command(epilog=load.EXAMPLES)(load.load)
 app.command(epilog=plan.EXAMPLES)(plan.plan)
 app.command(epilog=promote.EXAMPLES)(promote.promote)
 app.command(epilog=check.EXAMPLES)(check.check)
-app.add_typer(models.app, name="models")
-app.add_typer(keys.app, name="keys")
-app.add_typer(experiment.app, name="experiment")
-
-
+# Typer would cut the first sentence of a help text in a list of commands, so each has it as its short help.
+for name, group in (("models", models.app), ("keys", keys.app), ("experiment", experiment.app)):
+    app.add_typer(group, name=name, short_help=group.info.help)
 for each in (app, models.app, keys.app, experiment.app):
     for command in each.registered_commands:
-        # Typer would cut the first sentence of a command's help in a list of commands.
         command.short_help = " ".join((inspect.getdoc(command.callback) or "").partition("\n\n")[0].split())
 
 

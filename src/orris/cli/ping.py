@@ -26,7 +26,7 @@ def ping(
         float, typer.Option("--timeout", min=0.01, help="Seconds to wait for the answer.")
     ] = 2.0,
 ) -> None:
-    """Ask a running server whether it is ready: exit code 0 if it is, 1 if not."""
+    """Check whether a running server is ready: exit code 0 if it is, 1 if not."""
     from orris.cli.readiness import connect, grpc_status, own_server, status  # noqa: PLC0415 (http.client, which no other command needs)
 
     if url is None:

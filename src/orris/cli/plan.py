@@ -55,7 +55,7 @@ def plan(
     max_rate: Annotated[
         float | None, typer.Option(help="Most requests a second [default: until it is too much]")
     ] = None,
-    out: Annotated[
+    output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write plan.html, plan.md, plan.json and values.yaml there")
     ] = None,
     store: StoreOption = None,
@@ -99,7 +99,7 @@ def plan(
     except Exception:
         _print(measured, None, as_json)
         raise
-    files = write_plan(found, out, scaler) if out is not None else []
+    files = write_plan(found, output, scaler) if output is not None else []
     _print(measured, found, as_json)
     for file in files:
         tell(f"wrote {file}")
