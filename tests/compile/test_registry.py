@@ -12,7 +12,7 @@ from sklearn.experimental import (
     enable_iterative_imputer,  # noqa: F401 (likewise)
 )
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.naive_bayes import GaussianNB
+from sklearn.naive_bayes import BernoulliNB
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
 
@@ -55,8 +55,8 @@ def test_a_subclass_is_not_taken_for_its_base() -> None:
 
 
 def test_a_registration_states_the_accepted_frames() -> None:
-    """Registrations state the accepted frames: a pipeline takes codes and float32, naive Bayes neither."""
-    delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(GaussianNB())
+    """Registrations state the accepted frames: a pipeline takes codes and float32, Bernoulli naive Bayes neither."""
+    delegating, alone = registry.predictor_of(make_pipeline(Ridge())), registry.predictor_of(BernoulliNB())
     assert delegating is not None
     assert alone is not None
     assert (delegating.takes_codes, delegating.takes_single) == (True, True)

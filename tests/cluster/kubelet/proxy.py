@@ -9,7 +9,9 @@ rather than connections, as gateways and meshes do.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -128,6 +130,8 @@ class Proxy:
         self._delay_seconds = delay_seconds
         self._delayed: set[asyncio.Task[None]] = set()
         self._folder = folder
+        # A socket's path may have 97 characters; folders of tests are longer.
+        self._sockets = Path(tempfile.mkdtemp(prefix="haproxy-"))
         self._hosts_file = hosts_file
         self._services: dict[str, Object] = {}
         self._slices: dict[str, dict[str, Object]] = {}
@@ -174,11 +178,12 @@ class Proxy:
         """End all HAProxies."""
         for key in list(self._running):
             self._end(key)
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
     async def _begin(self, key: str, service: Object) -> None:
         folder = self._folder / key
         folder.mkdir(exist_ok=True)
-        socket = folder / "admin"
+        socket = self._sockets / key
         socket.unlink(missing_ok=True)
         (folder / "haproxy.cfg").write_text(configuration(service, socket), "utf-8")
         with (folder / "haproxy.log").open("ab") as log:
