@@ -64,7 +64,7 @@ def main() -> None:
             rows.append(
                 (
                     model,
-                    rate(plan.law.capacity_per_second),
+                    rate(plan.capacity_per_second),
                     rate(plan.law.knee_per_second),
                     rate(plan.usable_per_second),
                     milliseconds(plan.seconds_per_request),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from math import ceil, inf
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def test_the_safe_rate_is_where_the_objective_is_reached() -> None:
     assert usable_rate(points, 9.0) == pytest.approx(300)
 
 
+def test_a_measured_rate_beyond_the_fitted_capacity_is_the_capacity() -> None:
+    """Where the fit underestimates, the plan shows the rate that was measured, and says so."""
+    found = plan()
+    low = replace(found, law=replace(found.law, linear_seconds=1 / 400, square_seconds=0.0))
+    assert low.law.capacity_per_second == pytest.approx(400)
+    assert low.capacity_per_second == 450
+    line = lines_of(low)[0]
+    assert (line.name, line.value) == ("capacity", "450/s")
+    assert "the fitted law has its highest throughput at 400/s" in line.reason
+
+
 def test_a_lucky_rate_does_not_raise_the_safe_rate() -> None:
     """Where a higher rate has a lower percentile, both count as their geometric mean."""
     points = [point(100, p99=0.010), point(200, p99=0.045), point(300, p99=0.020)]
@@ -94,6 +106,7 @@ def test_the_plan_follows_from_the_queue() -> None:
     found = plan(p99_seconds=0.0307, expected_per_second=1_000, peak_per_second=3_000, price_per_core_hour=0.04)
     assert found.law.knee_per_second == pytest.approx(250)
     assert found.law.capacity_per_second == pytest.approx(500)
+    assert found.capacity_per_second == found.law.capacity_per_second >= found.kept_per_second
     assert found.usable_per_second == pytest.approx(345, abs=15)
     assert found.target_per_second == pytest.approx(0.8 * found.usable_per_second)
     assert found.cpus == 1.0

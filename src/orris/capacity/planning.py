@@ -102,6 +102,16 @@ class Plan:
     held_cpus: float
 
     @property
+    def kept_per_second(self) -> float:
+        """The highest measured rate that the replica kept up with."""
+        return max(point.answered_per_second for point in self.measured.good)
+
+    @property
+    def capacity_per_second(self) -> float:
+        """The highest throughput: of the fitted law, or the measured one where that is higher."""
+        return max(self.law.capacity_per_second, self.kept_per_second)
+
+    @property
     def cost_per_million(self) -> float:
         """Price of a million predictions at the target rate of each replica; NaN: unknown."""
         predictions_per_hour = self.target_per_second * self.measured.rows_per_request * 3600

@@ -27,14 +27,13 @@ def lines_of(plan: Plan) -> list[Line]:
 
 def _rates(plan: Plan) -> list[Line]:
     law, demand = plan.law, plan.demand
-    good = plan.measured.good
+    fitted, kept = rate(law.capacity_per_second), rate(plan.kept_per_second)
+    if plan.kept_per_second > law.capacity_per_second:
+        why = f"the highest measured rate; the fitted law has its highest throughput at {fitted}"
+    else:
+        why = f"where the fitted law has its highest throughput; the highest measured rate is {kept}"
     lines = [
-        Line(
-            "capacity",
-            rate(law.capacity_per_second),
-            f"where the fitted law has its highest throughput; the highest measured rate that was kept up with is"
-            f" {rate(good[-1].answered_per_second)}",
-        ),
+        Line("capacity", rate(plan.capacity_per_second), why),
         Line(
             "knee",
             rate(law.knee_per_second),
