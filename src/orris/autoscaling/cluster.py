@@ -292,9 +292,10 @@ class _Load:
         settings, scenario = self.settings, self.scenario
         self.began = time.monotonic()
         self.release.limit(scenario.max_replicas)
+        self._wait_for_limit()
         name = f"{SCRIPT}-{scenario.connections}-{datetime.now(UTC):%Y%m%d%H%M%S}"
         self.kube.create_job(job(scenario.connections, settings.load_seconds, _target(settings), name))
-        until = self.began + settings.load_seconds + settings.patience_seconds
+        until = time.monotonic() + settings.load_seconds + settings.patience_seconds
         ended = False
         while not ended and time.monotonic() < until:
             began = time.monotonic()
@@ -308,6 +309,19 @@ class _Load:
             self.tell(f"the Job {name} has not ended in time")
         with suppress(ExperimentError):
             scenario.load = read_load(self.kube.log(f"job-name={name}"), scenario.connections, None)
+
+    def _wait_for_limit(self) -> None:
+        """Record until the replicas of the scenario before have gone, which the autoscaler takes some seconds for."""
+        until = self.began + self.settings.patience_seconds
+        self._record(running=False)
+        while max(self.scenario.points[-1].wanted, self.scenario.points[-1].ready) > self.scenario.max_replicas:
+            if time.monotonic() > until:
+                self.tell(
+                    f"there are still more than {self.scenario.max_replicas} replicas; the load begins all the same"
+                )
+                return
+            time.sleep(self.settings.sample_seconds)
+            self._record(running=False)
 
     def _record(self, *, running: bool) -> None:
         found = self.release.autoscaler()

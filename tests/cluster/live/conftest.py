@@ -16,8 +16,8 @@ from orris.api import Bundle
 from tests.cluster.controllers import install_definitions, start_rollouts
 from tests.cluster.controlplane import Cluster, control_plane
 from tests.cluster.helm import ROOT, Helm
-from tests.cluster.kubelet.images import Image, Images, orris_image
-from tests.cluster.live.workloads import REPOSITORY, TOOLS, nodes_are_ready
+from tests.cluster.kubelet.images import Image, Images, orris_image, wrk_image
+from tests.cluster.live.workloads import REPOSITORY, TOOLS, WRK, nodes_are_ready
 from tests.cluster.waiting import until
 from tests.example_tables import MEASUREMENTS, TABLE
 
@@ -41,12 +41,13 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture(scope="session")
 def cluster(iris: Bundle, second: Bundle) -> Iterator[Cluster]:
-    """A cluster that has two versions of the image, and an image of plain tools."""
+    """A cluster that has two versions of the image, wrk's image, and one of plain tools."""
     assert os.geteuid() == 0, "pods that are processes need root, for namespaces and control groups"
     home = Path(tempfile.mkdtemp(prefix="orris-live-"))
     images = Images(home / "images.json")
     images.put(f"{REPOSITORY}:1.0.0", orris_image(iris.folder))
     images.put(f"{REPOSITORY}:2.0.0", orris_image(second.folder))
+    images.put(WRK, wrk_image())
     images.put(TOOLS, Image(entrypoint=["/bin/sh", "-c"], environ={"PATH": "/usr/bin:/bin"}, user=1000))
     try:
         with control_plane(home / "cluster") as running:

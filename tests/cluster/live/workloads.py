@@ -16,6 +16,8 @@ from tests.cluster.waiting import until
 
 REPOSITORY = "registry.example/orris"
 TOOLS = "registry.example/tools:1"
+WRK = "ghcr.io/orris-ml/orris-wrk:4.1.0"
+"""The image of the Jobs in ``loadtests/k8s``."""
 LONGEST_SECONDS = 1200
 ROW = json.dumps({"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}).encode()
 
