@@ -164,7 +164,9 @@ def read_experiment(file: Path) -> Experiment:
     try:
         experiment = msgspec.json.decode(file.read_bytes(), type=Experiment)
     except OSError as error:
-        raise ExperimentError(f"{file} cannot be read: {error.strerror}") from error
+        raise ExperimentError(
+            f"{file} cannot be read: {error.strerror}; measure with --local first, or give --results"
+        ) from error
     except msgspec.DecodeError as error:
         raise ExperimentError(f"{file} is not the result of an autoscaling experiment: {error}") from error
     if experiment.format > FORMAT:
