@@ -10,7 +10,7 @@ import numpy as np
 
 from orris.loadtest.histogram import Floats, highest_microseconds, lowest_microseconds
 from orris.loadtest.run import Part, Run
-from orris.reporting.figures import COLOURS, DASHES, FAINT, INK, legend_below, new_figure, save, styled
+from orris.reporting.figures import COLOURS, DASHES, FAINT, INK, legend_below, new_figure, save_all
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -72,13 +72,7 @@ def draw(run: Run, folder: Path) -> dict[str, Path]:
         "histogram": _histogram,
         "throughput_latency": _throughput_latency,
     }
-    drawn: dict[str, Path] = {}
-    with styled():
-        for name, painter in painters.items():
-            figure = painter(run)
-            if figure is not None:
-                drawn[name] = save(figure, folder / f"{name}.png")
-    return drawn
+    return save_all(painters, folder, run)
 
 
 def _latency_over_time(run: Run) -> Figure | None:

@@ -8,7 +8,7 @@ as well.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +73,26 @@ def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, the same bytes for the same figure; returns the path."""
     figure.savefig(path, format="png", metadata={"Software": None})
     return path
+
+
+def save_all(painters: Mapping[str, Callable[..., Figure | None]], folder: Path, *content: Any) -> dict[str, Path]:
+    """Draw plots in the reports' style.
+
+    Args:
+        painters: By the plot's name; each gets ``content``, and returns no figure where there is nothing to show.
+        folder: Receives ``NAME.png`` for each figure.
+        content: What is shown.
+
+    Returns:
+        Paths by name, in the order of ``painters``.
+    """
+    drawn: dict[str, Path] = {}
+    with styled():
+        for name, painter in painters.items():
+            figure = painter(*content)
+            if figure is not None:
+                drawn[name] = save(figure, folder / f"{name}.png")
+    return drawn
 
 
 def new_figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Figure, Axes]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from orris.reporting.figures import COLOURS, DASHES, FAINT, INK, label_text, legend_below, new_figure, save, styled
+from orris.reporting.figures import COLOURS, DASHES, FAINT, INK, label_text, legend_below, new_figure, save_all
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
 from orris.training.evaluation import Evaluation
@@ -54,13 +54,7 @@ def draw(evaluation: Evaluation, schema: Schema, folder: Path) -> dict[str, Path
         "importance": _importance,
         "learning_curve": _learning_curve,
     }
-    drawn: dict[str, Path] = {}
-    with styled():
-        for name, painter in painters.items():
-            figure = painter(evaluation, schema)
-            if figure is not None:
-                drawn[name] = save(figure, folder / f"{name}.png")
-    return drawn
+    return save_all(painters, folder, evaluation, schema)
 
 
 def _name_bars(axes: Axes, names: list[str]) -> None:
