@@ -8,16 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from orris.api import Bundle
-from orris.autoscaling import processes, quota
 from orris.autoscaling.driver import read_load
 from orris.autoscaling.local import CHART_SPEC, LocalSettings, run_local
-from orris.autoscaling.quota import CgroupQuota, Quota, SignalQuota
 from orris.autoscaling.report import HEADER, html, markdown, table, write_report
 from orris.autoscaling.results import Experiment, Scenario, read_experiment
 from orris.errors import ExperimentError
@@ -112,36 +109,6 @@ def replica_ids() -> set[int]:
             if b"haproxy" in line or b"--no-access-log" in line or line.startswith(b"wrk"):
                 found.add(int(folder.name))
     return found
-
-
-def quotas(cores: float) -> list[Quota]:
-    """Every kind of quota that works here."""
-    made: list[Quota] = [SignalQuota(cores)]
-    for version, parents in ((2, quota._v2_parents()), (1, quota._v1_parents())):
-        for parent in parents:
-            try:
-                made.append(CgroupQuota(parent, cores, 2 if version == 2 else 1))
-                break
-            except OSError:
-                continue
-    return made
-
-
-def test_every_kind_of_quota_holds_a_busy_process() -> None:
-    """A process that would use a whole CPU needs at least four times as long under a quota of a fifth."""
-    for each in quotas(0.2):
-        process = processes.start(["sh", "-c", "while :; do :; done"])
-        try:
-            each.add(process.pid)
-            before, began = processes.cpu_seconds(process.pid), time.monotonic()
-            while (used := processes.cpu_seconds(process.pid) - before) < 0.2:
-                time.sleep(0.01)
-            assert used / (time.monotonic() - began) < 0.25, each.name
-            assert each.throttled_seconds() > 0, each.name
-        finally:
-            process.kill()
-            process.wait()
-            each.close()
 
 
 def test_a_missing_program_is_named_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from orris.autoscaling import processes
+from orris.autoscaling.machine import find_program
 from orris.autoscaling.results import Load
 from orris.errors import ExperimentError
 from orris.loadtest.engines.wrk import SCRIPT
+from orris.replicas import processes
 
 N_THREADS = 2
 _UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
@@ -34,7 +35,7 @@ class Driver:
     def __init__(self, url: str, connections: int, seconds: float, body: Path | None = None) -> None:
         self.connections = connections
         self._output = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 (closed by finish)
-        command = [processes.find_program("wrk"), f"-t{N_THREADS}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
+        command = [find_program("wrk"), f"-t{N_THREADS}", f"-c{connections}", f"-d{max(1, round(seconds))}s"]
         command += ["--timeout", "10s", "--latency", "-s", str(SCRIPT), url]
         command += ["--", str(body)] if body else []
         self.process = processes.start(
@@ -108,6 +109,6 @@ def script_body() -> bytes:
 
 def version() -> str:
     """The version of the wrk that is used, for the results."""
-    command = [processes.find_program("wrk"), "-v"]
+    command = [find_program("wrk"), "-v"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own command)
     return " ".join((said.stdout + said.stderr).partition("\n")[0].split()[:2])

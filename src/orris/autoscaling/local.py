@@ -27,15 +27,17 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from orris.autoscaling import driver, processes, proxy
+from orris.autoscaling import driver, proxy
 from orris.autoscaling.bottleneck import observe
 from orris.autoscaling.driver import Driver, script_body
 from orris.autoscaling.hpa import Autoscaler, Policy, Sample, ScalingRules, Spec
+from orris.autoscaling.machine import allow_open_files, find_program, machine_cpu_seconds
 from orris.autoscaling.proxy import Proxy, Traffic
-from orris.autoscaling.quota import make_quota
 from orris.autoscaling.replica import Replica
 from orris.autoscaling.results import Experiment, Point, Scenario, Step
 from orris.errors import ExperimentError
+from orris.replicas import processes
+from orris.replicas.quota import SignalQuota, hold
 from orris.version import __version__
 
 CHART_SPEC = Spec(
@@ -94,9 +96,9 @@ def run_local(settings: LocalSettings, tell: Callable[[str], None] = lambda _: N
     Raises:
         ExperimentError: A program is missing, or a replica does not start.
     """
-    processes.find_program("haproxy")
-    processes.find_program("wrk")
-    processes.allow_open_files()
+    find_program("haproxy")
+    find_program("wrk")
+    allow_open_files()
     at = datetime.now(UTC).isoformat(timespec="seconds")
     experiment = Experiment("local", at, conditions(settings), faster=settings.faster)
     for max_replicas, connections in settings.scenarios:
@@ -118,18 +120,29 @@ def run_local(settings: LocalSettings, tell: Callable[[str], None] = lambda _: N
 
 def conditions(settings: LocalSettings) -> dict[str, str]:
     """The machine, the programs and the settings, in words."""
-    quota = make_quota(settings.cores)
-    quota.close()
+    quota = _quota_name(settings.cores)
     return {
         "machine": f"{_processor()}, {os.cpu_count()} processors, Linux {platform.release()}",
         "programs": f"Orris {__version__}, {proxy.version()}, {driver.version()} with {driver.N_THREADS} threads",
-        "replica": f"one process, {settings.cores * 1000:.0f} millicores requested and at most ({quota.name})",
+        "replica": f"one process, {settings.cores * 1000:.0f} millicores requested and at most ({quota})",
         "autoscaler": (
             f"the chart's policies, target {settings.target_percent:g} % CPU, every period divided by"
             f" {settings.faster:g}: sync {15 / settings.faster:g} s, scale-down window {300 / settings.faster:g} s"
         ),
         "load": f"POST {settings.route}, closed loop without think time, {settings.load_seconds:g} s",
     }
+
+
+def _quota_name(cores: float) -> str:
+    """The means that holds a process here, found by holding one that waits."""
+    waiting = processes.start(["sleep", "60"])
+    try:
+        quota = hold(waiting.pid, cores, SignalQuota)
+        processes.stop(waiting)
+        quota.close()
+    finally:
+        processes.stop(waiting)
+    return quota.name
 
 
 def _processor() -> str:
@@ -289,7 +302,7 @@ class _Run:
             self.proxy.traffic(),
             driver_seconds,
             processes.cpu_seconds(self.proxy.process.pid),
-            processes.machine_cpu_seconds(),
+            machine_cpu_seconds(),
         )
 
     def _sync(self, now: float) -> None:
@@ -343,15 +356,15 @@ class _Run:
         for replica in list(self.replicas):
             replica.check()
             if replica.leaving_since is not None:
-                if replica.process.poll() is not None:
+                if replica.has_ended:
                     self.proxy.empty(replica.index)
                     replica.close()
                     self.replicas.remove(replica)
                     self._scale_to(self.wanted)
-            elif replica.ready_at is not None and replica.port:
+            elif replica.ready_at is not None and not replica.is_in_proxy:
                 self.scenario.startup_seconds.append(round(replica.ready_at - replica.started_at, 2))
                 self.proxy.use(replica.index, replica.port)
-                replica.port = 0
+                replica.is_in_proxy = True
 
     def _wait_until_ready(self) -> None:
         until = time.monotonic() + _SERVE_SECONDS

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-from orris.autoscaling import processes
+from orris.autoscaling.machine import find_program
 from orris.errors import ExperimentError
+from orris.replicas import processes
 
 _CONFIG = """\
 global
@@ -66,7 +67,7 @@ class Proxy:
     """
 
     def __init__(self, folder: Path, n_servers: int, connections: int) -> None:
-        program = processes.find_program("haproxy")
+        program = find_program("haproxy")
         self._socket = folder / "haproxy.sock"
         servers = "\n".join(f"  server replica-{index} 127.0.0.1:9 disabled" for index in range(n_servers))
         with socket.socket() as listener:
@@ -140,6 +141,6 @@ class Proxy:
 
 def version() -> str:
     """The version of the HAProxy that is used, for the results."""
-    command = [processes.find_program("haproxy"), "-v"]
+    command = [find_program("haproxy"), "-v"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 (our own command)
     return said.stdout.partition("\n")[0].partition(" - ")[0].strip()

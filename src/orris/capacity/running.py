@@ -97,5 +97,8 @@ def measure_model(
             max_per_second=max_per_second,
             connections=connections,
             on_point=on_point,
-            conditions=(f"the server is {running.held.how}", running.driver),
+            conditions=(
+                f"the server is held to {running.quota.cores:g} CPU by {running.quota.name}",
+                running.driver,
+            ),
         )
