@@ -121,7 +121,7 @@ def _run(*command: str | Path, folder: Path, **environ: str) -> str:
 
 
 def _go(folder: Path, *arguments: str | Path) -> str:
-    return _run("go", *arguments, folder=folder, GOFLAGS="-mod=mod -buildvcs=false", GOTOOLCHAIN="local")
+    return _run("go", *arguments, folder=folder, GOFLAGS="-mod=mod -buildvcs=false")
 
 
 def control_plane() -> None:

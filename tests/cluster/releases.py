@@ -10,14 +10,15 @@ from tests.cluster.endpoints import ready
 from tests.cluster.transitions import State, settled
 from tests.cluster.waiting import until
 
-# On kind a real image that it has; elsewhere nothing runs, and any name will do.
+# On kind a real image that it has, whose server needs memory; elsewhere nothing runs, and any name will do.
 IMAGE = os.environ.get("ORRIS_TEST_IMAGE", "registry.example/orris:1.0.0")
+RESOURCES = {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "256Mi"}}
 
 
 def values(state: State, **changes: object) -> Object:
     """Values of a state with the test's image; further ones by their top-level names."""
     repository, _, tag = IMAGE.rpartition(":")
-    return state.values() | {"image": {"repository": repository, "tag": tag}} | changes
+    return state.values() | {"image": {"repository": repository, "tag": tag}, "resources": RESOURCES} | changes
 
 
 def kind_of(state: State) -> str:

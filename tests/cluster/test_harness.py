@@ -7,6 +7,7 @@ import pytest
 from tests.cluster.api import Object
 from tests.cluster.controlplane import Cluster
 from tests.cluster.endpoints import ready, watching
+from tests.cluster.releases import IMAGE
 from tests.cluster.waiting import until
 
 SECURITY = {
@@ -20,7 +21,7 @@ SECURITY = {
 def deployment(namespace: str, replicas: int = 3) -> list[Object]:
     """A Deployment that fits the restricted profile, and a Service of it."""
     labels, metadata = {"app": "web"}, {"name": "web", "namespace": namespace}
-    container = {"name": "web", "image": "registry.example/web:1", "securityContext": SECURITY}
+    container = {"name": "web", "image": IMAGE, "securityContext": SECURITY}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
     service = {"selector": labels, "ports": [{"port": 80}]}
