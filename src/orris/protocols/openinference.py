@@ -22,6 +22,7 @@ from orris.protocols import descriptions
 from orris.protocols.codecs import TensorCodec
 from orris.protocols.envelopes import MAX_COMMAS, without_nan
 from orris.protocols.json_tensors import from_json
+from orris.protocols.labels import LabelBytes
 from orris.protocols.plans import Plans
 from orris.protocols.quick_rows import QuickRows
 from orris.protocols.status import headers_of, problem_document, told
@@ -195,11 +196,14 @@ class _Plan:
         self.openings = {spec.name: _opening(spec) for spec in (*self.outputs, named)}
         tensors = tensors_from_answers(schema, Answers(labels=np.arange(len(schema.labels))))
         self.labels = [_encode(label) for tensor in tensors for label in tensor.values.tolist()]
-        self.raw_labels = [
-            to_raw(tensor._replace(values=tensor.values[i : i + 1]))
-            for tensor in tensors
-            for i in range(len(tensor.values))
-        ]
+        self.json_labels = LabelBytes(self.labels, b",")
+        self.raw_labels = LabelBytes(
+            [
+                to_raw(tensor._replace(values=tensor.values[i : i + 1]))
+                for tensor in tensors
+                for i in range(len(tensor.values))
+            ]
+        )
 
     def codes(self, body: bytes) -> Sequence[float] | None:
         """The codes of one row, of a request that is plainly right and asks for no more than an answer."""
@@ -315,13 +319,7 @@ def _written(plan: _Plan, name: str, answers: Answers) -> bytes:
     if answers.values is not None:
         return plan.openings[name] % len(answers.values) + b'"data":' + _encode(answers.values.tolist())
     assert answers.labels is not None  # noqa: S101
-    labels = plan.labels
-    return (
-        plan.openings[name] % len(answers.labels)
-        + b'"data":['
-        + b",".join([labels[i] for i in answers.labels.tolist()])
-        + b"]"
-    )
+    return b'%b"data":[%b]' % (plan.openings[name] % len(answers.labels), plan.json_labels.join(answers.labels))
 
 
 def _mixed(plan: _Plan, head: bytes, wanted: Wanted, answers: Answers) -> Reply:
@@ -342,8 +340,7 @@ def _mixed(plan: _Plan, head: bytes, wanted: Wanted, answers: Answers) -> Reply:
 def _raw(plan: _Plan, name: str, answers: Answers) -> tuple[int, bytes]:
     """The number of rows, and an output's values in raw form."""
     if name in {PREDICT, KSERVE_PREDICT} and answers.labels is not None:
-        raw_labels = plan.raw_labels
-        return len(answers.labels), b"".join([raw_labels[label] for label in answers.labels.tolist()])
+        return len(answers.labels), plan.raw_labels.join(answers.labels)
     if name == PREDICT_PROBA and answers.probabilities is not None:
         return len(answers.probabilities), answers.probabilities.astype("<f8", copy=False).tobytes()
     (tensor,) = tensors_from_answers(plan.engine.schema, answers, (name,))

@@ -23,6 +23,7 @@ from orris.schema.arrays import FloatArray
 from orris.schema.checks import check
 from orris.schema.columns import MAX_INTEGER, UNSEEN, Column, Kind, Reading, Schema
 from orris.schema.frames import encode_column
+from orris.schema.limits import Limits
 from orris.schema.names import Names
 from orris.schema.rows import MAX_ROWS
 
@@ -317,6 +318,7 @@ class TensorReader:
         limits = [_limits(schema, column) for column in schema.columns]
         self.low = np.array([low for low, _ in limits])
         self.high = np.array([high for _, high in limits])
+        self._limits = Limits(self.low, self.high)
         self._names = Names.of(schema)
         self._wanted = (
             f"send one tensor per column, or one of shape [n, {schema.n_columns}]; the model's metadata names the"
@@ -352,7 +354,7 @@ class TensorReader:
             raise self._no_rows(first)
         else:
             rows = self._from_columns(tensors, {} if unknown is None else unknown)
-        if not ((rows >= self.low) & (rows <= self.high)).all():
+        if not self._limits.hold(rows):
             check(schema, rows)
         return rows
 

@@ -10,6 +10,7 @@ import numpy as np
 from orris.errors import Problem
 from orris.schema.arrays import FloatArray
 from orris.schema.columns import UNSEEN, Kind, Schema
+from orris.schema.limits import Limits
 
 MISSING, UNSEEN_LEVEL, OUT_OF_RANGE, FRACTION = "missing", "unseen", "out_of_range", "fraction"
 UNKNOWN_COLUMN = "unknown_column"
@@ -31,11 +32,12 @@ class Watch:
         self._schema = schema
         self._low = np.array([_low(c.low, c.kind) for c in schema.columns])
         self._high = np.array([_high(c.high, len(c.levels), c.kind) for c in schema.columns])
+        self._limits = Limits(self._low, self._high)
         self._whole = [j for j, c in enumerate(schema.columns) if c.kind is Kind.INTEGER and c.fractions]
 
     def usual(self, rows: FloatArray) -> bool:
         """Whether every value of ``rows`` ``(n_rows, n_columns)`` is present, known and within the learned range."""
-        if not ((rows >= self._low) & (rows <= self._high)).all():
+        if not self._limits.hold(rows):
             return False
         if not self._whole:
             return True
