@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,18 +14,9 @@ import pytest
 from orris.api import Bundle
 from tests.faults.test_hostile_clients import BODY, HEAD, ROW, connect, everything, request
 from tests.servers import Server, client, serving
+from tests.waiting import eventually
 
 MEGABYTE = 1_000_000
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether something comes true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +47,7 @@ def test_bodies_beyond_what_a_process_receives_are_refused_at_their_headers(smal
             hanging = stack.enter_context(connect(small))
             hanging.sendall(HEAD + b"content-length: %d\r\n\r\n" % MEGABYTE + b"[")
         with client(small) as ask:
-            assert eventually(lambda: ask.post("/predict", json=ROW).status_code == 503)
+            eventually(lambda: ask.post("/predict", json=ROW).status_code == 503)
             assert ask.get("/health").status_code == 200
         with connect(small) as late:
             late.sendall(head)
@@ -64,7 +55,7 @@ def test_bodies_beyond_what_a_process_receives_are_refused_at_their_headers(smal
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"retry-after: " in answer.lower()
     with client(small) as ask:
-        assert eventually(lambda: ask.post("/predict", json=ROW).status_code == 200)
+        eventually(lambda: ask.post("/predict", json=ROW).status_code == 200)
 
 
 def test_a_body_that_no_process_receives_is_413_on_a_route_that_asks_no_model(small: Server) -> None:
@@ -87,10 +78,10 @@ def test_memory_of_bodies_that_hang_is_given_back(iris: Bundle, tmp_path: Path) 
         for _ in range(60):
             hanging = stack.enter_context(connect(server))
             hanging.sendall(HEAD + b"content-length: %d\r\n\r\n" % n_bytes + b" " * (n_bytes - 1))
-        assert eventually(lambda: server.resident_bytes - before > 200 * MEGABYTE)
+        eventually(lambda: server.resident_bytes - before > 200 * MEGABYTE)
         assert server.resident_bytes - before < 2 * 60 * n_bytes
         stack.close()
-        assert eventually(lambda: server.resident_bytes - before < 40 * MEGABYTE)
+        eventually(lambda: server.resident_bytes - before < 40 * MEGABYTE)
         assert ask.post("/predict", json=ROW).status_code == 200
 
 
@@ -153,7 +144,7 @@ def test_idle_connections_make_room_for_new_clients(iris: Bundle, tmp_path: Path
                 assert everything(fresh).startswith(b"HTTP/1.1 200")
         busy.sendall(request()[-10:])
         assert json.loads(busy.recv(65_536).partition(b"\r\n\r\n")[2])["prediction_label"] == "setosa"
-        assert eventually(lambda: any(closed(each) for each in idle[:150]))
+        eventually(lambda: any(closed(each) for each in idle[:150]))
 
 
 def closed(connection: socket.socket) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -145,12 +144,3 @@ def _sends_much(server: Server, over: threading.Event, wrong_every: int) -> None
         for thread in together:
             thread.join()
         over.wait(0.5 * wrong_every)
-
-
-def eventually(holds: Any, seconds: float = 90) -> Any:
-    """Wait until a value is true, and return it."""
-    give_up = time.monotonic() + seconds
-    while not (found := holds()):
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.2)
-    return found

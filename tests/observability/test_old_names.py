@@ -14,8 +14,8 @@ import yaml
 from tools.observability import OLD_NAMES, Prometheus, started
 
 from orris.api import Bundle
-from tests.observability.scene import eventually
 from tests.servers import Server, client, serving
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)"

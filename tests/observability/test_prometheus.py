@@ -18,8 +18,9 @@ from tools.observability import CONFIGURATION, Prometheus, started
 
 from tests.observability.pictures import drawn
 from tests.observability.rulefiles import ROOT, alerts, rules, selectors
-from tests.observability.scene import eventually, scene
+from tests.observability.scene import scene
 from tests.ui.browser import CHROMIUM, launched
+from tests.waiting import eventually
 
 pytestmark = [
     pytest.mark.skipif(
@@ -140,10 +141,12 @@ def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
 
 def test_the_scenes_faults_fire_their_alerts(prometheus: Prometheus) -> None:
     """Alerts fire for a refused version and for failing requests, and for nothing else."""
-    firing = eventually(
-        lambda: {"OrrisSwapRefused", "OrrisErrorBudgetFast"} <= _firing(prometheus) and _firing(prometheus)
-    )
-    assert firing <= {
+
+    def fired() -> set[str]:
+        found = _firing(prometheus)
+        return found if {"OrrisSwapRefused", "OrrisErrorBudgetFast"} <= found else set()
+
+    assert eventually(fired) <= {
         "OrrisSwapRefused",
         "OrrisErrorBudgetFast",
         "OrrisErrorBudgetSlow",

@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from orris.api import Bundle
 from orris.serving.access.keys import digest_of, new_key
 from tests.servers import Server, client, serving
 from tests.serving.issuer import AUDIENCE, ISSUER, Issuer, issuing
+from tests.waiting import eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 KEY, SLOW, EXPIRED, OPS = (new_key() for _ in range(4))
@@ -42,14 +43,6 @@ SHOP = "https://shop.example"
 def sha256(key: str) -> str:
     """Return a key's hash as the file holds it."""
     return digest_of(key.encode()).hex()
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until a condition holds, which takes a second or two."""
-    give_up = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -16,6 +15,7 @@ import orris
 from orris.store import Store
 from tests.example_tables import MEASUREMENTS, TABLE
 from tests.servers import Server, client, serving
+from tests.waiting import eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 TOKEN = "an-admin-token-that-is-long-enough-for-a-test"
@@ -62,16 +62,6 @@ def store(versions: Path, tmp_path: Path) -> Path:
 def version_of(ask: httpx.Client, path: str = "/predict") -> str:
     """Return the version that answers."""
     return str(ask.post(path, json=ROW).json()["model_version"])
-
-
-def eventually(check: Callable[[], bool], seconds: float = 20) -> bool:
-    """Wait until a condition holds; return whether it did in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if check():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.fixture
@@ -207,10 +197,10 @@ def test_a_watched_alias_is_followed(store: Path, tmp_path: Path) -> None:
     ):
         assert version_of(ask) == "1.0.0"
         Store(store).promote("iris", "2.0.0", "prod")
-        assert eventually(lambda: version_of(ask) == "2.0.0")
+        eventually(lambda: version_of(ask) == "2.0.0")
         (store / "iris" / "versions" / "1.0.0" / "model.onnx").unlink()
         Store(store).promote("iris", "1.0.0", "prod")
-        assert eventually(lambda: 'outcome="refused"' in ask.get("/metrics").text)
+        eventually(lambda: 'outcome="refused"' in ask.get("/metrics").text)
         assert version_of(ask) == "2.0.0"
         server.logged_until("model.onnx")
         store.rename(tmp_path / "away")
@@ -261,7 +251,7 @@ def test_a_shadow_is_compared_and_never_answers(versions: Path, tmp_path: Path) 
         for _ in range(20):
             assert version_of(ask) == "1.0.0"
         labels = 'model="iris",outcome="agreed",version="2.0.0"'
-        assert eventually(lambda: f"orris_shadow_rows_total{{{labels}}} 20.0" in ask.get("/metrics").text)
+        eventually(lambda: f"orris_shadow_rows_total{{{labels}}} 20.0" in ask.get("/metrics").text)
         assert 'orris_shadow_largest_difference{model="iris",version="2.0.0"}' in ask.get("/metrics").text
 
 

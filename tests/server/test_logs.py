@@ -9,9 +9,8 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -26,17 +25,10 @@ from orris.api import Bundle
 from orris.telemetry.server_log import ServerLog, open_server_log, tell
 from tests.servers import Server, client, serving
 from tests.serving.clients import load
+from tests.waiting import eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait until a condition holds."""
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.02)
 
 
 def logged(log: Path) -> list[dict[str, Any]]:

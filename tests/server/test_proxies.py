@@ -21,6 +21,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from orris.api import Bundle
 from tests.servers import Server, serving
+from tests.waiting import eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
@@ -223,22 +224,15 @@ def test_a_server_that_stops_behind_a_proxy_loses_no_request(
         for thread in threads:
             thread.start()
         try:
-            _until(lambda: len(statuses) >= 100)
+            eventually(lambda: len(statuses) >= 100)
             assert second.stop() == 0
             n_before = len(statuses)
-            _until(lambda: len(statuses) >= n_before + 100)
+            eventually(lambda: len(statuses) >= n_before + 100)
         finally:
             over.set()
             for thread in threads:
                 thread.join(30)
     assert set(statuses) == {200}
-
-
-def _until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not reached():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("kept", [b"Connection: Keep-Alive\r\n", b""], ids=["ab -k", "ab"])

@@ -38,6 +38,7 @@ from orris.telemetry.tracing import Tracing, read_resource
 from tests.example_tables import TABLE
 from tests.receivers import Received, Receiver, grpc_receiver, http_receiver
 from tests.servers import Server, client, serving
+from tests.waiting import eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 PARENT = "00f067aa0ba902b7"
@@ -91,14 +92,12 @@ def ask(traced: Server) -> Iterator[httpx.Client]:
 
 def lines(server: Server, trace_id: str) -> list[dict[str, Any]]:
     """Wait for the lines of the log about this trace and return them."""
-    for _ in range(200):
-        found = [
-            line for line in map(json.loads, server.log.read_text().splitlines()) if line.get("trace_id") == trace_id
-        ]
-        if found:
-            return found
-        time.sleep(0.02)
-    raise AssertionError(trace_id)
+
+    def found() -> list[dict[str, Any]]:
+        entries = map(json.loads, server.log.read_text().splitlines())
+        return [entry for entry in entries if entry.get("trace_id") == trace_id]
+
+    return eventually(found)
 
 
 def calling(channel: grpc.Channel, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
@@ -431,7 +430,7 @@ def test_the_successor_of_a_killed_worker_exports(iris: Bundle, tmp_path: Path) 
                 return {span.resource["process.pid"] for span in receiver.spans}
 
             def ask_until(n: int) -> None:
-                deadline = time.monotonic() + 20
+                deadline = time.monotonic() + 90
                 while len(pids()) < n and time.monotonic() < deadline:
                     try:
                         with client(server) as ask:

@@ -18,9 +18,10 @@ from orris.server import trial
 from orris.server.trial import try_bundle, try_start
 from orris.settings import Settings
 from orris.store import Store
-from tests.server.test_changes import ADMIN, ENVIRON, ROW, eventually, publish, version_of
+from tests.server.test_changes import ADMIN, ENVIRON, ROW, publish, version_of
 from tests.servers import client, serving
 from tests.serving.http.test_lifecycle import messages_of
+from tests.waiting import eventually
 
 KILLER = """
 import os, signal, sys
@@ -73,7 +74,7 @@ def test_a_version_that_kills_its_process_never_reaches_a_server(store: Path, tm
             found = ask.get("/metrics").text.partition(refused)[2]
             return float(found.split("\n")[0] or 0)
 
-        assert eventually(lambda: n_refused() >= 3)
+        eventually(lambda: n_refused() >= 3)
         assert len(tries.read_text().split()) == 1
         answer = ask.post("/api/v1/model/reload", headers=ADMIN)
         assert (answer.status_code, "killed by SIGSEGV" in answer.json()["detail"]) == (409, True)
@@ -225,7 +226,7 @@ def test_a_server_ends_in_time_whatever_its_threads_do(iris: Bundle, tmp_path: P
         head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.port)) as connection, client(server) as ask:
             connection.sendall(head % len(body) + body)
-            assert eventually(lambda: "orris_requests_in_flight 2.0" in ask.get("/metrics").text)
+            eventually(lambda: "orris_requests_in_flight 2.0" in ask.get("/metrics").text)
             if not stays:
                 connection.close()
             begin = time.monotonic()

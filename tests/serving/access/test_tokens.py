@@ -7,7 +7,6 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,7 @@ from orris.serving.access import tokens as module
 from orris.serving.access.jwks import JwksFile, JwksUrl, read_jwks
 from orris.serving.access.tokens import Tokens
 from tests.serving.issuer import AUDIENCE, ISSUER, Issuer, issuing
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for the fetching thread."""
-    give_up = time.monotonic() + 10
-    while not holds():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.01)
+from tests.waiting import eventually
 
 
 def verifier(jwks: JwksFile | JwksUrl, **given: str) -> Tokens:

@@ -7,8 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,16 +18,9 @@ from orris.api import Bundle
 from tests.certificates import self_signed
 from tests.servers import Server, client, serving
 from tests.serving.clients import REQUEST, load
+from tests.waiting import eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until a condition holds."""
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.02)
 
 
 def messages_of(server: Server) -> str:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from orris.serving.access.keys import digest_of, new_key
 from orris.store import Store
 from tests.example_tables import TABLE, mixed_table
 from tests.servers import Server, client, serving
+from tests.waiting import eventually
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of gevent, at import
@@ -60,14 +60,6 @@ def gauges(ask: httpx.Client) -> Samples:
         for sample in family.samples
         if sample.name.startswith("orris_drift_")
     }
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until a condition holds."""
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.02)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,20 +19,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from orris.api import Bundle
 from tests.servers import Server, client, serving
 from tests.serving.clients import REQUEST, load
+from tests.waiting import eventually
 
 
 def workers_of(server: Server) -> list[int]:
     """Return the process ids of a server's workers."""
     pid = server.process.pid
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20) -> None:
-    """Wait until a condition holds."""
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up, "it never came true"
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:
