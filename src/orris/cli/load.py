@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orris.cli.requests import HeaderOption, RowsOption, RowsPerRequestOption, parse_headers, parse_mix
 from orris.cli.terminal import JsonOption, print_json, print_table, say, tell
 from orris.errors import SettingsError
 
@@ -60,15 +61,13 @@ def load(
         str, typer.Option(help="Protocols with weights: native=3,features=1,instances=1,v1=1,v2=1,v2-binary=1,grpc=1.")
     ] = "native",
     model: Annotated[str, typer.Option(help="Name of the model [default: the server's default model].")] = "",
-    rows: Annotated[
-        Path | None, typer.Option(help="Rows to send: CSV, a JSON list or JSON lines [default: by the model's schema]")
-    ] = None,
-    rows_per_request: Annotated[int, typer.Option(min=1, help="Rows in each request.")] = 1,
+    rows: RowsOption = None,
+    rows_per_request: RowsPerRequestOption = 1,
     body: Annotated[
         Path | None, typer.Option(help="File that is sent as it is, to --path: for a server that is no Orris.")
     ] = None,
     path: Annotated[str, typer.Option(help="Route for --body.")] = "/predict",
-    header: Annotated[list[str] | None, typer.Option(help="'Name: value', sent with each; may be repeated.")] = None,
+    header: HeaderOption = None,
     api_key: Annotated[
         str, typer.Option(envvar="LOADTEST_API_KEY", help="Sent as a bearer token.", show_envvar=True)
     ] = "",
@@ -100,8 +99,8 @@ def load(
 
     parsed = [parse_assertion(text) for text in assertions or []]
     chosen = _engine(engine, rate, users)
-    rates, thinks, weights = _rates(rate or DEFAULT_RATE), _range(think), _mix(mix)
-    headers = _headers(header or [], api_key)
+    rates, thinks, weights = _rates(rate or DEFAULT_RATE), _range(think), parse_mix("--mix", mix.split(","))
+    headers = parse_headers(header or [], api_key)
     target = _target(what[0], body, path, headers, weights, model, rows, rows_per_request, grpc, ca, seed)
     run = _run(
         target,
@@ -155,30 +154,6 @@ def _range(text: str) -> tuple[float, float]:
     if not 0 <= ends[0] <= ends[1] < float("inf"):
         raise SettingsError(f"--think {text}: seconds are needed, such as 1.5, or a range such as 1..2")
     return ends
-
-
-def _mix(text: str) -> dict[str, float]:
-    from orris.loadtest.preparation import check_mix  # noqa: PLC0415
-
-    weights: dict[str, float] = {}
-    for each in text.split(","):
-        name, _, weight = each.strip().partition("=")
-        try:
-            weights[name] = float(weight or 1)
-        except ValueError:
-            raise SettingsError(f"--mix {text}: '{weight}' is no number; write  native=3,grpc=1") from None
-    check_mix(weights)
-    return weights
-
-
-def _headers(lines: list[str], api_key: str) -> dict[str, str]:
-    headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon or not name.strip() or "\n" in line or "\r" in line:
-            raise SettingsError(f"--header '{line}': write  'Name: value'")
-        headers[name.strip().lower()] = value.strip()
-    return headers
 
 
 def _target(

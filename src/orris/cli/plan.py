@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orris.cli.requests import HeaderOption, RowsOption, RowsPerRequestOption, parse_headers, parse_mix
 from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, store_url, tell
 
 if TYPE_CHECKING:
@@ -42,13 +43,9 @@ def plan(
         list[str] | None,
         typer.Option(help="native, v1, v2 …, as NAME or NAME=WEIGHT; may be repeated [default: native]"),
     ] = None,
-    rows: Annotated[
-        Path | None, typer.Option(help="File of rows to send [default: drawn from the model's schema]")
-    ] = None,
-    rows_per_request: Annotated[int, typer.Option(help="Rows in each request", min=1)] = 1,
-    header: Annotated[
-        list[str] | None, typer.Option(help="'NAME: VALUE', sent with each request to a URL; may be repeated")
-    ] = None,
+    rows: RowsOption = None,
+    rows_per_request: RowsPerRequestOption = 1,
+    header: HeaderOption = None,
     connections: Annotated[int, typer.Option(help="Connections to the server", min=1)] = 128,
     seconds: Annotated[float, typer.Option(help="How long each rate is held", min=0.2)] = 5.0,
     first_rate: Annotated[float, typer.Option(help="Requests a second to begin with", min=1)] = 50.0,
@@ -76,8 +73,8 @@ def plan(
     demand = Demand(
         _seconds(p99) if p99 else inf, expected, peak, zones, headroom, float("nan") if price is None else price
     )
-    asked: dict[str, Any] = {
-        "mix": _mix(protocol or []),
+    sending: dict[str, Any] = {
+        "mix": parse_mix("--protocol", protocol) if protocol else None,
         "rows": rows,
         "rows_per_request": rows_per_request,
         "seconds_each": seconds,
@@ -87,13 +84,13 @@ def plan(
         "on_point": _tell_point,
     }
     if model.startswith(("http://", "https://")):
-        measured = measure_url(model, headers=_headers(header or []), **asked)
+        measured = measure_url(model, headers=parse_headers(header or []), **sending)
         n_workers, n_threads, quota = 1, 1, float("nan")
     else:
         n_workers = auto_workers(cpus) if workers == "auto" else _count("--workers", workers)
         n_threads = auto_threads(cpus, n_workers) if threads == "auto" else _count("--threads", threads)
         quota = cpus
-        measured = measure_model(model, cpus, store=store_url(store), workers=n_workers, threads=n_threads, **asked)
+        measured = measure_model(model, cpus, store=store_url(store), workers=n_workers, threads=n_threads, **sending)
     try:
         found = make_plan(measured, demand, cpus=quota, workers=n_workers, threads=n_threads)
     except Exception:
@@ -148,24 +145,3 @@ def _count(flag: str, text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise typer.BadParameter(f"{flag} {text}: it is a number from 1 on, or auto")
     return int(text)
-
-
-def _mix(given: list[str]) -> dict[str, float] | None:
-    mix = {}
-    for each in given:
-        name, _, weight = each.partition("=")
-        try:
-            mix[name] = float(weight or 1)
-        except ValueError:
-            raise typer.BadParameter(f"--protocol {each}: a weight is a number") from None
-    return mix or None
-
-
-def _headers(given: list[str]) -> dict[str, str]:
-    headers = {}
-    for each in given:
-        name, colon, value = each.partition(":")
-        if not colon or not name.strip():
-            raise typer.BadParameter(f"--header {each}: it is 'NAME: VALUE'")
-        headers[name.strip()] = value.strip()
-    return headers
