@@ -33,7 +33,7 @@ from orris.protocols.openinference import OpenInference
 from orris.protocols.tensors import TensorReader, from_raw, from_values, to_raw
 from orris.routes import compare
 from orris.schema import Bounds
-from orris.training.run import Given
+from orris.training.bundling import Given
 
 JSON = {b"content-type": b"application/json"}
 CSV = {b"content-type": b"text/csv"}

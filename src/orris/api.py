@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from orris.runtime import Answers
     from orris.serving.engine import Engine
     from orris.serving.protocol import Protocol
+    from orris.training.bundling import Progress, Trained
     from orris.training.params import TrainParams
-    from orris.training.run import Progress, Trained
 
 
 _FLOATS = {"float16", "float32", "float64"}

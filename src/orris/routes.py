@@ -30,7 +30,7 @@ from orris.schema.frames import encode, is_missing
 from orris.serving.engine import GOLDEN_TOLERANCE, SINGLE_TOLERANCE, Engine
 from orris.tables.csv_rows import read_csv
 from orris.tables.objects import as_rows
-from orris.training.run import Given
+from orris.training.bundling import Given
 
 MAX_ROWS = 2_000
 """Rows that are compared, spread evenly over all."""

@@ -10,8 +10,8 @@ import typer
 from orris.cli.terminal import JsonOption, StoreOption, print_bundle, say, serve_hint, store_url, tell, working
 
 if TYPE_CHECKING:
+    from orris.training.bundling import Trained
     from orris.training.params import TrainParams
-    from orris.training.run import Trained
 
 EXAMPLES = (
     "Examples:  orris train   ·   orris train data/churn.csv --target churned --name churn --model"
@@ -99,7 +99,7 @@ def train(
     from orris import api  # noqa: PLC0415
 
     url = store_url(store) if publish else None
-    asked = {
+    given = {
         "table": table,
         "target": target,
         "name": name,
@@ -120,13 +120,8 @@ def train(
         "seed": seed,
         "require_compiled": require_compiled,
     }
-    settings = _settings(params, asked, quiet=as_json)
+    settings = _settings(params, given, quiet=as_json)
     notices: list[str] = []
-
-    def notify(text: str) -> None:
-        notices.append(text)
-        tell(f"notice: {text}")
-
     with working("training") as progress:
         bundle = api.train_params(
             settings,
@@ -134,7 +129,7 @@ def train(
             version=version,
             aliases=alias or ["latest"],
             progress=progress,
-            notify=notify,
+            notify=lambda text: _notify(text, notices),
             done=None if as_json else lambda trained: _print_trained(trained, notices),
         )
     if as_json:
@@ -142,14 +137,18 @@ def train(
     elif url is None:
         say(f"Built {bundle.name}@{bundle.version} in {bundle.folder}; nothing was published")
     else:
-        say(
-            f"Published {bundle.name}@{bundle.version} to {url} ({', '.join(alias or ['latest'])}); report:"
-            f" {bundle.folder}/report.html"
-        )
+        aliases = ", ".join(alias or ["latest"])
+        say(f"Published {bundle.name}@{bundle.version} to {url} ({aliases}); report: {bundle.folder}/report.html")
         say(serve_hint(bundle.name, store))
 
 
-def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> TrainParams:
+def _notify(text: str, notices: list[str]) -> None:
+    """Print a notice at once, and keep it, so that the result does not repeat it."""
+    notices.append(text)
+    tell(f"notice: {text}")
+
+
+def _settings(file: Path | None, given: dict[str, Any], *, quiet: bool) -> TrainParams:
     """The settings of the file, overridden by flags; the bundled table is written where the default one is missing."""
     from orris.tables.files import write_iris  # noqa: PLC0415
     from orris.training.params import TrainParams, load_params, override  # noqa: PLC0415
@@ -160,7 +159,7 @@ def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> Train
         base = load_params(DEFAULT_PARAMS)
     else:
         base = TrainParams()
-    settings = override(base, **asked)
+    settings = override(base, **given)
     if settings.table == TrainParams().table and not Path(settings.table).exists():
         write_iris(Path(settings.table))
         if not quiet:
@@ -168,13 +167,13 @@ def _settings(file: Path | None, asked: dict[str, Any], *, quiet: bool) -> Train
     return settings
 
 
-def _print_trained(trained: Trained, told: list[str]) -> None:
-    """The result; ``told`` are the notes that were printed already."""
+def _print_trained(trained: Trained, printed: list[str]) -> None:
+    """The result; ``printed`` are the notes that were printed already."""
     from orris.training.evaluation import summary_lines  # noqa: PLC0415
 
     say(summary_lines(trained.evaluation))
     for note in trained.evaluation.notes:
-        if note not in told:
+        if note not in printed:
             say(f"note: {note}")
     say(trained.manifest.verdict.sentence())
     for reason in trained.manifest.verdict.reasons():

@@ -32,13 +32,16 @@ from orris.telemetry.drift import Drift
 from orris.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from orris.serving.access.gate import Access
     from orris.serving.engine import Engine
+    from orris.serving.http.cors import Cors
     from orris.serving.http.server import Companion
     from orris.settings import Settings
+    from orris.telemetry.request_log import RequestLog
     from orris.telemetry.tracing import Tracing
 
 PROTOCOLS = (named.PROTOCOL, openinference.PROTOCOL, instances.PROTOCOL, invocations.PROTOCOL)
-"""What is spoken over HTTP; a later protocol may not take a path of an earlier one."""
+"""The protocols over HTTP; a later one may not take a path of an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ class Served:
 
     Attributes:
         app: The ASGI application.
-        http: What the connections share.
-        catalog: What is loaded.
+        http: The state that connections share.
+        catalog: The loaded models.
         routes: Its routes.
-        metrics: What it counts.
-        control: What changes it while it runs.
+        metrics: Its counts.
+        control: Changes of the models while it runs.
         companions: Servers that start and stop with it: gRPC's.
-        tracing: What records spans, to be closed at the end.
+        tracing: The recorder of spans, to be closed at the end.
     """
 
     app: App
@@ -73,24 +76,21 @@ def assemble(
     grpc_port: int | None = None,
     protocols: Sequence[Protocol] = (),
 ) -> Served:
-    """Put a server together for loaded models, each with its reference.
+    """Put a server together for loaded models.
 
-    The first model is the default. ``protocols`` are spoken beside Orris' own.
+    Args:
+        engines: The models, each with its reference; the first is the default.
+        settings: Limits, access, telemetry, pages.
+        board: The counts that the workers share; by default this process is the only one.
+        grpc_port: The port for gRPC; ``None`` for none.
+        protocols: Further protocols beside Orris' own.
     """
     board = board or LocalBoard()
     metrics, catalog, table = Metrics(Drift(settings.drift_window_seconds)), Catalog(), RouteTable()
     log = build_log(settings, [engine.schema for engine, _ in engines], metrics.dropped)
     access, cors = build_access(settings, table, n_workers=board.n_workers), build_cors(settings)
     tracing = build_tracing(settings, table.untraced)
-    context = RequestContext(
-        metrics,
-        log,
-        max_body_bytes=settings.max_body_bytes,
-        max_in_flight=settings.max_in_flight,
-        max_queue_seconds=settings.max_queue_seconds,
-        admit=access.admit if access.guards else None,
-        tracing=tracing,
-    )
+    context = _request_context(settings, metrics, log, access, tracing)
     table.add(*PROTOCOLS, triton.extensions(metrics), *_own_pages(settings, metrics), *protocols)
     if grpc_port is not None:
         from orris.protocols.grpc.dialect import PROTOCOL  # noqa: PLC0415 (protobuf, which not every server needs)
@@ -102,7 +102,7 @@ def assemble(
     add_second_versions(catalog, context, settings)
     control = build_control(catalog, routes, settings, board)
     repository = Repository(catalog, control)
-    # Last, so that a platform's route which is spoken anyway stays what it is.
+    # Last, so that a platform's route which a protocol has already keeps its meaning.
     table.add(repository.protocol(), instances.vertex(settings.predict_route, settings.health_route))
     for slot in catalog:
         routes.connect(slot, default=slot is catalog.default)
@@ -114,14 +114,7 @@ def assemble(
 
     guard = build_guard(access, table, settings)
     app = App(routes, pages, problem=problem_document, metrics=metrics, log=log, guard=guard, cors=cors)
-    http = HttpContext(
-        routes.predict_routes,
-        Receiving(settings.max_receiving_bytes),
-        max_header_bytes=settings.max_header_bytes,
-        request_seconds=settings.request_seconds,
-        keep_alive_seconds=settings.keep_alive_seconds,
-        cors=cors,
-    )
+    http = _http_context(settings, routes, cors)
     catalog.workers_ready = lambda: board.all_ready
     if isinstance(board, Board):
         metrics.share(board)
@@ -132,6 +125,33 @@ def assemble(
         )
         companions = (grpc,)
     return Served(app, http, catalog, routes, metrics, control, companions, tracing)
+
+
+def _request_context(
+    settings: Settings, metrics: Metrics, log: RequestLog, access: Access, tracing: Tracing | None
+) -> RequestContext:
+    """The limits of requests, and the places that record them."""
+    return RequestContext(
+        metrics,
+        log,
+        max_body_bytes=settings.max_body_bytes,
+        max_in_flight=settings.max_in_flight,
+        max_queue_seconds=settings.max_queue_seconds,
+        admit=access.admit if access.guards else None,
+        tracing=tracing,
+    )
+
+
+def _http_context(settings: Settings, routes: Router, cors: Cors | None) -> HttpContext:
+    """The state that connections share, with their limits."""
+    return HttpContext(
+        routes.predict_routes,
+        Receiving(settings.max_receiving_bytes),
+        max_header_bytes=settings.max_header_bytes,
+        request_seconds=settings.request_seconds,
+        keep_alive_seconds=settings.keep_alive_seconds,
+        cors=cors,
+    )
 
 
 def _own_pages(settings: Settings, metrics: Metrics) -> Iterator[Protocol]:

@@ -152,13 +152,8 @@ def _serve(
 
     def ready() -> None:
         if board.announces():
-            default = engines[0][0].manifest.name
             for engine, _ in engines:
-                path = (
-                    "/api/v1/predict" if engine is engines[0][0] else f"/api/v1/models/{engine.manifest.name}/predict"
-                )
-                if engine is not engines[0][0] and engine.manifest.name == default:
-                    path = f"/api/v1/models/{default}/versions/{engine.manifest.version}/predict"
+                path = _predict_path(engine, engines[0][0])
                 _announce(engine, address, path, settings, board.n_workers, grpc_port)
 
     def stop() -> None:
@@ -187,6 +182,16 @@ def _serve(
         if served.tracing is not None and not served.tracing.close():
             tell("spans were not taken in time and are lost", "warning")
         server_log.end()
+
+
+def _predict_path(engine: Engine, default: Engine) -> str:
+    """The shortest path on which a model answers, beside the default one."""
+    name = engine.manifest.name
+    if engine is default:
+        return "/api/v1/predict"
+    if name == default.manifest.name:
+        return f"/api/v1/models/{name}/versions/{engine.manifest.version}/predict"
+    return f"/api/v1/models/{name}/predict"
 
 
 def _address(settings: Settings, listener: socket.socket) -> str:

@@ -240,32 +240,54 @@ def cut(text: str, length: int) -> str:
 
 # Google Cloud
 
+_GOOGLE_FIELDS = (
+    "request_id",
+    "milliseconds",
+    "model_version",
+    "rows",
+    "label",
+    "error",
+    "code",
+    "warnings",
+    "values",
+    "weight",
+    "shortened",
+)
+"""Fields of a request's line that keep their names."""
+
 
 def google(line: Line | Message, project: str = "") -> dict[str, Any]:
     """The line with the fields that Cloud Logging interprets.
 
     All other fields keep their names.
     """
+    return _google_message(line) if isinstance(line, Message) else _google_request(line, project)
+
+
+def _google_message(line: Message) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "severity": line.level.upper(),
+        "time": line.time,
+        "message": line.message,
+        "logger": line.logger,
+        "stack_trace": line.exception,
+    }
+    if line.source is not None:
+        file, number, function = line.source
+        document["logging.googleapis.com/sourceLocation"] = {"file": file, "line": str(number), "function": function}
+    return {key: value for key, value in document.items() if value}
+
+
+def _google_request(line: Line, project: str) -> dict[str, Any]:
     document: dict[str, Any] = {"severity": line.level.upper(), "time": line.time}
-    if isinstance(line, Message):
-        document |= {"message": line.message, "logger": line.logger, "stack_trace": line.exception}
-        if line.source is not None:
-            file, number, function = line.source
-            document["logging.googleapis.com/sourceLocation"] = {
-                "file": file,
-                "line": str(number),
-                "function": function,
-            }
-        return {key: value for key, value in document.items() if value}
     status = f"{line.status} {line.code}" if line.code else str(line.status)
     document["message"] = f"{line.method} {line.route} {status}{': ' if line.error else ''}{line.error}"
-    request = {
+    document["httpRequest"] = {
         "requestMethod": line.method,
         "requestUrl": line.route,
         "status": line.status,
         "latency": f"{line.milliseconds / 1e3:.6f}s",
     }
-    document["httpRequest"] = request
     if line.trace_id:
         if project:
             document["logging.googleapis.com/trace"] = f"projects/{project}/traces/{line.trace_id}"
@@ -276,20 +298,7 @@ def google(line: Line | Message, project: str = "") -> dict[str, Any]:
         "route": line.route,
         **({"model_version": line.model_version} if line.model_version else {}),
     }
-    own = (
-        "request_id",
-        "milliseconds",
-        "model_version",
-        "rows",
-        "label",
-        "error",
-        "code",
-        "warnings",
-        "values",
-        "weight",
-        "shortened",
-    )
-    document |= {name: getattr(line, name) for name in own}
+    document |= {name: getattr(line, name) for name in _GOOGLE_FIELDS}
     return {
         key: value for key, value in document.items() if value not in ("", 0, (), None) or key.endswith("trace_sampled")
     }

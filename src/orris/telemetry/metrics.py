@@ -158,6 +158,9 @@ class Peers(Protocol):
         """The server's processes, the oldest first."""
 
 
+Counters = dict[str, list[tuple[Labels, float]]]
+
+
 class Metrics(Collector):
     """Everything that one process counts. ``drift`` holds what it counts for drift; by default nothing."""
 
@@ -290,15 +293,46 @@ class Metrics(Collector):
 
     def snapshot(self) -> Snapshot:
         """The counts of this process."""
-        models = self.models.items()
-        routes = [(key, counts) for key, counts in self.routes.items() if counts.statuses]
-        collections = [(str(generation), counts) for generation, counts in enumerate(gc.get_stats())]
-        counters: dict[str, list[tuple[Labels, float]]] = {
+        return Snapshot(
+            {**self._request_counters(), **self._model_counters(), **_collections()},
+            {"orris_requests_in_flight": [((), self.in_flight)]},
+            self._histograms(),
+            {
+                "orris_model": list(self.info.items()),
+                CREATED: [(key, {"seconds": repr(seconds)}) for key, seconds in self.created.items()],
+            },
+            {
+                "orris_shadow_largest_difference": [
+                    (key, counts.largest_difference) for key, counts in self.shadows.items()
+                ]
+            },
+            self.drift.panes(),
+            [
+                Exemplar("http_request_duration_seconds", key, bucket, *mark)
+                for key, counts in self._answered_routes()
+                for bucket, mark in counts.durations.marks.items()
+            ],
+        )
+
+    def _answered_routes(self) -> list[tuple[Labels, RouteCounts]]:
+        """The routes with at least one answer, each with its counts."""
+        return [(key, counts) for key, counts in self.routes.items() if counts.statuses]
+
+    def _request_counters(self) -> Counters:
+        return {
             "http_requests": [
-                ((*key, str(status)), n) for key, counts in routes for status, n in counts.statuses.items()
+                ((*key, str(status)), n)
+                for key, counts in self._answered_routes()
+                for status, n in counts.statuses.items()
             ],
             "orris_grpc_requests": list(self.calls.items()),
             "orris_rejected": [((reason,), n) for reason, n in self.rejected.items()],
+            "orris_log_lines_dropped": [((kind,), n) for kind, n in self.dropped.items()],
+        }
+
+    def _model_counters(self) -> Counters:
+        models = self.models.items()
+        return {
             "orris_predictions": [
                 ((*key, label), n)
                 for key, counts in models
@@ -313,14 +347,11 @@ class Metrics(Collector):
                 for key, counts in self.shadows.items()
                 for outcome in ("agreed", "differed", "failed", "dropped")
             ],
-            "orris_log_lines_dropped": [((kind,), n) for kind, n in self.dropped.items()],
-            "python_gc_collections": [((generation,), counts["collections"]) for generation, counts in collections],
-            "python_gc_objects_collected": [((generation,), counts["collected"]) for generation, counts in collections],
-            "python_gc_objects_uncollectable": [
-                ((generation,), counts["uncollectable"]) for generation, counts in collections
-            ],
         }
-        histograms: dict[str, list[tuple[Labels, list[int], float]]] = {
+
+    def _histograms(self) -> dict[str, list[tuple[Labels, list[int], float]]]:
+        routes, models = self._answered_routes(), self.models.items()
+        return {
             "http_request_duration_seconds": [
                 (key, counts.durations.counts, counts.durations.total) for key, counts in routes
             ],
@@ -332,26 +363,6 @@ class Metrics(Collector):
             ],
             "orris_batch_rows": [(key, counts.rows.counts, counts.rows.total) for key, counts in models],
         }
-        return Snapshot(
-            counters,
-            {"orris_requests_in_flight": [((), self.in_flight)]},
-            histograms,
-            {
-                "orris_model": list(self.info.items()),
-                CREATED: [(key, {"seconds": repr(seconds)}) for key, seconds in self.created.items()],
-            },
-            {
-                "orris_shadow_largest_difference": [
-                    (key, counts.largest_difference) for key, counts in self.shadows.items()
-                ]
-            },
-            self.drift.panes(),
-            [
-                Exemplar("http_request_duration_seconds", key, bucket, *mark)
-                for key, counts in routes
-                for bucket, mark in counts.durations.marks.items()
-            ],
-        )
 
     def panes(self) -> list[Pane]:
         """The drift counts of all workers."""
@@ -398,3 +409,13 @@ class Metrics(Collector):
         yield from threads(self._peers.pids())
         yield from processes(self._peers.pids(), sum(value for _, value in gone.counters.get(CPU_SECONDS, [])))
         yield from workers(self._peers.n_workers, self._peers.n_ready, self._peers.restarts)
+
+
+def _collections() -> Counters:
+    """The garbage collector's counts, by generation."""
+    names = {"collections": "collections", "collected": "objects_collected", "uncollectable": "objects_uncollectable"}
+    generations = [(str(generation), counts) for generation, counts in enumerate(gc.get_stats())]
+    return {
+        f"python_gc_{name}": [((generation,), counts[key]) for generation, counts in generations]
+        for key, name in names.items()
+    }

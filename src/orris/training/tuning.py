@@ -157,79 +157,75 @@ def _both(space: Mapping[str, Draw]) -> dict[Task, Mapping[str, Draw]]:
     return {"classification": space, "regression": space}
 
 
-def _spaces() -> dict[tuple[str, Task], Mapping[str, Draw]]:
-    trees = {
-        "n_estimators": _between(50, 400),
-        "max_depth": _one_of(None, 4, 8, 16),
-        "min_samples_leaf": _one_of(1, 2, 4, 8),
-        "max_features": _one_of("sqrt", 0.3, 0.6, 1.0),
-    }
-    by_preset: dict[str, dict[Task, Mapping[str, Draw]]] = {
-        "logistic": {"classification": {"C": _log_between(1e-3, 1e3), "class_weight": _one_of(None, "balanced")}},
-        "ridge": {"regression": {"alpha": _log_between(1e-3, 1e3)}},
-        "linear": {"regression": {"fit_intercept": _one_of(True, False)}},
-        "elastic-net": {
-            "regression": {"alpha": _log_between(1e-4, 10), "l1_ratio": _one_of(0.1, 0.3, 0.5, 0.7, 0.9, 1.0)}
-        },
-        "forest": _both(trees),
-        "extra-trees": _both(trees),
-        "decision-tree": _both(
-            {
-                "max_depth": _one_of(None, 2, 3, 4, 6, 8, 12),
-                "min_samples_leaf": _one_of(1, 2, 4, 8, 16),
-                "ccp_alpha": _one_of(0.0, 0.001, 0.01),
-            }
-        ),
-        "gradient-boosting": _both(
-            {
-                "n_estimators": _between(50, 300),
-                "learning_rate": _log_between(0.02, 0.3),
-                "max_depth": _between(2, 6),
-                "subsample": _one_of(0.6, 0.8, 1.0),
-            }
-        ),
-        "hist-gradient-boosting": _both(
-            {
-                "max_iter": _between(50, 300),
-                "learning_rate": _log_between(0.02, 0.3),
-                "max_leaf_nodes": _one_of(7, 15, 31, 63),
-                "min_samples_leaf": _one_of(5, 10, 20, 40),
-                "l2_regularization": _one_of(0.0, 0.1, 1.0, 10.0),
-            }
-        ),
-        "xgboost": _both(
-            {
-                "learning_rate": _log_between(0.02, 0.3),
-                "max_depth": _between(3, 10),
-                "min_child_weight": _log_between(0.5, 20),
-                "subsample": _one_of(0.6, 0.8, 1.0),
-                "colsample_bytree": _one_of(0.5, 0.7, 0.85, 1.0),
-                "reg_lambda": _log_between(0.1, 10),
-            }
-        ),
-        "lightgbm": _both(
-            {
-                "learning_rate": _log_between(0.02, 0.3),
-                "num_leaves": _one_of(7, 15, 31, 63, 127),
-                "min_child_samples": _one_of(5, 10, 20, 40),
-                "subsample": _one_of(0.6, 0.8, 1.0),
-                "colsample_bytree": _one_of(0.5, 0.7, 0.85, 1.0),
-                "reg_lambda": _one_of(0.0, 0.1, 1.0, 10.0),
-            }
-        ),
-        "catboost": _both(
-            {
-                "learning_rate": _log_between(0.03, 0.3),
-                "depth": _between(4, 8),
-                "l2_leaf_reg": _log_between(1.0, 10),
-                "random_strength": _one_of(0.5, 1.0, 2.0),
-            }
-        ),
-        "knn": _both({"n_neighbors": _between(1, 30), "weights": _one_of("uniform", "distance"), "p": _one_of(1, 2)}),
-        "svm": _both({"C": _log_between(1e-2, 1e3), "gamma": _one_of("scale", 0.001, 0.01, 0.1, 1.0)}),
-        "mlp": _both({"hidden_layer_sizes": _one_of((32,), (64,), (100,), (64, 32)), "alpha": _log_between(1e-5, 1.0)}),
-    }
-    return {(preset, task): space for preset, spaces in by_preset.items() for task, space in spaces.items()}
+_TREES = {
+    "n_estimators": _between(50, 400),
+    "max_depth": _one_of(None, 4, 8, 16),
+    "min_samples_leaf": _one_of(1, 2, 4, 8),
+    "max_features": _one_of("sqrt", 0.3, 0.6, 1.0),
+}
+_BY_PRESET: dict[str, dict[Task, Mapping[str, Draw]]] = {
+    "logistic": {"classification": {"C": _log_between(1e-3, 1e3), "class_weight": _one_of(None, "balanced")}},
+    "ridge": {"regression": {"alpha": _log_between(1e-3, 1e3)}},
+    "linear": {"regression": {"fit_intercept": _one_of(True, False)}},
+    "elastic-net": {"regression": {"alpha": _log_between(1e-4, 10), "l1_ratio": _one_of(0.1, 0.3, 0.5, 0.7, 0.9, 1.0)}},
+    "forest": _both(_TREES),
+    "extra-trees": _both(_TREES),
+    "decision-tree": _both(
+        {
+            "max_depth": _one_of(None, 2, 3, 4, 6, 8, 12),
+            "min_samples_leaf": _one_of(1, 2, 4, 8, 16),
+            "ccp_alpha": _one_of(0.0, 0.001, 0.01),
+        }
+    ),
+    "gradient-boosting": _both(
+        {
+            "n_estimators": _between(50, 300),
+            "learning_rate": _log_between(0.02, 0.3),
+            "max_depth": _between(2, 6),
+            "subsample": _one_of(0.6, 0.8, 1.0),
+        }
+    ),
+    "hist-gradient-boosting": _both(
+        {
+            "max_iter": _between(50, 300),
+            "learning_rate": _log_between(0.02, 0.3),
+            "max_leaf_nodes": _one_of(7, 15, 31, 63),
+            "min_samples_leaf": _one_of(5, 10, 20, 40),
+            "l2_regularization": _one_of(0.0, 0.1, 1.0, 10.0),
+        }
+    ),
+    "xgboost": _both(
+        {
+            "learning_rate": _log_between(0.02, 0.3),
+            "max_depth": _between(3, 10),
+            "min_child_weight": _log_between(0.5, 20),
+            "subsample": _one_of(0.6, 0.8, 1.0),
+            "colsample_bytree": _one_of(0.5, 0.7, 0.85, 1.0),
+            "reg_lambda": _log_between(0.1, 10),
+        }
+    ),
+    "lightgbm": _both(
+        {
+            "learning_rate": _log_between(0.02, 0.3),
+            "num_leaves": _one_of(7, 15, 31, 63, 127),
+            "min_child_samples": _one_of(5, 10, 20, 40),
+            "subsample": _one_of(0.6, 0.8, 1.0),
+            "colsample_bytree": _one_of(0.5, 0.7, 0.85, 1.0),
+            "reg_lambda": _one_of(0.0, 0.1, 1.0, 10.0),
+        }
+    ),
+    "catboost": _both(
+        {
+            "learning_rate": _log_between(0.03, 0.3),
+            "depth": _between(4, 8),
+            "l2_leaf_reg": _log_between(1.0, 10),
+            "random_strength": _one_of(0.5, 1.0, 2.0),
+        }
+    ),
+    "knn": _both({"n_neighbors": _between(1, 30), "weights": _one_of("uniform", "distance"), "p": _one_of(1, 2)}),
+    "svm": _both({"C": _log_between(1e-2, 1e3), "gamma": _one_of("scale", 0.001, 0.01, 0.1, 1.0)}),
+    "mlp": _both({"hidden_layer_sizes": _one_of((32,), (64,), (100,), (64, 32)), "alpha": _log_between(1e-5, 1.0)}),
+}
+"""The values that a search draws for each preset; a preset that is absent cannot be tuned."""
 
-
-_SPACES = _spaces()
+_SPACES = {(preset, task): space for preset, spaces in _BY_PRESET.items() for task, space in spaces.items()}

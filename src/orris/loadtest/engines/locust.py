@@ -77,44 +77,28 @@ def run_locust(
     """
     if importlib.util.find_spec("locust") is None:
         raise MissingExtraError("loadtest", "a closed loop of users")
-    with tempfile.TemporaryDirectory(prefix="orris-load-") as name:
-        folder = Path(name)
-        (folder / "target.json").write_bytes(target.as_json())
-        environment = {
-            **os.environ,
-            "LOADTEST_TARGET": str(folder / "target.json"),
-            "LOADTEST_RESULTS": str(folder / "results"),
-            "LOADTEST_SECONDS": str(seconds),
-            "LOADTEST_WARM_UP_SECONDS": str(warm_up_seconds),
-            "LOADTEST_SLICE_SECONDS": str(slice_seconds),
-            "LOADTEST_TIMEOUT_SECONDS": str(timeout_seconds),
-            "LOADTEST_THINK": f"{think_seconds[0]}..{think_seconds[1]}",
-            "LOADTEST_MAX_FAILURES": "1",
-        }
-        command = [
-            *(sys.executable, "-m", "locust", "-f", str(USERS), "--headless", "--only-summary"),
-            *("--host", target.url, "--users", str(users)),
-            *("--spawn-rate", f"{max(1.0, users / SPAWN_SECONDS):g}"),
-            *(
-                "--run-time",
-                f"{warm_up_seconds + seconds + END_SECONDS:.0f}s",
-                "--stop-timeout",
-                f"{timeout_seconds:g}",
-            ),
-            *(() if processes == 1 else ("--processes", str(processes))),
-        ]
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        cpu, begin = children_seconds(), time.monotonic()
-        results = folder / "results"
-        with (folder / "log").open("w+") as log:
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder)  # noqa: S603
-            # Locust's own start is in it as well.
-            limit = begin + warm_up_seconds + seconds + timeout_seconds + END_SECONDS
-            interrupted = _follow(process, results, limit, on_slice)
-            log.seek(0)
-            said = log.read()
-        last = _last(results, said)
-        share = (children_seconds() - cpu) / (time.monotonic() - begin) / processes
+    command = [
+        *(sys.executable, "-m", "locust", "-f", str(USERS), "--headless", "--only-summary"),
+        *("--host", target.url, "--users", str(users)),
+        *("--spawn-rate", f"{max(1.0, users / SPAWN_SECONDS):g}"),
+        *("--run-time", f"{warm_up_seconds + seconds + END_SECONDS:.0f}s"),
+        *("--stop-timeout", f"{timeout_seconds:g}"),
+        *(() if processes == 1 else ("--processes", str(processes))),
+    ]
+    environ = {
+        "LOADTEST_SECONDS": str(seconds),
+        "LOADTEST_WARM_UP_SECONDS": str(warm_up_seconds),
+        "LOADTEST_SLICE_SECONDS": str(slice_seconds),
+        "LOADTEST_TIMEOUT_SECONDS": str(timeout_seconds),
+        "LOADTEST_THINK": f"{think_seconds[0]}..{think_seconds[1]}",
+        "LOADTEST_MAX_FAILURES": "1",
+    }
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    cpu, begin = children_seconds(), time.monotonic()
+    # Locust's own start is in it as well.
+    limit = begin + warm_up_seconds + seconds + timeout_seconds + END_SECONDS
+    last, interrupted = _drive(target, command, environ, limit, on_slice)
+    share = (children_seconds() - cpu) / (time.monotonic() - begin) / processes
     if not last.slices:
         raise LoadTestError("the load test was ended before anything was measured")
     return Run(
@@ -131,6 +115,26 @@ def run_locust(
         driver=DriverLoad(share, 0.0, 0.0, 0.0, 0.0, 0, users),
         interrupted=interrupted,
     )
+
+
+def _drive(
+    target: Target,
+    command: list[str],
+    environ: dict[str, str],
+    limit: float,
+    on_slice: Callable[[Slice], None] | None,
+) -> tuple[Line, bool]:
+    """Run Locust until ``limit`` of ``time.monotonic``; returns its last line and whether Ctrl-C ended it."""
+    with tempfile.TemporaryDirectory(prefix="orris-load-") as name:
+        folder = Path(name)
+        results, file = folder / "results", folder / "target.json"
+        file.write_bytes(target.as_json())
+        environ = {**os.environ, **environ, "LOADTEST_TARGET": str(file), "LOADTEST_RESULTS": str(results)}
+        with (folder / "log").open("w+") as log:
+            process = subprocess.Popen(command, env=environ, stdout=log, stderr=log, cwd=folder)  # noqa: S603
+            interrupted = _follow(process, results, limit, on_slice)
+            log.seek(0)
+            return _last(results, log.read()), interrupted
 
 
 def _follow(
