@@ -13,6 +13,7 @@ from tests.chart.rendering import NAMESPACE, RELEASE, ROOT, Object, chart, conta
 from tests.chart.test_values import nested
 from tests.chart.validation import VERSIONS, problems
 
+WORKLOADS = ("Deployment", "Rollout")
 MONITORED: Object = {"serviceMonitor": {"enabled": True}}
 
 
@@ -34,10 +35,21 @@ def test_the_selectors_of_blue_green_services_are_left_to_argo_rollouts() -> Non
 @pytest.mark.parametrize("scaler", ["hpa", "keda"])
 @pytest.mark.parametrize("strategy", ["rolling", "canary", "blueGreen"])
 def test_the_number_of_pods_is_left_to_an_autoscaler(strategy: str, scaler: str) -> None:
-    """With an autoscaler the workload of a new release states no replicas."""
+    """With an autoscaler the workload states no replicas where no cluster is seen."""
     found = objects(MONITORED | {"strategy": {"type": strategy}, "autoscaling": {"type": scaler}})
-    [workload] = of_kind(found, "Deployment", "Rollout")
+    [workload] = of_kind(found, *WORKLOADS)
     assert "replicas" not in workload["spec"]
+
+
+@pytest.mark.parametrize("strategy", ["rolling", "canary", "blueGreen"])
+@pytest.mark.parametrize(("start", "number"), [("auto", None), ("never", None), ("always", 3)])
+def test_without_a_cluster_the_minimum_is_stated_only_if_it_is_always_to_be(
+    start: str, number: int | None, strategy: str
+) -> None:
+    """A renderer that sees no cluster cannot know a first installation; Argo CD ignores the number in later syncs."""
+    scaling = {"type": "hpa", "minReplicas": 3, "startAtMinimum": start}
+    [workload] = of_kind(objects(MONITORED | {"strategy": {"type": strategy}, "autoscaling": scaling}), *WORKLOADS)
+    assert workload["spec"].get("replicas") == number
 
 
 def test_the_webhook_of_keda_admits_a_scaled_object_beside_the_hpa() -> None:

@@ -87,16 +87,17 @@ def test_a_blue_green_release_is_rolled_back(cluster: Cluster, helm: Helm) -> No
 def test_an_autoscaled_release_keeps_its_pods_in_upgrades_and_rollbacks(
     strategy: str, cluster: Cluster, helm: Helm, load: Load
 ) -> None:
-    """Neither an upgrade nor a rollback states the number of pods that the autoscaler owns."""
+    """Neither an upgrade nor a rollback changes the number of pods that the autoscaler owns."""
     load.total = TOTAL_MILLICORES
     state = State("hpa", strategy)
     helm.upgrade(values(state, **version("one")))
     wait_for(cluster, helm.namespace, state)
     with watching(cluster.api, helm.namespace, "orris") as watch:
-        helm.upgrade(values(state, **version("two")))
+        for name in ("two", "three"):
+            helm.upgrade(values(state, **version(name)))
+            wait_for_version(cluster, helm.namespace, name)
+        helm.rollback(2)
         wait_for_version(cluster, helm.namespace, "two")
-        helm.rollback(1)
-        wait_for_version(cluster, helm.namespace, "one")
     assert watch.least >= state.pods
 
 

@@ -15,6 +15,7 @@ from tests.deploy.test_flux import SCHEMAS, of_kind, problems
 from tests.deploy.tree import DEPLOY, ENVIRONMENTS
 
 FILES = {file.stem: documents(file)[0] for file in sorted((DEPLOY / "argocd").glob("*.yaml"))}
+SCALED = (("apps", "Deployment"), ("argoproj.io", "Rollout"))
 _ACTION = re.compile(r"\{\{ *(.+?) *}}")
 
 
@@ -113,6 +114,19 @@ def test_an_environment_is_the_same_as_with_flux(environment: str, clusters: dic
     assert chart["helm"]["releaseName"] == release["spec"]["releaseName"]
     assert application["destination"] == {"name": environment, "namespace": release["metadata"]["namespace"]}
     assert [value_file(path, repository) for path in chart["helm"]["valueFiles"]] == [shared["data"]["values.yaml"]]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_number_of_pods_counts_only_when_the_workload_is_made(environment: str) -> None:
+    """The chart states the minimum, since Argo CD renders it without a cluster, and every later sync ignores it."""
+    [application] = [
+        each["spec"] for each in generated(FILES["apps"]) if each["metadata"]["name"] == f"orris-{environment}"
+    ]
+    helm = application["sources"][0]["helm"]
+    assert helm["parameters"] == [{"name": "autoscaling.startAtMinimum", "value": "always"}]
+    ignored = {(each["group"], each["kind"]): each["jsonPointers"] for each in application["ignoreDifferences"]}
+    assert ignored == {scaled: ["/spec/replicas"] for scaled in SCALED}
+    assert "RespectIgnoreDifferences=true" in application["syncPolicy"]["syncOptions"]
 
 
 def value_file(path: str, repository: Object) -> str:

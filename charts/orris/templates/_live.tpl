@@ -30,8 +30,9 @@
 `spec.replicas` of a workload, if it has to be stated: (dict "root" $ "kind" "Deployment").
 
 Without an autoscaler it is a value. With one it belongs to the autoscaler: stated, each upgrade would fight for it, and each rollback would restore an
-old number. But where the release has stated it before, leaving it out makes it 1. So the number that runs is stated again until somebody else owns it:
-server-side apply records that in managedFields; a client-side release states it for good, and an annotation says so.
+old number. But a workload that does not state it is made with 1 pod, so the one that makes it states the minimum. And where the release has stated it
+before, leaving it out makes it 1. So the number that runs is stated again until somebody else owns it: server-side apply records that in managedFields;
+a client-side release states it for good, and an annotation says so.
 */}}
 {{- define "orris.replicas" -}}
 {{- $root := .root -}}
@@ -46,10 +47,23 @@ server-side apply records that in managedFields; a client-side release states it
 {{- end -}}
 {{- else -}}
 {{- $other := include "orris.live" (dict "root" $root "kind" (ternary "Deployment" "Rollout" (eq .kind "Rollout"))) | fromJson -}}
-{{- with $other -}}
-{{ max $least (int .spec.replicas) }}
+{{- if $other -}}
+{{ max $least (int $other.spec.replicas) }}
+{{- else if include "orris.startsAtMinimum" $root -}}
+{{ $least }}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Whether a workload that is not there yet is made with the minimum of its autoscaler: "true" or nothing. */}}
+{{- define "orris.startsAtMinimum" -}}
+{{- $start := .Values.autoscaling.startAtMinimum | default "auto" -}}
+{{- if eq $start "always" -}}
+true
+{{- else if eq $start "auto" -}}
+{{- /* Without a cluster nobody knows whether it is there. Every namespace has this account; the release's may be made with the release. */ -}}
+{{- if or (lookup "v1" "ServiceAccount" .Release.Namespace "default") (lookup "v1" "Namespace" "" "default") }}true{{ end -}}
 {{- end -}}
 {{- end }}
 
