@@ -13,6 +13,7 @@ from orris.loadtest import Arrivals, Histogram, Slice, drive, target_of
 from orris.loadtest.histogram import highest_microseconds
 from tests.loadtest_servers import misbehaving
 from tests.servers import Server
+from tests.waiting import PATIENCE_SECONDS
 
 ROW = b'{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}'
 NOWHERE = "http://127.0.0.1:9"
@@ -62,14 +63,14 @@ def test_a_closed_loop_hides_the_same_stall() -> None:
         rate = 200
         run = drive(target_of(url, [b"{}"]), Arrivals.constant(rate, 1.6), connections=4, warm_up_seconds=0)
     slow = sum(count for is_slow, count in zip(*slow_buckets(run.whole.latency), strict=True) if is_slow)
-    assert sum(each > 0.5 for each in closed) == 1
     assert slow > 0.4 * rate
+    assert sum(each > 0.5 for each in closed) < 0.1 * slow
 
 
 def closed_loop(url: str, seconds: float) -> list[float]:
     """Latencies of a user that sends a request when the one before is answered."""
     host, _, port = url.removeprefix("http://").partition(":")
-    connection = HTTPConnection(host, int(port), timeout=30)
+    connection = HTTPConnection(host, int(port), timeout=PATIENCE_SECONDS)
     found, end = [], time.monotonic() + seconds
     while (begin := time.monotonic()) < end:
         connection.request("POST", "/", b"{}")
@@ -96,7 +97,7 @@ def test_errors_are_counted_by_kind(behaviour: str, kind: str) -> None:
             Arrivals.constant(100, 0.3),
             connections=30,
             warm_up_seconds=0,
-            timeout_seconds=0.3,
+            timeout_seconds=0.3 if behaviour == "hang" else PATIENCE_SECONDS,
         )
     assert set(run.whole.errors) == {kind}
     assert run.whole.errors == run.routes[0].errors == {kind: 30}
@@ -109,7 +110,7 @@ def test_connections_that_the_server_closes_are_opened_again() -> None:
     with misbehaving(closes=True) as url:
         run = drive(target_of(url, [b"{}"]), Arrivals.constant(200, 0.5), connections=8, warm_up_seconds=0)
     assert run.whole.latency.count + run.whole.n_errors == 100
-    assert run.whole.latency.count > 50
+    assert run.whole.latency.count > 8  # more than one for each connection
 
 
 def test_a_server_that_is_not_there_is_named() -> None:
@@ -159,7 +160,7 @@ def test_a_driver_that_is_held_up_says_so(server: Server) -> None:
         connections=4,
         warm_up_seconds=0.1,
         slice_seconds=0.25,
-        on_slice=lambda _: time.sleep(0.2),
+        on_slice=lambda _: time.sleep(0.8),
     )
     assert run.driver is not None
     assert run.driver.late_max_seconds > 0.1

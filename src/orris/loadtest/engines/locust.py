@@ -25,8 +25,8 @@ USERS = Path(__file__).parent / "locust_users.py"
 POLL_SECONDS, SPAWN_SECONDS = 0.2, 1.0
 """How often results are looked for, and how long the users take to start."""
 
-END_SECONDS = 30.0
-"""Longest that Locust may take to end after its time is over, beside the time-out of a request."""
+START_SECONDS, END_SECONDS = 120.0, 30.0
+"""Longest that Locust may take to start, and to end after its time is over, beside the time-out of a request."""
 
 
 class Line(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -95,8 +95,7 @@ def run_locust(
     }
     started = datetime.now(UTC).isoformat(timespec="seconds")
     cpu, begin = children_seconds(), time.monotonic()
-    # Locust's own start is in it as well.
-    limit = begin + warm_up_seconds + seconds + timeout_seconds + END_SECONDS
+    limit = begin + START_SECONDS + warm_up_seconds + seconds + timeout_seconds + END_SECONDS
     last, interrupted = _drive(target, command, environ, limit, on_slice)
     share = (children_seconds() - cpu) / (time.monotonic() - begin) / processes
     if not last.slices:
