@@ -114,7 +114,7 @@ def started(
     finally:
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -127,7 +127,7 @@ def _free() -> int:
         return port
 
 
-def _wait(running: Prometheus, seconds: float = 30) -> None:
+def _wait(running: Prometheus, seconds: float = 120) -> None:
     give_up = time.monotonic() + seconds
     while time.monotonic() < give_up and running.process.poll() is None:
         try:

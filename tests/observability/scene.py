@@ -16,6 +16,7 @@ import pandas as pd
 import orris
 from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
+from tests.waiting import PATIENCE_SECONDS
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of gevent, at import
@@ -76,7 +77,7 @@ def busy(server: Server, wrong_every: int) -> Iterator[None]:
     finally:
         over.set()
         for thread in threads:
-            thread.join(30)
+            thread.join(PATIENCE_SECONDS)
 
 
 def _asks(server: Server, over: threading.Event, wrong_every: int) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from orris.telemetry.exposition import SECONDS
 from tests.observability.rulefiles import ALERTS, CASES, FILES, ROOT, Rule, alerts, bare_names, rules, selectors
+from tests.waiting import PATIENCE_SECONDS
 
 RUNBOOK = ROOT / "docs" / "alerts.md"
 NAMES = sorted(alerts())
@@ -23,7 +24,9 @@ needs_promtool = pytest.mark.skipif(
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run promtool."""
-    return subprocess.run(["promtool", *arguments], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        ["promtool", *arguments], capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
+    )
 
 
 def cases() -> list[Rule]:

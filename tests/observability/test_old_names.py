@@ -15,7 +15,7 @@ from tools.observability import OLD_NAMES, Prometheus, started
 
 from orris.api import Bundle
 from tests.servers import Server, client, serving
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, becomes, eventually
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="prometheus is not installed (apt-get install prometheus)"
@@ -63,7 +63,7 @@ class Requests:
     def stop(self) -> None:
         """Wait for the answer to the last request."""
         self._over.set()
-        self._thread.join(60)
+        self._thread.join(PATIENCE_SECONDS)
         assert not self._thread.is_alive()
 
 
@@ -73,7 +73,7 @@ def scraped(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("old-names")
     with (
         serving(str(iris.folder), "--workers", "2", folder=folder) as server,
-        started({f"127.0.0.1:{server.port}": {}}, folder, interval="1s", old_names=True) as running,
+        started({f"127.0.0.1:{server.port}": {}}, folder, interval="5s", old_names=True) as running,
     ):
         requests = Requests(server)
         try:
@@ -93,7 +93,7 @@ def prometheus(scraped: tuple[Prometheus, Requests]) -> Prometheus:
 @pytest.mark.parametrize("expr", PANELS)
 def test_every_panel_of_the_old_dashboard_has_data(prometheus: Prometheus, expr: str) -> None:
     """Each query as it stands gives a number."""
-    assert [each for each in prometheus.query(expr) if math.isfinite(float(each["value"][1]))]
+    eventually(lambda: [each for each in prometheus.query(expr) if math.isfinite(float(each["value"][1]))])
 
 
 @pytest.mark.parametrize(
@@ -114,8 +114,7 @@ def test_every_panel_of_the_old_dashboard_has_data(prometheus: Prometheus, expr:
 )
 def test_every_old_name_has_its_old_labels(prometheus: Prometheus, expr: str, labels: dict[str, str]) -> None:
     """The series carry the labels of before, with the values of ours."""
-    found = prometheus.query(expr)
-    assert found
+    found = eventually(lambda: prometheus.query(expr))
     assert all(labels.items() <= series["metric"].items() for series in found)
 
 
@@ -136,9 +135,12 @@ def test_no_request_is_counted_twice(scraped: tuple[Prometheus, Requests]) -> No
 
 def test_the_rules_are_healthy(prometheus: Prometheus) -> None:
     """Prometheus evaluates each without an error, the one of failures as well, which has no series here."""
-    groups = {group["name"]: group["rules"] for group in prometheus.get("rules")["groups"]}
-    assert len(groups["old-names"]) == 7
-    assert [rule for rule in groups["old-names"] if rule["health"] != "ok"] == []
+
+    def health() -> list[str]:
+        groups = {group["name"]: group["rules"] for group in prometheus.get("rules")["groups"]}
+        return [rule["health"] for rule in groups["old-names"]]
+
+    becomes(health, ["ok"] * 7)
 
 
 def test_promtool_accepts_the_rules() -> None:

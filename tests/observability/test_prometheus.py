@@ -13,14 +13,14 @@ from typing import Any, NamedTuple
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 from tools.observability import CONFIGURATION, Prometheus, started
 
 from tests.observability.pictures import drawn
 from tests.observability.rulefiles import ROOT, alerts, rules, selectors
 from tests.observability.scene import scene
 from tests.ui.browser import CHROMIUM, launched
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, becomes, eventually
 
 pytestmark = [
     pytest.mark.skipif(
@@ -46,7 +46,7 @@ NO_CATEGORIES = ("Orris Model Quality", "Unseen levels")
 LABELS = {"namespace": "flowers", "service": "iris", "pod": "iris-0"}
 """What the operator's discovery would add."""
 
-VARIABLES = {"__rate_interval": "10s", "__range": "60s", "job": "orris"}
+VARIABLES = {"__rate_interval": "5m", "__range": "5m", "job": "orris"}
 """What Grafana puts in place of a variable; of others, all values."""
 
 
@@ -89,12 +89,15 @@ QUERIES = queries()
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that has scraped a busy server for some seconds, with our rules loaded."""
+    """A Prometheus that scrapes a busy server and has seen it overloaded, with our rules loaded.
+
+    A scrape may take as long as lies between two of them, and on a busy machine one can still fail, after which series
+    are absent until the next: the tests wait for what they look for.
+    """
     folder = tmp_path_factory.mktemp("scene")
-    with scene(folder) as server, started({f"127.0.0.1:{server.port}": LABELS}, folder, interval="1s") as running:
-        # Recordings of recordings take a turn each; a rate needs two scrapes; the share of a version needs 45 rows.
-        eventually(lambda: len(running.query("count_over_time(orris:predict_errors:ratio_rate3d[30s]) >= 6")) == 1)
-        eventually(lambda: running.query('rate(orris_rejected_total{reason="overloaded"}[10s])'))
+    with scene(folder) as server, started({f"127.0.0.1:{server.port}": LABELS}, folder, interval="5s") as running:
+        # A rate needs two scrapes; the share of a version needs 45 rows.
+        eventually(lambda: running.query('rate(orris_rejected_total{reason="overloaded"}[5m]) > 0'))
         eventually(lambda: len(running.query("orris:predictions:share_rate15m")) >= 3)
         eventually(lambda: running.query("orris:drift_unseen_ratio:weighted > 0"))
         yield running
@@ -109,9 +112,11 @@ def numbers(series: list[Any]) -> list[float]:
 def test_every_panel_has_data(prometheus: Prometheus, dashboard: str) -> None:
     """Every query of the dashboards names metrics and labels that exist, so that no panel is empty."""
     asked = [each for each in QUERIES if each.dashboard == dashboard]
-    empty = [each for each in asked if not numbers(prometheus.query(filled(each.expr)))]
-    assert [each for each in empty if each[:2] not in WITHOUT_DATA] == []
-    assert {each[:2] for each in empty} == {excused for excused in WITHOUT_DATA if excused[0] == dashboard}
+
+    def empty() -> set[tuple[str, ...]]:
+        return {each[:2] for each in asked if not numbers(prometheus.query(filled(each.expr)))}
+
+    becomes(empty, {excused for excused in WITHOUT_DATA if excused[0] == dashboard})
 
 
 def test_no_panel_is_excused_that_is_gone() -> None:
@@ -123,40 +128,47 @@ def test_every_recording_has_data(prometheus: Prometheus) -> None:
     """Every recording has data under its name, with the labels that tell deployments apart."""
     names = [rule["record"] for rule in rules() if "record" in rule]
     matchers = '{job="orris",namespace="flowers",service="iris"}'
-    assert [name for name in names if not numbers(prometheus.query(name + matchers))] == []
+    becomes(lambda: [name for name in names if not numbers(prometheus.query(name + matchers))], [])
 
 
 def test_every_alert_queries_existing_series(prometheus: Prometheus) -> None:
     """Every metric and label of an alert exists, because otherwise it would never fire."""
     asked = [(name, selector) for name, rule in alerts().items() for selector in selectors(rule["expr"])]
-    assert [each for each in asked if not prometheus.query(each[1])] == []
+    becomes(lambda: [each for each in asked if not prometheus.query(each[1])], [])
 
 
 def test_prometheus_evaluates_every_rule(prometheus: Prometheus) -> None:
     """Prometheus evaluates every rule without an error on real data."""
-    found = [rule for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
-    assert len(found) == len(rules())
-    assert [rule for rule in found if rule["health"] != "ok"] == []
+
+    def health() -> list[str]:
+        return [rule["health"] for group in prometheus.get("rules")["groups"] for rule in group["rules"]]
+
+    becomes(health, ["ok"] * len(rules()))
 
 
 def test_the_scenes_faults_fire_their_alerts(prometheus: Prometheus) -> None:
     """Alerts fire for a refused version and for failing requests, and for nothing else."""
-
-    def fired() -> set[str]:
-        found = _firing(prometheus)
-        return found if {"OrrisSwapRefused", "OrrisErrorBudgetFast"} <= found else set()
-
-    assert eventually(fired) <= {
-        "OrrisSwapRefused",
-        "OrrisErrorBudgetFast",
+    expected = {"OrrisSwapRefused", "OrrisErrorBudgetFast"}
+    firing = eventually(lambda: found if expected <= (found := _firing(prometheus)) else set())
+    assert firing <= expected | {
         "OrrisErrorBudgetSlow",
         "OrrisLatencyBudgetFast",
         "OrrisLatencyBudgetSlow",
+        "OrrisOverloaded",  # after 5 minutes
     }
 
 
 def _firing(prometheus: Prometheus) -> set[str]:
     return {each["labels"]["alertname"] for each in prometheus.get("alerts")["alerts"] if each["state"] == "firing"}
+
+
+def _seen(page: Page, prometheus: Prometheus, uid: str) -> tuple[str, bool, bool, set[str]]:
+    """Draw a dashboard; return its title, whether the server answers, whether an alert is listed, and empty panels."""
+    drawn(page, prometheus.url, uid, 300)
+    answers = (page.text_content("#state") or "").startswith("1 of 1 servers answer, drawn at")
+    listed = "OrrisSwapRefused" in (page.text_content("#alerts") or "")
+    empty = page.locator("main > section", has=page.locator(".none")).all()
+    return page.title(), answers, listed, {box.locator("h3").inner_text() for box in empty}
 
 
 @pytest.mark.skipif(not Path(CHROMIUM).exists(), reason="chromium is not installed (apt-get install chromium)")
@@ -165,24 +177,16 @@ def test_the_console_draws_every_panel(prometheus: Prometheus) -> None:
     with sync_playwright() as playwright:
         browser = launched(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(PATIENCE_SECONDS * 1000)
         complaints: list[str] = []
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         for file in DASHBOARDS:
             title = json.loads(file.read_text("utf-8"))["title"]
-            drawn(page, prometheus.url, file.stem, 60)
-            assert page.title() == title
-            assert re.match("1 of 1 servers answer, drawn at", page.text_content("#state") or "")
-            assert "OrrisSwapRefused" in (page.text_content("#alerts") or "")
+            excused = {panel for board, panel in (*WITHOUT_DATA, NO_CATEGORIES) if board == title}
+            becomes(lambda stem=file.stem: _seen(page, prometheus, stem), (title, True, True, excused))  # type: ignore[misc]
             assert Axe().run(page).response["violations"] == []
             assert page.locator("#choices select").count() == (title == "Orris Model Quality")
-            empty = [
-                box.locator("h3").inner_text()
-                for box in page.locator("main > section", has=page.locator(".none")).all()
-            ]
-            assert {(title, panel) for panel in empty} == {
-                excused for excused in (*WITHOUT_DATA, NO_CATEGORIES) if excused[0] == title
-            }
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
         browser.close()

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.observability.rulefiles import ROOT
+from tests.waiting import PATIENCE_SECONDS
 
 COMMAND = [sys.executable, str(ROOT / "tools" / "observability.py"), "--port", "0"]
 
@@ -30,12 +31,12 @@ def test_it_runs_until_a_signal(number: signal.Signals) -> None:
         said = "".join(_until(started.stdout, "Ctrl-C"))
         assert "Nothing answers at 127.0.0.1:9 yet" in said
         console = re.findall(r"http://\S+/console\.html", said)[0]
-        with urllib.request.urlopen(console, timeout=10) as page:
+        with urllib.request.urlopen(console, timeout=PATIENCE_SECONDS) as page:
             assert b"<title>Orris console</title>" in page.read()
         started.send_signal(number)
-        assert started.wait(20) == 0
+        assert started.wait(PATIENCE_SECONDS) == 0
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(console, timeout=10)
+        urllib.request.urlopen(console, timeout=PATIENCE_SECONDS)
 
 
 def _until(lines: Iterable[str], word: str) -> list[str]:
@@ -50,7 +51,7 @@ def _until(lines: Iterable[str], word: str) -> list[str]:
 def test_a_missing_program_is_one_line(tmp_path: Path) -> None:
     """Without Prometheus one line explains how to install it, without a traceback."""
     ended = subprocess.run(
-        COMMAND, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=60, check=False
+        COMMAND, capture_output=True, text=True, env={"PATH": str(tmp_path)}, timeout=PATIENCE_SECONDS, check=False
     )
     assert (ended.returncode, ended.stderr) == (1, "")
     assert "apt-get install" in ended.stdout

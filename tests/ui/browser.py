@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Page, Playwright, Request, expect
 
+from tests.waiting import PATIENCE_SECONDS
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or ""
 FLAGS = [
     "--headless",
@@ -23,7 +25,7 @@ FLAGS = [
     "--disable-sync",
 ]
 
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 """A promise that holds is seen at once; a busy machine is no reason to fail."""
 
 READY = "#answer[data-state='answered']"
@@ -80,6 +82,7 @@ def visiting(browser: Browser, *, refused: tuple[int, ...] = (), **options: Any)
     """
     context = browser.new_context(viewport=options.pop("viewport", {"width": 1280, "height": 900}), **options)
     try:
+        context.set_default_timeout(PATIENCE_SECONDS * 1000)
         page = context.new_page()
         visit = Visit(page)
         page.on(

@@ -31,6 +31,7 @@ from orris.serving.access.keys import digest_of, new_key
 from tests.servers import Server, serving
 from tests.ui.browser import Visit, field_of, put, visiting
 from tests.ui.hostile import COLUMNS, LEVELS, MARKUP
+from tests.waiting import PATIENCE_SECONDS
 
 PHONE = {"width": 360, "height": 740}
 DESKTOP = {"width": 1280, "height": 900}
@@ -351,7 +352,14 @@ class Stripping(BaseHTTPRequestHandler):
         given = {name: value for name, value in self.headers.items() if name.lower() in {"accept", "content-type"}}
         if inside:
             path = self.path.removeprefix(self.prefix) or "/"
-            answer = httpx.request(self.command, self.upstream + path, content=body, headers=given, trust_env=False)
+            answer = httpx.request(
+                self.command,
+                self.upstream + path,
+                content=body,
+                headers=given,
+                trust_env=False,
+                timeout=PATIENCE_SECONDS,
+            )
         else:
             answer = httpx.Response(404, content=b"outside")
         self.send_response(answer.status_code)
