@@ -22,8 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-SECONDS = 20.0
-"""After so long a test has hung."""
+from tests.waiting import PATIENCE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class Receiver:
     def wait(self, enough: Callable[[list[Received]], bool]) -> list[Received]:
         """Wait for this number of spans and return all."""
         with self._arrived:
-            arrived = self._arrived.wait_for(lambda: enough(self.spans), SECONDS)
+            arrived = self._arrived.wait_for(lambda: enough(self.spans), PATIENCE_SECONDS)
             assert arrived, [span.name for span in self.spans]
             return list(self.spans)
 

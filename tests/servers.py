@@ -15,6 +15,8 @@ from typing import IO
 
 import httpx
 
+from tests.waiting import PATIENCE_SECONDS
+
 _URL = re.compile(r"on https?://localhost:(\d+)\b")
 _GRPC = re.compile(r"gRPC on port (\d+)")
 
@@ -58,7 +60,7 @@ class Server:
     def stop(self) -> int:
         """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -91,6 +93,56 @@ def serving(
         process.stderr.close()
 
 
+PATIENT = """
+import sys
+from importlib.machinery import PathFinder, SourceFileLoader
+
+CONSTANTS = {"orris.serving.http.server": "IDLE_SECONDS", "orris.serving.http.connection": "LINGER_SECONDS"}
+
+
+class Loader(SourceFileLoader):
+    def exec_module(self, module):
+        super().exec_module(module)
+        assert vars(module)[CONSTANTS[module.__name__]] < 600
+        vars(module)[CONSTANTS[module.__name__]] = 600.0
+
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        found = PathFinder.find_spec(name, path, target) if name in CONSTANTS else None
+        if found is not None:
+            found.loader = Loader(name, found.origin)
+        return found
+
+
+sys.meta_path.insert(0, Finder)
+from orris.cli import main
+
+main()
+"""
+"""Changes the modules as they are imported: the supervisor of several workers imports none of them."""
+
+
+def patient(folder: Path) -> Path:
+    """Return a program: ``orris`` that waits as long for slow clients as a busy machine may make them.
+
+    A server that stops closes connections that bring no request within a second, and reads the rest of a refused
+    request for a second. Where clients and the server share busy processors, a second may pass between any two steps.
+    """
+    program = folder / "patient.py"
+    program.write_text(PATIENT)
+    return program
+
+
+@contextmanager
+def serving_patiently(*arguments: str, folder: Path, environ: dict[str, str] | None = None) -> Iterator[Server]:
+    """Run ``patient``'s ``orris serve`` without gRPC on a free port."""
+    options = ("--grpc-port", "off", "--port", "0")
+    with serving("serve", *arguments, *options, folder=folder, environ=environ, program=patient(folder)) as server:
+        yield server
+
+
 def _announced(stream: IO[str]) -> tuple[int, int]:
     said = []
     for line in stream:
@@ -104,4 +156,4 @@ def _announced(stream: IO[str]) -> tuple[int, int]:
 
 def client(server: Server) -> httpx.Client:
     """Return a client that does not follow redirects and does not read proxies."""
-    return httpx.Client(base_url=server.url, trust_env=False, timeout=30)
+    return httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE_SECONDS)

@@ -27,6 +27,7 @@ from orris.cli.app import app
 from orris.errors import TrainingError
 from tests.compile.booster_tables import Task, table
 from tests.servers import serving
+from tests.waiting import PATIENCE_SECONDS
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 OBJECTIVES = {
@@ -236,7 +237,7 @@ def test_served(library: str, tmp_path: Path) -> None:
     orris.package(model, X, y, name=library, store=tmp_path)
     rows = json.loads(X[:50].to_json(orient="records", double_precision=15))
     with serving(library, "--store", str(tmp_path), folder=tmp_path) as server:
-        answer = httpx.post(f"{server.url}/predict", json=rows).json()
+        answer = httpx.post(f"{server.url}/predict", json=rows, timeout=PATIENCE_SECONDS).json()
     found = [row["probabilities"] for row in answer["predictions"]]
     np.testing.assert_allclose(found, _own(library, "binary", model, X[:50]), rtol=0, atol=1e-15)
 

@@ -16,13 +16,16 @@ from orris.api import Bundle
 from tests.chart.rendering import environment, of_kind, rendered, server, workload
 from tests.servers import Server, client, serving
 from tests.serving.issuer import Issuer
+from tests.waiting import PATIENCE_SECONDS
 
 
 def orris(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run a command as a container does: with its variables and no others of Orris."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
     command = [sys.executable, "-m", "orris", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=clean | environ, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=clean | environ, timeout=PATIENCE_SECONDS
+    )
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import orris
 from tests.chart.rendering import ROOT, Object, of_kind, one, processors, selects
 from tests.chart.rendering import objects as made
 from tests.chart.validation import VERSIONS, problems
+from tests.waiting import PATIENCE_SECONDS
 
 MANIFESTS = sorted((ROOT / "k8s").glob("*.yaml"))
 KIND = ROOT / "scripts" / "kind.sh"
@@ -54,7 +55,9 @@ def programs(tmp_path: Path) -> Path:
 def called(programs: Path, *command: str | Path, expect: int = 0) -> list[str]:
     """How the programs were called by a command."""
     environ = {"PATH": str(programs), "HOME": str(programs)}
-    done = subprocess.run(list(command), cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        list(command), cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == expect, done.stdout + done.stderr
     calls = programs.parent / "calls"
     return calls.read_text("utf-8").splitlines() if calls.exists() else []
@@ -99,7 +102,7 @@ def test_plain_manifests_of_a_cloud_have_a_load_balancer_and_up_to_five_pods(ver
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     found = [each for file in sorted(tmp_path.glob("*.yaml")) for each in yaml.safe_load_all(file.read_text("utf-8"))]
@@ -109,7 +112,7 @@ def test_plain_manifests_of_a_cloud_have_a_load_balancer_and_up_to_five_pods(ver
     assert (scaler["minReplicas"], scaler["maxReplicas"]) == (1, 5)
     [container] = one(found, "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"registry.example/orris:{orris.__version__}"
-    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert (refused.returncode, "--output" in refused.stderr) == (2, True)
 
 

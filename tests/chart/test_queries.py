@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from tests.chart.rendering import CHART, VALUES, metric_names, objects, of_kind, one, queries, rendered, selects
+from tests.waiting import PATIENCE_SECONDS
 
 ASKING = [case for case in VALUES if queries(rendered(case))]
 DISCOVERED = {"job", "namespace", "service", "instance", "pod", "rollouts_pod_template_hash", "le"}
@@ -27,7 +28,9 @@ needs_promtool = pytest.mark.skipif(
 def promtool(file: Path, content: object, *arguments: str) -> None:
     """Have promtool check a file; its complaints are the failure."""
     file.write_text(yaml.safe_dump(content), "utf-8")
-    done = subprocess.run(["promtool", *arguments, file], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        ["promtool", *arguments, file], capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from tests.chart.rendering import ROOT, VALUES, containers, of_kind, pods, rendered
+from tests.waiting import PATIENCE_SECONDS
 
 RESTRICTED_VOLUMES = {
     "configMap",
@@ -79,7 +80,7 @@ def checkov(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install checkov by hash in an environment of its own, because its pins conflict with Orris'."""
     folder = tmp_path_factory.mktemp("checkov")
     uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True, timeout=60)
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True, timeout=PATIENCE_SECONDS)
     lock = ROOT / "requirements" / "checkov.txt"
     install = [
         "pip",
@@ -92,7 +93,7 @@ def checkov(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "-r",
         str(lock),
     ]
-    subprocess.run([*uv, *install], check=True, timeout=240)
+    subprocess.run([*uv, *install], check=True, timeout=PATIENCE_SECONDS)
     return folder / "bin" / "checkov"
 
 
@@ -114,7 +115,7 @@ def test_checkov_finds_only_the_listed_exceptions(
         "--output",
         "json",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS, cwd=tmp_path)
     report = json.loads(done.stdout)
     failed = [
         (each["check_id"], f"{each['file_path']} {each['resource']}") for each in report["results"]["failed_checks"]

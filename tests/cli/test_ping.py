@@ -16,13 +16,18 @@ import pytest
 from orris.api import Bundle
 from tests.certificates import self_signed
 from tests.servers import Server, serving
+from tests.waiting import PATIENCE_SECONDS
+
+PATIENTLY = ("--timeout", "120")
 
 
 def ping(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the command as a health check does: in a process of its own."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ORRIS_")}
     command = [sys.executable, "-m", "orris", "ping", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=clean | environ, timeout=60)
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=clean | environ, timeout=PATIENCE_SECONDS
+    )
 
 
 @contextmanager
@@ -40,15 +45,15 @@ def answering(answer: bytes) -> Iterator[int]:
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield listener.getsockname()[1]
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)
 
 
 def test_a_ready_server_is_exit_code_0(server: Server) -> None:
     """A ready server is found by its URL, by the URL of one of its pages, and by its own settings."""
     for done in (
-        ping(server.url),
-        ping(f"{server.url}/health"),
-        ping(ORRIS_PORT=str(server.port), ORRIS_HOST="0.0.0.0"),  # noqa: S104
+        ping(server.url, *PATIENTLY),
+        ping(f"{server.url}/health", *PATIENTLY),
+        ping(*PATIENTLY, ORRIS_PORT=str(server.port), ORRIS_HOST="0.0.0.0"),  # noqa: S104
     ):
         assert (done.returncode, done.stderr) == (0, "")
         assert "200 OK" in done.stdout
@@ -58,10 +63,10 @@ def test_the_health_service_of_grpc_is_called(iris: Bundle, tmp_path: Path) -> N
     """Over gRPC the exit code tells a ready server or model from an unknown model, a missing server and a bad port."""
     with serving(str(iris.folder), "--grpc-port", "0", folder=tmp_path) as server:
         for path in ("", "/iris"):
-            done = ping(f"grpc://127.0.0.1:{server.grpc_port}{path}", "--timeout", "30")
+            done = ping(f"grpc://127.0.0.1:{server.grpc_port}{path}", *PATIENTLY)
             assert (done.returncode, done.stderr) == (0, "")
             assert "SERVING" in done.stdout
-        unknown = ping(f"grpc://127.0.0.1:{server.grpc_port}/nobody", "--timeout", "30")
+        unknown = ping(f"grpc://127.0.0.1:{server.grpc_port}/nobody", *PATIENTLY)
     assert unknown.returncode == 1
     assert "NOT_FOUND" in unknown.stderr
     assert "a URL such as grpc://localhost:8001" in ping("grpc://localhost").stderr
@@ -96,7 +101,7 @@ def test_a_missing_server_is_exit_code_1() -> None:
 def test_anything_but_success_is_exit_code_1(answer: bytes, words: str) -> None:
     """An answer that is not ready, redirects, is not HTTP, or comes too late ends with exit code 1."""
     with answering(answer) as port:
-        done = ping(f"http://127.0.0.1:{port}", "--timeout", "0.5")
+        done = ping(f"http://127.0.0.1:{port}", *(PATIENTLY if answer else ("--timeout", "0.5")))
     assert done.returncode == 1
     assert words in done.stderr
 
@@ -116,8 +121,8 @@ def test_a_server_on_a_unix_socket_is_found_by_its_settings(tmp_path: Path) -> N
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        done = ping(ORRIS_UDS=str(path))
-        thread.join(30)
+        done = ping(*PATIENTLY, ORRIS_UDS=str(path))
+        thread.join(PATIENCE_SECONDS)
     assert done.returncode == 0
 
 
@@ -125,8 +130,8 @@ def test_a_server_with_tls_is_found_by_its_settings(iris: Bundle, tmp_path: Path
     """The server's own check does not verify its certificate; a URL on the command line is verified."""
     cert, key = self_signed(tmp_path)
     with serving(str(iris.folder), "--tls-cert", str(cert), "--tls-key", str(key), folder=tmp_path) as running:
-        own = ping(ORRIS_PORT=str(running.port), ORRIS_TLS_CERT=str(cert))
-        named = ping(f"https://127.0.0.1:{running.port}")
+        own = ping(*PATIENTLY, ORRIS_PORT=str(running.port), ORRIS_TLS_CERT=str(cert))
+        named = ping(f"https://127.0.0.1:{running.port}", *PATIENTLY)
     assert own.returncode == 0
     assert named.returncode == 1
     assert "certificate" in named.stderr.lower()

@@ -13,6 +13,7 @@ import pytest
 from orris.api import Bundle
 from tests.clients.calls import Call, calls_of
 from tests.servers import Server, client, serving
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,8 +51,8 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the generators by hash in an environment of its own, because one of them pins an older typer."""
     folder = tmp_path_factory.mktemp("clients")
     uv = [sys.executable, "-m", "uv"]
-    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True, timeout=60)
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True, timeout=PATIENCE_SECONDS)
     lock = str(ROOT / "requirements" / "clients.txt")
     install = ["pip", "install", "--quiet", "--system-certs", "--python", str(folder), "--require-hashes", "-r", lock]
-    subprocess.run([*uv, *install], check=True, timeout=240)
+    subprocess.run([*uv, *install], check=True, timeout=PATIENCE_SECONDS)
     return folder / "bin" / "python"

@@ -20,6 +20,7 @@ import yaml
 
 from tests.clients.calls import Call
 from tests.servers import Server
+from tests.waiting import PATIENCE_SECONDS
 
 HERE = Path(__file__).parent
 NEEDED = {"python": ("java",), "typescript-fetch": ("java", "npm"), "java": ("java", "javac")}
@@ -46,7 +47,7 @@ def run(command: Sequence[str | Path], folder: Path, **environ: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=240,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4_000:]
     return done.stdout

@@ -12,6 +12,7 @@ import pytest
 
 from tests.clients.calls import Call
 from tests.servers import Server
+from tests.waiting import PATIENCE_SECONDS
 
 PROGRAM = '''"""Calls operations of the generated client: ``calls.py URL``, with a list of calls as JSON on stdin."""
 
@@ -22,7 +23,7 @@ import sys
 from generated import Client, models
 
 found = []
-with Client(base_url=sys.argv[1], timeout=60) as client:
+with Client(base_url=sys.argv[1], timeout=240) as client:
     for call in json.load(sys.stdin):
         operation = importlib.import_module(f"generated.api.{call['module']}")
         body = getattr(models, call["model"]).from_dict(call["body"])
@@ -43,7 +44,7 @@ def generated(python: Path, document: dict[str, Any], tmp_path_factory: pytest.T
     (folder / "calls.py").write_text(PROGRAM, "utf-8")
     command = [str(python.parent / "openapi-python-client"), "generate", "--path", "openapi.json", "--meta", "none"]
     command += ["--config", "config.yaml", "--output-path", "generated"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder / "said.txt").write_text(done.stdout + done.stderr, "utf-8")
     return folder
@@ -84,7 +85,7 @@ def test_a_generated_client_calls_every_documented_predict_route(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
     for call, (status, kind, parsed) in zip(calls, json.loads(done.stdout), strict=True):

@@ -45,7 +45,7 @@ def test_our_openapi_holds_for_generated_requests(
                 *(sys.executable, "-m", "schemathesis.cli", "--no-color"),
                 *("--config-file", str(HERE / "schemathesis.toml"), "run", f"{server.url}/openapi.json"),
                 *("--header", f"Authorization: Bearer {KEY}", "--phases", phases, "--max-examples", str(N_EXAMPLES)),
-                *("--generation-deterministic", "--continue-on-failure"),
+                *("--generation-deterministic", "--continue-on-failure", "--request-timeout", "240"),
             ],
             cwd=tmp_path,
             env={
@@ -57,7 +57,7 @@ def test_our_openapi_holds_for_generated_requests(
             capture_output=True,
             text=True,
             check=False,
-            timeout=3_000 if LONG else 240,
+            timeout=3_000 if LONG else 800,
         )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
     operations = sum(len(methods) for methods in document["paths"].values())

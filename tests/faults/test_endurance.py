@@ -10,6 +10,7 @@ from tests.faults.sizes import N_REQUESTS, N_SWAPS
 from tests.server.test_changes import ADMIN, ENVIRON, publish
 from tests.servers import client, serving
 from tests.serving.clients import load
+from tests.waiting import eventually
 
 ODD = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":99}'
 BAD = b'{"sepal_length":-5.1,"sepal_width":3.5,"petal_length":1.4,"colour":"red"}'
@@ -99,10 +100,7 @@ def test_unsigned_and_damaged_versions_do_not_arrive_by_watching(tmp_path: Path)
     with serving("iris:prod", "--store", str(store), "--watch", "0.2", folder=tmp_path, environ=environ) as server:
         with load(server.port, n_clients=2) as tally, client(server) as asking:
             publish(store, "2.0.0", alias="prod")
-            for _ in range(200):
-                if 'orris_swaps_total{model="iris",outcome="refused"}' in asking.get("/metrics").text:
-                    break
-            else:
-                raise AssertionError("the unsigned version was never looked at")
+            refused = 'orris_swaps_total{model="iris",outcome="refused"}'
+            eventually(lambda: refused in asking.get("/metrics").text)
             assert asking.get("/ready").json()["model_version"] == "1.0.0"
         assert (tally.lost, tally.failed, tally.refused) == (0, 0, 0)

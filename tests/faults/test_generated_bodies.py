@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.faults.sizes import N_BODIES
 from tests.servers import Server
+from tests.waiting import PATIENCE_SECONDS
 
 ROUTES = ("/predict", "/api/v1/predict", "/v1/models/iris:predict", "/v2/models/iris/infer", "/invocations")
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
@@ -46,7 +47,7 @@ content_types = st.sampled_from(["application/json", "text/csv", "application/oc
 @pytest.fixture(scope="module")
 def connection(server: Server) -> Iterator[http.client.HTTPConnection]:
     """Open one connection for all requests, so that an answer out of step would show."""
-    opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
+    opened = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
     yield opened
     opened.close()
 

@@ -13,36 +13,48 @@ import httpx
 import pytest
 
 from orris.api import Bundle
-from tests.servers import Server, client, serving
+from tests.servers import Server, client, serving, serving_patiently
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 BODY = json.dumps(ROW).encode()
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-LIMITS = {"ORRIS_REQUEST_SECONDS": "1", "ORRIS_KEEP_ALIVE_SECONDS": "5", "ORRIS_MAX_BODY_BYTES": "1000000"}
+ONLY_THE_SCRAPE = "orris_requests_in_flight 1.0"
+LIMITS = {"ORRIS_KEEP_ALIVE_SECONDS": "5", "ORRIS_MAX_BODY_BYTES": "1000000"}
 
 
 @pytest.fixture(scope="module")
 def strict(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a server that gives a request one second to arrive, and takes a megabyte."""
-    with serving(
-        str(iris.folder), "--no-access-log", folder=tmp_path_factory.mktemp("faults"), environ=LIMITS
-    ) as running:
+    """Run a server that takes a megabyte."""
+    environ = LIMITS | {"ORRIS_REQUEST_SECONDS": "600"}
+    folder = tmp_path_factory.mktemp("strict")
+    with serving(str(iris.folder), "--no-access-log", folder=folder, environ=environ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def hurried(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server that takes a megabyte, and gives a request two seconds to arrive."""
+    environ = LIMITS | {"ORRIS_REQUEST_SECONDS": "2"}
+    folder = tmp_path_factory.mktemp("hurried")
+    with serving(str(iris.folder), "--no-access-log", folder=folder, environ=environ) as running:
         yield running
 
 
 @pytest.fixture(autouse=True)
-def unharmed(strict: Server) -> Iterator[None]:
-    """Check after every test that the server answers, is ready, and has nothing left in flight."""
+def unharmed(strict: Server, hurried: Server) -> Iterator[None]:
+    """Check after every test that the servers answer, are ready, and have nothing left in flight."""
     yield
-    with client(strict) as ask:
-        assert ask.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
-        assert ask.get("/ready").status_code == 200
-        assert "orris_requests_in_flight 1.0" in ask.get("/metrics").text  # the scrape itself
+    for server in (strict, hurried):
+        with client(server) as ask:
+            assert ask.post("/predict", json=ROW).json()["prediction_label"] == "setosa"
+            assert ask.get("/ready").status_code == 200
+            eventually(lambda ask=ask: ONLY_THE_SCRAPE in ask.get("/metrics").text)  # type: ignore[misc]
 
 
 def connect(server: Server) -> socket.socket:
     """Open a connection that gives up after a while."""
-    connection = socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
 
@@ -66,13 +78,14 @@ def request(body: bytes = BODY, length: int | None = None) -> bytes:
 @pytest.mark.parametrize(
     "start", [HEAD[:20], HEAD, request()[:-5]], ids=["in the request line", "in the headers", "in the body"]
 )
-def test_a_client_that_trickles_bytes_is_cut_off(strict: Server, start: bytes) -> None:
-    """A client that trickles bytes is cut off at about the limit, while others are answered."""
-    with connect(strict) as slow, client(strict) as ask:
+def test_a_client_that_trickles_bytes_is_cut_off(hurried: Server, start: bytes) -> None:
+    """A client that trickles bytes is cut off, while others are answered."""
+    with connect(hurried) as slow, client(hurried) as ask:
         slow.sendall(start)
         slow.settimeout(0.2)
         ended = False
-        for _ in range(40):
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < give_up:
             try:
                 slow.sendall(b" " if start is not HEAD else b"x: y\r\n")
                 if slow.recv(65_536) in (b"",) or ended:
@@ -86,9 +99,9 @@ def test_a_client_that_trickles_bytes_is_cut_off(strict: Server, start: bytes) -
         assert ended
 
 
-def test_a_body_that_does_not_arrive_in_time_is_answered_with_408(strict: Server) -> None:
+def test_a_body_that_does_not_arrive_in_time_is_answered_with_408(hurried: Server) -> None:
     """A body that arrives too slowly gets 408."""
-    with connect(strict) as slow:
+    with connect(hurried) as slow:
         slow.sendall(request()[:-5])
         answer = everything(slow)
     assert answer.startswith(b"HTTP/1.1 408")
@@ -205,14 +218,14 @@ def test_more_than_can_be_in_flight_is_refused_at_once(tmp_path: Path, iris: Bun
             big = request(json.dumps([ROW] * 20_000).encode())
             for connection in connections[:8]:
                 connection.sendall(big)
-            answers = [httpx.get(f"{server.url}/health", trust_env=False).status_code]
+            answers = [httpx.get(f"{server.url}/health", trust_env=False, timeout=PATIENCE_SECONDS).status_code]
             for connection in connections[:8]:
                 head = connection.recv(200)
                 answers.append(int(head.split(b" ")[1]))
                 assert answers[-1] == 200 or b"503" in head
                 _drain(connection, head)
             assert answers[0] == 200
-        text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+        text = httpx.get(f"{server.url}/metrics", trust_env=False, timeout=PATIENCE_SECONDS).text
         assert 'orris_rejected_total{reason="overloaded"}' in text
         assert 'status="500"' not in text
 
@@ -231,9 +244,7 @@ def test_idle_connections_are_closed_after_a_while(strict: Server) -> None:
     """An idle keep-alive connection is closed after its limit."""
     with connect(strict) as connection:
         connection.sendall(request())
-        start = time.monotonic()
         assert b"200" in everything(connection)
-        assert time.monotonic() - start < 20
 
 
 def test_a_long_body_is_refused_by_the_length_that_it_announces(strict: Server) -> None:
@@ -245,13 +256,12 @@ def test_a_long_body_is_refused_by_the_length_that_it_announces(strict: Server) 
                 + b"expect: 100-continue\r\nconnection: close\r\ncontent-length: 1000001\r\n\r\n"
             )
             connection.sendall(head)
-            connection.settimeout(0.9)  # less than a request is given to arrive
             assert connection.recv(65_536).startswith(b"HTTP/1.1 413")
 
 
-def test_a_client_that_sends_too_much_can_read_the_answer(strict: Server) -> None:
+def test_a_client_that_sends_too_much_can_read_the_answer(iris: Bundle, tmp_path: Path) -> None:
     """The rest of a body over the limit is discarded, so that the client can read the refusal."""
-    with client(strict) as ask:
+    with serving_patiently(str(iris.folder), folder=tmp_path, environ=LIMITS) as server, client(server) as ask:
         answer = ask.post(
             "/predict", content=b"[" + b" " * 20_000_000 + b"]", headers={"content-type": "application/json"}
         )
@@ -261,12 +271,11 @@ def test_a_client_that_sends_too_much_can_read_the_answer(strict: Server) -> Non
 
 @pytest.mark.parametrize("target", [b"/predict", b"/predict?x=1"], ids=["straight", "through ASGI"])
 @pytest.mark.parametrize("pipelined", [False, True], ids=["one at a time", "pipelined"])
-def test_a_client_that_never_reads_its_answers_is_cut_off(strict: Server, target: bytes, pipelined: bool) -> None:
+def test_a_client_that_never_reads_its_answers_is_cut_off(hurried: Server, target: bytes, pipelined: bool) -> None:
     """If a client does not read its answers, the server stops reading from it and closes the connection later."""
-    before = strict.resident_bytes
+    before = hurried.resident_bytes
     one = request().replace(b"/predict", target, 1)
-    with connect(strict) as deaf:
-        deaf.settimeout(5)
+    with connect(hurried) as deaf:
         sent, ended = 0, False
         while not ended and sent < 1024**3:
             try:
@@ -275,4 +284,4 @@ def test_a_client_that_never_reads_its_answers_is_cut_off(strict: Server, target
                 ended = True
     assert ended
     assert sent < 64 * 1024**2
-    assert strict.resident_bytes - before < 64 * 1024**2
+    assert hurried.resident_bytes - before < 64 * 1024**2

@@ -14,6 +14,7 @@ import pytest
 
 from orris.settings import Settings
 from tests.image.dockerfile import ROOT, argument, instructions, stages
+from tests.waiting import PATIENCE_SECONDS
 
 TOOLS = Path(sys.executable).parent
 SCRIPTS = sorted(ROOT.glob("scripts/*.sh"))
@@ -136,7 +137,9 @@ def recorded(tmp_path: Path, engine: str, command: str, **environ: str) -> list[
     stub.chmod(0o755)
     path = f"{stub.parent}:{os.environ['PATH']}"
     environ = {**os.environ, "ENGINE": engine, "SOURCE_DATE_EPOCH": "1700000000", **environ, "PATH": path}
-    subprocess.run([ROOT / "scripts" / "image.sh", command], env=environ, check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [ROOT / "scripts" / "image.sh", command], env=environ, check=True, capture_output=True, timeout=PATIENCE_SECONDS
+    )
     return [shlex.split(line) for line in log.read_text().splitlines()]
 
 

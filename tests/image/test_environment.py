@@ -17,6 +17,7 @@ import pytest
 from orris.api import Bundle
 from tests.image.dockerfile import ROOT, argument, stages
 from tests.servers import _announced
+from tests.waiting import PATIENCE_SECONDS
 
 pytestmark = pytest.mark.timeout(900)  # the first test installs the environment
 
@@ -128,7 +129,7 @@ def address(environment: Path, iris: Bundle, tmp_path_factory: pytest.TempPathFa
 def test_it_serves(address: str) -> None:
     """The environment's server answers predictions, and OpenAPI, which needs FastAPI."""
     row = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
-    with httpx.Client(base_url=address, trust_env=False) as client:
+    with httpx.Client(base_url=address, trust_env=False, timeout=PATIENCE_SECONDS) as client:
         assert client.post("/api/v1/predict", json=row).json()["prediction_label"] == "setosa"
         assert client.get("/openapi.json").json()["openapi"].startswith("3.")
         assert client.get("/metrics").status_code == 200

@@ -10,7 +10,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +32,7 @@ from orris.api import Bundle
 from tests.certificates import self_signed
 from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
+from tests.waiting import PATIENCE_SECONDS, becomes, eventually
 
 SERVICE = "inference.GRPCInferenceService"
 ROW = [5.1, 3.5, 1.4, 0.2]
@@ -485,7 +485,7 @@ def test_reflection_describes_the_service(channel: grpc.Channel) -> None:
 def test_where_predictions_need_a_credential_calls_need_it_too(iris: Bundle, tmp_path: Path) -> None:
     """Calls need the credential that predictions need, in the metadata, while probes need none."""
     keys = tmp_path / "keys.toml"
-    keys.write_text(f'test = {{ sha256 = "{hashlib.sha256(b"orris_key").hexdigest()}", rate = 1, burst = 2 }}\n')
+    keys.write_text(f'test = {{ sha256 = "{hashlib.sha256(b"orris_key").hexdigest()}", rate = 0.001, burst = 2 }}\n')
     with (
         serving(str(iris.folder), "--grpc-port", "0", "--api-keys", str(keys), folder=tmp_path) as running,
         grpc.insecure_channel(f"127.0.0.1:{running.grpc_port}") as opened,
@@ -522,22 +522,23 @@ def test_a_stopping_server_answers_calls_in_flight(iris: Bundle, tmp_path: Path)
         watched = health.Watch(health_pb2.HealthCheckRequest())
         assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
 
-        def ask_until_refused() -> tuple[int, grpc.StatusCode]:
-            n_answered = 0
+        n_answered = [0] * 8
+
+        def ask_until_refused(i: int) -> grpc.StatusCode:
             while True:
                 try:
                     asking.ModelInfer(request())
                 except grpc.RpcError as error:
-                    return n_answered, code(error)
-                n_answered += 1
+                    return code(error)
+                n_answered[i] += 1
 
-        asked = [pool.submit(ask_until_refused) for _ in range(8)]
+        asked = [pool.submit(ask_until_refused, i) for i in range(8)]
+        eventually(lambda: min(n_answered) > 0)
         running.process.send_signal(signal.SIGTERM)
         assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        outcomes = [future.result(30) for future in asked]
-        assert running.process.wait(10) == 0
-    assert {status for _, status in outcomes} == {grpc.StatusCode.UNAVAILABLE}
-    assert min(n_answered for n_answered, _ in outcomes) > 0
+        outcomes = [future.result(PATIENCE_SECONDS) for future in asked]
+        assert running.process.wait(PATIENCE_SECONDS) == 0
+    assert set(outcomes) == {grpc.StatusCode.UNAVAILABLE}
 
 
 def test_grpc_uses_the_tls_certificate(iris: Bundle, tmp_path: Path) -> None:
@@ -566,14 +567,15 @@ def test_several_workers_share_the_port(iris: Bundle, tmp_path: Path) -> None:
             ) as opened:
                 assert service_pb2_grpc.GRPCInferenceServiceStub(opened).ModelInfer(request()).model_name == "iris"
         # A worker tells the others what it has counted within moments.
-        n_counted, give_up = 0.0, time.monotonic() + 10
-        while n_counted < 20 and time.monotonic() < give_up:
+
+        def n_counted() -> float:
             with client(running) as asking:
                 found = re.search(
                     r'orris_grpc_requests_total\{code="OK",method="ModelInfer"\} (\S+)', asking.get("/metrics").text
                 )
-            n_counted = float(found.group(1)) if found else 0.0
-        assert n_counted == 20
+            return float(found.group(1)) if found else 0.0
+
+        becomes(n_counted, 20)
 
 
 def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:
@@ -589,7 +591,7 @@ def test_a_port_that_is_taken_is_named(server: Server, iris: Bundle) -> None:
         "--grpc-port",
         str(server.grpc_port),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert done.returncode == 2
     assert f"--grpc-port {server.grpc_port}" in done.stderr
 
@@ -600,7 +602,9 @@ def test_without_grpc_nothing_of_it_is_imported() -> None:
         "import sys, orris.server.assembly; print([name for name in ('grpc', 'google.protobuf') if name in"
         " sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=PATIENCE_SECONDS
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -608,7 +612,12 @@ def test_generated_code_is_up_to_date() -> None:
     """``python -m tools.proto`` generates the code that is in the repository."""
     root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "tools/proto.py", "--check"], cwd=root, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "tools/proto.py", "--check"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == 0, done.stderr
 

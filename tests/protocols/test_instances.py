@@ -30,6 +30,7 @@ from orris.server.platforms import translate
 from orris.serving.engine import Engine
 from orris.settings import read_settings
 from tests.servers import Server, client, serving
+from tests.waiting import PATIENCE_SECONDS
 
 SETOSA, VIRGINICA = [5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]
 NAMES = ("sepal_length", "sepal_width", "petal_length", "petal_width")
@@ -511,6 +512,6 @@ def test_the_curls_of_the_reference_projects_work(
 ) -> None:
     """The curl commands of the reference projects work as they are printed."""
     command = ["curl", "-s", "-X", "POST", server.url + route, "-H", "Content-Type: application/json", "-d", body]
-    said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=30).stdout)
+    said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE_SECONDS).stdout)
     assert said | expected == said
     assert said["request_id"]

@@ -28,6 +28,7 @@ from orris.tables.csv_rows import MAX_BLANK_LINES, MISSING, read_csv
 from orris.version import __version__
 from tests.example_tables import mixed_table
 from tests.servers import Server, client, serving
+from tests.waiting import PATIENCE_SECONDS
 
 NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
 ROWS = [[5.1, 3.5, 1.4, 0.2], [6.7, 3.0, 5.2, 2.3]]
@@ -311,7 +312,7 @@ def mlflow_answers(
         path = tmp_path_factory.mktemp("frames") / "frame.csv"
         frame.to_csv(path, index=False)
         command += [str(running.port), str(path)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE_SECONDS)
     assert run.returncode == 0, run.stderr
     found: list[dict[str, Any]] = json.loads(run.stdout.splitlines()[-1])
     return found

@@ -22,7 +22,7 @@ from orris.api import Bundle
 from orris.serving.access.keys import digest_of, new_key
 from tests.servers import Server, client, serving
 from tests.serving.issuer import AUDIENCE, ISSUER, Issuer, issuing
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 KEY, SLOW, EXPIRED, OPS = (new_key() for _ in range(4))
@@ -185,14 +185,14 @@ def test_a_token_opens_predictions(stranger: httpx.Client, issuer: Issuer, kid: 
 def bad_tokens(issuer: Issuer) -> dict[str, str]:
     """Return invalid tokens, one for each check, by name."""
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + 60}
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": now + 3600}
     good = issuer.token()
     head, body, signature = good.split(".")
     stranger_key = Issuer()
     stranger_key.publish("rsa")
     return {
         "expired": issuer.token(exp=now - 60),
-        "not yet valid": issuer.token(nbf=now + 600),
+        "not yet valid": issuer.token(nbf=now + 3600),
         "another issuer": issuer.token(iss="https://other.example"),
         "another audience": issuer.token(aud="billing"),
         "no audience": issuer.token(aud=None),
@@ -286,7 +286,7 @@ def test_every_answer_names_the_allowed_origin(stranger: httpx.Client, method: s
 def test_no_header_makes_the_server_fail(guarded: Server, name: bytes, value: bytes) -> None:
     """Credentials of arbitrary bytes are refused as the client's error, never with a 5xx."""
     value = value.replace(b"\r", b"").replace(b"\n", b"")
-    with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=PATIENCE_SECONDS) as connection:
         connection.sendall(
             b"POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\n%b: %b\r\ncontent-length: 2\r\n\r\n{}"
             % (name, value)

@@ -15,7 +15,7 @@ import orris
 from orris.store import Store
 from tests.example_tables import MEASUREMENTS, TABLE
 from tests.servers import Server, client, serving
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 TOKEN = "an-admin-token-that-is-long-enough-for-a-test"
@@ -197,10 +197,10 @@ def test_a_watched_alias_is_followed(store: Path, tmp_path: Path) -> None:
     ):
         assert version_of(ask) == "1.0.0"
         Store(store).promote("iris", "2.0.0", "prod")
-        eventually(lambda: version_of(ask) == "2.0.0")
+        assert eventually(lambda: version_of(ask) == "2.0.0")
         (store / "iris" / "versions" / "1.0.0" / "model.onnx").unlink()
         Store(store).promote("iris", "1.0.0", "prod")
-        eventually(lambda: 'outcome="refused"' in ask.get("/metrics").text)
+        assert eventually(lambda: 'outcome="refused"' in ask.get("/metrics").text)
         assert version_of(ask) == "2.0.0"
         server.logged_until("model.onnx")
         store.rename(tmp_path / "away")
@@ -251,7 +251,7 @@ def test_a_shadow_is_compared_and_never_answers(versions: Path, tmp_path: Path) 
         for _ in range(20):
             assert version_of(ask) == "1.0.0"
         labels = 'model="iris",outcome="agreed",version="2.0.0"'
-        eventually(lambda: f"orris_shadow_rows_total{{{labels}}} 20.0" in ask.get("/metrics").text)
+        assert eventually(lambda: f"orris_shadow_rows_total{{{labels}}} 20.0" in ask.get("/metrics").text)
         assert 'orris_shadow_largest_difference{model="iris",version="2.0.0"}' in ask.get("/metrics").text
 
 
@@ -278,7 +278,7 @@ def test_all_workers_follow_a_reload(store: Path, tmp_path: Path) -> None:
     with serving("iris:prod", "--store", str(store), "--workers", "2", folder=tmp_path, environ=ENVIRON) as server:
         with client(server) as ask:
             Store(store).promote("iris", "2.0.0", "prod")
-            assert ask.post("/api/v1/model/reload", headers=ADMIN, timeout=60).json()["workers"] == 2
+            assert ask.post("/api/v1/model/reload", headers=ADMIN, timeout=PATIENCE_SECONDS).json()["workers"] == 2
         found = set()
         for _ in range(20):
             with client(server) as ask:

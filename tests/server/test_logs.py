@@ -25,7 +25,7 @@ from orris.api import Bundle
 from orris.telemetry.server_log import ServerLog, open_server_log, tell
 from tests.servers import Server, client, serving
 from tests.serving.clients import load
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -48,7 +48,9 @@ def messages_of(server: Server) -> list[str]:
 
 def dropped(server: Server, kind: str = "requests") -> float:
     """Return the number of lines that the server reports as dropped."""
-    families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics", trust_env=False).text)
+    families = text_string_to_metric_families(
+        httpx.get(f"{server.url}/metrics", trust_env=False, timeout=PATIENCE_SECONDS).text
+    )
     samples = [
         sample for family in families for sample in family.samples if sample.name == "orris_log_lines_dropped_total"
     ]
@@ -180,7 +182,7 @@ def test_a_column_to_redact_that_no_model_has_stops_the_process(iris: Bundle) ->
         env={**os.environ, "ORRIS_LOG_REDACT": "petal_widht"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     assert done.returncode == 2
@@ -347,7 +349,7 @@ def test_a_pipe_without_a_reader_delays_no_answer(iris: Bundle) -> None:
             eventually(last_is_read)
         n_dropped = lost()
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         content.extend(output.read() or b"")
     lines = [json.loads(line) for line in bytes(content).splitlines()]
     assert n_dropped > 0
@@ -361,7 +363,7 @@ def test_a_full_pipe_does_not_prevent_shutdown(iris: Bundle) -> None:
             for _ in range(400):
                 asking.post("/predict", json=[ROW] * 8)
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         assert output.read().endswith(b"\n")
 
 
@@ -376,6 +378,6 @@ def test_a_closed_output_stops_nothing(iris: Bundle, how: str) -> None:
             eventually(lambda: dropped(server) >= 3)
             assert asking.post("/predict", json=ROW).status_code == 200
         server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(30) == 0
+        assert server.process.wait(PATIENCE_SECONDS) == 0
         said = [json.loads(line) for line in messages_of(server)]
     assert [line["level"] for line in said].count("warning") == 1

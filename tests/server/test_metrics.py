@@ -13,6 +13,7 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.servers import Server
+from tests.waiting import PATIENCE_SECONDS
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
@@ -110,7 +111,7 @@ def test_no_request_can_create_a_series(server: Server, ask: httpx.Client) -> No
         for method, path, headers, body in hostile(rng, n_rounds):
             statuses.add(ask.request(method, path, headers=headers, content=body).status_code)
         for word in (b"BREW /pot HTTP/1.1", b"GET / HTTP/9.9", rng.randbytes(30)):
-            with socket.create_connection(("127.0.0.1", server.port), 10) as raw:
+            with socket.create_connection(("127.0.0.1", server.port), PATIENCE_SECONDS) as raw:
                 raw.sendall(word + b"\r\nhost: x\r\nconnection: close\r\n\r\n")
                 raw.recv(1 << 16)
         return statuses

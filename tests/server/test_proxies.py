@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from orris.api import Bundle
 from tests.servers import Server, serving
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 
@@ -56,9 +55,9 @@ global
   maxconn 256
 defaults
   mode http
-  timeout connect 5s
-  timeout client 30s
-  timeout server 30s
+  timeout connect 240s
+  timeout client 240s
+  timeout server 240s
   retries 3
   option redispatch
   retry-on all-retryable-errors
@@ -118,26 +117,36 @@ def started(template: str, command: list[str], http: str, grpc_server: str, *, f
     if program is None:
         pytest.skip(f"{command[0]} is not installed (apt-get install nginx-light haproxy)")
     folder.mkdir(exist_ok=True)
-    port, grpc_port = free_ports(2)
     configuration = folder / f"{command[0]}.conf"
-    configuration.write_text(
-        template.format(folder=folder, port=port, grpc_port=grpc_port, http=http, grpc=grpc_server)
-    )
-    with (folder / "proxy.log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, *command[1:], str(configuration)], stdout=log, stderr=subprocess.STDOUT, cwd=folder
+
+    def started_on(port: int, grpc_port: int) -> subprocess.Popen[bytes]:
+        configuration.write_text(
+            template.format(folder=folder, port=port, grpc_port=grpc_port, http=http, grpc=grpc_server)
         )
+        with (folder / "proxy.log").open("wb") as log:
+            return subprocess.Popen(
+                [program, *command[1:], str(configuration)], stdout=log, stderr=subprocess.STDOUT, cwd=folder
+            )
+
+    for _ in range(5):  # another program may take a free port before the proxy does
+        port, grpc_port = free_ports(2)
+        process = started_on(port, grpc_port)
+        eventually(lambda: process.poll() is not None or _accepts(port))  # noqa: B023
+        if process.poll() is None:
+            break
     try:
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.05)
         assert process.poll() is None, (folder / "proxy.log").read_text()
         yield Proxy(f"http://127.0.0.1:{port}", f"127.0.0.1:{grpc_port}")
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE_SECONDS)
+
+
+def _accepts(port: int) -> bool:
+    """Return whether a connection is accepted."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS):
+        return True
+    return False
 
 
 Start = Callable[[list[int], int, Path], contextlib.AbstractContextManager[Proxy]]
@@ -157,7 +166,7 @@ def connections(server: Server, proxy: Proxy, n: int) -> set[str]:
     """The answers' labels of ``n`` requests through a proxy, each on a connection of its own."""
     labels = set()
     for _ in range(n):
-        answer = httpx.post(f"{proxy.url}/predict", json=ROW, trust_env=False, timeout=30)
+        answer = httpx.post(f"{proxy.url}/predict", json=ROW, trust_env=False, timeout=PATIENCE_SECONDS)
         assert answer.status_code == 200, (server.url, answer.text)
         labels.add(answer.json()["prediction_label"])
     return labels
@@ -182,8 +191,10 @@ def open_connections(port: int) -> set[str]:
 @of_each_proxy
 def test_a_proxy_tries_another_server_where_one_is_gone(proxied: Start, pair: Server, tmp_path: Path) -> None:
     """With one address of two that nobody listens on, every request is answered."""
-    with proxied([free_ports(1)[0], pair.port], pair.grpc_port, tmp_path) as proxy:
-        assert connections(pair, proxy, 20) == {"setosa"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, but it does not listen: the port refuses
+        with proxied([taken.getsockname()[1], pair.port], pair.grpc_port, tmp_path) as proxy:
+            assert connections(pair, proxy, 20) == {"setosa"}
 
 
 @of_each_proxy
@@ -195,10 +206,10 @@ def test_grpc_passes_a_proxy(proxied: Start, pair: Server, tmp_path: Path) -> No
         rows = request.inputs.add(name="rows", datatype="FP64", shape=[1, 4])
         rows.contents.fp64_contents.extend(ROW.values())
         for _ in range(10):
-            answer = stub.ModelInfer(request, timeout=30)
+            answer = stub.ModelInfer(request, timeout=PATIENCE_SECONDS)
             assert answer.outputs[0].contents.bytes_contents[:] == [b"setosa"]
         with pytest.raises(grpc.RpcError) as refused:
-            stub.ModelInfer(pb.ModelInferRequest(model_name="none"), timeout=30)
+            stub.ModelInfer(pb.ModelInferRequest(model_name="none"), timeout=PATIENCE_SECONDS)
         status: grpc.Call = refused.value  # type: ignore[assignment]
         assert (status.code(), "no model 'none'" in (status.details() or "")) == (grpc.StatusCode.NOT_FOUND, True)
 
@@ -212,7 +223,7 @@ def test_a_server_that_stops_behind_a_proxy_loses_no_request(
     over = threading.Event()
 
     def ask(url: str) -> None:
-        with httpx.Client(base_url=url, trust_env=False, timeout=30) as client:
+        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE_SECONDS) as client:
             while not over.is_set():
                 statuses.append(client.post("/predict", json=ROW).status_code)
 
@@ -231,7 +242,7 @@ def test_a_server_that_stops_behind_a_proxy_loses_no_request(
         finally:
             over.set()
             for thread in threads:
-                thread.join(30)
+                thread.join(PATIENCE_SECONDS)
     assert set(statuses) == {200}
 
 
@@ -240,7 +251,10 @@ def test_a_client_of_http_1_0_is_answered(pair: Server, kept: bytes) -> None:
     """A client of HTTP/1.0, such as ``ab``, gets a length, no chunks, and the end of the connection."""
     body = b'{"features": [5.1, 3.5, 1.4, 0.2]}'
     head = b"POST /predict HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n"
-    with socket.create_connection(("127.0.0.1", pair.port), 30) as connection, connection.makefile("rb") as answers:
+    with (
+        socket.create_connection(("127.0.0.1", pair.port), PATIENCE_SECONDS) as connection,
+        connection.makefile("rb") as answers,
+    ):
         connection.sendall(head % len(body) + kept + b"\r\n" + body)
         answer, _, content = answers.read().partition(b"\r\n\r\n")
     status, *lines = answer.decode().lower().split("\r\n")

@@ -38,7 +38,7 @@ from orris.telemetry.tracing import Tracing, read_resource
 from tests.example_tables import TABLE
 from tests.receivers import Received, Receiver, grpc_receiver, http_receiver
 from tests.servers import Server, client, serving
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 PARENT = "00f067aa0ba902b7"
@@ -92,12 +92,11 @@ def ask(traced: Server) -> Iterator[httpx.Client]:
 
 def lines(server: Server, trace_id: str) -> list[dict[str, Any]]:
     """Wait for the lines of the log about this trace and return them."""
-
-    def found() -> list[dict[str, Any]]:
-        entries = map(json.loads, server.log.read_text().splitlines())
-        return [entry for entry in entries if entry.get("trace_id") == trace_id]
-
-    return eventually(found)
+    return eventually(
+        lambda: [
+            line for line in map(json.loads, server.log.read_text().splitlines()) if line.get("trace_id") == trace_id
+        ]
+    )
 
 
 def calling(channel: grpc.Channel, method: str) -> grpc.UnaryUnaryMultiCallable[bytes, bytes]:
@@ -251,7 +250,7 @@ def test_a_call_over_grpc_follows_the_conventions(traced: Server, receiver: Rece
     trace_id, headers = new_trace()
     with grpc.insecure_channel(f"127.0.0.1:{traced.grpc_port}") as channel:
         _, outcome = calling(channel, "ModelInfer").with_call(
-            infer.SerializeToString(), metadata=tuple(headers.items()), timeout=10
+            infer.SerializeToString(), metadata=tuple(headers.items()), timeout=PATIENCE_SECONDS
         )
     spans = receiver.trace(trace_id, 2)
     server, model = spans[f"{SERVICE}/ModelInfer"], spans["model_prediction"]
@@ -272,11 +271,11 @@ def test_other_calls_over_grpc_have_a_server_span(traced: Server, receiver: Rece
     """Other calls over gRPC, refused ones included, have a server span; probes have none."""
     with grpc.insecure_channel(f"127.0.0.1:{traced.grpc_port}") as channel:
         probed, headers = new_trace()
-        calling(channel, "ServerLive")(b"", metadata=tuple(headers.items()), timeout=10)
+        calling(channel, "ServerLive")(b"", metadata=tuple(headers.items()), timeout=PATIENCE_SECONDS)
         trace_id, headers = new_trace()
         wanted = pb.ModelMetadataRequest(name="nobody").SerializeToString()
         with pytest.raises(grpc.RpcError):
-            calling(channel, "ModelMetadata")(wanted, metadata=tuple(headers.items()), timeout=10)
+            calling(channel, "ModelMetadata")(wanted, metadata=tuple(headers.items()), timeout=PATIENCE_SECONDS)
     server = receiver.trace(trace_id, 1)[f"{SERVICE}/ModelMetadata"]
     assert server.attributes["rpc.response.status_code"] == "NOT_FOUND"
     assert server.span.status.code == Status.STATUS_CODE_UNSET
@@ -430,7 +429,7 @@ def test_the_successor_of_a_killed_worker_exports(iris: Bundle, tmp_path: Path) 
                 return {span.resource["process.pid"] for span in receiver.spans}
 
             def ask_until(n: int) -> None:
-                deadline = time.monotonic() + 90
+                deadline = time.monotonic() + PATIENCE_SECONDS
                 while len(pids()) < n and time.monotonic() < deadline:
                     try:
                         with client(server) as ask:
@@ -573,7 +572,7 @@ def run(
     """Run a command in a process with these variables."""
     command = [sys.executable, "-c", code] if code else [sys.executable, "-m", "orris", "serve", *arguments]
     return subprocess.run(
-        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=60, check=False
+        command, env={**os.environ, **environ}, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False
     )
 
 

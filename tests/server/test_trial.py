@@ -21,7 +21,7 @@ from orris.store import Store
 from tests.server.test_changes import ADMIN, ENVIRON, ROW, publish, version_of
 from tests.servers import client, serving
 from tests.serving.http.test_lifecycle import messages_of
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 KILLER = """
 import os, signal, sys
@@ -74,7 +74,7 @@ def test_a_version_that_kills_its_process_never_reaches_a_server(store: Path, tm
             found = ask.get("/metrics").text.partition(refused)[2]
             return float(found.split("\n")[0] or 0)
 
-        eventually(lambda: n_refused() >= 3)
+        assert eventually(lambda: n_refused() >= 3)
         assert len(tries.read_text().split()) == 1
         answer = ask.post("/api/v1/model/reload", headers=ADMIN)
         assert (answer.status_code, "killed by SIGSEGV" in answer.json()["detail"]) == (409, True)
@@ -118,7 +118,7 @@ def test_a_version_that_kills_its_process_is_named_at_the_start(
         text=True,
         env={**os.environ, **environ},
     )
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1
     assert f"{named}: the process that tried it was killed by SIGSEGV" in said
     assert str(process.pid) not in tries.read_text().split()
@@ -173,7 +173,7 @@ run = OnnxRuntime.run
 
 def slow(self, rows):
     if rows[0, 0] == 66:
-        time.sleep(30)
+        time.sleep(3600)
     return run(self, rows)
 
 OnnxRuntime.run = slow
@@ -200,7 +200,7 @@ def test_a_call_that_takes_too_long_ends_the_process(iris: Bundle, tmp_path: Pat
     with serving(*arguments, folder=tmp_path, environ=environ, program=slow) as server:
         with client(server) as ask, pytest.raises(Exception, match=r"disconnected|reset|closed"):
             ask.post("/predict", json=LONG * n_rows)
-        assert server.process.wait(20) == 5
+        assert server.process.wait(PATIENCE_SECONDS) == 5
         assert "has taken more than 0.5 s (ORRIS_CALL_SECONDS)" in messages_of(server)
 
 
@@ -226,12 +226,10 @@ def test_a_server_ends_in_time_whatever_its_threads_do(iris: Bundle, tmp_path: P
         head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.port)) as connection, client(server) as ask:
             connection.sendall(head % len(body) + body)
-            eventually(lambda: "orris_requests_in_flight 2.0" in ask.get("/metrics").text)
+            assert eventually(lambda: "orris_requests_in_flight 2.0" in ask.get("/metrics").text)
             if not stays:
                 connection.close()
-            begin = time.monotonic()
-            assert server.stop() == 1
-            assert time.monotonic() - begin < 25  # the thread sleeps for 30 s
+            assert server.stop() == 1  # the thread sleeps for an hour
         messages = messages_of(server)
     assert "requests given up" in messages
     assert "everything in flight was answered" not in messages

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from tests.waiting import PATIENCE_SECONDS
+
 REQUEST = (
     b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 76\r\n\r\n"
     b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":0.20}'
@@ -88,4 +90,4 @@ def load(port: int, *, n_clients: int = 8, pipelined: int = 1, reconnect: bool =
         yield tally
     finally:
         ending.set()
-        thread.join(30)
+        thread.join(PATIENCE_SECONDS)

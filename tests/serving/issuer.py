@@ -54,8 +54,8 @@ class Issuer:
         return str(_JWK[algorithm].to_jwk(key.public_key()))
 
     def token(self, kid: str = "rsa", **claims: Any) -> str:
-        """Return a token that is valid for a minute; a claim that is ``None`` is left out."""
-        given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": int(time.time()) + 60} | claims
+        """Return a token that is valid for an hour; a claim that is ``None`` is left out."""
+        given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "shop", "exp": int(time.time()) + 3600} | claims
         algorithm, key = self.keys[kid]
         return jwt.encode(
             {k: v for k, v in given.items() if v is not None}, key, algorithm=algorithm, headers={"kid": kid}

@@ -26,6 +26,7 @@ from orris.serving.predict_route import OFF_LOOP_BYTES, PredictRoute
 from orris.serving.request_context import TOO_LONG
 from tests.servers import Server, client, serving
 from tests.serving.exchanges import BODY, ROW, Kept, predict_route
+from tests.waiting import PATIENCE_SECONDS
 
 LONGEST = 0.05
 """Seconds that requests of these tests may wait."""
@@ -181,7 +182,7 @@ def test_beyond_the_knee_answered_requests_have_not_waited_longer(
         assert {(await each.reply).status for each in await _turn(route, 100)} == {200}
         assert live.standing.refusing is False
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_SECONDS))
 
 
 @pytest.mark.parametrize("longest", [0.0, 1.0], ids=["off", "default"])
@@ -203,7 +204,7 @@ def test_two_thousand_closed_loop_clients_see_no_refusal(
             waiting += await _turn(route, len(done))
         assert not route.context.metrics.rejected
 
-    asyncio.run(asyncio.wait_for(run(), 60))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_SECONDS))
 
 
 def test_long_bodies_are_refused_by_the_age_of_the_first_that_waits(iris: Bundle, clock: Clock) -> None:
@@ -224,7 +225,7 @@ def test_long_bodies_are_refused_by_the_age_of_the_first_that_waits(iris: Bundle
         assert (await second.reply).status == 503
         assert (await short.reply).status == 200
 
-    asyncio.run(asyncio.wait_for(run(), 30))
+    asyncio.run(asyncio.wait_for(run(), PATIENCE_SECONDS))
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,9 @@ from orris.serving.batching import MAX_ROWS, Batch, Batcher
 from orris.serving.engine import Engine
 from orris.telemetry.metrics import ModelCounts
 from orris.telemetry.tracecontext import Call
+from tests.waiting import PATIENCE_SECONDS
 
-SECONDS = 10.0
+SECONDS = PATIENCE_SECONDS
 """After so long a test has hung."""
 
 

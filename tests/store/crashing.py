@@ -78,7 +78,8 @@ def _after_random_times(root: Path, work: Path) -> list[dict[str, Any]]:
     found = []
     chance = random.Random(7)
     for death in range(MAX_DEATHS):
-        _killed(partial(_publish_forever, root, work, death), after=chance.uniform(0.005, 0.12))
+        longer = 1 + death // MIN_DEATHS  # until some are published where the machine is busy
+        _killed(partial(_publish_forever, root, work, death), after=longer * chance.uniform(0.005, 0.12))
         found.append(_seen(root))
         if death >= MIN_DEATHS and len(found[-1]["versions"]) >= ENOUGH_VERSIONS:
             break

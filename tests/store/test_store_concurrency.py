@@ -10,12 +10,13 @@ from pathlib import Path
 
 from orris.store import Store
 from tests.store.sealing import MakeBundle, seal_bundle
+from tests.waiting import PATIENCE_SECONDS
 
 
 def _publish_together(url: str, folders: list[Path], tmp_path: Path) -> list[str]:
     answer = tmp_path / "outcomes.json"
     command = [sys.executable, "-m", "tests.store.together", url, str(answer), *map(str, folders)]
-    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=120)
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=PATIENCE_SECONDS)
     outcomes: list[str] = json.loads(answer.read_text())
     return outcomes
 

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import PATIENCE_SECONDS
+
 
 def _crash(mode: str, tmp_path: Path) -> list[dict[str, Any]]:
     answer = tmp_path / "found.json"
@@ -21,7 +23,7 @@ def _crash(mode: str, tmp_path: Path) -> list[dict[str, Any]]:
         str(answer),
         str(tmp_path / "work"),
     ]
-    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=120)
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=PATIENCE_SECONDS)
     found: list[dict[str, Any]] = json.loads(answer.read_text())
     return found
 

@@ -19,11 +19,12 @@ from pathlib import Path
 
 from orris.errors import OrrisError
 from orris.store import Store
+from tests.waiting import PATIENCE_SECONDS
 
 
 def _publish(url: str, folder: str, barrier: Barrier, outcomes: SimpleQueue[tuple[str, str]]) -> None:
     store = Store(url)
-    barrier.wait(60)
+    barrier.wait(PATIENCE_SECONDS)
     try:
         store.publish(Path(folder), author=Path(folder).name)
     except OrrisError as error:

@@ -24,6 +24,7 @@ from orris.telemetry import nonblocking as outlet
 from orris.telemetry.log_formats import LONGEST_LINE, Format, Line, Message, writer
 from orris.telemetry.nonblocking import NonBlockingWriter, pieces
 from orris.telemetry.request_log import LogStyle, RequestLog, input_values
+from tests.waiting import PATIENCE_SECONDS
 
 NOON = datetime(2026, 11, 21, 12, 0, 0, 345_678, UTC)
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -366,7 +367,7 @@ def test_the_log_goes_on_when_it_is_read_again(
             except BlockingIOError:
                 await asyncio.sleep(0.002)
 
-        give_up = loop.time() + 20
+        give_up = loop.time() + PATIENCE_SECONDS
         log.add(line(rows=9_999))
         while b'"rows":9999' not in b"".join(read[-2:]):
             assert loop.time() < give_up

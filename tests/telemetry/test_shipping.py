@@ -15,6 +15,7 @@ import yaml
 from orris.api import Bundle
 from orris.telemetry.log_formats import Line
 from tests.servers import client, serving
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "observability"
@@ -126,7 +127,7 @@ def test_the_documented_queries_of_the_log_work(iris: Bundle, tmp_path: Path) ->
     answers = []
     for command in commands:
         done = subprocess.run(
-            ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True
+            ["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=True
         )
         assert done.stderr == ""
         answers.append(done.stdout)

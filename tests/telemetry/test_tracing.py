@@ -38,6 +38,7 @@ from orris.telemetry.sampling import Ids, read_ids, read_rule, span_context
 from orris.telemetry.semantics import Attributes, failed, of_request, title
 from orris.telemetry.tracecontext import Arrival, Call, ModelPrediction, Request, parse
 from orris.telemetry.tracing import Propagation, Tracing, read_propagation, read_resource, read_skips, start_tracing
+from tests.waiting import PATIENCE_SECONDS
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = f"00-{TRACE}-{PARENT}-01".encode()
@@ -604,7 +605,7 @@ class Stuck(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:  # noqa: ARG002 (the base class' name)
         """Wait."""
-        self.ending.wait(60)
+        self.ending.wait(PATIENCE_SECONDS)
         return SpanExportResult.FAILURE
 
     def shutdown(self) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.servers import Server
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +28,7 @@ def run(*command: str | Path, stdin: str = "", expect: int = 0, environ: dict[st
         text=True,
         check=False,
         env=clean | (environ or {}),
-        timeout=120,
+        timeout=PATIENCE_SECONDS,
     )
     assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout + done.stderr

@@ -16,6 +16,7 @@ import typer
 import yaml
 
 from orris.cli.app import app
+from tests.waiting import PATIENCE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
@@ -42,7 +43,7 @@ def output_of(*command: str | Path) -> str:
     """Return a tool's output, with its exit code unless that is 0; the other tools are on its PATH."""
     environ = {**os.environ, "PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1"}
     done = subprocess.run(
-        list(command), cwd=ROOT, capture_output=True, text=True, check=False, env=environ, timeout=120
+        list(command), cwd=ROOT, capture_output=True, text=True, check=False, env=environ, timeout=PATIENCE_SECONDS
     )
     return f"exit code {done.returncode}\n{done.stdout}{done.stderr}" if done.returncode else ""
 

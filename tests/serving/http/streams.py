@@ -8,6 +8,8 @@ import socket
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tests.waiting import PATIENCE_SECONDS
+
 BODY = b'{"sepal_length":5.1,"sepal_width":3.5,"petal_length":1.4,"petal_width":0.2}'
 
 
@@ -52,7 +54,7 @@ class Client:
     """A connection that reads answers."""
 
     def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import orris
 from orris.api import Bundle
 from tests.servers import Server
+from tests.waiting import PATIENCE_SECONDS
 
 ROW = {"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}
 JSON = {"content-type": "application/json"}
@@ -309,7 +310,10 @@ def test_parallel_callers_get_their_own_answers(server: Server, iris: Bundle) ->
     """Callers at the same time each get the answers to their own rows."""
     rows = np.random.default_rng(1).uniform(0.1, 8, (200, 4))
     expected = orris.load(iris).predict_proba(rows)
-    with httpx.Client(base_url=server.url, trust_env=False) as asking, ThreadPoolExecutor(8) as pool:
+    with (
+        httpx.Client(base_url=server.url, trust_env=False, timeout=PATIENCE_SECONDS) as asking,
+        ThreadPoolExecutor(8) as pool,
+    ):
         answers = list(
             pool.map(lambda row: asking.post("/predict", json=dict(zip(ROW, row, strict=True))).json(), rows.tolist())
         )
