@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.cluster.helm import ROOT
 from tests.cluster.running import running_cluster
-from tests.cluster.transitions import SCALED, STATED, STATES, State, Transition, every, walk_all
+from tests.cluster.transitions import CHART_BEFORE, SCALED, STATED, STATES, State, Transition, every, walk_all
 
 PAGE = ROOT / "docs" / "upgrades.md"
 TITLES = {"present": "From this chart to this chart", "before": "From the chart before to this one"}
@@ -64,7 +64,8 @@ def write_page(transitions: list[Transition], page: Path = PAGE) -> None:
         f" {STATED} pods, one with an autoscaler comes to {SCALED}; every transition also brings a new version of the"
         " pods, and ends with an uninstallation that leaves nothing. ✗ stands for a walk that did not arrive: an"
         " upgrade was refused or in conflict with the autoscaler, and was not repeated, or the number of pods was not"
-        " the stated one. An empty cell was not walked."
+        " the stated one. An empty cell was not walked. No release has been made yet: the chart before is that of"
+        f" commit `{CHART_BEFORE}`, the last one without the hand-overs that this page describes."
     )
     lines = [*textwrap.wrap(scope, 120), "", *(line for chart in TITLES for line in table(walked, chart))]
     written = "\n".join(lines)
@@ -74,6 +75,12 @@ def write_page(transitions: list[Transition], page: Path = PAGE) -> None:
 def key(each: Transition) -> Key:
     """What makes a transition the one that it is."""
     return each.source, each.target, each.helm, each.chart
+
+
+def changes(each: Transition) -> tuple[bool, bool, bool]:
+    """What sorts transitions: those of this chart first, then the more frequent ones, which change less."""
+    strategy = each.source.strategy != each.target.strategy
+    return each.chart == "before", strategy, each.source.autoscaler != each.target.autoscaler
 
 
 def read(results: Path) -> dict[Key, Transition]:
@@ -98,7 +105,7 @@ def main() -> None:
     chosen = parser.parse_args()
     before = read(chosen.results)
     wanted = every(tuple(chosen.helm or (4, 3)), tuple(chosen.chart or TITLES))
-    missing = [each for each in wanted if key(each) not in before]
+    missing = sorted((each for each in wanted if key(each) not in before), key=changes)
 
     def walked() -> None:
         done = [*before.values(), *(each for each in missing if each.seconds)]

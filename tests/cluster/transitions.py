@@ -197,7 +197,13 @@ def _upgrade(cluster: Cluster, transition: Transition, release: Helm, watch: Wat
     try:
         if transition.target.autoscaler == "none" != transition.source.autoscaler:
             until(lambda: not cluster.api.list("HorizontalPodAutoscaler", release.namespace), "the HPA is gone", 60)
-            # It may have acted once more between the upgrade of the workload and its own deletion.
+            # It may act once more after the upgrade of the workload, and its controller even after its deletion, by
+            # what it had read before.
+            until(
+                lambda: stands(cluster, release.namespace, transition.target) or overtaken(cluster, release.namespace),
+                "the stated number or another",
+                180,
+            )
             if overtaken(cluster, release.namespace):
                 release.upgrade(*upgrades[-1][:1], *upgrades[-1][1])
                 transition.repeated = True
