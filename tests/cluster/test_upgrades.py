@@ -54,7 +54,13 @@ def test_a_blue_green_upgrade_waits_at_the_preview_and_goes_live_when_promoted(c
 
 
 def promote(cluster: Cluster, namespace: str) -> None:
-    """What ``kubectl argo rollouts promote`` does."""
+    """What ``kubectl argo rollouts promote`` does, as soon as the Rollout waits for it."""
+
+    def waits() -> bool:
+        live = cluster.api.get("Rollout", namespace, "orris")
+        return bool(live and live["status"].get("pauseConditions"))
+
+    until(waits, "the Rollout waits for a promotion", 180)
     cluster.api.patch("Rollout", namespace, "orris", {"status": {"pauseConditions": None}}, "status")
 
 
