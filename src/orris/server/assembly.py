@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from orris.serving.access.gate import Access
     from orris.serving.engine import Engine
     from orris.serving.http.cors import Cors
-    from orris.serving.http.server import Companion
+    from orris.serving.http.options import Companion
     from orris.settings import Settings
     from orris.telemetry.request_log import RequestLog
     from orris.telemetry.tracing import Tracing

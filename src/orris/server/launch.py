@@ -142,7 +142,8 @@ def _serve(
     """Serve from this process; ``grpc`` holds the port for gRPC."""
     from orris.server.assembly import assemble  # noqa: PLC0415
     from orris.serving.calls import watch_calls  # noqa: PLC0415
-    from orris.serving.http.server import Access, Ending, Hooks, serve  # noqa: PLC0415
+    from orris.serving.http.options import Access, Ending, Hooks  # noqa: PLC0415
+    from orris.serving.http.server import serve  # noqa: PLC0415
 
     grpc_port = grpc.getsockname()[1] if grpc is not None else None
     served = assemble(engines, settings, board, grpc_port, protocols)

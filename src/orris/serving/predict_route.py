@@ -13,29 +13,25 @@ from collections import deque
 from collections.abc import Callable
 from math import inf
 from time import perf_counter
-from typing import NamedTuple
 
 from orris.errors import NotReadyError, OrrisError, OverloadedError, Problem, ServingError, UnauthorizedError
 from orris.runtime import Answers
 from orris.schema.names import unknown_columns
-from orris.schema.warnings import UNKNOWN_COLUMN
 from orris.serving.admission import StandingQueue
 from orris.serving.batches import EachBatch, UsualBatch
 from orris.serving.batching import MAX_REQUESTS, MAX_ROWS
 from orris.serving.catalog import Live
 from orris.serving.content_encoding import plain_body
 from orris.serving.exchange import ANY_ID, Dialect, Exchange, Headers, Query, Reply, RowCodec
+from orris.serving.outcomes import Outcome, answered_of, prediction_of
 from orris.serving.request_context import TOO_LONG, Record, RequestContext, Together
-from orris.telemetry.tracecontext import Call, ModelPrediction
+from orris.telemetry.tracecontext import Call
 
 OFF_LOOP_BYTES = 64 * 1024
 """Longer bodies are read and answered on a thread, so that probes and small requests do not wait behind them."""
 
 MAX_WARNINGS = 100
 """Warnings that one answer carries; all of them are counted."""
-
-MAX_LOGGED_WARNINGS = 20
-"""Of these, what a line of the log names."""
 
 MAX_CODECS = 8
 """Versions that one route keeps the codecs of.
@@ -47,24 +43,6 @@ logger = logging.getLogger(__name__)
 
 Picked = Callable[[Headers], Live]
 """Which version answers a request with these headers."""
-
-
-class Outcome(NamedTuple):
-    """What became of an exchange, as far as it came.
-
-    Attributes:
-        live: The version that answers.
-        query: The rows.
-        answers: The answers to them.
-        usual: No row is worth a warning.
-        call: The call of the model.
-    """
-
-    live: Live | None = None
-    query: Query | None = None
-    answers: Answers | None = None
-    usual: bool = True
-    call: Call | None = None
 
 
 class PredictRoute:
@@ -378,16 +356,10 @@ class PredictRoute:
             trace = exchange.trace = context.placed(exchange.headers)
         exchange.finish(reply)
         context.metrics.in_flight -= 1
-        live, query, answers, usual, _ = outcome
+        live, query, answers, _, _ = outcome
         recorded = trace is not None and trace.recorded
-        n_rows, label = 0, ""
-        warnings: tuple[str, ...] = ()
+        n_rows, label, warnings = answered_of(outcome)
         if live is not None and query is not None and answers is not None:
-            n_rows = len(query.rows)
-            if n_rows == 1 and answers.labels is not None:
-                label = live.engine.text_labels[answers.labels[0]]
-            if not usual or query.unknown:
-                warnings = _count_warnings(live, query)
             for observe in context.observers:
                 observe(live, query, answers, trace if recorded else None)
         context.finished(
@@ -407,7 +379,7 @@ class PredictRoute:
                 label,
                 warnings,
                 lambda: () if live is None or query is None else context.log.values(live.engine.schema, query.rows),
-                _prediction(outcome, label, failure) if recorded else None,
+                prediction_of(outcome, label, failure) if recorded else None,
             )
         )
 
@@ -423,25 +395,3 @@ def _sorted(codec: RowCodec, exchanges: list[Exchange]) -> tuple[list[Exchange],
             takes = codec.takes(headers)
         (usual if takes and len(exchange.body) <= OFF_LOOP_BYTES else others).append(exchange)
     return usual, others
-
-
-def _prediction(outcome: Outcome, label: str, failure: str) -> ModelPrediction | None:
-    """The model's part of a request, for its span; ``None``: the model was not called."""
-    live, query, _, _, call = outcome
-    if live is None or query is None or call is None:
-        return None
-    return ModelPrediction(live.engine.manifest.name, live.version, call, len(query.rows), label, failure)
-
-
-def _count_warnings(live: Live, query: Query) -> tuple[str, ...]:
-    """Count the unusual values of these rows; returns them for the log: ``column:kind``, each once."""
-    names, warnings = live.engine.schema.names, live.counts.warnings
-    found: dict[str, None] = {}
-    for _, column, kind in live.engine.watch.kinds(query.rows):
-        warnings[names[column], kind] += 1
-        found[f"{names[column]}:{kind}"] = None
-    if query.unknown:
-        # Callers choose these names: as a label each would be a series of its own.
-        warnings["", UNKNOWN_COLUMN] += len(query.unknown)
-        found[UNKNOWN_COLUMN] = None
-    return tuple(found)[:MAX_LOGGED_WARNINGS]

@@ -15,12 +15,11 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -31,9 +30,9 @@ from orris.serving.http.balance import Balance
 from orris.serving.http.connection import Connection
 from orris.serving.http.context import HttpContext
 from orris.serving.http.handover import reporting
+from orris.serving.http.options import Access, Ending, Hooks
 from orris.serving.processes.board import DRAINING, READY, Board, LocalBoard
 from orris.serving.processes.exit import exit_now
-from orris.serving.processes.sharing import Sharing
 from orris.telemetry.server_log import tell
 
 OVERRIDDEN = ("startup", "on_tick", "shutdown", "capture_signals", "handle_exit")
@@ -49,69 +48,6 @@ QUEUED_SECONDS = 1.0
 """Longest time to accept the connections that wait when the server stops to listen."""
 
 STEP_SECONDS = 0.02
-
-
-class Companion(Protocol):
-    """Another server of the same process, which starts and stops with this one: gRPC."""
-
-    async def start(self) -> None:
-        """Listen; the process is ready when all of its servers do."""
-
-    async def stop(self, grace_seconds: float) -> None:
-        """Accept nothing new, and finish what is in flight within this time."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """How clients reach the server.
-
-    Attributes:
-        listeners: Sockets that listen: one, or one for each worker.
-        sharing: How workers share connections; ``None``: there is one worker.
-        tls_cert: PEM file of the certificate chain; empty: no TLS.
-        tls_key: PEM file of its private key; empty: it is in ``tls_cert``.
-        root_path: Path that a proxy takes off before requests come here; pages link with it.
-        forwarded_allow_ips: Proxies whose ``X-Forwarded-*`` headers are believed, with commas, or ``*``; empty: none.
-    """
-
-    listeners: Sequence[socket.socket]
-    sharing: Sharing | None = None
-    tls_cert: str = ""
-    tls_key: str = ""
-    root_path: str = ""
-    forwarded_allow_ips: str = ""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What is called when.
-
-    Attributes:
-        on_ready: Requests are accepted.
-        on_stop: The server begins to stop: it is not ready any more.
-        on_beat: At each heartbeat, about five times a second, on the loop.
-        companions: Servers that start and stop with this one.
-        in_flight: Requests that are being answered, those of clients that are gone among them.
-    """
-
-    on_ready: Callable[[], None]
-    on_stop: Callable[[], None]
-    on_beat: Sequence[Callable[[], None]] = ()
-    companions: Sequence[Companion] = ()
-    in_flight: Callable[[], int] = lambda: 0
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How long stopping may take.
-
-    Attributes:
-        drain_seconds: Requests are still accepted for so long after the server has become unready.
-        shutdown_seconds: What is in flight after that is given so long.
-    """
-
-    drain_seconds: float = 0.0
-    shutdown_seconds: float = 30.0
 
 
 class _Threads(ThreadPoolExecutor):
