@@ -39,8 +39,9 @@ def small(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
         HEAD.replace(b"/predict", b"/v2/models/iris/infer") + b"content-length: 1000\r\n\r\n",
         HEAD.replace(b"/predict", b"/api/v1/model/reload") + b"content-length: 1000\r\n\r\n",
         HEAD + b"transfer-encoding: chunked\r\n\r\n3e8\r\n" + b" " * 1_000,
+        HEAD.replace(b"/predict", b"/api/v1/model/reload") + b"transfer-encoding: chunked\r\n\r\n",
     ],
-    ids=["predict", "expects 100", "query", "V2", "asks no model", "chunked"],
+    ids=["predict", "expects 100", "query", "V2", "asks no model", "chunked", "chunked, asks no model"],
 )
 def test_bodies_beyond_what_a_process_receives_are_refused_at_their_headers(small: Server, head: bytes) -> None:
     """While ten bodies of a megabyte hang, another gets 503, and is answered when they are gone."""
@@ -58,6 +59,41 @@ def test_bodies_beyond_what_a_process_receives_are_refused_at_their_headers(smal
         assert b"retry-after: " in answer.lower()
     with client(small) as ask:
         assert eventually(lambda: ask.post("/predict", json=ROW).status_code == 200)
+
+
+def test_a_body_in_chunks_is_refused_when_its_next_chunk_is_one_too_many(small: Server) -> None:
+    """A route that asks no model has begun to read chunks when others fill what is received: the next one gets 503."""
+    chunk = b"186a0\r\n" + b" " * 100_000 + b"\r\n"
+    with ExitStack() as stack:
+        late = stack.enter_context(connect(small))
+        late.sendall(HEAD.replace(b"/predict", b"/api/v1/model/reload") + b"transfer-encoding: chunked\r\n\r\n" + chunk)
+        for _ in range(10):
+            hanging = stack.enter_context(connect(small))
+            hanging.sendall(HEAD + b"content-length: %d\r\n\r\n" % (MEGABYTE - 20_000) + b"[")
+        with client(small) as ask:
+            heavy = b" " * 900_000
+            assert eventually(lambda: ask.post("/predict", content=heavy).status_code == 503)
+        for _ in range(3):
+            late.sendall(chunk)
+        answer = everything(late)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: " in answer.lower()
+    with client(small) as ask:
+        assert eventually(lambda: ask.post("/predict", json=ROW).status_code == 200)
+
+
+def test_a_chunk_that_is_none_is_refused_on_a_route_that_asks_no_model(small: Server) -> None:
+    """A route that asks no model has begun to read a body when a malformed chunk comes: the request gets 400."""
+    with connect(small) as late:
+        late.sendall(
+            HEAD.replace(b"/predict", b"/api/v1/model/reload") + b"transfer-encoding: chunked\r\n\r\n1\r\n{\r\n"
+        )
+        with client(small) as ask:
+            assert ask.get("/health").status_code == 200
+        late.sendall(b"no chunk\r\n")
+        assert everything(late).startswith(b"HTTP/1.1 400")
+    with client(small) as ask:
+        assert ask.get("/health").status_code == 200
 
 
 def test_a_body_that_no_process_receives_is_413_on_a_route_that_asks_no_model(small: Server) -> None:

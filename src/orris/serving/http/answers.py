@@ -12,6 +12,8 @@ CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
+RETRY_AFTER: Headers = ((b"retry-after", b"1"),)
+
 STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 

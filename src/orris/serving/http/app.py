@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 from orris.serving.exchange import Headers, ProblemDocument, Reply, request_id_of, send_reply
-from orris.serving.http.asgi import Scope, arrival_of, pass_through, read_body
+from orris.serving.http.asgi import ClientGoneError, Scope, arrival_of, pass_through, read_body
 from orris.serving.http.cors import Cors
 from orris.serving.http.security_headers import harden
 from orris.serving.request_context import Record
@@ -105,6 +105,8 @@ class App:
         self._metrics.in_flight += 1
         try:
             route = await self._answer(scope, receive, observing, headers, request_id)
+        except ClientGoneError:
+            return
         except Exception:
             logger.exception("request %s failed", request_id)
             route = _route(scope)

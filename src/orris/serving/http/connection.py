@@ -181,11 +181,12 @@ class Connection(asyncio.Protocol):
             handover.start(self.transport, last=self.stopping)
 
     def take_back(self, handover: Handover) -> bool:
-        """Take a request back that turns out to be none; ``False``: its answer has begun, and the connection ends."""
+        """Take a request back that is refused after all; ``False``: its answer has begun, and the connection ends."""
         if self.pending and self.pending[-1] is handover:
-            if handover.started:
+            if handover.answering:
                 self.transport.close()
                 return False
+            handover.give_up()
             self.pending.pop()
             self._handed -= 1
         return True

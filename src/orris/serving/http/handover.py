@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from orris.serving.http.answers import CONTINUE
+
 if TYPE_CHECKING:
     from orris.serving.http.context import HttpContext
 
@@ -103,6 +105,18 @@ class Handover:
         elif not self.ended:
             self._protocol.data_received(b"0\r\n\r\n")
 
+    @property
+    def answering(self) -> bool:
+        """Whether a part of the answer has been written."""
+        return self._transport is not None and self._transport.answering
+
+    def give_up(self) -> None:
+        """Answer nothing; to the ASGI application it is as if the client were gone."""
+        ended, self.ended = self.ended, True
+        if self._protocol is not None and self._transport is not None and not ended:
+            self._transport.released = True
+            self._protocol.connection_lost(None)
+
     def close_after(self) -> None:
         """Let this answer be the connection's last, if it has not begun."""
         if self._protocol is not None and not self.ended:
@@ -137,12 +151,18 @@ class Handover:
 
 
 class _Transport(asyncio.Transport):
-    """The connection's transport, as long as uvicorn answers on it."""
+    """The connection's transport, as long as uvicorn answers on it.
+
+    Attributes:
+        released: Nothing more is written.
+        answering: A part of the answer has been written.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
         self._transport = transport
         self.released = False
+        self.answering = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """The connection's."""
@@ -155,6 +175,7 @@ class _Transport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write on the connection."""
         if not self.released:
+            self.answering = self.answering or data[:12] != CONTINUE[:12]
             self._transport.write(data)
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:

@@ -8,26 +8,21 @@ recognises. A POST to a predict route enters that route when it is whole, any ot
 from __future__ import annotations
 
 import logging
-import sys
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from orris.errors import OrrisError, OverloadedError, RequestTimeoutError, TooLargeError
+from orris.errors import OrrisError, OverloadedError, RequestTimeoutError
+from orris.serving.http import framing
 from orris.serving.http.answers import CONTINUE, Headers, refusal
+from orris.serving.http.asgi import too_large
 from orris.serving.http.exchanges import Head, HttpExchange, Refusal
 from orris.serving.http.handover import Handover, head_of
 
 if TYPE_CHECKING:
     from orris.serving.http.connection import Connection
     from orris.serving.predict_route import PredictRoute
-
-SMALL_BODY_BYTES = 64 * 1024
-"""A refused request's body of at most this length is read to its end, and the connection stays open."""
-
-MAX_DIGITS = 18
-"""Most digits of a length that is looked at."""
 
 logger = logging.getLogger(__name__)
 
@@ -161,12 +156,8 @@ class RequestReader:
         parser, headers = self._parser, self._headers
         self._in_body = True
         self._keep_alive = parser.should_keep_alive()
-        if self._usual_version:
-            self._usual_version = False
-            version = "1.1"
-        else:
-            version = parser.get_http_version()
-        self._version = version
+        version = self._version = "1.1" if self._usual_version else parser.get_http_version()
+        self._usual_version = False
         odd = version != "1.1" or b"host" not in headers or self._long or self._repeated
         if (odd or b"transfer-encoding" in headers) and not self._acceptable():
             return
@@ -182,8 +173,8 @@ class RequestReader:
             return
         self._route = route
         length = headers.get(b"content-length", b"")
-        if len(length) > 4 and self._announced() > route.context.max_body_bytes:
-            self._refuse_now(_too_large(route))
+        if len(length) > 4 and framing.announced(self._headers) > route.context.max_body_bytes:
+            self._refuse_now(too_large(route.context.max_body_bytes))
             return
         if route.context.admit is not None:
             try:
@@ -192,7 +183,7 @@ class RequestReader:
                 self._error = error
                 return
         if b"expect" in headers:
-            self.expects_continue = self._expects()
+            self.expects_continue = framing.expects_continue(self._headers)
             self._odd = True
 
     def on_body(self, body: bytes) -> None:
@@ -202,7 +193,9 @@ class RequestReader:
             self._handover.body(body)
             if self._handover.ended:
                 connection.ignore(len(body))
-            elif not self._handover.started and self._handover.n_waiting > SMALL_BODY_BYTES:
+                return
+            self._size += len(body)
+            if not self._handover.started and self._handover.n_waiting > framing.SHORT_BYTES:
                 connection.pause_reading()
             return
         if connection.deaf:
@@ -211,7 +204,7 @@ class RequestReader:
         self._size += len(body)
         route = self._route
         if route is not None and self._size > route.context.max_body_bytes:
-            self._refuse_now(_too_large(route))
+            self._refuse_now(too_large(route.context.max_body_bytes))
         elif self._error is None:
             self._parts.append(body)
 
@@ -267,7 +260,6 @@ class RequestReader:
 
     def _acceptable(self) -> bool:
         """Whether a request is as HTTP/1 has it; otherwise it is refused."""
-        headers = self._headers
         if self._long:
             size = len(self._path) + sum(len(name) + len(value) for name, value in self._lines())
             if size > self._connection.context.max_header_bytes:
@@ -275,20 +267,10 @@ class RequestReader:
                 return False
         if self._version == "1.0":
             self._keep_alive = False
-        elif self._version != "1.1":
-            self._refuse_connection(400, b"HTTP/%b is not spoken here; send HTTP/1.1" % self._version.encode("ascii"))
-            return False
-        elif b"host" not in headers:
-            self._refuse_connection(400, b"a request of HTTP/1.1 needs a header Host")
-            return False
-        for name, _ in self._repeated:
-            if name in {b"host", b"transfer-encoding"}:
-                self._refuse_connection(400, b"a request has one header %b" % name.title())
-                return False
-        if headers.get(b"transfer-encoding", b"chunked").strip().lower() != b"chunked":
-            self._refuse_connection(501, b"no transfer coding other than chunked is read here")
-            return False
-        return True
+        found = framing.objection(self._version, self._headers, self._repeated)
+        if found is not None:
+            self._refuse_connection(*found)
+        return found is None
 
     def _lines(self) -> list[tuple[bytes, bytes]]:
         """All headers, those that were given several times as well."""
@@ -297,30 +279,17 @@ class RequestReader:
     def _hand_over(self) -> None:
         """Let uvicorn answer the request that is being read, when its turn has come."""
         connection, headers = self._connection, self._headers
-        # Counted here, since a request that uvicorn has begun to answer can no longer be refused.
-        wanted, receiving = self._announced(), connection.context.receiving
-        if wanted > receiving.max_bytes:
+        # Counted here: a request that uvicorn has begun to answer is refused no more. Chunks count as they come.
+        chunked = b"transfer-encoding" in headers
+        wanted = framing.announced(headers) or int(chunked)
+        if wanted > connection.context.receiving.max_bytes:
             self._refuse_connection(413, b"the body is too long")
             return
-        if wanted:
-            try:
-                receiving.take(wanted)
-            except OverloadedError as error:
-                self._refuse_now(error)
-                return
-            self.n_received = wanted
-        chunked = b"transfer-encoding" in headers
-        framing = b"transfer-encoding: chunked\r\n" if chunked else b""
-        if not chunked and b"content-length" in headers:
-            framing = b"content-length: %b\r\n" % headers[b"content-length"]
-        head = head_of(self._parser.get_method(), self._path, self._version, self._lines(), framing)
-        self._handover = Handover(
-            head,
-            chunked=chunked,
-            keep_alive=self._keep_alive,
-            context=connection.context,
-            done=connection.handed_back,
-        )
+        if not self._received(wanted):
+            return
+        head = head_of(self._parser.get_method(), self._path, self._version, self._lines(), framing.of_body(headers))
+        context, done = connection.context, connection.handed_back
+        self._handover = Handover(head, chunked=chunked, keep_alive=self._keep_alive, context=context, done=done)
         connection.hand_over(self._handover)
 
     def _without_upgrade(self, rest: bytes) -> None:
@@ -334,15 +303,7 @@ class RequestReader:
             if method == b"CONNECT":
                 self._refuse_connection(405, b"CONNECT is not answered here", ((b"allow", b"GET, HEAD, POST"),))
                 return
-            tokens = b",".join([value for name, value in lines if name == b"connection"])
-            kept = [
-                token for token in tokens.lower().replace(b" ", b"").split(b",") if token in {b"close", b"keep-alive"}
-            ]
-            framing = b"".join(
-                [b"%b: %b\r\n" % line for line in lines if line[0] in {b"content-length", b"transfer-encoding"}]
-            )
-            framing += b"".join([b"connection: %b\r\n" % token for token in kept])
-            head = head_of(method, self._path, self._version, lines, framing) + b"\r\n"
+            head = framing.without_upgrade(method, self._path, self._version, lines)
             self._renew()
             self.whole = True
             self._parser = HttpRequestParser(self)
@@ -370,17 +331,11 @@ class RequestReader:
                 self._refuse_connection(431, b"the request line and headers are too long")
             return
         if self._error is not None:
-            if self._announced() > SMALL_BODY_BYTES or b"transfer-encoding" in self._headers or self._expects():
+            if not framing.is_short(self._headers):
                 self._refuse_now(self._error)
             return
-        wanted = max(self._announced(), self._size)
-        if wanted > self.n_received:
-            try:
-                connection.context.receiving.take(wanted - self.n_received)
-            except OverloadedError as error:
-                self._refuse_now(error)
-                return
-            self.n_received = wanted
+        if not self._received(max(framing.announced(self._headers), self._size)):
+            return
         if self.expects_continue:
             if connection.pending:
                 connection.attention = True
@@ -388,13 +343,16 @@ class RequestReader:
                 self.expects_continue = False
                 connection.transport.write(CONTINUE)
 
-    def _announced(self) -> int:
-        """The length that the headers give the body; the parser lets zeros stand before it, however many."""
-        length = self._headers.get(b"content-length", b"0")
-        return int(length) if len(length) <= MAX_DIGITS else sys.maxsize
-
-    def _expects(self) -> bool:
-        return self._headers.get(b"expect", b"").lower() == b"100-continue"
+    def _received(self, n_bytes: int) -> bool:
+        """Count so many bytes of the body; ``False``: all connections receive too many, and the request is refused."""
+        if n_bytes > self.n_received:
+            try:
+                self._connection.context.receiving.take(n_bytes - self.n_received)
+            except OverloadedError as error:
+                self._refuse_now(error)
+                return False
+            self.n_received = n_bytes
+        return True
 
     # refusals
 
@@ -409,10 +367,10 @@ class RequestReader:
         """Refuse the request that is being read before its end; the rest of it is thrown away."""
         route, connection = self._route, self._connection
         if route is None:
-            if isinstance(error, OverloadedError):
-                self._refuse_connection(503, str(error).encode(), ((b"retry-after", b"1"),))
-            else:
-                self._refuse_connection(408, str(error).encode())
+            late = isinstance(error, RequestTimeoutError)
+            self._refuse_connection(
+                408 if late else 503, str(error).encode(), () if late else ((b"retry-after", b"1"),)
+            )
             return
         exchange = HttpExchange(
             connection, route, b"", Head(self._path, self._headers, version=self._version, keep_alive=False)
@@ -438,7 +396,3 @@ class RequestReader:
         if isinstance(error, HttpParserCallbackError):
             logger.error("a request could not be taken", exc_info=error)
         self._refuse_connection(400, b"Invalid HTTP request received.")
-
-
-def _too_large(route: PredictRoute) -> TooLargeError:
-    return TooLargeError(f"the body is longer than {route.context.max_body_bytes} bytes; send the rows in parts")
