@@ -78,7 +78,9 @@ def test_the_recipe_of_a_metric_reports_it(copy: Path) -> None:
 def test_the_recipe_of_a_command_adds_it(copy: Path, iris: Bundle) -> None:
     """The command of the recipe is listed and prints the labels of a published version."""
     written(copy, "src/orris/cli/labels.py")
-    inserted(copy / "src/orris/cli/app.py", "\n\ndef _print_version(", BLOCKS["src/orris/cli/app.py"])
+    commands = copy / "src/orris/cli/app.py"
+    inserted(commands, "load, models,", "labels, ")
+    inserted(commands, "# Typer would cut", BLOCKS["src/orris/cli/app.py, below the other commands"])
     assert "Print the labels that a version can answer" in run(copy, "-m", "orris", "--help")
     store = iris.folder.parents[2]
     assert run(copy, "-m", "orris", "labels", "iris", "--store", str(store)) == "setosa\nversicolor\nvirginica\n"

@@ -80,12 +80,12 @@ class Bundle:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """What the evaluation measured."""
+        """The metrics of the evaluation."""
         return self.manifest.metrics
 
     @property
     def verdict(self) -> Verdict:
-        """What the parity gate found."""
+        """The result of the parity gate."""
         return self.manifest.verdict
 
     def publish(self, store: str | Path = "", *, aliases: Sequence[str] = ("latest",)) -> Bundle:
@@ -117,7 +117,7 @@ class Model:
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of the model."""
+        """The bundle's description of the model."""
         return self._engine.manifest
 
     @property
@@ -210,7 +210,7 @@ class Model:
         return self._engine
 
     def _engine_of_float32(self) -> Engine:
-        """What answers a table whose floats are all float32, where the model was fitted on float64."""
+        """The model for tables whose floats are all float32, where the model was fitted on float64."""
         kind, folder = self.manifest.float32, self._engine.folder
         if kind == "same" or folder is None:
             return self._engine

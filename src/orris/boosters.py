@@ -39,7 +39,7 @@ PICKLE = b"\x80"
 
 
 class LGBMRegressor:
-    """What ``lightgbm.LGBMRegressor`` is over a ``lightgbm.Booster`` that was trained without it.
+    """The equivalent of ``lightgbm.LGBMRegressor`` over a ``lightgbm.Booster`` that was trained without it.
 
     Attributes:
         booster_: The booster.

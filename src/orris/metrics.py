@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["classification", "regression", "outlier detection", "clustering"]
-"""What a model answers: a class, a number, whether a row is an outlier, or its cluster.
+"""The kind of a model's answers: a class, a number, whether a row is an outlier, or its cluster.
 
 The last two have no target in the table, and their answers may hold a score beside the label.
 """

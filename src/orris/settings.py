@@ -25,7 +25,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a process was told.
+    """The settings of a process.
 
     Attributes:
         store: URL of the model store: a directory, ``gs://``, ``s3://`` or ``az://``.
@@ -88,7 +88,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         health_route: Further path that tells whether the server is ready, which a platform names; empty: none.
         tracing: Whether spans of requests are recorded, as the ``OTEL_*`` variables say; ``auto``: if one of these
             names where to.
-        drift_window_seconds: Length of the window that drift is told of; 0: nothing is counted for it.
+        drift_window_seconds: Length of the window for which drift is reported; 0: drift is not measured.
         verify_key: Public key (PEM) that a bundle's signature must verify with before it is loaded; empty: signatures
             are not asked for.
         minimum_version: Lowest version that is loaded, of every model, or ``NAME=VERSION`` with commas; empty: any.

@@ -20,7 +20,7 @@ FrontFile = Literal["", "front.skops"]
 
 
 Float32 = Literal["", "same", "file", "library", "refused"]
-"""What answers a table whose floats are all float32, where the pipeline was fitted on float64 (decision 0022).
+"""The model for tables whose floats are all float32, where the pipeline was fitted on float64 (decision 0022).
 
 ``same``: the served model, since the pipeline computes the same for both. ``file``: ``single.onnx``. ``library``: the
 fitted pipeline, which is given float32. ``refused``: nothing answers it as the pipeline does. Empty: it was fitted on
@@ -51,7 +51,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What was matched between the model file and the fitted pipeline, so that no row needs to be tried.
+    """The parts of the model file that match the fitted pipeline, so that no row needs to be tried.
 
     Attributes:
         equality: ``bits``: every answer has the same bits; ``rounding``: the same formula with the same constants,
@@ -76,7 +76,7 @@ class Proof(msgspec.Struct, frozen=True, omit_defaults=True):
     assumes: tuple[str, ...] = ()
 
     def phrase(self) -> str:
-        """What was matched, for people."""
+        """The matched parts as text."""
         matched = [f"{self.n_operators} operators", f"{self.n_constants:,} constants"]
         if self.n_trees:
             matched = [f"{self.n_trees:,} trees", f"{self.n_splits:,} splits", f"{self.n_leaves:,} leaves", *matched]

@@ -1,4 +1,4 @@
-"""What limited the throughput? Derived from the measured numbers alone, with those numbers in every sentence."""
+"""The bottleneck of a run, derived from the measured numbers alone, with those numbers in every sentence."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _put_back(release: _Release, tell: Callable[[str], None]) -> Iterator[None]:
 
 
 class _Release:
-    """What scales a release: an HPA, a ScaledObject of KEDA, or nothing."""
+    """The autoscaler of a release: an HPA, a ScaledObject of KEDA, or nothing."""
 
     def __init__(self, kube: Kube, name: str) -> None:
         self.kube = kube

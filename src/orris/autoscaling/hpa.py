@@ -51,7 +51,7 @@ DEFAULT_SCALE_DOWN = ScalingRules(300, (Policy("Percent", 100, 15),))
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a HorizontalPodAutoscaler asks for, with the controller's own settings.
+    """The specification of a HorizontalPodAutoscaler, with the controller's own settings.
 
     Attributes:
         min_replicas: Fewest replicas.
@@ -103,7 +103,7 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """What the algorithm knows of a pod.
+    """The properties of a pod that the algorithm reads.
 
     Attributes:
         name: Its name, under which samples are found.
@@ -250,7 +250,7 @@ def average_value_replicas(spec: Spec, current: int, total: float) -> Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What an autoscaler does at one time.
+    """The decision of an autoscaler at one time.
 
     Attributes:
         replicas: The replicas from now on.

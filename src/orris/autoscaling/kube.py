@@ -117,7 +117,7 @@ class Kube:
                 self._custom.patch_namespaced_custom_object(group, version, self.namespace, plural, name, patch)
 
     def config_map(self, name: str) -> dict[str, str] | None:
-        """What a ConfigMap holds."""
+        """The data of a ConfigMap."""
         found = self._found(f"the ConfigMap {name}", self._core.read_namespaced_config_map, name)
         return None if found is None else found.get("data") or {}
 

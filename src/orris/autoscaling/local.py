@@ -62,15 +62,15 @@ class LocalSettings:
     """How the experiment runs here.
 
     Attributes:
-        serve: What ``orris serve`` is given, for instance ``("iris", "--store", "./artifacts")``.
+        serve: Arguments of ``orris serve``, for instance ``("iris", "--store", "./artifacts")``.
         scenarios: Most replicas and connections of each.
         cores: CPU quota of a replica.
         load_seconds: How long the load runs.
-        after_seconds: How long is measured after it.
+        after_seconds: Duration of the measurement after it.
         sample_seconds: Between two points.
         faster: By how much the autoscaler's periods are divided, so that minutes show what takes a quarter of an hour.
         target_percent: CPU that the autoscaler aims at.
-        route: The path that is asked.
+        route: The path of the requests.
         body: A file with another body than the three rows of iris.
     """
 
@@ -154,7 +154,7 @@ def _processor() -> str:
 
 @dataclass(slots=True)
 class _Counters:
-    """What is cumulative, at one time."""
+    """Readings of the cumulative counters at one time."""
 
     at: float
     replicas: dict[str, float]

@@ -41,7 +41,7 @@ backend replicas
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """What the proxy has counted.
+    """The proxy's counts.
 
     Attributes:
         requests: Requests since it started.

@@ -17,7 +17,7 @@ from orris.errors import ExperimentError
 
 
 def service_of(experiment: Experiment) -> Service:
-    """What a request costs, as a local experiment measured it.
+    """The cost of a request as measured by a local experiment.
 
     The CPU of a request is the CPU of the replicas over the requests while they were at their quota; the variation is
     that of requests that were alone.

@@ -1,4 +1,4 @@
-"""What an experiment measured: the same form for all three sizes, kept as JSON."""
+"""The measurements of an experiment: the same form for all three sizes, kept as JSON."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What the load generator measured over its whole run.
+    """The load generator's measurements over its whole run.
 
     Attributes:
         connections: Connections that were open throughout, each with one request in flight.

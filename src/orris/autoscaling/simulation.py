@@ -30,7 +30,7 @@ RATE_WINDOW_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What one request costs one replica.
+    """The cost of one request for one replica.
 
     Attributes:
         cpu_seconds: CPU of a request.
@@ -128,7 +128,7 @@ class Minute:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a case came to.
+    """The result of a case.
 
     Attributes:
         name: The case's.

@@ -38,7 +38,7 @@ MAX_STEPS = 24
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured at one rate.
+    """The measurements at one rate.
 
     Attributes:
         offered_per_second: Requests that were meant to start.

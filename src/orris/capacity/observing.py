@@ -1,4 +1,4 @@
-"""What a server says about its processor time and memory: the metrics of its processes, all workers together."""
+"""A server's processor time and memory: the metrics of its processes, all workers together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _VALUE = r"^{name}(?:\{{[^}}]*\}})? ([0-9.e+-]+)$"
 
 @dataclass(frozen=True)
 class Usage:
-    """What a server has used so far; NaN where it does not say.
+    """The resources that a server has used so far; NaN where it does not report them.
 
     Attributes:
         cpu_seconds: Processor time of all its processes.

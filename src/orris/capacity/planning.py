@@ -23,7 +23,7 @@ LEAST_QUEUE_SECONDS = 0.005
 
 @dataclass(frozen=True)
 class Demand:
-    """What a deployment has to do, and what it costs.
+    """The demands on a deployment, and its price.
 
     Attributes:
         p99_seconds: The latency objective: 99 % of the requests are answered within; infinite: the knee decides.
@@ -59,7 +59,7 @@ class Demand:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to deploy.
+    """The recommended deployment.
 
     Attributes:
         measured: What it is derived from.

@@ -153,7 +153,7 @@ def _cost(plan: Plan) -> list[Line]:
 
 
 def warnings_of(plan: Plan) -> list[str]:
-    """What makes the plan less certain."""
+    """The reasons for which the plan is less certain."""
     measured, found = plan.measured, []
     if measured.interrupted:
         found.append("the measurement was ended early; this is what was measured until then")

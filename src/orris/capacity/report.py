@@ -35,7 +35,7 @@ HEADS = (
 
 
 def document(measured: Measurements, plan: Plan | None = None) -> dict[str, Any]:
-    """What was measured, and the plan if there is one, for machines; what is unknown is ``null``."""
+    """The measurements, and the plan if there is one, for machines; unknown values are ``null``."""
     points = [{**asdict(point), "in_flight": point.in_flight, "keeps_up": point.keeps_up} for point in measured.points]
     found: dict[str, Any] = {
         "model": measured.model,

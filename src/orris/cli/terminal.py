@@ -85,14 +85,14 @@ def working(first: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(first, total=None)
 
-        def told(step: str) -> None:
+        def show(step: str) -> None:
             done, _, total = step.rpartition(" ")[2].strip("()").partition("/")
             counted = done.isdigit() and total.isdigit()
             progress.update(
                 task, description=step, completed=int(done) if counted else 0, total=int(total) if counted else None
             )
 
-        yield told
+        yield show
 
 
 def _plain_steps() -> Callable[[str], None]:

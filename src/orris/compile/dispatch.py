@@ -68,7 +68,7 @@ def transform(graph: Graph, estimator: Any, frame: Frame) -> Frame:
 
 
 def _inherited(out: Frame, frame: Frame) -> Frame:
-    """What a step makes of columns whose last bits are not scikit-learn's, or that may not be finite, is so too."""
+    """Mark the output of a step whose input differs from scikit-learn's in the last bits, or may not be finite."""
     rounded = any(feature.rounded for feature in frame.features)
     finite = all(feature.finite for feature in frame.features)
     if finite and not rounded:

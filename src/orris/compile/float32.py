@@ -1,4 +1,4 @@
-"""What answers tables of float32 where the pipeline was fitted on float64 (decision 0022).
+"""The model for tables of float32 where the pipeline was fitted on float64 (decision 0022).
 
 scikit-learn computes in the precision of the rows that it is given: scalers and imputers round a float32 table's
 results to float32, so the same pipeline answers it otherwise than the table in float64. Requests hold numbers of

@@ -45,7 +45,7 @@ WIDE = 1024
 
 @dataclass(frozen=True)
 class Feature:
-    """What is known of one column of a tensor while converting.
+    """Facts about one column of a tensor during the conversion.
 
     Attributes:
         name: Its name, where the step before has named it (a table's column name); otherwise empty.

@@ -1,4 +1,4 @@
-"""What only the fitted pipeline knows of its columns: what it takes beyond what training saw.
+"""Facts about columns that only the fitted pipeline has: the values that it accepts although training did not see them.
 
 Missing values, fractions among whole numbers, unseen levels, large numbers: it is asked with training rows that are
 changed in one place.

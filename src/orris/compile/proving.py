@@ -25,7 +25,7 @@ _N_SAMPLE = 1_000
 
 @dataclass
 class Examination:
-    """What the proof found of a candidate.
+    """The result of the proof for a candidate.
 
     Attributes:
         proved: The proof, if there is one.

@@ -135,7 +135,7 @@ def is_exactly(estimator: Any, *classes: str) -> bool:
 
 
 def public_name(estimator: Any) -> str:
-    """What its class is called in messages: scikit-learn's by their own names, others as they are imported."""
+    """The name of its class in messages: a bare name for scikit-learn's classes, an import path for others."""
     name = min(_names_of(estimator), key=lambda name: (name.count("."), len(name)))
     return type(estimator).__name__ if name.startswith("sklearn.") else name
 

@@ -34,7 +34,7 @@ def write(pipeline: Any) -> bytes:
 
 
 def _answering(pipeline: Any) -> Any:
-    """What of a fitted pipeline answers rows.
+    """The part of a fitted pipeline that answers rows.
 
     Of a search it is the best estimator. A pipeline of imbalanced-learn becomes one of scikit-learn without the
     samplers, which only act while fitting, so that a server needs no imbalanced-learn.

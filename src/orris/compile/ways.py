@@ -108,7 +108,7 @@ def _rest(cut: Cut, schema: Schema, sample: FloatArray) -> tuple[bytes, Graph, i
 
 
 def rounding_of(graph: Graph, n_columns: int) -> Rounding | None:
-    """What the gate calls for a bound of each row's rounding, if the graph has one."""
+    """The function that gives the gate a bound of each row's rounding, if the graph has one."""
     model = rounding_model(graph, n_columns)
     if model is None:
         return None

@@ -46,7 +46,7 @@ State = Literal["ok", "failed", "unused"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """The result of a check.
 
     Attributes:
         name: What was looked at.
@@ -75,7 +75,7 @@ class _FailedError(Exception):
 
 @dataclass(frozen=True)
 class Environment:
-    """What is looked at.
+    """The subjects of the checks.
 
     Attributes:
         folder: The project's folder.

@@ -21,7 +21,7 @@ from orris.errors import PromotionError
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """What would be done.
+    """The changes that a promotion would make.
 
     Attributes:
         source: The environment that ran it before; ``None``: it comes from nowhere, as the first one does.

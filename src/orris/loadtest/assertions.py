@@ -44,7 +44,7 @@ class Assertion:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a run had to say to an assertion.
+    """The result of an assertion on a run.
 
     Attributes:
         text: The assertion.

@@ -35,7 +35,7 @@ class Body(NamedTuple):
 
 
 class Model(NamedTuple):
-    """What a dialect has to know of the model.
+    """The facts about the model that a dialect needs.
 
     Attributes:
         name: In the routes.

@@ -22,7 +22,7 @@ WIDE = (8.6, 4.4)
 
 
 class Entry(NamedTuple):
-    """What a plot is called, and how to read it."""
+    """The title of a plot, and how to read it."""
 
     title: str
     meaning: str

@@ -142,7 +142,7 @@ class Recorder:
         return tuple(self.slice(place) for place in range(max(0, last)))
 
     def slice(self, place: int) -> Slice:
-        """What was measured in one slice so far."""
+        """The measurements of one slice so far."""
         begin, end = float(self._edges[place]), float(self._edges[place + 1])
         return Slice(
             begin,
@@ -155,7 +155,7 @@ class Recorder:
         )
 
     def routes(self) -> tuple[RouteResult, ...]:
-        """What was measured on each route."""
+        """The measurements of each route."""
         return tuple(
             RouteResult(
                 name,

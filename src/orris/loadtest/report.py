@@ -144,7 +144,7 @@ def _routes(run: Run) -> str:
 
 
 def summary_words(run: Run) -> str:
-    """What was done, in a sentence."""
+    """The run in one sentence."""
     length = f"for {run.whole.seconds:,.4g} s"
     after = f" after {run.warm_up_seconds:g} s of warm-up" if run.warm_up_seconds else ""
     ended = " Ended early; the numbers are of the time until then." if run.interrupted else ""
@@ -166,7 +166,7 @@ def summary_words(run: Run) -> str:
 
 
 def warnings_of(run: Run) -> list[str]:
-    """What a reader has to know before believing the numbers."""
+    """Conditions that limit the validity of the numbers."""
     found = []
     if run.driver is not None and run.driver.is_bottleneck:
         found.append(

@@ -1,4 +1,4 @@
-"""What a load test measured: slices of time, routes, steps, and the sums over them."""
+"""The measurements of a load test: slices of time, routes, steps, and the sums over them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class RouteResult:
-    """What was measured on one route of a mix.
+    """The measurements of one route of a mix.
 
     Attributes:
         name: Such as ``native`` or ``v2-binary``.

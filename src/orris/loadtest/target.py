@@ -1,4 +1,4 @@
-"""What a load test sends, and where to: prepared requests by route, with weights."""
+"""The requests of a load test and their destination: prepared requests by route, with weights."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Target:
         return msgspec.json.encode({**{name: getattr(self, name) for name in names}, "tls_ca": ca})
 
     def grpc_credentials(self) -> Any:
-        """What a secure channel of gRPC needs."""
+        """The credentials of a secure gRPC channel."""
         import grpc  # noqa: PLC0415
 
         return grpc.ssl_channel_credentials(None if self.tls_ca is None else self.tls_ca.read_bytes())
@@ -98,7 +98,7 @@ class Target:
 
 
 def target_from_json(content: bytes) -> Target:
-    """What ``Target.as_json`` wrote."""
+    """The target that ``Target.as_json`` wrote."""
     fields = msgspec.json.decode(content, type=_Stored)
     ca = None if fields.tls_ca is None else Path(fields.tls_ca)
     return Target(fields.url, fields.routes, fields.grpc_address, fields.grpc_metadata, fields.model, tls_ca=ca)

@@ -1,7 +1,7 @@
 """Rows inside an envelope: ``{"instances": [[…], …]}`` and its relatives, which several dialects share.
 
 A row is a list of values in the order of the schema, or an object. An envelope that is plainly right is parsed straight
-into typed rows, as named rows are; any other is read a second time, strictly, and every problem is told with row and
+into typed rows, as named rows are; any other is read again, strictly, and every problem is reported with row and
 column.
 
 ==================== ====================================================================================
@@ -48,7 +48,7 @@ _FORMS = {
 
 
 class Opened(NamedTuple):
-    """What an envelope holds.
+    """The content of an envelope.
 
     Attributes:
         key: The member that held the rows.
@@ -253,7 +253,7 @@ def _long_columns(reader: RowReader, text: bytes, *, nan_is_missing: bool) -> Fl
 
 
 def _renaming(schema: Schema, columns: Any) -> Rows | None:
-    """What makes rows of the data of ``dataframe_split``; ``None``: they are rows in the order of the schema."""
+    """Makes rows of the data of ``dataframe_split``; ``None``: they are rows in the order of the schema."""
     if columns is None or columns in (list(schema.names), list(range(schema.n_columns))):
         return None
     _check_columns(columns)

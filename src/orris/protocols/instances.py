@@ -19,7 +19,7 @@ from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols import descriptions
 from orris.protocols.codecs import ListedCodec, instance_writer
 from orris.protocols.envelopes import INPUTS, INSTANCES, open_envelope, predictions, wants_probabilities
-from orris.protocols.status import headers_of, told
+from orris.protocols.status import headers_of, status_and_text
 from orris.runtime import Answers
 from orris.serving.engine import Engine
 from orris.serving.exchange import JSON, TEXT, Headers, Query, Reply, RowCodec, is_plain_json, require_json
@@ -112,7 +112,7 @@ class InstanceRows:
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """``{"error": text}``."""
-        status, text = told(error, request_id)
+        status, text = status_and_text(error, request_id)
         return error_document(status, request_id, text)._replace(headers=headers_of(error))
 
     def codecs(self, engine: Engine) -> tuple[RowCodec, ...]:

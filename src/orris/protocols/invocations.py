@@ -17,7 +17,7 @@ from orris.protocols import descriptions
 from orris.protocols.codecs import ListedCodec, instance_writer
 from orris.protocols.envelopes import INPUTS, INSTANCES, RECORDS, SPLIT, open_envelope, predictions, wants_probabilities
 from orris.protocols.instances import Predictions
-from orris.protocols.status import headers_of, mlflow_code_of, told
+from orris.protocols.status import headers_of, mlflow_code_of, status_and_text
 from orris.protocols.table_formats import (
     WRITERS,
     accepted,
@@ -88,7 +88,7 @@ class Invocations:
 
     def refuse(self, error: OrrisError, request_id: str) -> Reply:
         """MLflow's error document, and plain text for a content type that is not read."""
-        status, text = told(error, request_id)
+        status, text = status_and_text(error, request_id)
         reply = (
             Reply(status, text.encode(), TEXT)
             if isinstance(error, MediaTypeError)
@@ -170,7 +170,7 @@ _READERS = {
     "application/x-ndjson": _lines,
     "application/x-npy": _npy,
 }
-"""What reads a body, by its media type; JSON is read by the dialect."""
+"""The readers of bodies, by media type; JSON is read by the dialect."""
 
 
 def _ping(target: Target, _headers: Headers, _request_id: str) -> Reply:

@@ -25,7 +25,7 @@ from orris.protocols.json_tensors import from_json
 from orris.protocols.labels import LabelBytes
 from orris.protocols.plans import Plans
 from orris.protocols.quick_rows import QuickRows
-from orris.protocols.status import headers_of, problem_document, told
+from orris.protocols.status import headers_of, problem_document, status_and_text
 from orris.protocols.tensors import (
     EXTENSIONS,
     KSERVE_PREDICT,
@@ -135,7 +135,7 @@ _decode = msgspec.json.Decoder(Request).decode
 
 def refusal(error: OrrisError, request_id: str) -> Reply:
     """An error in the shape of V2; an internal error's text is not sent. Invalid rows are status 400 here."""
-    status, text = told(error, request_id)
+    status, text = status_and_text(error, request_id)
     return Reply(status, _encode({"error": text}), headers=headers_of(error))
 
 
@@ -158,7 +158,7 @@ def platform(engine: Engine) -> str:
 
 
 def properties(engine: Engine) -> dict[str, str]:
-    """What a model's metadata says beside its tensors: task, target, and a classifier's labels as a JSON list."""
+    """A model's metadata beside its tensors: task, target, and a classifier's labels as a JSON list."""
     schema = engine.schema
     said = {"task": schema.task, "target": schema.target}
     return said | ({"labels": _encode(schema.labels).decode()} if schema.labels else {})

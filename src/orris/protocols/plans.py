@@ -1,4 +1,4 @@
-"""What a dialect computes once of each version that it answers for: its plan.
+"""The values that a dialect computes once for each version: its plan.
 
 Used by both forms of the Open Inference Protocol.
 """

@@ -32,7 +32,7 @@ class Given(Protocol):
 
 
 class _Expected(NamedTuple):
-    """What is plainly right in a column: datatypes, types, and codes from ``low`` to ``high``, or by level."""
+    """Values that need no further check: datatypes, types, and codes from ``low`` to ``high``, or by level."""
 
     position: int
     datatypes: frozenset[str]

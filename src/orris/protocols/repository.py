@@ -1,4 +1,4 @@
-"""What is served, listed and changed: Orris' own reload and rollback, and V2's model repository extension.
+"""Lists and changes the served models: Orris' own reload and rollback, and V2's model repository extension.
 
 Every change needs the admin credential, and is refused where none is configured.
 """
@@ -34,7 +34,7 @@ class _Index(msgspec.Struct):
 
 
 class Repository:
-    """What the routes and the calls over gRPC do.
+    """The actions behind the routes and the gRPC calls.
 
     Args:
         catalog: What is loaded.

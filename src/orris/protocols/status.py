@@ -68,7 +68,7 @@ _MLFLOW_CODES = {
 }
 """MLflow's ``ErrorCode`` of each HTTP status (``mlflow.exceptions.ERROR_CODE_TO_HTTP_STATUS``)."""
 
-MAX_TOLD = 10
+MAX_PROBLEMS = 10
 """The largest number of problems that the text of an error lists."""
 
 
@@ -94,19 +94,19 @@ def headers_of(error: Exception) -> tuple[tuple[bytes, bytes], ...]:
     return _HEADERS.get(status_of(error), ())
 
 
-def told(error: Exception, request_id: str) -> tuple[int, str]:
+def status_and_text(error: Exception, request_id: str) -> tuple[int, str]:
     """Status and text of an error, for protocols that answer with a text alone.
 
-    They know no 422; invalid rows are 400.
+    These protocols have no 422: invalid rows are 400.
     """
     status = status_of(error)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return status, f"the server failed; its log has the rest under request id {request_id}"
     if not isinstance(error, RowError):
         return status, str(error)
-    texts = [str(RowError([problem])) for problem in error.problems[:MAX_TOLD]]
-    if len(error.problems) > MAX_TOLD:
-        texts.append(f"and {len(error.problems) - MAX_TOLD} more")
+    texts = [str(RowError([problem])) for problem in error.problems[:MAX_PROBLEMS]]
+    if len(error.problems) > MAX_PROBLEMS:
+        texts.append(f"and {len(error.problems) - MAX_PROBLEMS} more")
     return int(HTTPStatus.BAD_REQUEST), "; ".join(texts)
 
 
@@ -114,7 +114,7 @@ def refused(error: OrrisError, request_id: str, write: ProblemDocument | None = 
     """An error as the answer of a page, a probe or an action, in the shape of its path's protocol."""
     if write is None:
         return problem(error, request_id)
-    status, text = told(error, request_id)
+    status, text = status_and_text(error, request_id)
     return write(status, request_id, text)._replace(headers=headers_of(error))
 
 

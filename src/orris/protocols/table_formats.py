@@ -133,4 +133,4 @@ def _write_npy(predictions: list[Any]) -> bytes:
 
 
 WRITERS: dict[bytes, Callable[[list[Any]], bytes]] = {CSV: _write_csv, JSON_LINES: _write_lines, NPY: _write_npy}
-"""What writes predictions, by media type."""
+"""The writers of predictions, by media type."""

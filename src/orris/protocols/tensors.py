@@ -403,7 +403,7 @@ class TensorReader:
         return self._encoded(values, n_rows)
 
     def _wrong(self, tensor: Tensor, name: str, before: dict[str, Values], n_rows: int) -> str:
-        """What is wrong with a tensor of one column; empty if nothing is."""
+        """The problem of a tensor of one column; empty if there is none."""
         if name in before:
             return "this input is given twice; give it once"
         if any(length != 1 for length in tensor.shape[1:]):

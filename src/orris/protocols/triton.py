@@ -62,7 +62,7 @@ def _tensor(spec: TensorSpec) -> JsonObject:
 
 
 def statistics(catalog: Catalog, metrics: Metrics, name: str = "", version: str = "") -> list[JsonObject]:
-    """What was inferred by the loaded versions, over all workers; of all models, of one, or of one of its versions.
+    """The statistics of the loaded versions, over all workers; of all models, of one, or of one of its versions.
 
     Requests that shared a call of the model are one execution. Queueing, input and output are not measured by model:
     their counts are 0. Batch sizes are a histogram of the metrics.

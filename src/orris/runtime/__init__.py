@@ -1,4 +1,4 @@
-"""What answers encoded rows: a compiled model in ONNX Runtime, a fitted pipeline in scikit-learn, or both in turn.
+"""Answers encoded rows: by a compiled model in ONNX Runtime, a fitted pipeline in scikit-learn, or both in turn.
 
 The parity gate and the server use these same classes, so what was proven is what is served.
 """

@@ -23,7 +23,7 @@ _OUTPUTS = ("label", "probabilities", "value", "score")
 """Names of a model's outputs, in the order of ``Answers``; a model has some of them."""
 
 _NO_MEMORY = ("bad allocation", "bad_alloc", "Failed to allocate memory")
-"""What ONNX Runtime's errors say where memory ran out; it has no class of its own for them."""
+"""Texts of ONNX Runtime's errors where memory ran out; it has no separate class for them."""
 
 
 def open_session(model: bytes | Path, threads: int = 1) -> Any:

@@ -68,7 +68,7 @@ class SklearnRuntime:
 
 
 def scoring(pipeline: Any) -> Callable[[Any], FloatArray] | None:
-    """What scores rows beside the label: ``(table) -> float64 (n_rows,)``; ``None`` where the model has no score.
+    """Scores rows beside the label: ``(table) -> float64 (n_rows,)``; ``None`` where the model has no score.
 
     It is ``decision_function`` of a detector of outliers (below zero: an outlier), ``score_samples`` of a mixture (the
     logarithm of the density), or of other clusterers the distance to the nearest center.
@@ -113,7 +113,7 @@ class FrontRuntime:
         return self._rest.run(self.features(rows))
 
     def features(self, rows: FloatArray) -> FloatArray:
-        """What the first steps make of float64 ``(n_rows, n_columns)``: float64 ``(n_rows, n_features)``."""
+        """The output of the first steps for float64 ``(n_rows, n_columns)``: float64 ``(n_rows, n_features)``."""
         with one_job():
             made = self._front.transform(decode(self._schema, rows))
         features = np.ascontiguousarray(made.toarray() if hasattr(made, "toarray") else made, dtype=np.float64)

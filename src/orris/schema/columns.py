@@ -33,7 +33,7 @@ Label = str | int | bool | float
 
 
 class Kind(StrEnum):
-    """What a column holds."""
+    """The kind of a column's values."""
 
     NUMBER = "number"
     INTEGER = "integer"
@@ -55,7 +55,7 @@ class Bounds(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     message: str = ""
 
     def problem(self, value: float) -> str | None:
-        """What is wrong with ``value``, or ``None``."""
+        """The problem of ``value``, or ``None``."""
         broken = self._broken(value)
         if broken is None:
             return None

@@ -34,7 +34,7 @@ class Difference:
 
 
 def differences(before: Schema, after: Schema) -> list[Difference]:
-    """What callers of ``before`` would notice of ``after``: the model as a whole, then the columns in their order."""
+    """Differences of ``after`` that callers of ``before`` notice: the model as a whole, then the columns in order."""
     old = {column.name: column for column in before.columns}
     new = {column.name: column for column in after.columns}
     found = _answer_differences(before, after)
@@ -56,7 +56,7 @@ def compatible(before: Schema, after: Schema) -> bool:
 
 
 def _answer_differences(before: Schema, after: Schema) -> list[Difference]:
-    """What rows and answers mean: task, target, labels with their types and their order, and the rules for text."""
+    """The meaning of rows and answers: task, target, labels with types and order, and the rules for text."""
     found = []
     if before.task != after.task:
         found.append(Difference("", f"the task was {before.task} and is {after.task}", breaks=True))

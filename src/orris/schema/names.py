@@ -47,7 +47,7 @@ class Names:
         return name not in self.known and name not in self.others
 
     def problems(self, row: int | None, given: Collection[str], unknown: Iterable[str]) -> list[Problem]:
-        """What is wrong with the names of a row.
+        """The problems of the names of a row.
 
         Args:
             row: The row, or ``None`` for all of them.

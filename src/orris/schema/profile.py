@@ -3,7 +3,7 @@
 What drift is measured against.
 
 Training writes it into the bundle as ``profile.json``; ``telemetry/drift.py`` counts traffic in the same bins. A bundle
-without one is served as any other, and nothing is told of its drift.
+without one is served as any other, and its drift is not reported.
 
 Every spread has *slots*: its bins, then one for missing values and one for levels that training never saw. Shares are
 of all rows.

@@ -24,7 +24,7 @@ MAX_ROWS = 100_000
 """Most rows that one request may hold, unless the settings say otherwise."""
 
 _UNNAMEABLE = re.compile(r'["\\\x00-\x1f]')
-"""What msgspec does not take in the name of a field."""
+"""Characters that msgspec does not accept in the name of a field."""
 
 
 class RowReader:

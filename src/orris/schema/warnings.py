@@ -1,4 +1,4 @@
-"""What is answered with a warning, because training saw nothing like it.
+"""Warnings for values that are answered although training saw nothing like them.
 
 Values, and columns that the schema does not have.
 """

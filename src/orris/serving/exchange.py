@@ -99,7 +99,7 @@ class RowCodec(Protocol):
         """
 
     def query(self, row: FloatArray) -> Query:
-        """What ``Dialect.read`` would have given for a row, ``(1, n_columns)``."""
+        """The result that ``Dialect.read`` would give for a row, ``(1, n_columns)``."""
 
     def write(self, answers: Answers, ids: list[bytes]) -> list[bytes]:
         """The answers' bodies of as many requests as there are rows; none of them has warnings."""

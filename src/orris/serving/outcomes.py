@@ -15,7 +15,7 @@ MAX_LOGGED_WARNINGS = 20
 
 
 class Outcome(NamedTuple):
-    """What became of an exchange, as far as it came.
+    """The outcome of an exchange, as far as it is known.
 
     Attributes:
         live: The version that answers.

@@ -272,7 +272,7 @@ class PredictRoute:
             return codecs
 
     def together(self, live: Live) -> Together:
-        """What the usual requests of this route and a version have in common."""
+        """The values that the usual requests of this route and a version share."""
         try:
             return self._together[live]
         except KeyError:

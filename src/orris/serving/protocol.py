@@ -24,7 +24,7 @@ Describe = Callable[[Schema], JsonObject]
 
 
 class Credential(Enum):
-    """What a request of a route needs."""
+    """The credential that a request of a route needs."""
 
     NONE = "none"
     """Nothing: a probe, which tells no more than whether the server is well, or a page without data."""
@@ -39,7 +39,7 @@ class Credential(Enum):
 
 
 class Target(NamedTuple):
-    """What the path of a request names.
+    """The model and version that the path of a request names.
 
     Attributes:
         catalog: What is loaded.

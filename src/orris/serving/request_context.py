@@ -1,4 +1,4 @@
-"""What the routes of a process share: counts, the log, spans, limits; ``finished`` records a request at its end.
+"""The state that the routes of a process share: counts, log, spans, limits; ``finished`` records a request.
 
 HTTP's predict routes, all other routes of HTTP, and calls over gRPC end here, so that a request is counted, traced and
 logged in one place.
@@ -75,7 +75,7 @@ class Record(NamedTuple):
 
 
 class Together:
-    """What the usual requests of one route and version have in common: POST, status 200, one row, no warning, no span.
+    """Values that the usual requests of one route and version share: POST, status 200, one row, no warning, no span.
 
     Args:
         route: The route's template.

@@ -85,7 +85,7 @@ class RouteTable:
         return found.route.template if found is not None else UNMATCHED
 
     def credential(self, path: str) -> Credential:
-        """What a request of a path needs: a credential, if nothing says otherwise."""
+        """The credential that a request of a path needs; by default one is needed."""
         found = self.find(path)
         return found.route.credential if found is not None else Credential.CALLER
 
@@ -197,14 +197,14 @@ class Router:
         return self.table.error_of(path)
 
     def probe(self, path: str) -> Probe | None:
-        """What answers a GET of a path at once."""
+        """The function that answers a GET of a path at once."""
         found = self.table.find(path)
         if found is None or not isinstance(found.route, Get):
             return None
         return partial(self._read, found.route, self._target(found), path)
 
     def action(self, path: str) -> Action | None:
-        """What answers a POST of a path that asks no model."""
+        """The function that answers a POST of a path that runs no model."""
         found = self.table.find(path)
         if found is None or not isinstance(found.route, Post):
             return None

@@ -24,7 +24,7 @@ from orris.schema.rows import RowReader
 Converter = Callable[[str], Any]
 
 MISSING = frozenset({"", "NA", "N/A", "null", "NULL", "NaN", "nan"})
-"""What stands for a missing value in a column of numbers or booleans, where no text can be meant."""
+"""Tokens that stand for a missing value in a column of numbers or booleans, where no text can be meant."""
 
 BLOCK_ROWS = 1_000
 """Rows that are encoded at once."""

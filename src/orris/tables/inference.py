@@ -82,7 +82,7 @@ _MAX_FEW_LEVELS = 20
 
 @dataclass(frozen=True, eq=False)
 class Inferred:
-    """What became of a column.
+    """The result of the inference for a column.
 
     Attributes:
         values: The column: int64, float64, bool or string, with nulls where values are missing.
@@ -284,7 +284,7 @@ def _decorated(value: str) -> bool:
 
 
 def _advice(values: Sequence[str], options: ReadOptions) -> str:
-    """What was found, and which option reads it."""
+    """The finding, and the option that reads it."""
     for pattern, advice in _SIGNED.items():
         if any(map(pattern.fullmatch, values)):
             return advice + _grouping_advice(values) * (pattern is _CURRENCY)

@@ -15,7 +15,7 @@ from orris.errors import TableError
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the user declared about a table.
+    """The user's declarations about a table.
 
     Attributes:
         categorical: Columns that are categories whatever their values look like; also several names in one text,

@@ -65,7 +65,7 @@ class Reading(NamedTuple):
         psi: The index; ``None`` while there are too few rows.
         chance: What the index exceeds by chance alone in one of 20 windows, if nothing has changed; ``None`` without
             rows.
-        needed: Rows before an index is told.
+        needed: Rows that an index needs before it is reported.
         reference: Shares of the training rows per slot, ``(n_slots,)``; the last but one is missing, the last unseen.
         current: Shares of the rows in the window, ``(n_slots,)``; zeros without rows.
     """
@@ -235,7 +235,7 @@ class Drift:
     """The sketches of a process, by model and version.
 
     Args:
-        window_seconds: Length of the window; 0: nothing is counted and nothing told.
+        window_seconds: Length of the window; 0: drift is not measured.
         clock: Seconds, the same in all workers.
     """
 

@@ -79,7 +79,7 @@ class Message(msgspec.Struct, omit_defaults=True, gc=False):
     Attributes:
         logger: The part of the program that tells.
         exception: The traceback of what failed.
-        source: File, line number and function that told, of an error; for Google Cloud.
+        source: File, line number and function that logged an error; for Google Cloud.
     """
 
     time: datetime

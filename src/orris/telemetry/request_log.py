@@ -45,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LogStyle:
-    """What is logged, and how.
+    """Which requests and fields are logged, and in which form.
 
     Attributes:
         form: ``json``, ``gcp`` or ``console``.

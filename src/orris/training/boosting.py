@@ -30,7 +30,7 @@ MIN_VALIDATION_ROWS = 10
 ROUNDS_WITHOUT_VALIDATION = 100
 
 UNKNOWN, MISSING = -1, -2
-"""What CatBoost's preset is given for a level that training did not see, and for a missing category."""
+"""The text that CatBoost's preset receives for a level that training did not see, and for a missing category."""
 
 _MAX_ROUNDS = 1000
 _PATIENCE = 30

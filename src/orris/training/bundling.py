@@ -63,13 +63,13 @@ def default_version() -> str:
 
 @dataclass(frozen=True)
 class Given:
-    """What the caller gave, untouched: the raw rows on which a built model is compared with the pipeline.
+    """The caller's input, unchanged: the raw rows on which a built model is compared with the pipeline.
 
     Attributes:
         pipeline: The fitted pipeline.
         rows: The caller's own object.
         file: The file that it was read from, if it was.
-        reference: What the pipeline answers in place of ``rows``: what it was fitted on.
+        reference: The rows that the pipeline answers in place of ``rows``: those on which it was fitted.
     """
 
     pipeline: Any

@@ -50,7 +50,7 @@ class LearningPoint:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What was measured. Classes are codes: positions in ``labels``.
+    """The measurements of an evaluation. Classes are codes: positions in ``labels``.
 
     Attributes:
         task: What the model answers.

@@ -1,4 +1,4 @@
-"""What a fitted pipeline says of the columns that it is given: which it reads, and which levels its encoders hold.
+"""Facts that a fitted pipeline has about its columns: those that it reads, and the levels of its encoders.
 
 Found by following the rows through estimators that hand their columns on: nothing is asked of the pipeline here. Used
 by ``learning``.

@@ -71,7 +71,7 @@ def choose_task(y: pd.Series[Any], override: str | None = None) -> Task:
 
 @dataclass(frozen=True)
 class Declared:
-    """What the model's owner declared of columns, each by its name.
+    """The declarations of the model's owner about columns, each by its name.
 
     Attributes:
         categorical: Columns that are categories though they hold whole numbers, or many or date-like texts.

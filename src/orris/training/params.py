@@ -95,7 +95,7 @@ class TrainParams(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skip_bad_lines: bool = False
 
     def declared(self) -> Declared:
-        """What is declared of columns."""
+        """The declarations about columns."""
         return Declared(self.categorical, self.bounds, self.required, self.integer, self.closed)
 
 

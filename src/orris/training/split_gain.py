@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class LibraryImportance:
-    """What a library says of the columns that its model is given, after the steps in front of it.
+    """A library's own importance of the columns that its model receives, after the steps in front of it.
 
     Attributes:
         library: Its name.

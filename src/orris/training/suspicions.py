@@ -1,4 +1,4 @@
-"""What is suspicious about a training table, before anything is fitted: columns and rows that a person should look at.
+"""Suspicious columns and rows of a training table, found before anything is fitted, for a person to look at.
 
 Called by ``preparation``. Nothing is changed or refused: each finding is a notice, with what to do about it.
 """

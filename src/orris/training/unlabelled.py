@@ -19,7 +19,7 @@ from orris.training.scores import unlabelled_metrics
 
 OUTLIER_LABELS: tuple[Label, ...] = (-1, 1)
 TARGETS: dict[Task, str] = {"outlier detection": "outlier", "clustering": "cluster"}
-"""What the answer is called where the caller does not say."""
+"""The name of the answer where the caller gives none."""
 
 NOTE = "There is no target, so nothing says how good these answers are."
 

@@ -1,4 +1,4 @@
-"""What estimators give to compiled code, in a skops file: read only if every shape and position in it holds.
+"""Arrays that estimators pass to compiled code, in a skops file: read only if all shapes and positions are valid.
 
 scikit-learn's compiled modules (libsvm, trees, neighbours, k-means) and SciPy's sparse matrices take arrays as they
 are: a forged file could let them read or write outside these arrays when the model predicts. Which compiled modules an

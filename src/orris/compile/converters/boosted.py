@@ -1,4 +1,4 @@
-"""What a boosting library's model computes, as one table that no library and no ONNX is part of.
+"""The computation of a boosting library's model, as one table without any library or ONNX.
 
 The readers (``xgboost``, ``lightgbm``, ``catboost``) make the table from what the library says of its model;
 ``add_scores`` writes it into the graph; a proof can hold the two side by side.

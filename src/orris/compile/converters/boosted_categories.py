@@ -34,13 +34,13 @@ class Categories:
     limits: Mapping[int, int]
 
     def in_rows(self, column: int, codes: Collection[int]) -> FloatArray:
-        """What stands in the rows of ``column`` for these codes of the library."""
+        """The values in the rows of ``column`` for these codes of the library."""
         standing = self.standing[column]
         found = standing[[code for code in sorted(codes) if code < len(standing)]]
         return np.sort(found[~np.isnan(found)])
 
     def others(self, column: int, codes: Collection[int]) -> FloatArray:
-        """What can stand in the rows of ``column`` beside these codes, missing values aside."""
+        """The values that the rows of ``column`` can have beside these codes, apart from missing values."""
         rest = set(range(len(self.standing[column]))) - set(codes)
         beyond = [float(self.limits[column])] if column in self.limits else []
         return np.append(self.in_rows(column, rest), beyond)

@@ -213,7 +213,7 @@ def _numbers(graph: Graph, description: Description, frame: Frame) -> Frame:
 
 @dataclass(frozen=True)
 class Split:
-    """What one number of the model's list of splits stands for.
+    """The meaning of one number of the model's list of splits.
 
     Attributes:
         kind: A number above a border, a category that is this one, or a statistic above a border.
@@ -373,7 +373,7 @@ _COUNTS: dict[str, Counts] = {
     "Buckets": lambda row, first, _denominator: (row[first], sum(row)),
     "Borders": lambda row, first, _denominator: (sum(row[first + 1 :]) if len(row) > 2 else row[1], sum(row)),
 }
-"""What the table holds of a combination -> rows that count, and all rows."""
+"""The entry of the table for a combination -> rows that count, and all rows."""
 
 
 def read_trees(

@@ -128,7 +128,7 @@ def _roots(estimator: Any, n_columns: int) -> FloatArray:
 
 
 def _constants(estimator: Any, n_columns: int) -> FloatArray:
-    """What is added to each component's quadratic form, as the estimator's own methods give it: ``(n_components,)``."""
+    """The summand of each component's quadratic form, as the estimator's own methods give it: ``(n_components,)``."""
     logs = np.array([np.log(np.diag(root)).sum() for root in _roots(estimator, n_columns)])
     constants = logs + estimator._estimate_log_weights()
     if is_exactly(estimator, "sklearn.mixture.BayesianGaussianMixture"):

@@ -92,7 +92,7 @@ def _converted(graph: Graph, estimator: Any, frame: Frame) -> onnx.ModelProto:
 
 
 def _remedy(estimator: Any) -> str:
-    """What to do about a class of another library, or of the user's own, of which no converter knows."""
+    """Advice for a class of another library, or of the user, that no converter supports."""
     name = public_name(estimator)
     if "." not in name:
         return ""

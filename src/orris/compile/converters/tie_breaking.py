@@ -160,7 +160,7 @@ def _visits(body: Graph, tree: Tree, column: str) -> str | None:
 
 
 def _ranks(n_leaves: int) -> tuple[FloatArray, FloatArray]:
-    """What each inner node adds to each leaf's rank if its left, or its right, child is visited first.
+    """The summand of each inner node in each leaf's rank if its left, or its right, child is visited first.
 
     Returns two arrays ``(n_leaves, n_leaves - 1)``.
     """

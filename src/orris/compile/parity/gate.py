@@ -122,7 +122,7 @@ def _is_ensemble_of_trees(estimator: Any) -> bool:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing answers found: rows whose labels differ, the largest difference, and the row farthest beyond.
+    """The result of a comparison: rows whose labels differ, the largest difference, and the row farthest beyond.
 
     Attributes:
         n_rows: Rows compared.
@@ -193,7 +193,7 @@ def compare(expected: Answers, found: Answers, kind: Family, rounding: FloatArra
 
 
 def scale(reference: FloatArray, kind: Family, *, relative: bool) -> FloatArray | float:
-    """What differences of numbers are divided by, as ``TOLERANCES`` says; values are ``relative``."""
+    """The divisor of differences of numbers, as ``TOLERANCES`` says; values are ``relative``."""
     if relative:
         return np.maximum(1.0, np.abs(reference))
     return np.maximum(_SMALL_PROBABILITY, np.abs(reference)) if kind == "other" else 1.0

@@ -163,7 +163,7 @@ class Errors:
         return errors @ sizes + gamma(len(weights) + 1) * (magnitudes @ sizes + abs(bias))
 
     def _matrix(self, terms: tuple[Term, ...], of: Callable[[Term], FloatArray]) -> FloatArray:
-        """What ``of`` gives for each term, side by side, ``(n_rows, n_terms)``; a layer's sums share it."""
+        """The result of ``of`` for each term, side by side, ``(n_rows, n_terms)``; a layer's sums share it."""
         key = (of.__name__, *(term.number for term in terms))
         if key not in self._matrices:
             self._matrices[key] = np.stack([of(term) for term in terms], axis=1)

@@ -195,7 +195,7 @@ def _one(records: IntArray, leaves: IntArray) -> Canonical:
 
 
 def _records(algebra: Algebra, forest: Forest) -> IntArray:
-    """What each node is, whatever its number: int64 ``(n_nodes, 4)``; zeros at leaves."""
+    """The content of each node, independent of its number: int64 ``(n_nodes, 4)``; zeros at leaves."""
     split = forest.leaf < 0
     if split.any() and not ((forest.feature[split] >= 0) & (forest.feature[split] < len(forest.columns))).all():
         raise NotProvedError("a split tests a column that there is not")

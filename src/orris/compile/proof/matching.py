@@ -115,7 +115,7 @@ def _widest(terms: Sequence[Term]) -> int:
 
 
 class Claim:
-    """What a fitted pipeline answers, against which files are held.
+    """The answers of a fitted pipeline, with which files are compared.
 
     Args:
         pipeline: The fitted classifier, regressor or Pipeline.

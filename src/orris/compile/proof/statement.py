@@ -1,4 +1,4 @@
-"""What a fitted estimator computes, stated as terms; and where a family of estimators registers its statement.
+"""The computation of a fitted estimator, stated as terms; and where a family of estimators registers its statement.
 
 The statements are written from the estimators' own sources, apart from the converters, in the package ``statements``: a
 new family is one module there. A statement takes the algebra, the fitted estimator and the columns that reach it:
@@ -49,7 +49,7 @@ _TAKES_SINGLE = frozenset(
         "RandomizedSearchCV",
     )
 )
-"""What hands float32 columns on, or compares them: trees round to float32 themselves, and add in float64."""
+"""Estimators that pass float32 columns on, or compare them: trees round to float32 themselves, and add in float64."""
 
 _STATEMENTS = "orris.compile.proof.statements"
 
@@ -90,7 +90,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Columns:
-    """What reaches an estimator; ``sparse`` if scikit-learn holds it as a sparse matrix."""
+    """The input of an estimator; ``sparse`` if scikit-learn holds it as a sparse matrix."""
 
     columns: tuple[Column, ...]
     sparse: bool = False
@@ -103,7 +103,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answers: positions of classes and their probabilities, or a value.
+    """The answers of a model: positions of classes and their probabilities, or a value.
 
     ``decision`` is what ``decision_function`` returns: one number for two classes, else one for each. ``single`` says
     that NumPy holds the numbers in float32, and would compute further in it.
@@ -159,7 +159,7 @@ def stated() -> dict[str, list[str]]:
 
 
 def state(algebra: Algebra, estimator: Any, schema: Schema) -> Answer:
-    """What a fitted pipeline answers to the rows of ``schema``.
+    """The answers of a fitted pipeline to the rows of ``schema``.
 
     Raises:
         NotProvedError: Some step has no statement, or none for one of its settings; says which.
@@ -185,7 +185,7 @@ def transformed(algebra: Algebra, step: Any, columns: Columns) -> Columns:
 
 
 def predicted(algebra: Algebra, model: Any, columns: Columns) -> Answer:
-    """What a fitted classifier or regressor answers."""
+    """The answers of a fitted classifier or regressor."""
     statement = _models.get(name_of(model))
     if statement is None:
         raise NotProvedError(f"there is no statement of what {type(model).__name__} computes")

@@ -48,7 +48,7 @@ def _mix() -> dict[str, float]:
 
 
 class _Shared:
-    """What all users of this process have in common."""
+    """The state that all users of this process share."""
 
     target: Target | None = None
     channel: Any = None

@@ -17,7 +17,7 @@ from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols.grpc.generated.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from orris.protocols.openinference import outputs_of
 from orris.protocols.plans import Plans
-from orris.protocols.status import code_of, headers_of, told
+from orris.protocols.status import code_of, headers_of, status_and_text
 from orris.protocols.tensors import (
     DATATYPES,
     Tensor,
@@ -131,7 +131,7 @@ class Tensors:
 
 def refusal(error: Exception, request_id: str) -> Reply:
     """An error as a call's status; the text of an internal error is not sent."""
-    status, text = told(error, request_id)
+    status, text = status_and_text(error, request_id)
     headers = tuple(header for header in headers_of(error) if header[0] == b"retry-after")
     return Reply(status, text[:MAX_TEXT].encode(), PROTOBUF, headers, code_of(error))
 

@@ -43,7 +43,7 @@ class GrpcListener:
 
     Args:
         service: Answers inference calls.
-        catalog: What health is told of.
+        catalog: The models whose health is reported.
         host: Address.
         port: Port; it was reserved before (``serving.listening.reserve``), and is shared with the server's other
             workers.

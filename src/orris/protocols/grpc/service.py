@@ -72,7 +72,7 @@ class InferenceService:
     Attributes:
         in_flight: Calls that are being answered.
         last_call: Monotonic time at which ``ModelInfer`` was called last; 0: never.
-        stopping: Every further ``ModelInfer`` is told to go elsewhere.
+        stopping: Every further ``ModelInfer`` is refused as unavailable.
     """
 
     def __init__(self, catalog: Catalog, routes: Router, *, access: Access, control: Control, index: Index) -> None:

@@ -38,7 +38,7 @@ class Awaited(Exchange):
             self.reply.set_result(reply)
 
     def arrival(self) -> Arrival:
-        """As it was told."""
+        """When and how the request arrived, as the connection measured it."""
         return self.came
 
     @property

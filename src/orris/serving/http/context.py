@@ -1,4 +1,4 @@
-"""What the connections of a process share: routes, limits, and what uvicorn needs for the requests that it answers."""
+"""The state that the connections of a process share: routes, limits, and uvicorn's settings for its requests."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class HttpContext:
         max_header_bytes: Most bytes of request line and headers.
         request_seconds: Longest time from a request's first byte to its last, and until a new connection brings one.
         keep_alive_seconds: Longest time between two requests of a connection.
-        cors: What answers say about origins; ``None``: nothing.
+        cors: The headers of answers about origins; ``None`` for none.
         stopping: The server stops.
         connections: Those that are open.
         heads: Heads of requests that were read before.

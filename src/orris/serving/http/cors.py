@@ -25,7 +25,7 @@ HeaderList = tuple[tuple[bytes, bytes], ...]
 
 
 class Cors:
-    """What answers say about origins.
+    """The headers of answers about origins.
 
     Args:
         origins: Origins as browsers send them, such as ``https://shop.example``, or ``*``.

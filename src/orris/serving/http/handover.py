@@ -221,7 +221,7 @@ def head_of(method: bytes, url: bytes, version: str, headers: Iterable[tuple[byt
 def reporting(app: Asgi) -> Asgi:
     """The application, which tells a request's ``Handover`` when it has answered."""
 
-    async def told(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def reported(scope: dict[str, Any], receive: Any, send: Any) -> None:
         try:
             await app(scope, receive, send)
         finally:
@@ -229,4 +229,4 @@ def reporting(app: Asgi) -> Asgi:
             if handover is not None:
                 handover.answered()
 
-    return told
+    return reported

@@ -43,7 +43,7 @@ class Access:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What is called when.
+    """Functions that the server calls at its events.
 
     Attributes:
         on_ready: Requests are accepted.

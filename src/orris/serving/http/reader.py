@@ -390,7 +390,7 @@ class RequestReader:
         connection.write_ready()
 
     def _malformed(self, error: HttpParserError) -> None:
-        """What has come is no HTTP."""
+        """Handle bytes that are not HTTP."""
         if self._connection.deaf:
             return
         if isinstance(error, HttpParserCallbackError):

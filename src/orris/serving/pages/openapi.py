@@ -107,7 +107,7 @@ def _parameters(route: Route, model: str, version: str) -> JsonObject:
 
 
 def _refusals(route: Route, access: Access) -> tuple[str, ...]:
-    """What a request without the right credential is answered."""
+    """The answers to a request without a valid credential."""
     if route.credential is Credential.ADMIN:
         return ("401", "403")
     if not access.asks(route.credential):

@@ -1,4 +1,4 @@
-"""What the processes of one server tell each other: a board in shared memory, made by the supervisor before it forks.
+"""The state that the processes of one server share: a board in shared memory, made by the supervisor before it forks.
 
 Each worker has a *seat*: its heartbeat, its state, its status, and its latest snapshot of metrics. Beside the seats
 stand what is *wanted* of all workers and the *retired* counts of workers that are gone. Everything longer than a number

@@ -65,7 +65,7 @@ def _words(badge: str, tone: str, icon: str, paragraphs: list[str]) -> dict[str,
 
 
 def _proof(verdict: Verdict) -> list[str]:
-    """What was proved of the file and what that assumes, or why its answers were only compared."""
+    """The proof of the file and its assumptions, or the reason why its answers were only compared."""
     proof = verdict.proof
     if proof is None:
         reason = f": {verdict.unproved}" if verdict.unproved else ""

@@ -1,1 +1,1 @@
-"""What fitted estimators compute, one module per family; ``statement`` finds every module of this package."""
+"""The computations of fitted estimators, one module per family; ``statement`` finds every module of this package."""

@@ -1,4 +1,4 @@
-"""What CatBoost computes, from its JSON model: trees of every shape over numbers and single categories.
+"""The computation of CatBoost, from its JSON model: trees of every shape over numbers and single categories.
 
 A number is rounded to float32 and goes right where it is above the border; a category goes right where the hash of its
 text is the split's. Leaves are added tree by tree in float64, then scaled and shifted. Statistics of categories (CTR)

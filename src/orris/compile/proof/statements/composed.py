@@ -1,4 +1,4 @@
-"""What models over other models compute: votes, stacks, calibration, thresholds, transformed targets, presets."""
+"""The computation of models over other models: votes, stacks, calibration, thresholds, transformed targets, presets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _average(algebra: Algebra, terms: Sequence[Term], weights: Sequence[float] |
 
 
 def _inside(algebra: Algebra, model: Any, columns: Columns) -> Answer:
-    """What a model inside another answers, in float64."""
+    """The answers of a model inside another, in float64."""
     answer = predicted(algebra, model, columns)
     if answer.single:
         raise NotProvedError(

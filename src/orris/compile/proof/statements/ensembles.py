@@ -1,4 +1,4 @@
-"""What scikit-learn's trees and ensembles of trees compute: their own tables of trees, and what follows the sum.
+"""The computation of scikit-learn's trees and their ensembles: their own tables of trees, and the steps after the sum.
 
 scikit-learn's decision trees round a row to float32 and compare it with float64 thresholds; histogram gradient boosting
 compares float64. Sums start from zero (or the baseline) and take the trees one after the other, as with ``n_jobs=1``.

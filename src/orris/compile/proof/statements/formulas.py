@@ -1,4 +1,4 @@
-"""What scikit-learn's linear models, networks and dummies compute: weighted sums, and functions of them."""
+"""The computation of scikit-learn's linear models, networks and dummies: weighted sums, and functions of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What LightGBM computes, from the text of its model file (``model_to_string``): trees of numbers and of categories.
+"""The computation of LightGBM, from its model file's text (``model_to_string``): trees of numbers and of categories.
 
 The converter reads another description of the model (``dump_model``). Sources: ``tree.h`` (``NumericalDecision``,
 ``CategoricalDecision``), ``basic.py`` (``_data_from_pandas``), ``predictor.hpp`` (values within 1e-35 of zero are left

@@ -1,4 +1,4 @@
-"""What scikit-learn's preprocessing computes, from its ``transform`` methods: operators in order and constants."""
+"""The computation of scikit-learn's preprocessing, from its ``transform`` methods: operators in order and constants."""
 
 from __future__ import annotations
 

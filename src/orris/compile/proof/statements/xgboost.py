@@ -1,4 +1,4 @@
-"""What XGBoost computes, from its JSON model file: trees of numbers and of categories, and the objectives' links.
+"""The computation of XGBoost, from its JSON model file: trees of numbers and of categories, and the objectives' links.
 
 A row is rounded to float32. A split goes left where ``value < condition``, or where a category is not in the split's
 set. Leaves are added to the base margin in float32, tree by tree, and the link is float32 arithmetic too. Sources:
@@ -82,7 +82,7 @@ def _read(model: Any) -> _Stored:
 
 
 def _bases(document: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    """What the library answers from trees whose leaves are all zero."""
+    """The library's answer from trees whose leaves are all zero."""
     import xgboost  # noqa: PLC0415 (installed where its model is)
 
     learner = document["learner"]
@@ -148,7 +148,7 @@ def _tested(
 
 
 def _with_missing(algebra: Algebra, term: Term, model: Any, columns: Columns) -> Term:
-    """What counts as missing: the number that the estimator names, and what a sparse matrix does not hold."""
+    """The missing values: the number that the estimator names, and the absent entries of a sparse matrix."""
     values = [] if np.isnan(model.missing) else [float(model.missing)]
     for value in [*values, *([0.0] if columns.sparse and 0.0 not in values else [])]:
         equal = algebra.apply("Equal", term, algebra.constant(value, "f4"))
