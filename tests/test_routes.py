@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,12 @@ import pytest
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.datasets import load_diabetes
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.pipeline import make_pipeline
@@ -25,7 +31,8 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 
 import orris
 from orris.api import InputWarning, Model
-from orris.errors import ParityError, RowError, SchemaError, TableError, TrainingError
+from orris.bundle import read_manifest, seal
+from orris.errors import IntegrityError, NotReadyError, ParityError, RowError, SchemaError, TableError, TrainingError
 from orris.protocols.instances import InstanceRows
 from orris.protocols.invocations import Invocations
 from orris.protocols.named import NamedRows
@@ -124,15 +131,127 @@ def test_a_forest_on_float32_rows_is_compiled_exactly() -> None:
     assert np.abs(orris.load(bundle).predict_proba(tenth) - expected).max() < 1e-12
 
 
-def test_the_precision_of_the_answers_is_named_where_a_table_has_another() -> None:
-    """A table of float32 and float64 given to a float64 model is answered as its values in float64."""
+def test_a_table_of_several_precisions_is_answered_as_the_pipeline_answers_it() -> None:
+    """A scaler converts a mixed table to float64 at once, and the answers are those of the pipeline."""
     X, y = load_diabetes(return_X_y=True, as_frame=True)
     pipeline = make_pipeline(StandardScaler(), Ridge()).fit(X, y)
     model = loaded(pipeline, X, y)
     mixed = X.astype({"age": np.float32, "bmi": np.float32})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", InputWarning)
+        assert np.allclose(model.predict(mixed), pipeline.predict(mixed), rtol=1e-13, atol=0)
+    assert model.manifest.others is not None
+    assert model.manifest.others["float32"] == "beside"
+
+
+def test_the_precision_of_the_answers_of_an_older_bundle_is_named() -> None:
+    """A bundle that does not say what answers a mixed table answers it in float64, with a warning."""
+    X, y = load_diabetes(return_X_y=True, as_frame=True)
+    model = loaded(make_pipeline(StandardScaler(), Ridge()).fit(X, y), X, y)
+    older = Model(replace(model.engine, manifest=msgspec.structs.replace(model.manifest, others=None)))
+    mixed = X.astype({"age": np.float32, "bmi": np.float32})
     with pytest.warns(InputWarning, match="computes in float64"):
-        answers = model.predict(mixed)
-    assert np.allclose(answers, pipeline.predict(mixed.astype(np.float64)), rtol=1e-13, atol=0)
+        answers = older.predict(mixed)
+    assert np.array_equal(answers, model.predict(mixed.astype(np.float64)))
+
+
+TYPES: dict[str, dict[str, str]] = {
+    "float64": dict.fromkeys("abc", "float64"),
+    "float32": dict.fromkeys("abc", "float32"),
+    "everything float32": dict.fromkeys("abcn", "float32"),
+    "some float32": {"a": "float32", "b": "float32"},
+    "one float32": {"a": "float32"},
+    "float16": dict.fromkeys("abc", "float16"),
+    "extended": dict.fromkeys("abc", "longdouble"),
+    "objects": dict.fromkeys("abcn", "object"),
+    "nullable": dict.fromkeys("abc", "Float32"),
+    "Arrow": dict.fromkeys("abc", "float[pyarrow]"),
+    "small integers": {"n": "int8"},
+    "whole numbers": dict.fromkeys("abc", "int64"),
+}
+
+
+@pytest.mark.parametrize("fitted_on", ["float64", "float32", "some float32", "nullable"])
+@pytest.mark.parametrize("parts", ["a whole table", "parts of a table", "a function"])
+def test_tables_of_other_types_are_answered_as_by_the_pipeline_or_refused(fitted_on: str, parts: str) -> None:
+    """No table of other floats, fitted on whichever, gets another answer than that of the fitted pipeline to it."""
+    rng = np.random.default_rng(21)
+    X = pd.DataFrame(rng.normal(10, 3, (200, 3)).round(1), columns=list("abc")).assign(n=rng.integers(0, 100, 200))
+    y = X.sum(axis=1).to_numpy()
+    prepared: dict[str, Any] = {
+        "a whole table": StandardScaler(),
+        "parts of a table": make_column_transformer((StandardScaler(), ["a", "b"]), (MinMaxScaler(), ["c", "n"])),
+        "a function": FunctionTransformer(np.sqrt),
+    }
+    last = Ridge() if parts == "a function" else RandomForestRegressor(5, random_state=0)
+    table = X.astype(TYPES[fitted_on])
+    pipeline = make_pipeline(prepared[parts], last).fit(table, y)
+    try:
+        model = loaded(pipeline, table, y)
+    except ParityError:
+        assert (fitted_on, parts) == ("nullable", "a function")  # which computes in float32, as no other step does
+        return
+    answered = set()
+    for name, types in TYPES.items():
+        other = X.astype(types)
+        try:
+            expected = pipeline.predict(other)
+            answers = model.predict(other)
+        except (RowError, TypeError):
+            continue
+        answered.add(name)
+        np.testing.assert_allclose(answers, expected, rtol=1e-12 if parts == "a function" else 0, atol=0, err_msg=name)
+    assert {fitted_on, "float64" if parts != "a function" else fitted_on} <= answered
+
+
+def test_whole_numbers_of_a_column_with_gaps_are_answered_beside_float32() -> None:
+    """A column that had gaps, and was float64 for it, may come as integers beside a column of float32."""
+    rng = np.random.default_rng(22)
+    X = pd.DataFrame({"a": rng.normal(size=90).astype(np.float32), "n": rng.integers(0, 9, 90).astype(float)})
+    X.loc[::9, "n"] = np.nan
+    y = X.a + X.n.fillna(4)
+    pipeline = make_pipeline(HistGradientBoostingRegressor(max_iter=5)).fit(X, y)
+    complete = X.dropna().astype({"n": np.int64})
+    assert np.array_equal(loaded(pipeline, X, y).predict(complete), pipeline.predict(complete))
+
+
+def test_a_further_model_that_was_exchanged_is_not_used() -> None:
+    """A file for float32 that answers otherwise is noticed by the digest, and by its golden rows if it is sealed."""
+    pipeline, _ = FLOAT32_TABLES["a linear model behind products of columns"]
+    X, y = _measured()
+    folder = orris.package(pipeline.fit(X, y), X, y, name="m", store=None).folder
+    manifest = read_manifest(folder)
+    assert len(manifest.further["single.onnx"].rows) > 8
+    (folder / "single.onnx").write_bytes((folder / "model.onnx").read_bytes())
+    with pytest.raises(IntegrityError, match=r"single\.onnx"):
+        orris.load(folder)
+    kept = {name: getattr(manifest, name) for name in _SEALED}
+    resealed = seal(folder, **kept)
+    assert resealed.digest != manifest.digest
+    model = orris.load(folder)
+    single = X.astype(dict.fromkeys("abcd", np.float32))
+    assert model.predict(X).tolist() == pipeline.predict(X).tolist()
+    for use in (lambda: model.predict(single), model.engine.verify_further):
+        with pytest.raises(NotReadyError, match=r"single\.onnx.*golden rows"):
+            use()
+
+
+_SEALED = (
+    *("name", "version", "created", "orris", "model_file", "front_file", "schema", "verdict", "golden", "examples"),
+    *("float32", "float64", "others", "further", "metrics", "provenance"),
+)
+
+
+def test_a_bundle_without_golden_rows_of_its_further_model_is_read() -> None:
+    """A bundle of an earlier version, whose digest does not hold ``single.onnx``, is loaded and answers float32."""
+    pipeline, _ = FLOAT32_TABLES["trees behind a scaler"]
+    X, y = _measured()
+    folder = orris.package(pipeline.fit(X, y), X, y, name="m", store=None).folder
+    manifest = read_manifest(folder)
+    kept = {name: getattr(manifest, name) for name in _SEALED}
+    assert seal(folder, **(kept | {"others": None, "further": {}})).digest != manifest.digest
+    single = X.astype(dict.fromkeys("abcd", np.float32))
+    assert orris.load(folder).predict(single).tolist() == pipeline.predict(single).tolist()
 
 
 def _measured() -> tuple[pd.DataFrame, Any]:
@@ -530,14 +649,15 @@ def test_rows_may_come_in_any_form(form: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "g", "O"])
 def test_an_array_may_have_any_numeric_dtype(dtype: str) -> None:
-    """The answers are the pipeline's to the same numbers in float64, and to an array of float32 in float32."""
+    """The answers are the pipeline's to an array of that type, and one of float16 is refused with what to give."""
     X = np.random.default_rng(12).integers(0, 9, (60, 3)).astype(float)
     pipeline = make_pipeline(StandardScaler(), Ridge()).fit(X, X[:, 0] - X[:, 2])
     model = loaded(pipeline, X, X[:, 0] - X[:, 2])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)
-        expected = pipeline.predict(X.astype("f4") if dtype == "f4" else X)
-        assert np.allclose(model.predict(X.astype(dtype)), expected, rtol=1e-12)
+    if dtype == "f2":
+        with pytest.raises(RowError, match=r"Give rows\.astype\('float64'\)"):
+            model.predict(X.astype(dtype))
+        return
+    assert np.allclose(model.predict(X.astype(dtype)), pipeline.predict(X.astype(dtype)), rtol=1e-12)
 
 
 def test_a_frame_without_names_is_an_array() -> None:

@@ -5,7 +5,6 @@ With ``cli`` the only place where the stages are joined.
 
 from __future__ import annotations
 
-import dataclasses
 import decimal
 import os
 import shutil
@@ -21,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from orris import boosters
-from orris.bundle import SINGLE, Manifest, read_manifest
+from orris.bundle import Manifest, read_manifest
 from orris.errors import MissingExtraError, Problem, RowError, ServingError, SettingsError, TableError
 from orris.schema import Bounds, Schema
 from orris.schema.arrays import FloatArray
@@ -32,7 +31,8 @@ from orris.schema.strict import encode as encode_rows
 from orris.settings import DEFAULT_STORE
 from orris.store import Reference, Store, as_version, check_name, locate
 from orris.tables.objects import as_rows
-from orris.verdict import Verdict
+from orris.tables.precision import Answering, answering, lower
+from orris.verdict import NUMBERS, Mixture, Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from orris.training.params import TrainParams
 
 
-_FLOATS = {"float16", "float32", "float64"}
 _TRAIN_SETTINGS = (
     *("target", "name", "model", "pipeline", "task", "drop", "categorical", "bounds", "required", "integer", "closed"),
     *("test_size", "folds", "seed", "tune", "learning_curve", "gates", "model_parameters", "require_compiled"),
@@ -108,7 +107,7 @@ class Model:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._single: Engine | None = None
+        self._further: dict[str, Engine] = {}
 
     @property
     def engine(self) -> Engine:
@@ -172,62 +171,61 @@ class Model:
                 table = as_rows(rows)
             except TableError as error:
                 raise RowError([Problem(None, None, str(error))]) from None
-            encoded = encode(self.schema, table, unknown)
+            precision = self._precision_of(table)
+            engine = self._engine_of(precision)
+            schema = self.schema.in_float64() if precision == "float64" else self.schema
+            encoded = encode(schema, table, unknown)
             check(self.schema, encoded)
-            engine = self._engine_for(table)
         if unknown:
             names = ", ".join(map(repr, list(unknown)[:MAX_UNKNOWN]))
             text = f"columns that are not in the model's schema were ignored: {names}"
             warnings.warn(text, InputWarning, stacklevel=3)
         return engine.run(encoded)
 
-    def _engine_for(self, table: Any) -> Engine:
-        """The engine that answers a table as the fitted pipeline does, which follows the table's precision.
-
-        Warns where there is none, and says in which precision the answers are.
+    def _precision_of(self, table: Any) -> Answering:
+        """Which of the bundle's models answers a table as the fitted pipeline does: that of the table's precision.
 
         Raises:
-            RowError: All floats of the table are float32, and nothing answers them as the pipeline does.
+            RowError: None does; names a column and its type.
         """
-        columns = self.schema.columns
-        if hasattr(table, "dtypes"):
-            found = {str(name): str(dtype) for name, dtype in table.dtypes.items()}
-        else:
-            found = {column.name: str(table.dtype) for column in columns}
-        expected = {column.name: column.dtype for column in self.schema.in_float32().columns}
-        if expected != {column.name: column.dtype for column in columns} and self.manifest.float32:
-            present = {name: found[name] for name in expected if name in found}
-            if present and all(expected[name] == dtype for name, dtype in present.items()):
-                return self._engine_of_float32()
-        for column in columns:
-            if column.dtype in _FLOATS and found.get(column.name, "") in _FLOATS - {column.dtype}:
+        manifest = self.manifest
+        whole: dict[Answering, bool] = {"float32": bool(manifest.float32), "float64": bool(manifest.float64)}
+        # Older bundles, of which this was not found out, answer every table in the contract's precision and warn.
+        others: Mapping[str, Mixture] = manifest.others or {}
+        if manifest.others is None:
+            others = dict.fromkeys(NUMBERS, "anywhere")
+        precision = answering(self.schema, table, whole, others)
+        if manifest.others is None and precision == "contract":
+            for column, dtype in lower(self.schema, table):
                 text = (
-                    f"column '{column.name}' is {found[column.name]}, and the model computes in {column.dtype}, which"
-                    f" it was fitted on: the answers are those to rows.astype('{column.dtype}')"
+                    f"column '{column.name}' is {dtype}, and the model computes in {column.dtype}, which it was fitted"
+                    f" on: the answers are those to rows.astype('{column.dtype}')"
                 )
                 warnings.warn(text, InputWarning, stacklevel=4)
                 break
-        return self._engine
+        return precision
 
-    def _engine_of_float32(self) -> Engine:
-        """The model for tables whose floats are all float32, where the model was fitted on float64."""
-        kind, folder = self.manifest.float32, self._engine.folder
-        if kind == "same" or folder is None:
+    def _engine_of(self, precision: Answering) -> Engine:
+        """The model for tables of this precision; a further model reproduces its golden rows when it is opened.
+
+        Raises:
+            RowError: Nothing answers them as the pipeline does.
+            ServingError: The further model does not load, or does not reproduce its golden rows.
+        """
+        kind = self.manifest.float32 if precision == "float32" else self.manifest.float64
+        if precision == "contract" or kind == "same":
             return self._engine
         if kind == "refused":
+            other = "float64" if precision == "float32" else "float32"
             text = (
-                "the table's floats are float32, and the model was fitted on float64: scikit-learn computes such a"
-                " table in float32, and no compiled model does so in the same way. Give rows.astype('float64'), or fit"
-                " on float32 and package that model"
+                f"the table's floats are {precision}, and the model was fitted on {other}: scikit-learn computes such a"
+                f" table in {precision}, and no compiled model does so in the same way. Give rows.astype('{other}'), or"
+                f" fit on {precision} and package that model"
             )
             raise RowError([Problem(None, None, text)])
-        if self._single is None:
-            from orris.runtime import open_model  # noqa: PLC0415
-
-            file, front = (SINGLE, "") if kind == "file" else (self.manifest.model_file, self.manifest.front_file)
-            runtime = open_model(folder, file, self.schema.in_float32(), front_file=front)
-            self._single = dataclasses.replace(self._engine, runtime=runtime)
-        return self._single
+        if precision not in self._further:
+            self._further[precision] = self._engine.further(precision)
+        return self._further[precision]
 
     def __repr__(self) -> str:
         return f"<orris.Model {self.manifest.name}@{self.manifest.version}>"

@@ -28,7 +28,7 @@ from orris.atomic import write_atomically
 from orris.errors import BundleError, BundleFormatError, IntegrityError
 from orris.schema import Reading, Schema
 from orris.schema.profile import Profile, Tally
-from orris.verdict import Float32, FrontFile, ModelFile, Verdict
+from orris.verdict import FrontFile, Mixture, ModelFile, Precision, Verdict
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -36,6 +36,8 @@ SIGNATURE = "model.sig"
 PROFILE = "profile.json"
 SINGLE = "single.onnx"
 """The model of tables of float32, where it is another than ``model.onnx`` (``Manifest.float32``)."""
+DOUBLE = "double.onnx"
+"""The model of tables of float64, where it is another than ``model.onnx`` (``Manifest.float64``)."""
 _CHECKSUM = re.compile(rb'("checksum": ")([0-9a-f]{64})(")')
 _NO_CHECKSUM = "0" * 64
 _READING_OF_FORMAT_1 = Reading(trim=True, missing=("", "N/A", "NA", "NULL", "NaN", "nan", "null"))
@@ -91,7 +93,7 @@ class Manifest(msgspec.Struct, frozen=True):
     Attributes:
         format: Number of the bundle format.
         checksum: sha256 of the manifest file itself, with this value as zeros.
-        digest: sha256 over what determines the answers (schema, model file, golden rows): equal for equal data,
+        digest: sha256 over what determines the answers (schema, model files, golden rows): equal for equal data,
             settings and seed, whatever the version and the time.
         created: UTC, ISO 8601.
         model_file: ``model.onnx``, ``model.skops`` for a model served by scikit-learn, or a library's own model file.
@@ -99,6 +101,10 @@ class Manifest(msgspec.Struct, frozen=True):
         examples: A few training rows with the served model's answers, for pages that show the model; empty in older
             bundles.
         float32: What answers tables of float32 from Python, where the pipeline was fitted on float64.
+        float64: The model for tables of float64 from Python, where the pipeline was fitted on float32.
+        others: Where other types of numbers may stand in a table from Python; ``None`` in older bundles, which were not
+            examined.
+        further: Golden rows of ``single.onnx`` and ``double.onnx``, by file; there are none in older bundles.
         files: sha256 of every other file of the bundle, by relative POSIX path.
     """
 
@@ -118,7 +124,10 @@ class Manifest(msgspec.Struct, frozen=True):
     files: dict[str, str]
     front_file: FrontFile = ""
     examples: Golden = Golden(())
-    float32: Float32 = ""
+    float32: Precision = ""
+    float64: Precision = ""
+    others: dict[str, Mixture] | None = None
+    further: dict[str, Golden] = {}
 
 
 class _Format(msgspec.Struct):
@@ -144,7 +153,10 @@ def seal(
     verdict: Verdict,
     golden: Golden,
     examples: Golden = Golden(()),  # noqa: B008 (frozen)
-    float32: Float32 = "",
+    float32: Precision = "",
+    float64: Precision = "",
+    others: Mapping[str, Mixture] | None = None,
+    further: Mapping[str, Golden] | None = None,
     metrics: Mapping[str, float],
     provenance: Provenance,
 ) -> Manifest:
@@ -156,8 +168,9 @@ def seal(
     # As they will be read: an integer where a float belongs comes back as a float, and the digest must not notice.
     schema = msgspec.json.decode(msgspec.json.encode(schema), type=Schema)
     golden = msgspec.json.decode(msgspec.json.encode(golden), type=Golden)
+    golden_further = msgspec.json.decode(msgspec.json.encode(further or {}), type=dict[str, Golden])
     files = {path: _sha256(folder / path) for path in _listing(folder) if path not in {MANIFEST, SIGNATURE}}
-    for file in filter(None, (model_file, front_file)):
+    for file in filter(None, (model_file, front_file, *golden_further)):
         if file not in files:
             raise BundleError(f"{folder}: {file} is missing, so there is nothing to seal")
     manifest = Manifest(
@@ -167,7 +180,7 @@ def seal(
         version=version,
         created=created,
         orris=orris,
-        digest=_digest(schema, golden, _model_digest(files, model_file, front_file)),
+        digest=_digest(schema, golden, _model_digest(files, model_file, front_file), _further(files, golden_further)),
         model_file=model_file,
         front_file=front_file,
         schema=schema,
@@ -175,6 +188,9 @@ def seal(
         golden=golden,
         examples=examples,
         float32=float32,
+        float64=float64,
+        others=None if others is None else dict(others),
+        further=golden_further,
         metrics=dict(metrics),
         provenance=provenance,
         files=files,
@@ -255,8 +271,12 @@ def audit(folder: Path, manifest: Manifest) -> None:
     unknown = sorted(present - set(manifest.files))
     if unknown:
         raise IntegrityError(f"{folder / unknown[0]}: not named in the manifest")
+    nameless = sorted(set(manifest.further) - set(manifest.files))
+    if nameless:
+        raise IntegrityError(f"{folder / nameless[0]}: the manifest has golden rows of it, but does not list it")
     model = _model_digest(manifest.files, manifest.model_file, manifest.front_file)
-    if _digest(manifest.schema, manifest.golden, model) != manifest.digest:
+    further = _further(manifest.files, manifest.further)
+    if _digest(manifest.schema, manifest.golden, model, further) != manifest.digest:
         raise IntegrityError(f"{folder / MANIFEST}: its digest does not match what it describes")
 
 
@@ -297,6 +317,13 @@ def _model_digest(files: Mapping[str, str], model_file: str, front_file: str) ->
     return f"{files[front_file]}+{files[model_file]}" if front_file else files[model_file]
 
 
-def _digest(schema: Schema, golden: Golden, model_sha256: str) -> str:
+def _further(files: Mapping[str, str], golden: Mapping[str, Golden]) -> dict[str, Any]:
+    """What the digest holds of further model files; nothing for older bundles, which have no golden rows of them."""
+    return {file: {"golden": msgspec.to_builtins(rows), "model": files[file]} for file, rows in golden.items()}
+
+
+def _digest(schema: Schema, golden: Golden, model_sha256: str, further: Mapping[str, Any]) -> str:
     described = {"golden": msgspec.to_builtins(golden), "model": model_sha256, "schema": msgspec.to_builtins(schema)}
+    if further:
+        described["further"] = further
     return hashlib.sha256(msgspec.json.encode(described, order="sorted")).hexdigest()

@@ -19,12 +19,24 @@ FrontFile = Literal["", "front.skops"]
 """Name of the file with the steps that scikit-learn runs in front of a compiled model; empty where there are none."""
 
 
-Float32 = Literal["", "same", "file", "library", "refused"]
-"""The model for tables whose floats are all float32, where the pipeline was fitted on float64 (decision 0022).
+Precision = Literal["", "same", "file", "library", "refused"]
+"""The model for tables whose floats are all float32, or all float64, where the contract's are not (decision 0022).
 
-``same``: the served model, since the pipeline computes the same for both. ``file``: ``single.onnx``. ``library``: the
-fitted pipeline, which is given float32. ``refused``: nothing answers it as the pipeline does. Empty: it was fitted on
-float32, or this was not found out.
+``same``: the served model, since the pipeline computes the same for both. ``file``: ``single.onnx`` or ``double.onnx``.
+``library``: the fitted pipeline, which is given the table in its own precision. ``refused``: nothing answers it as the
+pipeline does. Empty: the contract's floats are of that precision, or this was not found out.
+"""
+
+SMALL = "int8"
+"""Stands for all integers of 8 and 16 bits, of which some functions of NumPy make float16 or float32."""
+
+NUMBERS = ("float16", "float32", "longdouble", "Float32", SMALL)
+"""Types of numbers in which scikit-learn may compute otherwise than in float64; ``Float32`` is pandas' nullable one."""
+
+Mixture = Literal["anywhere", "beside"]
+"""Where another type of numbers may stand, in a table, without another answer than that to the same numbers in float64.
+
+``anywhere``: in every column. ``beside``: in some columns, while another column of numbers has the contract's type.
 """
 
 

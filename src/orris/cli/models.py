@@ -293,8 +293,11 @@ def verify(
         from orris.signing import verify as verify_signature  # noqa: PLC0415
 
         verify_signature(folder, key)
-    manifest = Engine.load(folder).manifest
-    checked = {"files": len(manifest.files), "golden_rows": len(manifest.golden.rows), "signature": key is not None}
+    engine = Engine.load(folder)
+    manifest = engine.manifest
+    engine.verify_further()
+    n_golden = sum(len(golden.rows) for golden in (manifest.golden, *manifest.further.values()))
+    checked = {"files": len(manifest.files), "golden_rows": n_golden, "signature": key is not None}
     wanted = f"{manifest.name}@{manifest.version}"
     if digest is not None and not _is_digest(digest, manifest.digest):
         raise IntegrityError(f"{wanted}: its digest is {manifest.digest}, not {digest}: this is another model")

@@ -3,7 +3,7 @@
 The package holds the converters by family, the parity gate, and the strategies in the order in which they are tried.
 """
 
-from orris.compile.float32 import examine as examine_float32
+from orris.compile.precision import examine as examine_precisions
 from orris.compile.strategies import Compiled, compile_pipeline
 
-__all__ = ["Compiled", "compile_pipeline", "examine_float32"]
+__all__ = ["Compiled", "compile_pipeline", "examine_precisions"]

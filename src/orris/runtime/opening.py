@@ -22,6 +22,7 @@ Reader = Callable[[Path, Schema, int], Runtime]
 _READERS: Mapping[str, Reader] = {
     "model.onnx": lambda file, _, threads: OnnxRuntime(file, threads),
     "single.onnx": lambda file, _, threads: OnnxRuntime(file, threads),
+    "double.onnx": lambda file, _, threads: OnnxRuntime(file, threads),
     "model.cbm": lambda file, schema, _: LibraryRuntime.load(file, schema),
     "model.txt": lambda file, schema, _: LibraryRuntime.load(file, schema),
     "model.ubj": lambda file, schema, _: LibraryRuntime.load(file, schema),

@@ -196,3 +196,11 @@ class Schema(msgspec.Struct, frozen=True, omit_defaults=True):
             for column in self.columns
         )
         return msgspec.structs.replace(self, columns=columns)
+
+    def in_float64(self) -> Schema:
+        """The schema of the same table with its columns of float16 and float32 as float64, levels included."""
+        columns = tuple(
+            msgspec.structs.replace(column, dtype="float64") if column.dtype in {"float16", "float32"} else column
+            for column in self.columns
+        )
+        return msgspec.structs.replace(self, columns=columns)

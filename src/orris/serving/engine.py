@@ -5,16 +5,17 @@ Loading is inspect, audit, construct, and then the golden rows must come out as 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import get_ident
 from time import monotonic
+from typing import Literal
 
 import msgspec
 import numpy as np
 
-from orris.bundle import Golden, Manifest, audit, contract, read_manifest, read_profile
-from orris.errors import NotReadyError
+from orris.bundle import DOUBLE, SINGLE, Golden, Manifest, audit, contract, read_manifest, read_profile
+from orris.errors import NotReadyError, ServingError
 from orris.runtime import Answers, Runtime, open_model
 from orris.schema import Schema
 from orris.schema.arrays import FloatArray
@@ -73,8 +74,7 @@ class Engine:
         runtime = open_model(
             folder, manifest.model_file, manifest.schema, front_file=manifest.front_file, threads=threads
         )
-        tolerance = SINGLE_TOLERANCE if manifest.verdict.family == "single" else GOLDEN_TOLERANCE
-        reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}", tolerance)
+        reproduce(runtime, manifest.golden, f"{manifest.name}@{manifest.version}", golden_tolerance(manifest))
         schema = contract(manifest)
         manifest = msgspec.structs.replace(manifest, schema=schema)
         return cls(
@@ -87,6 +87,35 @@ class Engine:
             folder,
             read_profile(folder, manifest),
         )
+
+    def further(self, precision: Literal["float32", "float64"]) -> Engine:
+        """The model of tables of another precision, which reproduces its golden rows as well.
+
+        It is opened for Python alone: a server meets no such table, and would load a second model for nothing.
+
+        Raises:
+            ServingError: It does not load, or does not reproduce its golden rows.
+        """
+        manifest, folder = self.manifest, self.folder
+        if folder is None:
+            raise ServingError("this model was not loaded from a bundle, so there is no further model")
+        file, kind, schema = (
+            (SINGLE, manifest.float32, self.schema.in_float32())
+            if precision == "float32"
+            else (DOUBLE, manifest.float64, self.schema.in_float64())
+        )
+        model_file, front_file = (file, "") if kind == "file" else (manifest.model_file, manifest.front_file)
+        runtime = open_model(folder, model_file, schema, front_file=front_file)
+        golden = manifest.further.get(file)
+        if golden is not None:
+            name = f"{manifest.name}@{manifest.version} ({file})"
+            reproduce(runtime, golden, name, golden_tolerance(manifest))
+        return replace(self, runtime=runtime)
+
+    def verify_further(self) -> None:
+        """Raise ``ServingError`` unless every further model reproduces its golden rows."""
+        for file in self.manifest.further:
+            self.further("float32" if file == SINGLE else "float64")
 
     @property
     def schema(self) -> Schema:
@@ -126,6 +155,11 @@ class Engine:
         if numbers is None and answers.labels is not None and answers.labels.min(initial=0) < 0:
             raise unanswered.unlabelled(answers.labels)
         return answers
+
+
+def golden_tolerance(manifest: Manifest) -> float:
+    """How far golden answers may be off on another machine, relative to ``max(1, |answer|)``."""
+    return SINGLE_TOLERANCE if manifest.verdict.family == "single" else GOLDEN_TOLERANCE
 
 
 def label_text(label: object) -> str:

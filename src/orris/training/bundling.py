@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from orris.bundle import SINGLE, Golden, Manifest, Provenance, seal, write_profile
-from orris.compile import Compiled, compile_pipeline, examine_float32
+from orris.bundle import DOUBLE, SINGLE, Golden, Manifest, Provenance, seal, write_profile
+from orris.compile import Compiled, compile_pipeline, examine_precisions
 from orris.runtime import Answers
 from orris.schema import Kind, Schema
 from orris.schema.arrays import FloatArray
@@ -127,9 +127,12 @@ def write_bundle(
     for file, content in compiled.files.items():
         (folder / file).write_bytes(content)
     progress("comparing tables of float32")
-    float32, single = examine_float32(job.pipeline, compiled, job.rows)
-    if single:
-        (folder / SINGLE).write_bytes(single)
+    precisions = examine_precisions(job.pipeline, compiled, job.rows)
+    further = {}
+    for file, whole in ((SINGLE, precisions.float32), (DOUBLE, precisions.float64)):
+        if whole.content:
+            (folder / file).write_bytes(whole.content)
+            further[file] = _rows_with_answers(whole.golden_rows, whole.golden_answers)
     created = datetime.now(UTC)
     seal_with = partial(
         seal,
@@ -143,7 +146,10 @@ def write_bundle(
         schema=compiled.schema,
         golden=_golden(compiled),
         examples=_examples(job.rows, job.targets, compiled),
-        float32=float32,
+        float32=precisions.float32.kind,
+        float64=precisions.float64.kind,
+        others=precisions.others,
+        further=further,
         metrics=job.evaluation.metrics,
         provenance=_provenance(job),
     )

@@ -318,8 +318,9 @@ def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[
         return Kind.BOOLEAN, "bool" if isinstance(dtype, np.dtype) else "float64"
     if pd.api.types.is_integer_dtype(dtype):
         return Kind.CATEGORY if declared else Kind.INTEGER, _of_numpy(dtype)
-    if pd.api.types.is_float_dtype(dtype):
-        return Kind.CATEGORY if declared else Kind.NUMBER, _of_numpy(dtype)
+    if pd.api.types.is_float_dtype(dtype) or str(dtype).startswith("decimal"):
+        # scikit-learn converts pandas' nullable and Arrow-backed floats, and decimals, of any precision to float64.
+        return Kind.CATEGORY if declared else Kind.NUMBER, _of_numpy(dtype if isinstance(dtype, np.dtype) else float)
     if pd.api.types.is_object_dtype(dtype):
         return _kind_of_objects(name, series, declared), "object"
     if pd.api.types.is_string_dtype(dtype):
@@ -333,7 +334,7 @@ def _kind_and_dtype(name: str, series: pd.Series[Any], declared: bool) -> tuple[
 
 
 def _of_numpy(dtype: Any) -> str:
-    """The numpy dtype of numbers, also of pandas' nullable and Arrow-backed ones; extended floats count as float64."""
+    """The numpy dtype of numbers, also of pandas' nullable and Arrow-backed integers; longdouble counts as float64."""
     name = np.dtype(getattr(dtype, "numpy_dtype", dtype)).name
     return name if np.dtype(name).itemsize <= 8 else "float64"
 
