@@ -8,7 +8,7 @@ from tests.cluster.controlplane import Cluster
 from tests.cluster.endpoints import ready, watching
 from tests.cluster.helm import Helm, HelmFailedError
 from tests.cluster.metrics import Load
-from tests.cluster.releases import kind_of, selector, values, versions, wait_for, wait_for_version
+from tests.cluster.releases import selector, values, versions, wait_for, wait_for_version
 from tests.cluster.transitions import STATES, TOTAL_MILLICORES, State, leftovers, steps
 from tests.cluster.waiting import until
 
@@ -178,8 +178,11 @@ def test_a_switch_that_would_leave_a_gap_is_refused(
     wait_for(cluster, helm.namespace, state)
 
 
-def test_the_old_pods_are_not_taken_before_the_new_ones_are_ready(cluster: Cluster, helm: Helm) -> None:
-    """The second upgrade of a switch is refused while a pod of the new strategy is broken."""
+@pytest.mark.parametrize("ways_back", [["canary", ""], [""]], ids=["two-upgrades", "one-upgrade"])
+def test_the_old_pods_are_not_taken_before_the_new_ones_are_ready(
+    ways_back: list[str], cluster: Cluster, helm: Helm
+) -> None:
+    """The second upgrade of a switch is refused while a pod of the new strategy is broken, and the way back is open."""
     source, target = State("none", "rolling"), State("none", "canary")
     helm.upgrade(values(source))
     wait_for(cluster, helm.namespace, source)
@@ -189,11 +192,12 @@ def test_the_old_pods_are_not_taken_before_the_new_ones_are_ready(cluster: Clust
     with pytest.raises(HelmFailedError, match="would be gone before others are ready"):
         helm.upgrade(second | broken)
     assert len(ready(cluster.api, helm.namespace, "orris")) == source.pods
-    helm.upgrade(values(source, strategy=source.values(previous="canary")["strategy"]))
-    helm.upgrade(values(source))
-    wait_for(cluster, helm.namespace, source)
-    assert cluster.api.get("Rollout", helm.namespace, "orris") is None
-    assert kind_of(source) == "Deployment"
+    with watching(cluster.api, helm.namespace, "orris") as watch:
+        for previous in ways_back:
+            helm.upgrade(values(source, strategy=source.values(previous=previous)["strategy"]))
+        wait_for(cluster, helm.namespace, source)
+        assert cluster.api.get("Rollout", helm.namespace, "orris") is None
+    assert watch.least >= source.pods
 
 
 def test_a_failed_test_pod_does_not_outlive_the_release(cluster: Cluster, helm: Helm) -> None:

@@ -143,8 +143,10 @@ horizontalpodautoscaler.yaml. "true" or nothing.
 {{- if and $other (not (include "orris.keepsPrevious" .)) (not (include "orris.standsFor" (dict "live" $live "than" $other))) -}}
 {{- fail (printf "strategy: the pods of the %s would be gone before others are ready. Upgrade with strategy.previous set to %s first, which keeps them, and once more without it when the new pods are ready (docs/upgrades.md)" $other.kind $leaves) -}}
 {{- end -}}
+{{- /* Back from a switch whose new pods are not ready: the Deployment still has all of its own, so nothing is left that anybody needs. */ -}}
+{{- $returns := and $other (eq $type "rolling") (include "orris.standsFor" (dict "live" $live "than" $other)) -}}
 {{- range list $live $other -}}
-{{- if and (eq .kind "Rollout") $previous (ne $previous "rolling") (ne $previous $type) (ne (dig "status" "phase" "Healthy" .) "Healthy") -}}
+{{- if and (eq .kind "Rollout") (not $returns) $previous (ne $previous "rolling") (ne $previous $type) (ne (dig "status" "phase" "Healthy" .) "Healthy") -}}
 {{- fail (printf "strategy: the Rollout is %s: promote or abort its new version before you leave %s" .status.phase $previous) -}}
 {{- end -}}
 {{- end -}}
