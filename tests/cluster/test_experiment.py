@@ -30,10 +30,11 @@ AUTOSCALING: Object = {
     "behavior": BEHAVIOR,
     "hpa": {"cpuPercent": 60},
 }
+KEDA: Object = {"type": "keda", "minReplicas": 2, "maxReplicas": 6, "behavior": BEHAVIOR}
 
 
-def values(autoscaling: Object) -> Object:
-    """Values of a small release."""
+def values(autoscaling: Object, **more: object) -> Object:
+    """Values of a small release, and others."""
     return {
         "image": {"repository": "registry.example/orris", "tag": "1.0.0"},
         "replicas": 2,
@@ -42,12 +43,14 @@ def values(autoscaling: Object) -> Object:
             "requests": {"cpu": f"{REQUEST_MILLICORES}m", "memory": "64Mi"},
             "limits": {"memory": "64Mi"},
         },
+        "serviceMonitor": {"enabled": True},
+        **more,
     }
 
 
 def ready(cluster: Cluster, namespace: str) -> int:
     """The ready replicas of the release."""
-    found = cluster.api.get("Deployment", namespace, "orris")
+    found = cluster.api.get("Deployment", namespace, "orris") or cluster.api.get("Rollout", namespace, "orris")
     return int((found or {}).get("status", {}).get("readyReplicas") or 0)
 
 
@@ -57,7 +60,11 @@ def limits(cluster: Cluster, namespace: str) -> list[object]:
         [each["metadata"]["name"], each["spec"]["minReplicas"], each["spec"]["maxReplicas"]]
         for each in cluster.api.list("HorizontalPodAutoscaler", namespace)
     ]
-    return found or [each["spec"]["replicas"] for each in cluster.api.list("Deployment", namespace)]
+    for each in cluster.api.list("ScaledObject", namespace):
+        spec = each["spec"]
+        found.append([spec["minReplicaCount"], spec["maxReplicaCount"], spec["fallback"]["replicas"]])
+    workloads = cluster.api.list("Deployment", namespace) + cluster.api.list("Rollout", namespace)
+    return found or [each["spec"]["replicas"] for each in workloads]
 
 
 def left(cluster: Cluster, namespace: str) -> list[str]:
@@ -73,20 +80,37 @@ def command(cluster: Cluster, namespace: str, *arguments: str) -> list[str]:
     return [*start, "--load-seconds", "3", *arguments]
 
 
-def install(cluster: Cluster, namespace: str, load: Load, autoscaling: Object) -> None:
+def restored(cluster: Cluster, namespace: str, before: list[object]) -> None:
+    """Wait until what scales the release is as it was; KEDA's own HPA follows its ScaledObject a little later."""
+    until(lambda: limits(cluster, namespace) == before, f"{before}, and not {limits(cluster, namespace)}", 60)
+    until(lambda: not left(cluster, namespace), f"nothing left: {left(cluster, namespace)}", 60)
+
+
+def install(cluster: Cluster, namespace: str, load: Load, autoscaling: Object, **more: object) -> None:
     """Install a release and wait for its replicas."""
     load.total = 0
     load.millicores = REQUEST_MILLICORES * 6 // 10
-    Helm(cluster, 4, namespace).upgrade(values(autoscaling))
+    Helm(cluster, 4, namespace).upgrade(values(autoscaling, **more))
     until(lambda: ready(cluster, namespace) == 2, "two ready replicas", 120)
 
 
-@pytest.mark.parametrize("autoscaling", [AUTOSCALING, {"type": "none"}], ids=["hpa", "none"])
+@pytest.mark.parametrize(
+    ("autoscaling", "strategy"),
+    [
+        (AUTOSCALING, "rolling"),
+        (KEDA, "rolling"),
+        (KEDA, "canary"),
+        ({"type": "none"}, "rolling"),
+        ({"type": "none"}, "canary"),
+    ],
+    ids=["hpa", "keda", "keda-rollout", "none", "none-rollout"],
+)
 def test_the_experiment_runs_and_puts_everything_back(
-    autoscaling: Object, cluster: Cluster, namespace: str, load: Load, tmp_path: Path
+    autoscaling: Object, strategy: str, cluster: Cluster, namespace: str, load: Load, tmp_path: Path
 ) -> None:
     """Both loads run as Jobs within the limits of their scenario, and afterwards everything is as it was."""
-    install(cluster, namespace, load, autoscaling)
+    rollout = {"type": strategy, "analysis": {"enabled": False}}
+    install(cluster, namespace, load, autoscaling, strategy=rollout)
     before = limits(cluster, namespace)
     done = subprocess.run(
         command(cluster, namespace, "--output", str(tmp_path)),
@@ -97,8 +121,7 @@ def test_the_experiment_runs_and_puts_everything_back(
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert limits(cluster, namespace) == before
-    until(lambda: not left(cluster, namespace), f"nothing left: {left(cluster, namespace)}", 60)
+    restored(cluster, namespace, before)
     found = json.loads((tmp_path / "autoscaling.json").read_text("utf-8"))
     assert [scenario["max_replicas"] for scenario in found["scenarios"]] == [3, 1]
     for scenario in found["scenarios"]:
@@ -108,12 +131,13 @@ def test_the_experiment_runs_and_puts_everything_back(
         assert "The Job of wrk gave no numbers." in scenario["observations"] or scenario["load"] is not None
 
 
+@pytest.mark.parametrize("autoscaling", [AUTOSCALING, KEDA], ids=["hpa", "keda"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_experiment_is_put_back(
-    number: signal.Signals, cluster: Cluster, namespace: str, load: Load, tmp_path: Path
+    number: signal.Signals, autoscaling: Object, cluster: Cluster, namespace: str, load: Load, tmp_path: Path
 ) -> None:
     """After SIGTERM the command puts things back itself; after SIGKILL ``--restore`` does, at whatever step it was."""
-    install(cluster, namespace, load, AUTOSCALING)
+    install(cluster, namespace, load, autoscaling)
     before = limits(cluster, namespace)
     steps = [
         lambda: "orris-loadtest-state" in left(cluster, namespace),
@@ -138,8 +162,7 @@ def test_a_killed_experiment_is_put_back(
                 restore, env=cluster.environ, check=False, capture_output=True, text=True, timeout=120
             )
             assert done.returncode == 0, done.stderr
-        assert limits(cluster, namespace) == before
-        until(lambda: not left(cluster, namespace), "nothing left", 60)
+        restored(cluster, namespace, before)
 
 
 def test_a_namespace_of_production_is_refused(cluster: Cluster, namespace: str) -> None:

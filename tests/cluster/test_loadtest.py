@@ -99,6 +99,7 @@ def state(request: pytest.FixtureRequest) -> State:
     return chosen
 
 
+@pytest.mark.timeout(3600)
 def test_the_load_test_puts_back_what_it_changed_wherever_it_is_killed(
     state: State, cluster: Cluster, namespace: str, load: Load, tmp_path: Path
 ) -> None:

@@ -21,6 +21,9 @@ from tests.cluster.live.workloads import REPOSITORY, TOOLS, WRK, nodes_are_ready
 from tests.cluster.waiting import until
 from tests.example_tables import MEASUREMENTS, TABLE
 
+PROXY_SECONDS = os.environ.get("ORRIS_TEST_PROXY_SECONDS", "0")
+"""Until Services follow a change of their endpoints, as kube-proxy takes seconds; more than 0 needs a quiet machine."""
+
 # Only where a control plane of one's own is wanted: in kind, pods are real anyway.
 collect_ignore_glob = [] if os.environ.get("ORRIS_TEST_CLUSTER") == "local" else ["test_*.py"]
 
@@ -56,6 +59,7 @@ def cluster(iris: Bundle, second: Bundle) -> Iterator[Cluster]:
                 "kubelet",
                 *(sys.executable, "-m", "tests.cluster.kubelet", "--kubeconfig", running.kubeconfig),
                 *("--home", home / "kubelet", "--images", images.path, "--metrics-seconds", "5"),
+                *("--proxy-seconds", PROXY_SECONDS),
                 environ={"PYTHONPATH": str(ROOT)},
             )
             until(lambda: nodes_are_ready(running.api), "the kubelet has announced its nodes")

@@ -84,7 +84,7 @@ def test_a_canary_loses_no_request(cluster: Cluster, helm: Helm) -> None:
     with lossless(cluster.api, helm.namespace):
         helm.upgrade(values("2.0.0", **canary))
         until(paused, "the canary waits for its promotion")
-        assert versions(cluster.api, helm.namespace) == {"1.0.0", "2.0.0"}
+        until(lambda: versions(cluster.api, helm.namespace) == {"1.0.0", "2.0.0"}, "both versions answer")
         change({"abort": True})
         settled(cluster.api, helm.namespace, 2, "1.0.0")
         change({"abort": False})

@@ -22,6 +22,7 @@ from tests.cluster.waiting import until
 def test_the_tests_of_the_chart_get_real_answers(cluster: Cluster, helm: Helm) -> None:
     """``helm test`` passes against real pods, which log its requests, and fails for a model that they do not have."""
     helm.upgrade(values("1.0.0"), "--wait", "--timeout=3m")
+    settled(cluster.api, helm.namespace, 2, "1.0.0")
     assert helm.run("test", "orris", "--timeout=2m").count("Phase:          Succeeded") == 3
     logs = "".join(
         cluster.kubectl("logs", pod["metadata"]["name"], "--namespace", helm.namespace)
@@ -31,6 +32,7 @@ def test_the_tests_of_the_chart_get_real_answers(cluster: Cluster, helm: Helm) -
     answer = httpx.post(f"{service_url(cluster.api, helm.namespace)}/predict", content=ROW, trust_env=False).json()
     assert (answer["prediction_label"], answer["model_version"]) == ("setosa", "1.0.0")
     helm.upgrade(values("1.0.0", model={"name": "other"}), "--wait", "--timeout=3m")
+    settled(cluster.api, helm.namespace, 2, "1.0.0")
     with pytest.raises(HelmFailedError):
         helm.run("test", "orris", "--timeout=2m")
 
@@ -136,6 +138,7 @@ def test_a_key_that_is_added_to_a_mounted_secret_is_accepted(cluster: Cluster, h
     first = new_key("first")
     publish()
     helm.upgrade(values("1.0.0", auth={"apiKeys": {"existingSecret": "keys"}}, replicas=1), "--wait", "--timeout=3m")
+    settled(cluster.api, helm.namespace, 1, "1.0.0")
     url = f"{service_url(cluster.api, helm.namespace)}/predict"
 
     def status(key: str) -> int:
@@ -174,6 +177,7 @@ def test_another_digest_stops_a_pod_before_its_server_starts(cluster: Cluster, h
 def test_an_image_that_is_not_there_replaces_nothing(cluster: Cluster, helm: Helm) -> None:
     """A version whose image cannot be pulled never becomes ready, and the old pods go on."""
     helm.upgrade(values("1.0.0"), "--wait", "--timeout=3m")
+    settled(cluster.api, helm.namespace, 2, "1.0.0")
     helm.upgrade(values("9.9.9"))
 
     def waits() -> bool:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
+
 from orris.loadtest import Arrivals, Run, drive, target_of
 from tests.cluster.api import Api, Object
 from tests.cluster.kubelet.addresses import loopback
@@ -61,8 +63,19 @@ def is_ready(pod: Object) -> bool:
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
 
 
+def answers(api: Api, namespace: str) -> bool:
+    """Whether the Service leads to a pod that answers, by connections and by requests."""
+    try:
+        return all(
+            httpx.get(f"{service_url(api, namespace, gateway=gateway)}/health", trust_env=False).is_success
+            for gateway in (False, True)
+        )
+    except httpx.TransportError:
+        return False
+
+
 def settled(api: Api, namespace: str, pods: int, tag: str) -> None:
-    """Wait until there are exactly so many pods, all ready and of a version, and none ends any more."""
+    """Wait until there are exactly so many pods, all ready and of a version, none ends any more, and they answer."""
 
     def reached() -> bool:
         found = api.list("Pod", namespace, "app.kubernetes.io/component=server")
@@ -70,6 +83,7 @@ def settled(api: Api, namespace: str, pods: int, tag: str) -> None:
         return len(found) == pods and all(map(is_ready, found)) and images == {f"{REPOSITORY}:{tag}"}
 
     until(reached, f"{pods} ready pods of {tag} in {namespace}", seconds=180)
+    until(lambda: answers(api, namespace), f"the Service of {namespace} leads to its pods")
 
 
 class Load:
