@@ -60,8 +60,11 @@ def test_replicas_follow_the_load_and_everything_is_written(iris: Bundle, tmp_pa
 
 
 @needs_programs
-def test_an_interrupt_ends_every_process_and_keeps_what_was_measured(iris: Bundle, tmp_path: Path) -> None:
-    """After SIGINT during the load the results are there, marked as interrupted, and no process is left."""
+def test_an_interrupt_ends_every_process_and_keeps_what_was_measured(mixed: Bundle, tmp_path: Path) -> None:
+    """After SIGINT during the load the results are there, marked as interrupted, and no process is left.
+
+    The model is one of another table than iris: its requests are drawn from the schema.
+    """
     command = [
         sys.executable,
         "-m",
@@ -69,7 +72,7 @@ def test_an_interrupt_ends_every_process_and_keeps_what_was_measured(iris: Bundl
         "experiment",
         "autoscaling",
         "--local",
-        str(iris.folder),
+        str(mixed.folder),
         "--faster",
         "15",
     ]
@@ -89,6 +92,7 @@ def test_an_interrupt_ends_every_process_and_keeps_what_was_measured(iris: Bundl
     assert found["interrupted"] is True
     assert found["scenarios"][0]["points"]
     assert found["scenarios"][0]["load"]["requests"] > 0
+    assert found["scenarios"][0]["load"]["refused"] < found["scenarios"][0]["load"]["requests"]
 
 
 def children(pid: int) -> set[int]:

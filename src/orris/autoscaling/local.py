@@ -12,6 +12,7 @@ a Service of Kubernetes, which gives whole connections to pods, the proxy gives 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -36,6 +37,8 @@ from orris.autoscaling.proxy import Proxy, Traffic
 from orris.autoscaling.replica import Replica
 from orris.autoscaling.results import Experiment, Point, Scenario, Step
 from orris.errors import ExperimentError
+from orris.loadtest.preparation import ask_card
+from orris.loadtest.rows import drawn_rows
 from orris.replicas import processes
 from orris.replicas.quota import SignalQuota, hold
 from orris.version import __version__
@@ -54,6 +57,12 @@ METRICS_WINDOW_SECONDS = 15.0
 
 N_LONE_REQUESTS = 200
 
+IRIS_COLUMNS = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
+"""The columns, in order, of the rows in ``predict.lua``."""
+
+N_ROWS = 3
+"""Rows in a request, as many as ``predict.lua`` has."""
+
 _SERVE_SECONDS = 120.0
 
 
@@ -71,7 +80,8 @@ class LocalSettings:
         faster: By how much the autoscaler's periods are divided, so that minutes show what takes a quarter of an hour.
         target_percent: CPU that the autoscaler aims at.
         route: The path of the requests.
-        body: A file with another body than the three rows of iris.
+        body: A file with the body of the requests; without it three rows: those of the reference project's script for
+            iris, and of any other table rows drawn from the model's schema.
     """
 
     serve: Sequence[str]
@@ -176,6 +186,7 @@ class _Run:
     wanted: int = 1
     began: float = 0
     started: int = 0
+    body: Path | None = None
     load: Driver | None = None
     load_from: float = 0
     load_cpu: float = 0
@@ -183,12 +194,14 @@ class _Run:
     stack: ExitStack = field(default_factory=ExitStack)
     scaler: Autoscaler = field(init=False)
     proxy: Proxy = field(init=False)
+    folder: Path = field(init=False)
 
     def __enter__(self) -> _Run:
         spec = CHART_SPEC.faster(self.settings.faster)
         target, most = self.settings.target_percent, self.scenario.max_replicas
         self.scaler = Autoscaler(replace(spec, max_replicas=most, target=target))
         folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="orris-experiment-")))
+        self.folder = folder
         self.proxy = Proxy(folder, self.scenario.max_replicas, self.scenario.connections)
         self.stack.callback(self.proxy.close)
         self.stack.callback(self._close_replicas)
@@ -205,20 +218,30 @@ class _Run:
         """Wait for the first replica, then load, then let the autoscaler go back down."""
         self._scale_to(1)
         self._wait_until_ready()
+        self.body = self.settings.body or self._drawn_body()
         self._time_lone_requests()
         # Two windows without load, so that the first decisions have samples.
         self.began = time.monotonic()
         self._phase("before", 2 * self._window())
         url = self.proxy.url + self.settings.route
-        self.load = Driver(url, self.scenario.connections, self.settings.load_seconds, self.settings.body)
+        self.load = Driver(url, self.scenario.connections, self.settings.load_seconds, self.body)
         self.load_from = time.monotonic()
         self._phase("load", self.settings.load_seconds)
         self._finish_load()
         self._phase("after", self.settings.after_seconds)
 
+    def _drawn_body(self) -> Path | None:
+        """A file with rows of the model's own table; ``None``: the table is iris, whose rows wrk's script has."""
+        card = ask_card(self.proxy.url, "", {})
+        if [column.name for column in card.columns] == IRIS_COLUMNS:
+            return None
+        body = self.folder / "body.json"
+        body.write_text(json.dumps(drawn_rows(card, N_ROWS)), "utf-8")
+        return body
+
     def _time_lone_requests(self) -> None:
         """The service time, which the simulation needs: requests one after the other, at a replica without load."""
-        body = self.settings.body.read_bytes() if self.settings.body else script_body()
+        body = self.body.read_bytes() if self.body else script_body()
         address = urlsplit(self.proxy.url)
         client = HTTPConnection(address.hostname or "", address.port, timeout=30)
         with closing(client):
@@ -230,8 +253,8 @@ class _Run:
                 self.scenario.service_ms.append(round((time.perf_counter() - began) * 1000, 3))
                 if answer.status != 200:
                     raise ExperimentError(
-                        f"POST {self.settings.route} was answered with {answer.status}: for a model of another table"
-                        " give a request with --body, for another path --route"
+                        f"POST {self.settings.route} was answered with {answer.status}: give a request that it takes"
+                        " with --body, or another path with --route"
                     )
 
     def _window(self) -> float:

@@ -62,7 +62,11 @@ def autoscaling(
     ] = 5,
     body: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="File with a request's body [default: 3 rows of iris]"),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="File with a request's body [default: 3 rows of the model's table]",
+        ),
     ] = None,
     route: Annotated[str, typer.Option(help="Path that is asked.")] = "/predict",
     results: Annotated[
@@ -88,9 +92,10 @@ def autoscaling(
     """Load a model and watch the autoscaler: replicas, CPU, throughput, latency, and what was the bottleneck.
 
     --local needs HAProxy and wrk (apt-get install haproxy wrk). Ctrl-C ends every process and keeps what was measured.
-    --simulate goes on from those results: a peak that triples, a slow start, HPA or KEDA, scale to zero. All need the
-    extra 'experiment'. --context limits the release's autoscaler, runs wrk as Jobs, records the autoscaler and the
-    pods, and puts everything back, also after a kill: by the next run, or with --restore. Production is refused.
+    --simulate goes on from those results: a peak that triples, a slow start, HPA or KEDA, scale to zero. --context
+    limits the release's autoscaler, runs wrk as Jobs, records the autoscaler and the pods, and puts everything back,
+    also after a kill: by the next run, or with --restore. Production is refused. Each of the three needs libraries that
+    the extra 'experiment' installs: pip install 'orris[experiment]'.
     """
     if local + simulate + (context is not None) != 1:
         raise typer.BadParameter("say where it runs: --local, --simulate or --context CONTEXT")
