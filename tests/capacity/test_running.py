@@ -85,6 +85,7 @@ def test_a_model_that_cannot_be_served_is_an_error_with_what_the_server_said(tmp
         (["--scaler", "hand"], "hpa, keda or none"),
         (["--protocol", "v1=x"], "'x' is no number"),
         (["--header", "x"], "'Name: value'"),
+        (["--max-rate", "150", "--first-rate", "50"], "--max-rate above 200"),
     ],
 )
 def test_wrong_usage_names_the_option(

@@ -48,9 +48,12 @@ def plan(
     header: HeaderOption = None,
     connections: Annotated[int, typer.Option(help="Connections to the server", min=1)] = 128,
     seconds: Annotated[float, typer.Option(help="How long each rate is held", min=0.2)] = 5.0,
-    first_rate: Annotated[float, typer.Option(help="Requests a second to begin with", min=1)] = 50.0,
+    first_rate: Annotated[
+        float | None,
+        typer.Option(help="Requests a second to begin with [default: 50, or an eighth of --max-rate]", min=1),
+    ] = None,
     max_rate: Annotated[
-        float | None, typer.Option(help="Most requests a second [default: until it is too much]")
+        float | None, typer.Option(help="Most requests a second [default: until it is too much]", min=1)
     ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write plan.html, plan.md, plan.json and values.yaml there")
@@ -61,7 +64,8 @@ def plan(
     """Measure how much one replica takes, and derive requests, replicas, autoscaler and cost from it.
 
     The rate of an open loop rises until latency departs. Ctrl-C ends it early and keeps what was measured. Drive
-    servers of your own only.
+    servers of your own only. A URL is measured as it runs; a MODEL is served for the measurement, as the options that
+    begin with "Of a MODEL" say.
     """
     from math import inf  # noqa: PLC0415
 
@@ -78,8 +82,7 @@ def plan(
         "rows": rows,
         "rows_per_request": rows_per_request,
         "seconds_each": seconds,
-        "first_per_second": first_rate,
-        "max_per_second": inf if max_rate is None else max_rate,
+        **_rates(first_rate, max_rate),
         "connections": connections,
         "on_point": _tell_point,
     }
@@ -131,6 +134,24 @@ def _tell_point(point: Point) -> None:
         f"… {rate(point.offered_per_second)} sent, {rate(point.answered_per_second)} answered, 99th percentile"
         f" {milliseconds(point.p99_seconds)}{failed}{limited}"
     )
+
+
+def _rates(first: float | None, most: float | None) -> dict[str, float]:
+    """The first and the highest rate, which leave room for as many rates as a fit needs."""
+    from math import inf  # noqa: PLC0415
+
+    from orris.capacity.measuring import FIRST_PER_SECOND  # noqa: PLC0415
+    from orris.capacity.scalability import MIN_POINTS  # noqa: PLC0415
+
+    highest = inf if most is None else most
+    lowest = max(1.0, min(FIRST_PER_SECOND, highest / 2 ** (MIN_POINTS - 1))) if first is None else first
+    if highest <= lowest * 2 ** (MIN_POINTS - 2):
+        raise typer.BadParameter(
+            f"--max-rate {highest:g}: from {lowest:g} requests a second on, each twice the one before, there are fewer"
+            f" than {MIN_POINTS} rates up to it, and a plan needs {MIN_POINTS}: begin lower with --first-rate, or raise"
+            f" --max-rate above {lowest * 2 ** (MIN_POINTS - 2):g}"
+        )
+    return {"first_per_second": lowest, "max_per_second": highest}
 
 
 def _seconds(text: str) -> float:
