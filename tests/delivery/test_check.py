@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orris.api import Bundle
-from orris.delivery.check import CHECKS
+from orris.delivery.check import CHECKS, EXTRAS
 from orris.store import Store
 
 
@@ -183,3 +184,10 @@ def test_secrets_have_to_be_in_the_namespace(tmp_path: Path) -> None:
 def test_helm_has_to_be_new_enough(tmp_path: Path, version: str, code: int) -> None:
     """A Helm that is too old for charts in an OCI registry fails."""
     check("helm", cwd=tmp_path, expect=code, PATH=program(tmp_path, "helm", f"echo {version}"))
+
+
+def test_the_extras_are_those_of_the_package() -> None:
+    """Every extra of a command is checked, under the name that ``pyproject.toml`` has for it."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    of_models = {"sklearn", "xgboost", "lightgbm", "catboost", "gcp-trace"}
+    assert EXTRAS.keys() == project["optional-dependencies"].keys() - of_models

@@ -33,10 +33,13 @@ EXTRAS = {
     "train": "sklearn",
     "gcs": "gcsfs",
     "s3": "s3fs",
+    "azure": "adlfs",
     "jwt": "jwt",
     "sign": "model_signing",
     "otel": "opentelemetry.sdk",
     "dvc": "dvc",
+    "load": "hdrh",
+    "experiment": "simpy",
     "loadtest": "locust",
 }
 """The module whose presence shows that an extra is installed."""
