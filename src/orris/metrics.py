@@ -224,6 +224,13 @@ def headline(metrics: Iterable[str]) -> list[Metric]:
     return [metric for metric in METRICS.values() if metric.headline and metric.name in reported]
 
 
+def most_telling(values: Mapping[str, float]) -> dict[str, float]:
+    """The headline metrics among these, on the judged rows and as means over the folds; all, if none is a headline."""
+    names = [metric.name for metric in headline(METRICS)]
+    names += [f"cv_{name}_mean" for name in names]
+    return {name: values[name] for name in names if name in values} or dict(values)
+
+
 def reported(values: Mapping[str, float]) -> dict[str, float]:
     """The metrics that can be written as JSON, in the order of the table: no NaN, no infinity.
 

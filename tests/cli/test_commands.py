@@ -169,6 +169,12 @@ def test_a_version_is_shown_and_compared(home: Path) -> None:
     text = orris("models", "show", "iris@1.0.0", cwd=home)
     assert "sepal_length" in text
     assert "parity: exact" in text
+    every = orris("models", "show", "iris@1.0.0", "--all", cwd=home)
+    assert "cv_accuracy_mean" in text
+    assert "balanced_accuracy" not in text
+    assert "models show --all iris@1.0.0" in text
+    assert "balanced_accuracy" in every
+    assert "--all" not in every
     compared = json.loads(orris("models", "compare", "iris@1.0.0", "iris:stage", "--json", cwd=home))
     assert compared["same_digest"] is False
     assert {found["change"] for found in compared["schema"]} == {"takes missing values now"}
@@ -209,8 +215,11 @@ def test_versions_with_an_alias_are_not_deleted(home: Path, tmp_path: Path) -> N
 
 def test_an_alias_is_promoted_and_rolled_back(home: Path) -> None:
     """A rollback returns an alias to the version before its promotion."""
-    orris("models", "promote", "iris@1.0.0", "prod", cwd=home)
-    orris("models", "promote", "iris@1.1.0", "prod", cwd=home)
+    assert orris("models", "promote", "iris@1.0.0", "prod", cwd=home) == "prod is now 1.0.0\n"
+    told = orris("models", "promote", "iris@1.1.0", "prod", cwd=home)
+    assert "different models: digests differ" in told
+    assert "log_loss" in told
+    assert told.endswith("prod is now 1.1.0 (was 1.0.0)\n")
     assert "prod is now 1.0.0" in orris("models", "rollback", "iris", "prod", cwd=home)
     assert "1.0.0" in orris("models", "show", "iris:prod", cwd=home)
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orris.cli.terminal import JsonOption, StoreOption, print_json, print_table, say, shown, store_url
+from orris.installation import command
 
 if TYPE_CHECKING:
     from orris.bundle import Manifest, Provenance
     from orris.schema import Column
-    from orris.store import AliasRecord, Store
+    from orris.store import AliasRecord, Reference, Store
 
 app = typer.Typer(help="List, compare, promote, verify, move and delete published models.", no_args_is_help=True)
 
@@ -37,7 +39,10 @@ def list_models(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List models and their versions, newest first."""
+    """List models and their versions, newest first.
+
+    Where the terminal is too narrow for all columns, those that models show has as well are left out.
+    """
     source = _open(store)
     found = [info for model in ([name] if name else source.models()) for info in reversed(source.versions(model))]
     if as_json:
@@ -47,13 +52,12 @@ def list_models(
         say(f"{source.url} holds no models; publish one with  orris train")
         return
     print_table(
-        ("model", "version", "aliases", "created", "size", "signed", "served by", "quality", "digest"),
+        ("model", "aliases", "created", "size", "signed", "served by", "quality", "digest"),
         [
             (
-                v.name,
-                v.version,
+                f"{v.name}@{v.version}",
                 " ".join(v.aliases),
-                v.created,
+                v.created[:16].replace("T", " "),
                 _size(v.n_bytes) if v.n_bytes else "",
                 "" if v.problem else shown(v.signed),
                 v.strategy,
@@ -62,6 +66,7 @@ def list_models(
             )
             for v in found
         ],
+        optional=("served by", "digest", "signed", "size"),
     )
 
 
@@ -81,8 +86,15 @@ def _headline(metrics: dict[str, float]) -> str:
 
 
 @app.command(epilog="Example:  orris models show iris:prod")
-def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: JsonOption = False) -> None:
+def show(
+    reference: ReferenceArgument = "",
+    every: Annotated[bool, typer.Option("--all", help="Show all metrics, not only the most telling ones.")] = False,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show a version's schema, metrics, parity verdict and origin."""
+    from orris.metrics import most_telling  # noqa: PLC0415
+
     manifest = _open(store).manifest(reference)
     if as_json:
         print_json(manifest)
@@ -95,11 +107,10 @@ def show(reference: ReferenceArgument = "", store: StoreOption = None, as_json: 
     rows = [(c.name, c.kind.value, _values(c), shown(c.missing)) for c in manifest.schema.columns]
     print_table(("column", "kind", "values", "may be missing"), rows, title="schema")
     where = " on its training rows" if manifest.provenance.parameters.get("packaged") else ""
-    print_table(
-        ("metric", "value"),
-        [(name, f"{value:.6g}") for name, value in manifest.metrics.items()],
-        title=f"metrics{where}",
-    )
+    metrics = manifest.metrics if every else most_telling(manifest.metrics)
+    print_table(("metric", "value"), [(k, _number(v)) for k, v in metrics.items()], title=f"metrics{where}")
+    if len(metrics) < len(manifest.metrics):
+        say(f"{len(manifest.metrics) - len(metrics)} more metrics:  {command()} models show --all {reference}".rstrip())
     print_table(("what", "value"), _origin(manifest.provenance), title="origin")
 
 
@@ -141,6 +152,11 @@ def compare(
     if as_json:
         print_json(comparison)
         return
+    _print_comparison(first, second, comparison, comparison["metrics"])
+
+
+def _print_comparison(first: Manifest, second: Manifest, comparison: dict[str, Any], names: Container[str]) -> None:
+    """Print a comparison with the metrics of these names."""
     say("the same answers: equal digests" if comparison["same_digest"] else "different models: digests differ")
     for difference in comparison["schema"]:
         say(f"schema: {difference}{' (breaks callers)' if difference.breaks else ''}")
@@ -151,7 +167,7 @@ def compare(
         rows = [
             _metric_row(name, row, titles)
             for name, row in comparison["metrics"].items()
-            if name.startswith("cv_") == folds
+            if name in names and name.startswith("cv_") == folds
         ]
         if rows:
             print_table(("metric", titles["first"], titles["second"], "difference", "better"), rows, title=title)
@@ -193,10 +209,31 @@ def promote(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Point an alias to a version; the move is recorded and can be undone."""
+    """Point an alias to a version; the move is recorded and can be undone.
+
+    The version is compared with the one that the alias points to, as models compare does; promote compares with what
+    an environment runs, and can refuse.
+    """
     source = _open(store)
     wanted = source.resolve(reference)
+    if not as_json:
+        _compare_with_live(source, wanted, alias)
     _told(source.promote(wanted.name, wanted.version, alias), as_json)
+
+
+def _compare_with_live(source: Store, wanted: Reference, alias: str) -> None:
+    """Print how a version compares with the one that an alias points to; nothing without one, or if it is the same."""
+    from orris.errors import NotFoundError  # noqa: PLC0415
+    from orris.metrics import most_telling  # noqa: PLC0415
+
+    try:
+        live = source.resolve(f"{wanted.name}:{alias}")
+    except NotFoundError:
+        return
+    if live.version == wanted.version:
+        return
+    first, second = source.manifest(str(live)), source.manifest(str(wanted))
+    _print_comparison(first, second, _comparison(first, second), most_telling(first.metrics | second.metrics))
 
 
 @app.command(epilog="Example:  orris models rollback iris prod")

@@ -55,17 +55,36 @@ def print_json(value: Any) -> None:
     say(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A table on standard output; cells are plain text."""
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None, optional: Sequence[str] = ()
+) -> None:
+    """A table on standard output; cells are plain text.
+
+    Args:
+        header: Names of the columns.
+        rows: Their cells.
+        title: Above the table.
+        optional: Columns that are left out, in this order, while the terminal is too narrow for the table.
+    """
     from rich.console import Console  # noqa: PLC0415
+    from rich.measure import Measurement  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(*header, title=title, title_justify="left")
-    for row in rows:
-        table.add_row(*map(Text, row))
+    def table_without(dropped: Sequence[str]) -> Table:
+        places = [place for place, name in enumerate(header) if name not in dropped]
+        table = Table(*(header[place] for place in places), title=title, title_justify="left")
+        for row in rows:
+            table.add_row(*(Text(row[place]) for place in places))
+        return table
+
     # A pipe has no width: do not fold what a program reads.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    unlimited = console.options.update(max_width=10_000)
+    table, n_dropped = table_without(()), 0
+    while n_dropped < len(optional) and Measurement.get(console, unlimited, table).maximum > console.width:
+        n_dropped += 1
+        table = table_without(optional[:n_dropped])
     console.print(table)
 
 
@@ -96,14 +115,14 @@ def working(first: str) -> Iterator[Callable[[str], None]]:
 
 
 def _plain_steps() -> Callable[[str], None]:
-    """Prints each step once, however often its counter moves."""
+    """Prints each step once and without its counter, however often that moves."""
     before = ""
 
     def step(text: str) -> None:
         nonlocal before
         name = text.rpartition(" ")[0] if "/" in text.rpartition(" ")[2] else text
         if name != before:
-            tell(f"… {text}")
+            tell(f"… {name}")
         before = name
 
     return step
