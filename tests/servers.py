@@ -17,6 +17,17 @@ import httpx
 
 from tests.waiting import PATIENCE_SECONDS
 
+UNHURRIED = {
+    "ORRIS_HANG_SECONDS": "240",
+    "ORRIS_MAX_QUEUE_SECONDS": "0",
+    "ORRIS_REQUEST_SECONDS": "240",
+    "ORRIS_SHUTDOWN_SECONDS": "240",
+}
+"""Limits that a server reaches only where something hangs: a busy machine holds processes up for seconds.
+
+Tests of a limit set their own.
+"""
+
 _URL = re.compile(r"on https?://localhost:(\d+)\b")
 _GRPC = re.compile(r"gRPC on port (\d+)")
 
@@ -81,7 +92,7 @@ def serving(
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environ or {})},
+            env={**UNHURRIED, **os.environ, **(environ or {})},
         )
     assert process.stderr is not None
     try:
