@@ -157,7 +157,7 @@ def test_a_driver_that_is_held_up_says_so(server: Server) -> None:
     run = drive(
         target_of(server.url, [ROW]),
         Arrivals.constant(100, 1),
-        connections=4,
+        connections=100,
         warm_up_seconds=0.1,
         slice_seconds=0.25,
         on_slice=lambda _: time.sleep(0.8),
