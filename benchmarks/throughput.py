@@ -28,7 +28,7 @@ from kinds import Kind
 
 FLOOR = "floor: fixed answer of uvicorn"
 NGINX = "upper bound: fixed answer of nginx"
-CONNECTIONS = (64, 1_000, 2_000)
+CONNECTIONS = (1, 64, 1_000, 2_000)
 LOGISTIC = "Orris, logistic regression"
 MODELS = {LOGISTIC: "logistic", "Orris, forest of 100 trees": "forest"}
 
@@ -125,7 +125,11 @@ def main() -> None:
     )
     parser.add_argument("--warm-up", type=int, default=1, help="seconds of load before them [default: 1]")
     parser.add_argument(
-        "--connections", type=int, nargs="*", default=CONNECTIONS, help="numbers of connections [default: 64 1000 2000]"
+        "--connections",
+        type=int,
+        nargs="*",
+        default=CONNECTIONS,
+        help="their numbers [default: 1 64 1000 2000]",
     )
     asked = parser.parse_args()
     harness.require_tools()
