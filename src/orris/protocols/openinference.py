@@ -399,7 +399,8 @@ def _parse(body: bytes, decode: Callable[[bytes], Request] = _decode) -> Request
 
 def _require_media_type(headers: Headers) -> None:
     """Binary bodies are octets; Triton's clients name no type at all."""
-    if media_type(headers.get(b"content-type", b""))[0] != "application/octet-stream":
+    given = headers.get(b"content-type", b"")
+    if given != OCTET_STREAM and media_type(given)[0] != "application/octet-stream":
         require_json(headers)
 
 
@@ -431,7 +432,8 @@ def _each_tensor(inputs: list[Input], raw: memoryview) -> Iterator[Tensor]:
         name, size = given.name[:100], None
         if given.parameters is not None:
             size = given.parameters.binary_data_size
-            check_extensions(given.name, _given(given.parameters))
+            if given.parameters.shared_memory_region is not None:
+                check_extensions(given.name, _given(given.parameters))
         if size is None:
             if given.data is None:
                 raise BodyError(f"input '{name}' has neither data nor binary_data_size")

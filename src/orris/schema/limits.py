@@ -38,7 +38,10 @@ class Limits:
         values, step = rows.reshape(-1), len(low)
         for start in range(0, len(values), step):
             part = values[start : start + step]
-            if not ((part >= low[: len(part)]) & (part <= high[: len(part)])).all():
+            if len(part) < step:
+                low, high = low[: len(part)], high[: len(part)]
+            # The method ``all`` calls the same reduction from Python.
+            if not np.logical_and.reduce((part >= low) & (part <= high)):
                 return False
         return True
 

@@ -148,7 +148,7 @@ class Engine:
         finally:
             RUNNING.pop(thread, None)
         numbers = answers.probabilities if answers.values is None else answers.values
-        if numbers is not None and not np.isfinite(numbers).all():
+        if numbers is not None and not np.logical_and.reduce(np.isfinite(numbers), axis=None):
             raise unanswered.not_finite(self.runtime, self.schema, rows, numbers)
         if answers.scores is not None and not np.isfinite(answers.scores).all():
             raise unanswered.not_finite(self.runtime, self.schema, rows, answers.scores)
