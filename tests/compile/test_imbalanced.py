@@ -11,7 +11,12 @@ import pandas as pd
 import pytest
 from imblearn import FunctionSampler
 from imblearn.combine import SMOTEENN
-from imblearn.ensemble import BalancedRandomForestClassifier, RUSBoostClassifier
+from imblearn.ensemble import (
+    BalancedBaggingClassifier,
+    BalancedRandomForestClassifier,
+    EasyEnsembleClassifier,
+    RUSBoostClassifier,
+)
 from imblearn.over_sampling import SMOTE, RandomOverSampler
 from imblearn.pipeline import make_pipeline
 from imblearn.under_sampling import RandomUnderSampler
@@ -74,6 +79,11 @@ EXACT: dict[str, Any] = {
     ),
     "BalancedRandomForestClassifier": BalancedRandomForestClassifier(5, random_state=0),
     "RUSBoostClassifier": RUSBoostClassifier(n_estimators=4, random_state=0),
+    "BalancedBaggingClassifier": BalancedBaggingClassifier(n_estimators=4, random_state=0),
+    "BalancedBaggingClassifier over a linear model": BalancedBaggingClassifier(
+        LogisticRegression(), n_estimators=3, max_features=1, random_state=0
+    ),
+    "EasyEnsembleClassifier": EasyEnsembleClassifier(n_estimators=3, random_state=0),
 }
 
 IN_PART: dict[str, tuple[Any, pd.DataFrame, str]] = {

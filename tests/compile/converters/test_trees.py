@@ -17,7 +17,8 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier, ExtraTreeRegressor
 
 from orris.compile.converters.tree_ensemble import last_rounding_below
@@ -118,11 +119,23 @@ def test_bagged_trees_answer_to_the_last_bit(run_graph: agreement.RunGraph, opti
     )
 
 
-def test_bags_of_anything_else_are_refused() -> None:
-    """Only trees can be read; other members are left to the next strategy."""
+def test_bags_of_other_models_are_their_means(run_graph: agreement.RunGraph) -> None:
+    """Members of any family are averaged, each over its columns, also where one did not see every class."""
+    x, y = load_iris(return_X_y=True)
+    for options in ({"max_features": 0.5}, {"max_samples": 6}):
+        bag = BaggingClassifier(KNeighborsClassifier(3, algorithm="kd_tree"), 6, random_state=0, **options).fit(x, y)
+        agreement.assert_agrees(run_graph, bag, x, absolute=1e-12)
+    assert any(len(member.classes_) < 3 for member in bag.estimators_)
     x, y = load_diabetes(return_X_y=True)
+    bag = BaggingRegressor(LinearRegression(), 4, max_features=0.5, random_state=0).fit(x, y)
+    agreement.assert_agrees(run_graph, bag, x, absolute=1e-9)
+
+
+def test_bags_of_models_without_probabilities_are_refused() -> None:
+    """Members that vote are left to the next strategy."""
+    x, y = load_iris(return_X_y=True)
     with pytest.raises(NotConvertibleError):
-        branches.compiled(BaggingRegressor(LinearRegression(), n_estimators=2).fit(x, y), 10)
+        branches.compiled(BaggingClassifier(RidgeClassifier(), n_estimators=2).fit(x, y), 4)
 
 
 def test_forest_is_exact_with_more_threads() -> None:

@@ -22,7 +22,8 @@ from orris.compile.converters.tree_ensemble import (
     after_rounding,
     note_thresholds,
 )
-from orris.compile.graph import Feature, Frame, Graph, Hot, Prediction
+from orris.compile.dispatch import predict
+from orris.compile.graph import Feature, Frame, Graph, Hot, Prediction, unnamed
 from orris.compile.registry import is_exactly, predictor, require_values, transformer
 from orris.errors import NotConvertibleError
 
@@ -31,6 +32,12 @@ FOREST_CLASSIFIERS = (
     "sklearn.ensemble.RandomForestClassifier",
     "sklearn.ensemble.ExtraTreesClassifier",
     "imblearn.ensemble.BalancedRandomForestClassifier",  # fits in its own way, and answers as its base class
+)
+BAGGING_CLASSIFIERS = (
+    "sklearn.ensemble.BaggingClassifier",
+    # They resample for each member, in pipelines whose samplers do nothing at prediction.
+    "imblearn.ensemble.BalancedBaggingClassifier",
+    "imblearn.ensemble.EasyEnsembleClassifier",
 )
 TREE_REGRESSORS = ("sklearn.tree.DecisionTreeRegressor", "sklearn.tree.ExtraTreeRegressor")
 
@@ -91,20 +98,57 @@ def forest_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
     return _mean(graph, estimator, frame, estimator.estimators_)
 
 
-@predictor("sklearn.ensemble.BaggingClassifier", takes_single=True)
+@predictor(*BAGGING_CLASSIFIERS, takes_single=True)
 def bagging_classifier(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
-    """Bags of trees only: the mean over trees of the leaf's class shares; a class that a tree did not see has none."""
-    if not all(is_exactly(member, *TREE_CLASSIFIERS) for member in estimator.estimators_):
-        return leave_to_foreign(graph, estimator, frame)
-    return _vote(graph, estimator, frame, estimator.estimators_)
+    """The mean over members of their probabilities; a class that a member did not see has none."""
+    if all(is_exactly(member, *TREE_CLASSIFIERS) for member in estimator.estimators_):
+        return _vote(graph, estimator, frame, estimator.estimators_)
+    shares = []
+    for member, prediction in zip(estimator.estimators_, _bagged(graph, estimator, frame), strict=True):
+        if prediction.probabilities is None:
+            return leave_to_foreign(graph, estimator, frame)  # members without probabilities vote
+        shares.append(_among_all(graph, prediction.probabilities, member, estimator.n_classes_))
+    probabilities = _mean_of(graph, shares)
+    return Prediction(label=add_largest(graph, probabilities), probabilities=probabilities)
 
 
 @predictor("sklearn.ensemble.BaggingRegressor", takes_single=True)
 def bagging_regressor(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
-    """Bags of trees only: the mean over trees of the leaf's value."""
-    if not all(is_exactly(member, *TREE_REGRESSORS) for member in estimator.estimators_):
-        return leave_to_foreign(graph, estimator, frame)
-    return _mean(graph, estimator, frame, estimator.estimators_)
+    """The mean over members of their values."""
+    if all(is_exactly(member, *TREE_REGRESSORS) for member in estimator.estimators_):
+        return _mean(graph, estimator, frame, estimator.estimators_)
+    values = [prediction.value for prediction in _bagged(graph, estimator, frame)]
+    found = [value for value in values if value is not None]
+    if len(found) < len(values):
+        raise NotConvertibleError("a member of the bag gives no value")
+    return Prediction(value=_mean_of(graph, found))
+
+
+def _bagged(graph: Graph, estimator: Any, frame: Frame) -> list[Prediction]:
+    """What each member answers, given its columns; they have no names."""
+    require_values(frame, estimator)
+    plain = unnamed(frame)
+    return [
+        predict(graph, member, graph.take(plain, np.asarray(chosen).tolist()))
+        for member, chosen in zip(estimator.estimators_, estimator.estimators_features_, strict=True)
+    ]
+
+
+def _among_all(graph: Graph, probabilities: str, member: Any, n_classes: int) -> str:
+    """A member's probabilities, each in the column of its class among all, and 0 for a class that it did not see."""
+    if len(member.classes_) == n_classes:
+        return probabilities
+    spread = np.zeros((len(member.classes_), n_classes))
+    spread[np.arange(len(spread)), np.asarray(member.classes_, dtype=np.int64)] = 1.0
+    return str(graph.add("MatMul", probabilities, graph.constant(spread)))
+
+
+def _mean_of(graph: Graph, members: list[str]) -> str:
+    """The sum, member after member, divided by their number."""
+    total = members[0]
+    for member in members[1:]:
+        total = graph.add("Add", total, member)
+    return total if len(members) == 1 else str(graph.add("Div", total, graph.constant(float(len(members)))))
 
 
 def leave_to_foreign(graph: Graph, estimator: Any, frame: Frame) -> Prediction:
@@ -125,7 +169,7 @@ def _read(graph: Graph, estimator: Any, frame: Frame, members: list[Any]) -> lis
             replace(tree, feature=chosen[tree.feature])
             for tree, chosen in zip(trees, estimator.estimators_features_, strict=True)
         ]
-    if is_exactly(estimator, "sklearn.ensemble.BaggingClassifier"):
+    if is_exactly(estimator, *BAGGING_CLASSIFIERS):
         trees = [_spread(tree, member, estimator.n_classes_) for tree, member in zip(trees, members, strict=True)]
     note_thresholds(graph, frame, trees)
     trees = [after_rounding(tree) for tree in trees]
