@@ -11,7 +11,8 @@ import pytest
 
 # Collected only where a cluster is wanted (`make test-cluster`): elsewhere these tests are absent, not skipped.
 WANTED = os.environ.get("ORRIS_TEST_CLUSTER", "")
-collect_ignore_glob = [] if WANTED in {"local", "kind"} else ["test_*.py"]
+# Flux's controllers run beside a control plane of one's own only.
+collect_ignore_glob = {"local": [], "kind": ["test_flux.py"]}.get(WANTED, ["test_*.py"])
 
 from tests.cluster.api import Api  # noqa: E402
 from tests.cluster.controlplane import Cluster  # noqa: E402

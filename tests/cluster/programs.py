@@ -39,6 +39,12 @@ class Module:
     replace: tuple[str, ...] = ()
 
 
+def _own_api(name: str, version: str) -> str:
+    """Flux's controllers replace their API's module by a folder, which a downloaded module does not have."""
+    path = f"github.com/fluxcd/{name}-controller/api"
+    return f"{path}={path}@{version}"
+
+
 MODULES = {
     "rollouts-controller": Module(
         "github.com/argoproj/argo-rollouts",
@@ -57,14 +63,20 @@ MODULES = {
         "v1.9.6",
         ".",
         ("config/crd/bases/*.yaml",),
-        ("github.com/fluxcd/pkg/artifact=github.com/fluxcd/pkg/artifact@v0.18.0",),
+        (_own_api("kustomize", "v1.9.6"), "github.com/fluxcd/pkg/artifact=github.com/fluxcd/pkg/artifact@v0.18.0"),
     ),
     "source-controller": Module(
         "github.com/fluxcd/source-controller",
         "v1.9.6",
         ".",
         ("config/crd/bases/*.yaml",),
-        ("github.com/fluxcd/pkg/artifact=github.com/fluxcd/pkg/artifact@v0.18.0",),
+        (_own_api("source", "v1.9.6"), "github.com/fluxcd/pkg/artifact=github.com/fluxcd/pkg/artifact@v0.18.0"),
+    ),
+    "helm-controller": Module(
+        "github.com/fluxcd/helm-controller",
+        "v1.4.0",
+        "",
+        ("config/crd/bases/*.yaml",),
     ),
     "prometheus-operator": Module(
         "github.com/prometheus-operator/prometheus-operator",
