@@ -64,8 +64,9 @@ def write_page(transitions: list[Transition], page: Path = PAGE) -> None:
         f" {STATED} pods, one with an autoscaler comes to {SCALED}; every transition also brings a new version of the"
         " pods, and ends with an uninstallation that leaves nothing. ✗ stands for a walk that did not arrive: an"
         " upgrade was refused or in conflict with the autoscaler, and was not repeated, or the number of pods was not"
-        " the stated one. An empty cell was not walked. No release has been made yet: the chart before is that of"
-        f" commit `{CHART_BEFORE}`, the last one without the hand-overs that this page describes."
+        " the stated one. A cell with one number was walked with Helm 4 only, an empty one not at all. No release"
+        f" has been made yet: the chart before is that of commit `{CHART_BEFORE}`, the last one without the hand-overs"
+        " that this page describes."
     )
     lines = [*textwrap.wrap(scope, 120), "", *(line for chart in TITLES for line in table(walked, chart))]
     written = "\n".join(lines)
