@@ -78,11 +78,11 @@ def test_nothing_of_training_and_no_installer_is_in_it(environment: Path) -> Non
     """The environment has the libraries for serving, and neither those for training nor an installer."""
     absent = ("sklearn", "pandas", "scipy", "matplotlib", "skops", "joblib", "pip", "setuptools", "wheel", "pytest")
     assert has(environment, *absent) == []
-    assert has(environment, "orris", "onnxruntime", "numpy", "grpc", "uvloop") == [
+    assert has(environment, "orris", "onnxruntime", "numpy", "hpack", "uvloop") == [
         "orris",
         "onnxruntime",
         "numpy",
-        "grpc",
+        "hpack",
         "uvloop",
     ]
 

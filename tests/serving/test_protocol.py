@@ -14,11 +14,13 @@ from orris.protocols.descriptions import schemas
 from orris.protocols.grpc.dialect import PROTOCOL as GRPC
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.server.assembly import PROTOCOLS, Served, assemble
+from orris.server.grpc import GrpcAccess
 from orris.serving.access.gate import Access
 from orris.serving.engine import Engine
 from orris.serving.exchange import Reply
 from orris.serving.pages.application import build_pages
 from orris.serving.pages.record import DOCUMENTATION, PAGES
+from orris.serving.processes.board import LocalBoard
 from orris.serving.protocol import Absent, Credential, Get, Page, Predict, Protocol, Route
 from orris.serving.routing import UNMATCHED, RouteTable
 from orris.settings import Settings
@@ -59,7 +61,8 @@ ADMINISTRATORS = {
 @pytest.fixture(scope="module")
 def served(iris: Bundle) -> Served:
     """Return a server that is put together and does not listen."""
-    return assemble([(Engine.load(iris.folder), "iris")], Settings(access_log=False, tracing="off"), grpc_port=0)
+    settings = Settings(access_log=False, tracing="off")
+    return assemble([(Engine.load(iris.folder), "iris")], settings, grpc=GrpcAccess([], LocalBoard()))
 
 
 def test_a_route_is_guarded_by_default() -> None:

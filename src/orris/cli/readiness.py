@@ -93,28 +93,19 @@ def grpc_status(url: str, timeout_seconds: float) -> str:
 
     Raises: SettingsError: The URL is malformed. UnansweredError: There is no answer in time, or it is not ``SERVING``.
     """
-    import grpc  # noqa: PLC0415 (over gRPC only)
-
+    from orris.protocols.grpc.client import CallFailedError, ask  # noqa: PLC0415 (protobuf and hpack: over gRPC only)
     from orris.protocols.grpc.generated import health_pb2  # noqa: PLC0415
 
     parts = urlsplit(url)
     port = _port(parts)
     if not parts.hostname or not port or port == -1:
         raise SettingsError(f"{url}: a URL such as grpc://localhost:8001 is needed")
-    with grpc.insecure_channel(parts.netloc) as channel:
-        check = channel.unary_unary(
-            "/grpc.health.v1.Health/Check",
-            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
-            response_deserializer=health_pb2.HealthCheckResponse.FromString,
-        )
-        try:
-            answer = check(
-                health_pb2.HealthCheckRequest(service=parts.path.strip("/")),
-                timeout=timeout_seconds,
-                wait_for_ready=True,
-            )
-        except grpc.RpcError as error:
-            raise UnansweredError(f"{url} does not answer: {error.code().name}; is it running there?") from None
+    message = health_pb2.HealthCheckRequest(service=parts.path.strip("/")).SerializeToString()
+    try:
+        content = ask(parts.hostname, port, "/grpc.health.v1.Health/Check", message, timeout_seconds)
+    except CallFailedError as error:
+        raise UnansweredError(f"{url} does not answer: {error}; is it running there?") from None
+    answer = health_pb2.HealthCheckResponse.FromString(content)
     said = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise UnansweredError(f"{url} answers {said}: it is not ready")

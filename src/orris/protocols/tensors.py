@@ -304,6 +304,7 @@ class TensorReader:
         readings: The rules by which text becomes values, of each column.
         low: Smallest code of each column that is plainly right, float64 ``(n_columns,)``.
         high: Largest such code.
+        plain: All columns are numbers.
     """
 
     def __init__(self, schema: Schema, max_rows: int = MAX_ROWS, *, empty_is_missing: bool = True) -> None:
@@ -314,7 +315,7 @@ class TensorReader:
         )
         self.max_rows = max_rows
         self.has_text = any(column_datatype(column) == "BYTES" for column in schema.columns)
-        self._plain = all(column.kind is Kind.NUMBER for column in schema.columns)
+        self.plain = all(column.kind is Kind.NUMBER for column in schema.columns)
         limits = [_limits(schema, column) for column in schema.columns]
         self.low = np.array([low for low, _ in limits])
         self.high = np.array([high for _, high in limits])
@@ -361,7 +362,7 @@ class TensorReader:
     def _from_matrix(self, tensor: Tensor) -> FloatArray:
         strict.check_count(tensor.shape[0], self.max_rows)
         matrix = tensor.values.reshape(tensor.shape)
-        if self._plain and matrix.dtype.kind in "fiu":
+        if self.plain and matrix.dtype.kind in "fiu":
             return matrix.astype(np.float64)
         if self.has_text and self.schema.n_columns > 1:
             raise RowError(

@@ -11,7 +11,7 @@ from orris.protocols.repository import Repository
 from orris.protocols.status import problem_document, refused
 from orris.server.access import build_access, build_cors, build_guard
 from orris.server.changes import add_second_versions, build_control
-from orris.server.grpc import build_grpc
+from orris.server.grpc import GrpcAccess, build_grpc
 from orris.server.logs import build_log
 from orris.server.tracing import build_tracing
 from orris.serving.catalog import Catalog, Live
@@ -73,7 +73,7 @@ def assemble(
     engines: list[tuple[Engine, str]],
     settings: Settings,
     board: Board | LocalBoard | None = None,
-    grpc_port: int | None = None,
+    grpc: GrpcAccess | None = None,
     protocols: Sequence[Protocol] = (),
 ) -> Served:
     """Put a server together for loaded models.
@@ -82,7 +82,7 @@ def assemble(
         engines: The models, each with its reference; the first is the default.
         settings: Limits, access, telemetry, pages.
         board: The counts that the workers share; by default this process is the only one.
-        grpc_port: The port for gRPC; ``None`` for none.
+        grpc: How clients reach the server over gRPC; ``None``: they do not.
         protocols: Further protocols beside Orris' own.
     """
     board = board or LocalBoard()
@@ -92,7 +92,7 @@ def assemble(
     tracing = build_tracing(settings, table.untraced)
     context = _request_context(settings, metrics, log, access, tracing)
     table.add(*PROTOCOLS, triton.extensions(metrics), *_own_pages(settings, metrics), *protocols)
-    if grpc_port is not None:
+    if grpc is not None:
         from orris.protocols.grpc.dialect import PROTOCOL  # noqa: PLC0415 (protobuf, which not every server needs)
 
         table.add(PROTOCOL)
@@ -119,11 +119,18 @@ def assemble(
     if isinstance(board, Board):
         metrics.share(board)
     companions: tuple[Companion, ...] = ()
-    if grpc_port is not None:
-        grpc = build_grpc(
-            grpc_port, settings, catalog=catalog, routes=routes, access=access, control=control, repository=repository
+    if grpc is not None:
+        listener = build_grpc(
+            grpc,
+            settings,
+            catalog=catalog,
+            routes=routes,
+            access=access,
+            control=control,
+            repository=repository,
+            receiving=http.receiving,
         )
-        companions = (grpc,)
+        companions = (listener,)
     return Served(app, http, catalog, routes, metrics, control, companions, tracing)
 
 

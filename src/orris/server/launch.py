@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from orris.errors import SettingsError
-from orris.server.grpc import reserve_grpc_port
+from orris.server.grpc import GrpcAccess, listen_grpc
 from orris.server.logs import start_server_log
 from orris.server.tracing import wants_tracing
 from orris.serving.http.listening import listen, listen_unix
@@ -51,7 +51,7 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
         board = LocalBoard()
         engines = _load(references, settings, board)
         listeners = _listeners(settings, 1)
-        grpc = reserve_grpc_port(settings)
+        grpc = listen_grpc(settings, 1)
         try:
             code = _serve(engines, settings, board, listeners, grpc, protocols)
         finally:
@@ -63,9 +63,10 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
     from orris.serving.processes.supervisor import Supervisor  # noqa: PLC0415
 
     listeners = _listeners(settings, n_workers)
-    grpc = reserve_grpc_port(settings)
+    grpc = listen_grpc(settings, n_workers)
     shared = Board(n_workers)
-    sharing = Sharing(n_workers) if n_workers <= MAX_SHARING else None
+    shares = n_workers <= MAX_SHARING
+    sharing = (Sharing(n_workers), Sharing(n_workers)) if shares else (None, None)
 
     def work() -> int:
         return _serve(_load(references, settings, shared), settings, shared, listeners, grpc, protocols, sharing)
@@ -76,7 +77,9 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
         + (FLUSH_SECONDS if wants_tracing(settings, os.environ) else 0)
     )
     try:
-        return Supervisor(shared, work, listeners, hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds).run()
+        return Supervisor(
+            shared, work, [*listeners, *grpc], hang_seconds=settings.hang_seconds, stop_seconds=stop_seconds
+        ).run()
     finally:
         _tidy(settings)
 
@@ -135,18 +138,19 @@ def _serve(
     settings: Settings,
     board: Board | LocalBoard,
     listeners: list[socket.socket],
-    grpc: socket.socket | None,
+    grpc: list[socket.socket],
     protocols: Sequence[Protocol],
-    sharing: Sharing | None = None,
+    sharing: tuple[Sharing | None, Sharing | None] = (None, None),
 ) -> int:
-    """Serve from this process; ``grpc`` holds the port for gRPC."""
+    """Serve from this process, over HTTP and, if ``grpc`` has sockets, over gRPC."""
     from orris.server.assembly import assemble  # noqa: PLC0415
     from orris.serving.calls import watch_calls  # noqa: PLC0415
     from orris.serving.http.options import Access, Ending, Hooks  # noqa: PLC0415
     from orris.serving.http.server import serve  # noqa: PLC0415
 
-    grpc_port = grpc.getsockname()[1] if grpc is not None else None
-    served = assemble(engines, settings, board, grpc_port, protocols)
+    grpc_port = grpc[0].getsockname()[1] if grpc else None
+    reached = GrpcAccess(grpc, board, sharing[1]) if grpc else None
+    served = assemble(engines, settings, board, reached, protocols)
     watch_calls(settings.call_seconds, f"worker {board.seat}: " if board.n_workers > 1 else "")
     server_log = start_server_log(settings, served.metrics.dropped)
     address = _address(settings, listeners[0])
@@ -161,7 +165,7 @@ def _serve(
         served.catalog.draining = True
 
     access = Access(
-        listeners, sharing, settings.tls_cert, settings.tls_key, settings.root_path, settings.forwarded_allow_ips
+        listeners, sharing[0], settings.tls_cert, settings.tls_key, settings.root_path, settings.forwarded_allow_ips
     )
     hooks = Hooks(
         on_ready=ready,

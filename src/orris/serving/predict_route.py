@@ -276,7 +276,9 @@ class PredictRoute:
         try:
             return self._together[live]
         except KeyError:
-            found = self._together[live] = Together(self.route, self.counts, live.version, live.engine.text_labels)
+            code = "OK" if self._overloaded.code else ""
+            found = Together(self.route, self.counts, live.version, live.engine.text_labels, code)
+            self._together[live] = found
             return found
 
     def _admit_to_thread(self, exchange: Exchange, live: Live) -> None:

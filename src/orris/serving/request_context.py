@@ -82,14 +82,16 @@ class Together:
         counts: Its counts.
         version: The version that answers.
         labels: Texts of a classifier's labels, by position.
+        code: The gRPC status' name of an answer, of calls over gRPC; otherwise empty.
     """
 
-    def __init__(self, route: str, counts: RouteCounts, version: str, labels: tuple[str, ...]) -> None:
+    def __init__(self, route: str, counts: RouteCounts, version: str, labels: tuple[str, ...], code: str = "") -> None:
         self.route = route
         self.counts = counts
         self.version = version
         self.labels = labels
-        self.lines = UsualLines(route, version, labels)
+        self.code = code
+        self.lines = UsualLines(route, version, labels, code=code)
         self.refusals = UsualLines(route, version, (), status=503, error=TOO_LONG)
 
 
@@ -174,7 +176,10 @@ class RequestContext:
             microseconds: How long they took.
         """
         self.metrics.in_flight -= len(exchanges)
-        self.metrics.answered_many(common.counts, 200, microseconds / 1e6, len(exchanges))
+        if common.code:
+            self.metrics.called(common.route, common.code, microseconds / 1e6, len(exchanges))
+        else:
+            self.metrics.answered_many(common.counts, 200, microseconds / 1e6, len(exchanges))
         log = self.log
         if log.takes_usual_lines and common.lines.fit:
             log.add_usual(common.lines, exchanges, microseconds, labels)
@@ -183,9 +188,10 @@ class RequestContext:
             trace = exchange.trace
             if not log.wants(200, exchange.request_id, trace.trace_id if trace is not None else ""):
                 continue
-            line = Line(datetime.now(UTC), "info", exchange.request_id, "POST", common.route, 200, microseconds / 1e3)
+            method = "gRPC" if common.code else "POST"
+            line = Line(datetime.now(UTC), "info", exchange.request_id, method, common.route, 200, microseconds / 1e3)
             line.place(trace)
-            line.model_version, line.rows = common.version, 1
+            line.model_version, line.rows, line.code = common.version, 1, common.code
             line.label = "" if labels is None else common.labels[labels[i]]
             log.add(line)
 

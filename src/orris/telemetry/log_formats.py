@@ -103,18 +103,23 @@ class UsualLines:
         labels: Texts of the labels, by position; empty: lines have none.
         status: Their HTTP status: 200, or 500 and higher.
         error: Why they were refused; empty: they were answered.
+        code: The gRPC status' name, of calls over gRPC; otherwise empty.
 
     Attributes:
         fit: No line can become longer than ``LONGEST_LINE``.
     """
 
-    def __init__(self, route: str, version: str, labels: Sequence[str], *, status: int = 200, error: str = "") -> None:
+    def __init__(
+        self, route: str, version: str, labels: Sequence[str], *, status: int = 200, error: str = "", code: str = ""
+    ) -> None:
         encode = msgspec.json.encode
         self._level = b"error" if error else b"info"
-        self._start = b'","method":"POST","route":%b,"status":%d,"milliseconds":' % (encode(route), status)
+        method = "gRPC" if code else "POST"
+        self._start = b'","method":%b,"route":%b,"status":%d,"milliseconds":' % (encode(method), encode(route), status)
         end = b',"model_version":%b' % encode(version)
         end += b',"error":%b' % encode(error) if error else b',"rows":1'
-        self._ends = [end + b',"label":%b' % encode(label) if label else end for label in labels] or [end]
+        ends = [end + b',"label":%b' % encode(label) if label else end for label in labels] or [end]
+        self._ends = [end + b',"code":%b' % encode(code) for end in ends] if code else ends
         self.fit = len(self._start) + max(map(len, self._ends)) < LONGEST_LINE - 512
 
     def write(

@@ -244,13 +244,13 @@ class Metrics(Collector):
         if self._changed is not None:
             self._changed()
 
-    def called(self, method: str, code: str, seconds: float) -> None:
-        """Count a call over gRPC at its end; ``code`` is the status' name."""
-        self.calls[method, code] += 1
+    def called(self, method: str, code: str, seconds: float, n: int = 1) -> None:
+        """Count calls over gRPC that end together, ``n`` of them; ``code`` is the status' name."""
+        self.calls[method, code] += n
         durations = self.call_durations.get(method)
         if durations is None:
             durations = self.call_durations[method] = Histogram(SECONDS)
-        durations.observe(seconds)
+        durations.observe_many(seconds, n)
         if self._changed is not None:
             self._changed()
 

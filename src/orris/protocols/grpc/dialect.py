@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from orris.errors import BodyError, OrrisError, Problem
+from orris.protocols.grpc.codec import RowMessageCodec
 from orris.protocols.grpc.generated.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from orris.protocols.openinference import outputs_of
 from orris.protocols.plans import Plans
@@ -124,9 +126,17 @@ class Tensors:
         """A status and its text."""
         return refusal(error, request_id)
 
-    def codecs(self, engine: Engine) -> tuple[()]:  # noqa: ARG002
-        """There is no way for several requests together."""
-        return ()
+    def codecs(self, engine: Engine) -> tuple[RowMessageCodec, ...]:
+        """One row of FP64 in one tensor, raw or typed, where all columns are numbers."""
+        plan = self._plans.of(engine)
+        if not plan.reader.plain:
+            return ()
+        names = tuple(output.name for output in plan.outputs)
+        nothing = np.empty((0, engine.schema.n_columns))
+        return tuple(
+            RowMessageCodec(self, engine, plan.reader, Query(nothing, False, Wanted("", names, raw)), raw=raw)
+            for raw in (True, False)
+        )
 
 
 def refusal(error: Exception, request_id: str) -> Reply:

@@ -6,12 +6,13 @@ The server's own name is empty; ``inference.GRPCInferenceService`` and the names
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-import grpc
+from google.protobuf.message import DecodeError
 
-from orris.errors import NotFoundError
+from orris.errors import BodyError, NotFoundError
+from orris.protocols.grpc.calls import CallEnded, CallLimits, CoroutineCall, Method, Streaming, Unary
 from orris.protocols.grpc.dialect import SERVICE
 from orris.protocols.grpc.generated.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from orris.serving.catalog import Catalog
@@ -30,17 +31,12 @@ class Health:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Both calls, for a ``grpc.aio`` server."""
-        formats: dict[str, Any] = {
-            "request_deserializer": HealthCheckRequest.FromString,
-            "response_serializer": HealthCheckResponse.SerializeToString,
+    def methods(self, limits: CallLimits) -> dict[bytes, Method]:
+        """Both calls, by path."""
+        return {
+            f"/{HEALTH}/Check".encode(): Unary(self._check, limits),
+            f"/{HEALTH}/Watch".encode(): Streaming(self._watch, limits),
         }
-        calls: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            "Check": grpc.unary_unary_rpc_method_handler(self._check, **formats),
-            "Watch": grpc.unary_stream_rpc_method_handler(self._watch, **formats),
-        }
-        return grpc.method_handlers_generic_handler(HEALTH, calls)
 
     def status(self, service: str) -> Any:
         """The status of a service; ``SERVICE_UNKNOWN`` if there is none of that name."""
@@ -52,23 +48,32 @@ class Health:
             return HealthCheckResponse.SERVICE_UNKNOWN
         return _SERVING if slot.live is not None and not self._catalog.draining else _NOT_SERVING
 
-    async def _check(self, request: Any, context: Any) -> Any:
-        status = self.status(request.service)
+    async def _check(self, body: bytes, _call: CoroutineCall) -> bytes:
+        status = self.status(_service(body))
         if status == HealthCheckResponse.SERVICE_UNKNOWN:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no service of this name here")
-        return HealthCheckResponse(status=status)
+            raise CallEnded("NOT_FOUND", "there is no service of this name here")
+        return HealthCheckResponse(status=status).SerializeToString()
 
-    async def _watch(self, request: Any, _context: Any) -> AsyncIterator[Any]:
+    async def _watch(self, messages: AsyncIterator[bytes], _call: CoroutineCall) -> AsyncGenerator[bytes]:
         """The status, and again whenever it changes.
 
         The stream ends when the server drains, as it would keep the server from stopping.
         """
-        last = None
-        while True:
-            status = self.status(request.service)
-            if status != last:
-                yield HealthCheckResponse(status=status)
-                last = status
-            if self._catalog.draining:
-                return
-            await asyncio.sleep(WATCH_SECONDS)
+        async for body in messages:
+            service, last = _service(body), None
+            while True:
+                status = self.status(service)
+                if status != last:
+                    yield HealthCheckResponse(status=status).SerializeToString()
+                    last = status
+                if self._catalog.draining:
+                    return
+                await asyncio.sleep(WATCH_SECONDS)
+
+
+def _service(body: bytes) -> str:
+    """The service that a request names; raises ``BodyError``."""
+    try:
+        return HealthCheckRequest.FromString(body).service
+    except DecodeError:
+        raise BodyError("the message is not a HealthCheckRequest") from None

@@ -3,39 +3,55 @@
 from __future__ import annotations
 
 import asyncio
-import sys
-from pathlib import Path
-from time import monotonic
-from typing import Any
-
-import grpc
-import grpc.aio
+import socket
+import ssl
+from collections.abc import Sequence
+from time import monotonic, perf_counter
 
 from orris.errors import SettingsError
-from orris.protocols.grpc.dialect import SERVICE
+from orris.protocols.grpc.calls import CallLimits, CoroutineCall, Method
+from orris.protocols.grpc.dialect import SERVICE, refusal
 from orris.protocols.grpc.generated import POOL
 from orris.protocols.grpc.health import HEALTH, Health
+from orris.protocols.grpc.metadata import CallHead, read_head, refused
 from orris.protocols.grpc.reflection import Reflection
 from orris.protocols.grpc.service import InferenceService
 from orris.serving.catalog import Catalog
+from orris.serving.exchange import request_id_of
+from orris.serving.http.intake import Intake
+from orris.serving.http2.connection import Http2Connection
+from orris.serving.http2.context import Http2Context
+from orris.serving.http2.frames import ErrorCode
+from orris.serving.http2.stream import Stream
+from orris.serving.processes.board import Board, LocalBoard
+from orris.serving.processes.sharing import Sharing
 
-LISTENERS = 8 if sys.platform == "linux" else 1
-"""Servers of ``grpc.aio`` behind the port of one process; the kernel spreads connections over them.
+STEP_SECONDS = 0.02
 
-One server takes up one new call per turn of the loop, so that calls which have arrived together do not meet in a batch.
-With 16 connections of 4 calls each, 8 servers answer about 1.8 times as many calls as one, at the same memory; other
-systems give all connections to one.
-"""
+NO_CALL = b"This port speaks gRPC; a call is a POST of application/grpc.\n"
 
-QUIET_SECONDS, REFUSING_SECONDS = 0.1, 1.0
-"""Seconds without calls, and the longest wait, before the listener is stopped.
 
-A stopping server drops calls that have arrived and are not taken up yet. So calls are answered as unavailable until
-none has come for the first time, and no longer than the second.
-"""
+class NoCall:
+    """The receiver of a request that is no call, which is answered when it is whole."""
 
-LAST_CALLS_SECONDS = 0.2
-"""How long calls are waited for that had not arrived whole when the last one in flight was answered."""
+    def __init__(self, stream: Stream, headers: bytes, request_seconds: float) -> None:
+        self._stream = stream
+        self._headers = headers
+        self._give_up = perf_counter() + request_seconds
+
+    def data(self, data: bytes, ended: bool) -> None:  # noqa: ARG002 (it is not read)
+        """Bytes of the request."""
+        if ended:
+            self._stream.send_headers(self._headers)
+            self._stream.send(NO_CALL, last=True)
+
+    def cancelled(self) -> None:
+        """The client does not wait any more."""
+
+    def look(self, now: float) -> None:
+        """End a request that does not become whole."""
+        if now > self._give_up:
+            self._stream.connection.cut(self._stream, ErrorCode.CANCEL)
 
 
 class GrpcListener:
@@ -44,12 +60,12 @@ class GrpcListener:
     Args:
         service: Answers inference calls.
         catalog: The models whose health is reported.
-        host: Address.
-        port: Port; it was reserved before (``serving.listening.reserve``), and is shared with the server's other
-            workers.
-        max_message_bytes: Longest message.
-        max_metadata_bytes: Most metadata of a call.
-        max_calls: Calls of one listener at once, with those that have not arrived whole.
+        listeners: Sockets that listen: one, or one for each worker.
+        board: What this process and the other workers tell each other.
+        sharing: How workers share connections; ``None``: there is one worker.
+        limits: What bounds a call.
+        max_header_bytes: Most metadata of a call.
+        keep_alive_seconds: Longest time that a connection is open without a call.
         tls_cert: PEM file of the certificate chain; empty: no TLS.
         tls_key: PEM file of its private key; empty: it is in ``tls_cert``.
     """
@@ -59,71 +75,98 @@ class GrpcListener:
         service: InferenceService,
         catalog: Catalog,
         *,
-        host: str,
-        port: int,
-        max_message_bytes: int,
-        max_metadata_bytes: int,
-        max_calls: int,
+        listeners: Sequence[socket.socket],
+        board: Board | LocalBoard,
+        sharing: Sharing | None,
+        limits: CallLimits,
+        max_header_bytes: int,
+        keep_alive_seconds: float,
         tls_cert: str = "",
         tls_key: str = "",
     ) -> None:
-        self._service = service
         self._catalog = catalog
-        self._address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._options = [
-            ("grpc.so_reuseport", 1),
-            ("grpc.max_receive_message_length", max_message_bytes),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.max_metadata_size", max_metadata_bytes),
-            ("grpc.absolute_max_metadata_size", max_metadata_bytes),
-        ]
-        self._max_calls = max_calls
-        self._tls = (tls_key or tls_cert, tls_cert)
-        self._servers: list[Any] = []
+        self._limits = limits
+        self._listeners = listeners
+        self._board = board
+        self._sharing = sharing
+        self._tls = (tls_cert, tls_key)
+        self._intake: Intake | None = None
+        reflection = Reflection((SERVICE, HEALTH), POOL)
+        self._methods: dict[bytes, Method] = {
+            **service.methods(),
+            **Health(catalog).methods(limits),
+            **reflection.methods(limits),
+        }
+        self._http2 = Http2Context(
+            self._begin,
+            max_header_bytes=max_header_bytes,
+            request_seconds=limits.request_seconds,
+            keep_alive_seconds=keep_alive_seconds,
+        )
 
     async def start(self) -> None:
         """Listen.
 
         Raises:
-            SettingsError: The address cannot be listened on.
+            SettingsError: The TLS files cannot be used.
         """
-        reflection = Reflection((SERVICE, HEALTH), POOL)
-        handlers = (self._service.handler(), Health(self._catalog).handler(), *reflection.handlers())
-        for _ in range(LISTENERS):
-            server = grpc.aio.server(options=self._options, maximum_concurrent_rpcs=self._max_calls)
-            server.add_generic_rpc_handlers(handlers)
-            try:
-                self._bind(server)
-            except RuntimeError:
-                raise SettingsError(
-                    f"gRPC cannot listen on {self._address}; choose another port with --grpc-port, or 'off'"
-                ) from None
-            await server.start()
-            self._servers.append(server)
+        http2, catalog = self._http2, self._catalog
+        self._intake = intake = Intake(
+            self._listeners,
+            lambda: Http2Connection(http2),
+            tls=self._tls_context(),
+            relieve=http2.close_idle,
+            n_open=lambda: len(http2.connections),
+            keeps=lambda: catalog.draining,
+            board=self._board,
+            sharing=self._sharing,
+        )
+        if intake.balance is not None:
+            http2.opened, http2.closed = intake.balance.connected, intake.balance.tell
 
-    def _bind(self, server: Any) -> None:
-        key, chain = self._tls
+    def _tls_context(self) -> ssl.SSLContext | None:
+        chain, key = self._tls
         if not chain:
-            server.add_insecure_port(self._address)
-            return
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_alpn_protocols(["h2"])
         try:
-            pair = Path(key).read_bytes(), Path(chain).read_bytes()
-        except OSError as error:
+            context.load_cert_chain(chain, key or None)
+        except (OSError, ssl.SSLError) as error:
             raise SettingsError(f"--tls-cert {chain} --tls-key {key}: {error}") from None
-        server.add_secure_port(self._address, grpc.ssl_server_credentials([pair]))
+        return context
+
+    def on_beat(self) -> None:
+        """End what is out of time, and accept for workers that do not."""
+        self._http2.on_beat()
+        if self._intake is not None:
+            self._intake.adopt()
 
     async def stop(self, seconds: float) -> None:
         """Take no more calls, and answer those in flight; those that are not answered within ``seconds`` are ended."""
-        service = self._service
-        service.stopping = True
-        give_up = monotonic() + min(seconds, REFUSING_SECONDS)
-        while monotonic() < min(service.last_call + QUIET_SECONDS, give_up):
-            await asyncio.sleep(0.01)
-        stopping = asyncio.gather(*(server.stop(seconds) for server in self._servers))
-        while service.in_flight and not stopping.done():
-            await asyncio.sleep(0.01)
-        # What is left are streams that their clients keep open: a reflection, a watched health.
-        await asyncio.gather(*(server.stop(LAST_CALLS_SECONDS) for server in self._servers))
-        await stopping
-        # A server that is forgotten after the loop is closed complains on stderr.
-        self._servers.clear()
+        give_up = monotonic() + seconds
+        if self._intake is not None:
+            await self._intake.stop()
+        connections = self._http2.connections
+        while connections and monotonic() < give_up:
+            for connection in list(connections):
+                connection.shutdown()
+                for stream in list(connection.streams.values()):
+                    if isinstance(stream.receiver, CoroutineCall):
+                        stream.receiver.end_if_idle()
+            await asyncio.sleep(STEP_SECONDS)
+        for connection in list(connections):
+            connection.transport.abort()
+
+    def _begin(self, stream: Stream) -> None:
+        """A request has begun: hand its stream to the method, or refuse it."""
+        head: CallHead | None = stream.head.understood
+        if head is None:
+            head = stream.head.understood = read_head(stream.head, self._methods)
+        if head.answer:
+            stream.receiver = NoCall(stream, head.answer, self._limits.request_seconds)
+        elif head.error is not None:
+            reply = refusal(head.error, request_id_of(stream.head.headers.get(b"x-request-id")))
+            stream.send_headers(refused(reply.code, reply.body.decode()), end=True)
+        else:
+            head.method.begin(stream, head)

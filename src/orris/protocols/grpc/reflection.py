@@ -1,76 +1,85 @@
 """Server reflection, by which grpcurl, ghz and their like learn of the calls and messages without a ``.proto`` file.
 
-``grpc.reflection.v1`` and the older ``v1alpha`` are the same messages under two names. ``grpcio-reflection`` has the
-older one, and knows the symbols of services and messages; the names of methods, fields and the like are found by what
-they are parts of.
+``grpc.reflection.v1`` and the older ``v1alpha`` are the same messages under two names. Source:
+https://github.com/grpc/grpc/blob/master/doc/server-reflection.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-import grpc
+from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection import SERVICE_NAME, aio
+from google.protobuf.message import DecodeError
 
-V1ALPHA = SERVICE_NAME
+from orris.errors import BodyError
+from orris.protocols.grpc.calls import CallLimits, CoroutineCall, Method, Streaming
+from orris.protocols.grpc.generated import reflection_pb2 as pb
+from orris.protocols.grpc.metadata import CODES
+
+V1ALPHA = "grpc.reflection.v1alpha.ServerReflection"
 V1 = V1ALPHA.replace("v1alpha", "v1")
 
 _CALL = "ServerReflectionInfo"
+_NOT_FOUND = CODES.index("NOT_FOUND")
 
 
-class Reflection(aio.ReflectionServicer):
+class Reflection:
     """Both services.
 
     Args:
         services: Names of the services that are listed beside these two.
-        pool: Has their messages; those of reflection are added to it.
+        pool: Has their messages; those of reflection's second name are added to it.
     """
 
     def __init__(self, services: tuple[str, ...], pool: DescriptorPool) -> None:
-        super().__init__((*services, V1, V1ALPHA), pool)
+        self._services = tuple(sorted((*services, V1, V1ALPHA)))
         self._symbols = pool
-        for file in (reflection_pb2.DESCRIPTOR.serialized_pb, _renamed(reflection_pb2.DESCRIPTOR.serialized_pb)):
-            pool.AddSerializedFile(file)
+        pool.AddSerializedFile(_renamed(pb.DESCRIPTOR.serialized_pb))
 
-    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
-        """The call of each service, for a ``grpc.aio`` server."""
-        call = grpc.stream_stream_rpc_method_handler(
-            self.ServerReflectionInfo,
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-            response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-        )
-        return tuple(grpc.method_handlers_generic_handler(service, {_CALL: call}) for service in (V1, V1ALPHA))
+    def methods(self, limits: CallLimits) -> dict[bytes, Method]:
+        """The call of each service, by path."""
+        return {f"/{service}/{_CALL}".encode(): Streaming(self._info, limits) for service in (V1, V1ALPHA)}
 
-    # The stubs take the library's asynchronous generator for a coroutine.
-    async def ServerReflectionInfo(  # type: ignore[override]  # noqa: N802 (the method's name in the protocol)
-        self, requests: AsyncIterator[Any], context: Any
-    ) -> AsyncIterator[Any]:
+    async def _info(self, messages: AsyncIterator[bytes], _call: CoroutineCall) -> AsyncGenerator[bytes]:
         """A response for each request, with the request as it came."""
-        answer: Any = super().ServerReflectionInfo
-        async for request in requests:
-            async for response in answer(self._whole(request), context):
-                response.original_request.CopyFrom(request)
-                yield response
+        async for body in messages:
+            try:
+                request = pb.ServerReflectionRequest.FromString(body)
+            except DecodeError:
+                raise BodyError("the message is not a ServerReflectionRequest") from None
+            response = self._response(request)
+            response.valid_host = request.host
+            response.original_request.CopyFrom(request)
+            yield response.SerializeToString()
 
-    async def _whole(self, request: Any) -> AsyncIterator[Any]:
-        """The request, with the symbol of a service, message or enum in place of one of its parts."""
-        symbol = request.file_containing_symbol
-        if symbol and not self._has(symbol):
-            whole, _, part = symbol.rpartition(".")
-            if self._has_part(whole, part):
-                request = reflection_pb2.ServerReflectionRequest(host=request.host, file_containing_symbol=whole)
-        yield request
-
-    def _has(self, symbol: str) -> bool:
+    def _response(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
+        wanted = request.WhichOneof("message_request")
+        if wanted == "list_services":
+            listed = [pb.ServiceResponse(name=name) for name in self._services]
+            return pb.ServerReflectionResponse(list_services_response=pb.ListServiceResponse(service=listed))
         try:
-            self._symbols.FindFileContainingSymbol(symbol)
+            if wanted == "file_by_filename":
+                return _files(self._symbols.FindFileByName(request.file_by_filename))
+            if wanted == "file_containing_symbol":
+                return _files(self._symbols.FindFileContainingSymbol(self._whole(request.file_containing_symbol)))
+            if wanted == "all_extension_numbers_of_type":
+                # The messages are of proto3, which has no extensions.
+                found = self._symbols.FindMessageTypeByName(request.all_extension_numbers_of_type)
+                numbers = pb.ExtensionNumberResponse(base_type_name=found.full_name)
+                return pb.ServerReflectionResponse(all_extension_numbers_response=numbers)
         except KeyError:
-            return False
-        return True
+            pass
+        return pb.ServerReflectionResponse(
+            error_response=pb.ErrorResponse(error_code=_NOT_FOUND, error_message="there is no such thing here")
+        )
+
+    def _whole(self, symbol: str) -> str:
+        """The service, message or enum that a symbol is, or a part of."""
+        whole, _, part = symbol.rpartition(".")
+        return whole if self._has_part(whole, part) else symbol
 
     def _has_part(self, whole: str, part: str) -> bool:
         """Whether a service has a method, a message a field, or an enum a value of a name."""
@@ -86,6 +95,19 @@ class Reflection(aio.ReflectionServicer):
             except KeyError:
                 continue
         return False
+
+
+def _files(file: FileDescriptor) -> pb.ServerReflectionResponse:
+    """A file, and all that it is built on."""
+    found: dict[str, FileDescriptor] = {}
+    waiting = [file]
+    while waiting:
+        each = waiting.pop()
+        if each.name not in found:
+            found[each.name] = each
+            waiting += each.dependencies
+    content = pb.FileDescriptorResponse(file_descriptor_proto=[each.serialized_pb for each in found.values()])
+    return pb.ServerReflectionResponse(file_descriptor_response=content)
 
 
 def _renamed(file: bytes) -> bytes:

@@ -8,25 +8,36 @@ change what is loaded need the administrator's credential.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from time import monotonic, perf_counter
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.protobuf.json_format import ParseDict
 from google.protobuf.message import DecodeError
 
-from orris.errors import BodyError, NotFoundError, NotReadyError, OrrisError, UnauthorizedError
+from orris.errors import BodyError, NotFoundError, OrrisError, UnauthorizedError
+from orris.protocols.grpc.calls import (
+    CallEnded,
+    CallLimits,
+    CoroutineCall,
+    Method,
+    Streaming,
+    Unary,
+    UnaryAnswer,
+)
 from orris.protocols.grpc.dialect import SERVICE, Tensors, refusal
+from orris.protocols.grpc.exchange import InferExchange
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.protocols.grpc.generated.envelope_pb2 import Envelope
+from orris.protocols.grpc.messages import MessageReader
+from orris.protocols.grpc.metadata import CallHead
 from orris.protocols.openinference import describe
 from orris.protocols.tensors import EXTENSIONS, NO_SHARED_MEMORY, SERVER_NAME
 from orris.protocols.triton import NO_LOG_SETTINGS, NO_TRACE_SETTINGS, configuration, no_region, statistics
 from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.control import Control
-from orris.serving.exchange import Reply, request_id_of
+from orris.serving.exchange import Exchange, Reply, request_id_of
 from orris.serving.http.asgi import Awaited
 from orris.serving.predict_route import PredictRoute
 from orris.serving.protocol import Credential
@@ -34,6 +45,9 @@ from orris.serving.request_context import Record
 from orris.serving.routing import Router
 from orris.telemetry.tracecontext import Arrival, TraceContext
 from orris.version import __version__
+
+if TYPE_CHECKING:
+    from orris.serving.http2.stream import Stream
 
 ROUTE = "ModelInfer"
 
@@ -68,14 +82,19 @@ class InferenceService:
         access: Who may do what.
         control: Loads and unloads.
         index: Lists what is loaded.
-
-    Attributes:
-        in_flight: Calls that are being answered.
-        last_call: Monotonic time at which ``ModelInfer`` was called last; 0: never.
-        stopping: Every further ``ModelInfer`` is refused as unavailable.
+        limits: What bounds a call.
     """
 
-    def __init__(self, catalog: Catalog, routes: Router, *, access: Access, control: Control, index: Index) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        routes: Router,
+        *,
+        access: Access,
+        control: Control,
+        index: Index,
+        limits: CallLimits,
+    ) -> None:
         self._catalog = catalog
         self._calls = routes.calls
         self._table = routes.table
@@ -83,22 +102,21 @@ class InferenceService:
         self._access = access
         self._control = control
         self._index = index
+        self._limits = limits
         self._nowhere = PredictRoute(Tensors(), ROUTE, lambda _: catalog.default.current(), routes.context)
-        self.in_flight = 0
-        self.last_call = 0.0
-        self.stopping = False
+        self.max_message_bytes = limits.max_message_bytes
+        self.request_seconds = limits.request_seconds
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """All calls, for a ``grpc.aio`` server.
+    def methods(self) -> dict[bytes, Method]:
+        """All calls, by path.
 
         Messages go in and out as bytes, so that a broken one is answered as any other mistake.
         """
-        calls: dict[str, Any] = {"ModelInfer": self._infer}
-        calls |= {name: self._simple(name, *call) for name, call in self._calls_without_model().items()}
-        calls |= {name: _not_offered(reason) for name, reason in NOT_OFFERED.items()}
-        handlers: dict[str, Any] = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+        calls: dict[str, Method] = {ROUTE: self, "ModelStreamInfer": Streaming(self._stream, self._limits)}
+        for name, (request_type, answer) in self._calls_without_model().items():
+            calls[name] = Unary(self._simple(name, request_type, answer), self._limits)
+        calls |= {name: Unary(_not_offered(reason), self._limits) for name, reason in NOT_OFFERED.items()}
+        return {f"/{SERVICE}/{name}".encode(): method for name, method in calls.items()}
 
     def _calls_without_model(self) -> dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]]:
         """Request message and answer of each call that asks no model."""
@@ -121,44 +139,50 @@ class InferenceService:
 
     # ModelInfer
 
-    async def _infer(self, body: bytes, context: Any) -> bytes:
-        exchange = Awaited(body, headers_of(context), _INFER)
-        reply = await self._answered(exchange)
-        return await _finish(context, reply, exchange.request_id, exchange.trace)
+    def begin(self, stream: Stream, head: CallHead) -> None:
+        """A ``ModelInfer`` has begun: its credential is checked before its message is read."""
+        exchange = stream.receiver = InferExchange(self, stream, head, _INFER)
+        if self._context.admit is not None:
+            try:
+                self._context.admit(head.metadata)
+            except OrrisError as error:
+                self.refuse(exchange, error)
 
-    async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    def enter(self, exchange: InferExchange) -> None:
+        """Its message is whole."""
+        try:
+            predict_route = self._predict_route(exchange.body)
+        except OrrisError as error:
+            self._nowhere.refuse(exchange, error)
+        else:
+            predict_route.take(exchange)
+
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        """End a call that has not entered a predict route."""
+        self._nowhere.refuse(exchange, error)
+
+    def reader(self, stream: Stream) -> MessageReader:
+        """What reads a message that comes in several pieces, or compressed."""
+        return MessageReader(stream, self.max_message_bytes, self._limits.receiving)
+
+    async def _stream(self, messages: AsyncIterator[bytes], call: CoroutineCall) -> AsyncGenerator[bytes]:
         """A response for each request, in their order.
 
         A request that is refused is answered with its text; the stream goes on, unless every further one would be
         refused as well.
         """
-        headers = headers_of(context)
-        async for body in requests:
-            exchange = Awaited(body, headers, _STREAM)
-            reply = await self._answered(exchange)
+        async for body in messages:
+            exchange = Awaited(body, call.headers, _STREAM)
+            try:
+                predict_route = self._predict_route(body)
+            except OrrisError as error:
+                self._nowhere.refuse(exchange, error)
+            else:
+                predict_route.enter(exchange)
+            reply = await exchange.reply
             if reply.code in _ENDING:
-                await _finish(context, reply, exchange.request_id, exchange.trace)
+                _end(call, reply, exchange.request_id, exchange.trace)
             yield _streamed(reply)
-
-    async def _answered(self, exchange: Awaited) -> Reply:
-        """The reply of the model that a request names."""
-        self.in_flight += 1
-        self.last_call = monotonic()
-        try:
-            self._enter(exchange)
-            return await exchange.reply
-        finally:
-            self.in_flight -= 1
-
-    def _enter(self, exchange: Awaited) -> None:
-        try:
-            if self.stopping:
-                raise NotReadyError("the server is stopping; try another")
-            predict_route = self._predict_route(exchange.body)
-        except OrrisError as error:
-            self._nowhere.refuse(exchange, error)
-        else:
-            predict_route.enter(exchange)
 
     def _predict_route(self, body: bytes) -> PredictRoute:
         """The predict route of the model that a request names; raises ``BodyError`` or ``NotFoundError``."""
@@ -177,9 +201,7 @@ class InferenceService:
 
     # the other calls
 
-    def _simple(
-        self, name: str, request_type: Any, answer: Callable[[Any], Awaitable[Any]]
-    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+    def _simple(self, name: str, request_type: Any, answer: Callable[[Any], Awaitable[Any]]) -> UnaryAnswer:
         """A call that asks no model; what it needs of a credential is in its record.
 
         Args:
@@ -190,11 +212,10 @@ class InferenceService:
         path = f"{SERVICE}/{name}"
         admin = self._table.credential(f"/{path}") is Credential.ADMIN
 
-        async def call(body: bytes, context: Any) -> bytes:
-            started, headers = perf_counter(), headers_of(context)
+        async def call(body: bytes, call: CoroutineCall) -> bytes:
+            started, headers = perf_counter(), call.headers
             request_id = request_id_of(headers.get(b"x-request-id"))
             problem = ""
-            self.in_flight += 1
             try:
                 if admin:
                     self._access.require_admin(headers)
@@ -207,8 +228,6 @@ class InferenceService:
             except Exception as error:
                 logger.exception("request %s failed", request_id)
                 problem, reply = str(error), refusal(error, request_id)
-            finally:
-                self.in_flight -= 1
             trace = self._context.placed(headers, f"/{path}")
             self._context.finished(
                 Record(
@@ -224,7 +243,7 @@ class InferenceService:
                     problem,
                 )
             )
-            return await _finish(context, reply, request_id, trace)
+            return _end(call, reply, request_id, trace)
 
         return call
 
@@ -287,24 +306,17 @@ class InferenceService:
         return pb.RepositoryModelUnloadResponse()
 
 
-def headers_of(context: Any) -> dict[bytes, bytes]:
-    """A call's metadata, as HTTP's headers are."""
-    metadata = context.invocation_metadata() or ()
-    return {key.encode(): value if isinstance(value, bytes) else value.encode() for key, value in metadata}
-
-
 def _require_no_region(name: str) -> None:
     """Raise ``NotFoundError`` for a named region of shared memory: there is none."""
     if name:
         raise no_region(name)
 
 
-def _not_offered(reason: str) -> Callable[[bytes, Any], Awaitable[bytes]]:
+def _not_offered(reason: str) -> UnaryAnswer:
     """A call that ends with UNIMPLEMENTED and a sentence."""
 
-    async def call(_body: bytes, context: Any) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, reason)
-        raise AssertionError  # abort has raised
+    async def call(_body: bytes, _call: CoroutineCall) -> bytes:
+        raise CallEnded("UNIMPLEMENTED", reason)
 
     return call
 
@@ -325,14 +337,12 @@ def _parsed(request_type: Any, body: bytes) -> Any:
         raise BodyError(f"the message is not a {request_type.DESCRIPTOR.name}") from None
 
 
-async def _finish(context: Any, reply: Reply, request_id: str, trace: TraceContext | None) -> bytes:
-    """Answer, or end the call with a status."""
-    trailing = [("x-request-id", request_id)]
+def _end(call: CoroutineCall, reply: Reply, request_id: str, trace: TraceContext | None) -> bytes:
+    """The answer of a call, whose trailers name it; raises ``CallEnded`` for a refusal."""
+    call.trailing.append((b"x-request-id", request_id.encode("ascii")))
     if trace is not None and trace.header:
-        trailing.append(("traceparent", trace.header.decode("ascii")))
-    if reply.code == "OK":
-        context.set_trailing_metadata(tuple(trailing))
-        return reply.body
-    trailing += ((name.decode(), value.decode()) for name, value in reply.headers)
-    await context.abort(grpc.StatusCode[reply.code], reply.body.decode(), tuple(trailing))
-    raise AssertionError  # abort has raised
+        call.trailing.append((b"traceparent", trace.header))
+    if reply.code != "OK":
+        call.trailing += reply.headers
+        raise CallEnded(reply.code, reply.body.decode())
+    return reply.body

@@ -21,24 +21,25 @@ BACKLOG = 2_048
 """Connections that may wait to be accepted, per socket; the kernel may allow fewer."""
 
 
-def listen(host: str, port: int, *, n_workers: int = 1) -> list[socket.socket]:
+def listen(host: str, port: int, *, n_workers: int = 1, flag: str = "--port") -> list[socket.socket]:
     """Listen on an address, with a socket for each worker.
 
     Args:
         host: Address.
         port: Port; 0 takes a free one.
         n_workers: Sockets; outside of Linux it is one, which is shared.
+        flag: What the port is called on the command line.
 
     Raises:
         SettingsError: The address cannot be listened on.
     """
     if n_workers == 1 or sys.platform != "linux":
-        only = _bound(host, port, shared=False)
+        only = _bound(host, port, shared=False, flag=flag)
         only.listen(BACKLOG)
         return [only]
-    sockets = [reserve(host, port)]
+    sockets = [reserve(host, port, flag)]
     port = sockets[0].getsockname()[1]
-    sockets += [_bound(host, port, shared=True) for _ in range(n_workers - 1)]
+    sockets += [_bound(host, port, shared=True, flag=flag) for _ in range(n_workers - 1)]
     for each in sockets:
         each.listen(BACKLOG)
     return sockets

@@ -16,6 +16,9 @@ class Companion(Protocol):
     async def start(self) -> None:
         """Listen; the process is ready when all of its servers do."""
 
+    def on_beat(self) -> None:
+        """See to what depends on time; called at each heartbeat."""
+
     async def stop(self, grace_seconds: float) -> None:
         """Accept nothing new, and finish what is in flight within this time."""
 

@@ -8,7 +8,6 @@ for ``IDLE_SECONDS`` is let go.
 from __future__ import annotations
 
 import asyncio
-import select
 import signal
 import socket
 import ssl
@@ -25,11 +24,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from orris.errors import ServingError, SettingsError
-from orris.serving.http.accepting import Acceptor
-from orris.serving.http.balance import Balance
 from orris.serving.http.connection import Connection
 from orris.serving.http.context import HttpContext
 from orris.serving.http.handover import reporting
+from orris.serving.http.intake import Intake
 from orris.serving.http.options import Access, Ending, Hooks
 from orris.serving.processes.board import DRAINING, READY, Board, LocalBoard
 from orris.serving.processes.exit import exit_now
@@ -43,9 +41,6 @@ CALLED = ("connection_made", "data_received", "shutdown", "pause_writing", "resu
 
 IDLE_SECONDS = 1.0
 """While the server stops: how long a connection that is open, and waits for nothing, may still bring a request."""
-
-QUEUED_SECONDS = 1.0
-"""Longest time to accept the connections that wait when the server stops to listen."""
 
 STEP_SECONDS = 0.02
 
@@ -90,9 +85,7 @@ class Server(uvicorn.Server):
         self._board = board
         self._hooks = hooks
         self._ending = ending
-        self._adopted: dict[int, Acceptor] = {}
-        self._acceptors: list[Acceptor] = []
-        self._balance: Balance | None = None
+        self._intake: Intake | None = None
         self._reason = ""
         self._alone = board.n_workers == 1
         self._who = "" if self._alone else f"worker {board.seat}: "
@@ -109,8 +102,19 @@ class Server(uvicorn.Server):
         self._http.bind(self.config, self.server_state, self.lifespan.state)
         for companion in self._hooks.companions:
             await companion.start()
-        self._share()
-        self._acceptors = [self._accept_from(each) for each in sockets or []]
+        http = self._http
+        self._intake = intake = Intake(
+            sockets or [],
+            lambda: Connection(http),
+            tls=self.config.ssl,
+            relieve=http.close_idle,
+            n_open=lambda: len(http.connections),
+            keeps=lambda: http.stopping,
+            board=self._board,
+            sharing=self._access.sharing,
+        )
+        if intake.balance is not None:
+            http.opened, http.closed = intake.balance.connected, intake.balance.tell
         self.started = True
         self._board.enter(READY)
         self._hooks.on_ready()
@@ -119,11 +123,11 @@ class Server(uvicorn.Server):
         """Ten times a second; each second time is a heartbeat."""
         if counter % 2 == 0:
             self._beat()
-            if not self._alone:
-                await self._adopt()
+            if self._intake is not None:
+                self._intake.adopt()
         return await super().on_tick(counter)
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 (uvicorn's name)
         """Unready, wait, stop accepting, finish, flush."""
         self._board.enter(DRAINING)
         self._hooks.on_stop()
@@ -135,7 +139,8 @@ class Server(uvicorn.Server):
                 " any more"
             )
             await self._wait(self._ending.drain_seconds)
-        await self._stop_listening(sockets or [])
+        if self._intake is not None:
+            await self._intake.stop(lambda: self.force_exit)
         tell(f"{self._who}no longer accepting; {len(self._http.connections)} connections to finish")
         bound = self._ending.shutdown_seconds
         companions = [asyncio.ensure_future(companion.stop(bound)) for companion in self._hooks.companions]
@@ -157,6 +162,8 @@ class Server(uvicorn.Server):
         self._board.beat()
         for beat in self._hooks.on_beat:
             beat()
+        for companion in self._hooks.companions:
+            companion.on_beat()
         if self._board.orphaned and not self.should_exit:
             self._reason = "the supervisor is gone"
             self.should_exit = True
@@ -192,78 +199,6 @@ class Server(uvicorn.Server):
         elif self._alone and not self.force_exit:
             tell(f"{name} again: ending at once")
             self.force_exit = True
-
-    # listening
-
-    def _accept_from(self, listener: socket.socket) -> Acceptor:
-        """Accept connections of a socket."""
-        return Acceptor(
-            listener,
-            lambda: Connection(self._http),
-            tls=self.config.ssl,
-            relieve=self._http.close_idle,
-            balance=self._balance,
-        )
-
-    def _share(self) -> None:
-        """Share connections with the other workers."""
-        sharing, board, http = self._access.sharing, self._board, self._http
-        if sharing is None:
-            return
-        sharing.sit(board.seat)
-        self._balance = Balance(
-            sharing,
-            others=lambda: set() if http.stopping else set(range(board.n_workers)) - board.lost() - {board.seat},
-            n_open=lambda: len(http.connections),
-            adopt=self._serve_here,
-        )
-        http.opened, http.closed = self._balance.connected, self._balance.tell
-        self._balance.open(board.seat)
-
-    def _serve_here(self, accepted: socket.socket) -> None:
-        """Serve a connection that another worker has accepted."""
-        self._acceptors[0].adopt(accepted)
-
-    async def _adopt(self) -> None:
-        """Accept for workers that do not: their share of connections would wait until they are replaced."""
-        lost = self._board.lost()
-        if self._balance is not None:
-            for seat in range(self._board.n_workers):
-                if seat in lost or seat == self._board.seat:
-                    self._balance.open(seat)
-                else:
-                    self._balance.close(seat)
-        if len(self._access.listeners) < self._board.n_workers:
-            return
-        for seat in lost - set(self._adopted):
-            self._adopted[seat] = self._accept_from(self._access.listeners[seat].dup())
-        for seat in set(self._adopted) - lost:
-            self._adopted.pop(seat).close()
-
-    async def _stop_listening(self, own: list[socket.socket]) -> None:
-        """Accept what waits to be accepted, then close: the kernel resets connections that were not accepted.
-
-        Other workers may have stopped before: whichever is last accepts what came for them.
-        """
-        give_up = time.monotonic() + QUEUED_SECONDS
-        poll = select.poll()
-        if self._balance is not None:
-            for seat in range(self._board.n_workers):
-                poll.register(self._balance.open(seat), select.POLLIN)
-        for seat, listener in enumerate(self._access.listeners):
-            poll.register(listener.fileno(), select.POLLIN)
-            if listener not in own and seat not in self._adopted:
-                self._adopted[seat] = self._accept_from(listener.dup())
-        while poll.poll(0) and time.monotonic() < give_up and not self.force_exit:
-            await asyncio.sleep(0)
-        if self._balance is not None:
-            for seat in range(self._board.n_workers):
-                self._balance.close(seat)
-        for acceptor in (*self._acceptors, *self._adopted.values()):
-            await acceptor.finish(QUEUED_SECONDS)
-        for listener in self._access.listeners:
-            listener.close()
-        await asyncio.sleep(0)
 
     # the end of connections
 
@@ -342,10 +277,8 @@ def serve(
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"--tls-cert {access.tls_cert} --tls-key {access.tls_key}: {error}") from None
-    listeners = access.listeners
-    own = listeners[board.seat] if len(listeners) > 1 else listeners[0]
     server = Server(config, http, access, board=board, hooks=hooks, ending=ending)
-    server.run(sockets=[own])
+    server.run(sockets=list(access.listeners))
     if server.force_exit:
         # Asked twice: no library's threads (gRPC's, a model's) are waited for any more.
         exit_now(1)
