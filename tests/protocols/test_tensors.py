@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orris.errors import BodyError, RowError
+from orris.protocols.inference_requests import Input
 from orris.protocols.json_tensors import from_json
-from orris.protocols.openinference import Input
 from orris.protocols.quick_rows import QuickRows
 from orris.protocols.tensors import (
     DATATYPES,

@@ -36,7 +36,8 @@ FEATURES, INSTANCES, INPUTS, RECORDS, SPLIT = "features", "instances", "inputs",
 MAX_COMMAS = 4
 """Commas for each row that a column of a long body may hold before it is known to have too many rows."""
 
-_STRING_OR_NAN = re.compile(rb'"(?:[^"\\]|\\.)*"|\bNaN\b', re.DOTALL)
+_STRING_OR_NAN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|\bNaN\b', re.DOTALL)
+"""A text, to the end of the body if nothing closes it, or ``NaN``: never tried twice from the same byte."""
 
 _FORMS = {
     FEATURES: "a list of values in the order of the schema",
@@ -182,17 +183,17 @@ def _open_long(
         and "data" in split
     ):
         rows = split["data"]
-        columns = strict.parse(_short("'columns'", split["columns"])) if "columns" in split else None
+        columns = strict.parse(short("'columns'", split["columns"])) if "columns" in split else None
         rename = _renaming(reader.schema, columns)
     parameters = None
     for name in ("parameters", "params"):
         if parameters is None and name in members:
-            parameters = strict.members(strict.parse(_short(f"'{name}'", members[name])))
+            parameters = strict.members(strict.parse(short(f"'{name}'", members[name])))
     if is_array(rows) and key != FEATURES:
         return Opened(key, read_array(reader, rows, nan_is_missing=nan_is_missing, rename=rename), parameters)
     if key == INPUTS and len(rows) > MAX_ROW_BYTES:
         return Opened(key, _long_columns(reader, rows, nan_is_missing=nan_is_missing), parameters)
-    text = b'{"%b":%b}' % (key.encode(), _short(f"'{key}'", rows))
+    text = b'{"%b":%b}' % (key.encode(), short(f"'{key}'", rows))
     opened = _open_strictly(reader, text, (key,), only_one, nan_is_missing)
     return opened._replace(parameters=parameters) if opened is not None else None
 
@@ -233,7 +234,7 @@ def _split_columns(reader: RowReader) -> Callable[[bytes], Any]:
     return _raw_members(reader.schema.names, forbid_unknown_fields=True)
 
 
-def _short(name: str, text: bytes) -> bytes:
+def short(name: str, text: bytes) -> bytes:
     """A member that is parsed whole; raises ``BodyError`` if it is too long for that."""
     if len(text) > MAX_ROW_BYTES:
         raise BodyError(f"{name} is longer than {MAX_ROW_BYTES} bytes")

@@ -8,8 +8,7 @@ docs/protocol/extension_binary_data.md. What the tensors mean is in ``tensors``.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NamedTuple
@@ -20,7 +19,14 @@ import numpy as np
 from orris.errors import BodyError, NotReadyError, OrrisError, Problem
 from orris.protocols import descriptions
 from orris.protocols.codecs import TensorCodec
-from orris.protocols.envelopes import MAX_COMMAS, without_nan
+from orris.protocols.inference_requests import (
+    Input,
+    InputParameters,
+    OutputParameters,
+    Request,
+    decode_request,
+    read_request,
+)
 from orris.protocols.json_tensors import from_json
 from orris.protocols.labels import LabelBytes
 from orris.protocols.plans import Plans
@@ -42,13 +48,11 @@ from orris.protocols.tensors import (
     from_raw,
     input_specs,
     output_specs,
-    shape_text,
     tensors_from_answers,
     to_raw,
     wanted_outputs,
 )
 from orris.runtime import Answers
-from orris.schema.pieces import LONG_BYTES
 from orris.serving.engine import Engine
 from orris.serving.exchange import Headers, Query, Reply, media_type, require_json
 from orris.serving.operations import json_object, reading
@@ -67,55 +71,6 @@ A route knows the version that answers and, with traffic split, a second.
 _encode = msgspec.json.Encoder().encode
 
 
-class InputParameters(msgspec.Struct, gc=False):
-    """Optional facts about an input, beside its data."""
-
-    binary_data_size: int | None = None
-    content_type: str | None = None
-    shared_memory_region: Any = None
-
-
-class Input(msgspec.Struct, gc=False):
-    """An input tensor of a request."""
-
-    name: str
-    datatype: str
-    shape: list[int]
-    data: list[Any] | None = None
-    parameters: InputParameters | None = None
-
-
-class OutputParameters(msgspec.Struct, gc=False):
-    """How an output is wanted."""
-
-    binary_data: bool | None = None
-    classification: Any = None
-    shared_memory_region: Any = None
-
-
-class Output(msgspec.Struct, gc=False):
-    """An output that the request selects."""
-
-    name: str
-    parameters: OutputParameters | None = None
-
-
-class Parameters(msgspec.Struct, gc=False):
-    """Parameters of a request; others are ignored."""
-
-    binary_data_output: bool = False
-    content_type: str | None = None
-
-
-class Request(msgspec.Struct, gc=False):
-    """An inference request."""
-
-    inputs: list[Input]
-    id: str | None = None
-    parameters: Parameters | None = None
-    outputs: list[Output] | None = None
-
-
 class Wanted(NamedTuple):
     """The wishes of a request for its answer.
 
@@ -128,9 +83,6 @@ class Wanted(NamedTuple):
     id: str | None
     outputs: tuple[str, ...]
     binary: frozenset[str]
-
-
-_decode = msgspec.json.Decoder(Request).decode
 
 
 def refusal(error: OrrisError, request_id: str) -> Reply:
@@ -208,7 +160,7 @@ class _Plan:
     def codes(self, body: bytes) -> Sequence[float] | None:
         """The codes of one row, of a request that is plainly right and asks for no more than an answer."""
         try:
-            request = _decode(body)
+            request = decode_request(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         if request.id is None and request.outputs is None and request.parameters is None:
@@ -263,7 +215,7 @@ class OpenInference:
         if given is not None:
             length = _header_length(given, len(body))
             body, raw = body[:length], memoryview(body)[length:]
-        request = _parse(body) if len(body) <= LONG_BYTES else _parse_long(plan.reader, body)
+        request = read_request(plan.reader, body)
         if request.parameters is not None:
             check_content_type(request.parameters.content_type or "")
         rows = plan.quick.read(request.inputs) if raw is None else None
@@ -345,56 +297,6 @@ def _raw(plan: _Plan, name: str, answers: Answers) -> tuple[int, bytes]:
         return len(answers.probabilities), answers.probabilities.astype("<f8", copy=False).tobytes()
     (tensor,) = tensors_from_answers(plan.engine.schema, answers, (name,))
     return tensor.shape[0], to_raw(tensor)
-
-
-class LongInput(Input, gc=False):
-    """An input tensor of a long request, whose data are not parsed with it."""
-
-    data: msgspec.Raw = msgspec.Raw(b"")  # type: ignore[assignment]
-
-
-class LongRequest(Request, gc=False):
-    """A long inference request."""
-
-    inputs: list[LongInput]  # type: ignore[assignment]
-
-
-_decode_long = msgspec.json.Decoder(LongRequest).decode
-_decode_data = msgspec.json.Decoder(list[Any] | None).decode
-
-
-def _parse_long(reader: TensorReader, body: bytes) -> Request:
-    """A long request: no more elements are parsed than its shapes say, and these are bounded."""
-    request = _parse(body, _decode_long)
-    inputs = []
-    for given in request.inputs:
-        reader.check_size(given.name, given.datatype, given.shape)
-        text = bytes(given.data)  # type: ignore[arg-type]
-        size = math.prod(given.shape)
-        n_commas = size if given.datatype != "BYTES" else MAX_COMMAS * size
-        if text.count(b"[") > 2 * size + len(given.shape) or text.count(b",") > n_commas:
-            shape = shape_text(given.shape)
-            raise BodyError(f"input '{given.name[:100]}': the data has more elements than shape {shape}")
-        try:
-            data = _decode_data(text) if text else None
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise BodyError(f"input '{given.name[:100]}': the data is no list: {error}") from None
-        inputs.append(Input(given.name, given.datatype, given.shape, data, given.parameters))
-    return Request(inputs, request.id, request.parameters, request.outputs)
-
-
-def _parse(body: bytes, decode: Callable[[bytes], Request] = _decode) -> Request:
-    try:
-        return decode(body)
-    except msgspec.ValidationError as error:
-        raise BodyError(f"the request is not an inference request: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        without = without_nan(body) if b"NaN" in body else body
-        if without == body:
-            raise BodyError(f"the body is not JSON: {error}") from None
-        return _parse(without, decode)
-    except RecursionError:
-        raise BodyError("the body is not usable JSON: it is nested too deeply") from None
 
 
 def _require_media_type(headers: Headers) -> None:

@@ -29,6 +29,10 @@ class _Wish(msgspec.Struct):
     version: str = ""
 
 
+class _AnyObject(msgspec.Struct):
+    """An object whose members are skipped."""
+
+
 class _Index(msgspec.Struct):
     ready: bool = False
 
@@ -118,7 +122,7 @@ class Repository:
         *,
         control_call: Callable[[str], Awaitable[Any]],
     ) -> Reply:
-        _decode(body, dict[str, Any])
+        _decode(body, _AnyObject)
         await _explained(control_call(target.model))
         return Reply(200, b"")
 

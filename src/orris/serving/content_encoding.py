@@ -11,7 +11,10 @@ from orris.errors import BodyError, MediaTypeError, TooLargeError
 from orris.serving.exchange import Headers
 
 MAX_MEMBERS = 16
-"""Most members of a gzip body; each costs a copy of what follows it."""
+"""Most members of a gzip body."""
+
+PIECE_BYTES = 64 * 1024
+"""Inflated at once, of either end."""
 
 _ZLIB, _RAW, _GZIP = zlib.MAX_WBITS, -zlib.MAX_WBITS, 16 + zlib.MAX_WBITS
 
@@ -44,23 +47,40 @@ def plain_body(body: bytes, headers: Headers, max_bytes: int) -> bytes:
 
 def _inflated(body: bytes, wbits: int, max_bytes: int) -> bytes:
     parts: list[bytes] = []
-    size = 0
+    left, start = max_bytes, 0
     for _ in range(MAX_MEMBERS):
-        inflating = zlib.decompressobj(wbits)
-        try:
-            parts.append(inflating.decompress(body, max_bytes - size + 1))
-        except zlib.error as error:
-            raise BodyError(f"the body is not what its Content-Encoding says: {error}") from None
-        size += len(parts[-1])
-        if size > max_bytes:
+        start = _inflate_member(body, start, wbits, left, parts)
+        left = max_bytes - sum(map(len, parts))
+        if left < 0:
             raise TooLargeError(
                 f"the body is longer than {max_bytes} bytes when it is inflated; send the rows in parts"
             )
-        if not inflating.eof:
-            raise BodyError("the body ends before its Content-Encoding does")
-        body = inflating.unused_data
-        if not body:
+        if start == len(body):
             return b"".join(parts)
         if wbits != _GZIP:
-            raise BodyError(f"{len(body)} bytes follow the compressed body")
+            raise BodyError(f"{len(body) - start} bytes follow the compressed body")
     raise BodyError(f"the body has more than {MAX_MEMBERS} members of gzip; compress it as one")
+
+
+def _inflate_member(body: bytes, start: int, wbits: int, max_bytes: int, parts: list[bytes]) -> int:
+    """Inflate what begins at ``start`` into ``parts``, piece by piece, so that neither end is held twice.
+
+    Returns:
+        Where it ends in the body; where it was given up, if it is longer than ``max_bytes``.
+
+    Raises:
+        BodyError: It is not what its encoding says, or is cut off.
+    """
+    inflating = zlib.decompressobj(wbits)
+    size = 0
+    while not inflating.eof and size <= max_bytes:
+        given = inflating.unconsumed_tail or body[start : start + PIECE_BYTES]
+        start += 0 if inflating.unconsumed_tail else len(given)
+        try:
+            parts.append(inflating.decompress(given, PIECE_BYTES))
+        except zlib.error as error:
+            raise BodyError(f"the body is not what its Content-Encoding says: {error}") from None
+        if not given and not parts[-1] and not inflating.eof:
+            raise BodyError("the body ends before its Content-Encoding does")
+        size += len(parts[-1])
+    return start - len(inflating.unused_data)

@@ -32,8 +32,14 @@ BLOCK_ROWS = 1_000
 MAX_BLANK_LINES = 100_000
 """Most blank lines of a body: each costs as much time as a short row, and counts for none."""
 
-MAX_PLAIN_BYTES = 1024 * 1024
-"""Longest body that is handed to the JSON parser as a whole."""
+MAX_LINE_CHARACTERS = 1024 * 1024
+"""Longest line, and longest row whose quoted values go over several lines."""
+
+PLAIN_BYTES = 128 * 1024
+"""Bytes of lines that are handed to the JSON parser at once, to the end of the last line."""
+
+MAX_SPACES = 100
+"""Space around a line of names that is nothing but the schema's names."""
 
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -67,26 +73,48 @@ def read_csv(
         The encoded rows, float64 ``(n_rows, n_columns)``.
 
     Raises:
-        BodyError: Not UTF-8, no line of names, lines of different lengths, or too many blank lines.
+        BodyError: Not UTF-8, no line of names, lines of different lengths, a line that is too long, or too many blank
+            lines.
         RowError: Rows that do not fit the schema, with row and column: the problems of the first block that has some.
     """
-    plain = len(body) <= MAX_PLAIN_BYTES and _NOT_PLAIN.search(body) is None
-    numbers = _read_numbers(reader, body) if plain and header is not False else None
+    numbers = _read_numbers(reader, body) if header is not False else None
     return _read_values(reader, body, unknown, header) if numbers is None else numbers
 
 
 def _read_numbers(reader: RowReader, body: bytes) -> FloatArray | None:
     """A table of nothing but numbers in the order of the schema, through the JSON parser; ``None`` for any other."""
-    header, _, lines = body.partition(b"\n")
     names = ",".join(reader.schema.names).encode()
-    plain = reader.schema.reading.decimal == "." and lines.count(b"\n") <= reader.max_rows
-    if header.strip() != names or not plain:
+    start = body.find(b"\n", 0, len(names) + MAX_SPACES) + 1
+    if not start or body[:start].strip() != names or reader.schema.reading.decimal != ".":
+        return None
+    blocks: list[FloatArray] = []
+    n_rows = 0
+    while start < len(body) or not blocks:
+        end = body.find(b"\n", start + PLAIN_BYTES, start + PLAIN_BYTES + MAX_LINE_CHARACTERS) + 1
+        end = end or len(body)
+        if end - start > PLAIN_BYTES + MAX_LINE_CHARACTERS or (block := _number_block(reader, body[start:end])) is None:
+            return None
+        start = end
+        blocks.append(block)
+        n_rows += len(block)
+        if n_rows > reader.max_rows:
+            raise _too_many(reader.max_rows)
+    return np.concatenate(blocks)
+
+
+def _number_block(reader: RowReader, lines: bytes) -> FloatArray | None:
+    if _NOT_PLAIN.search(lines) is not None:
         return None
     try:
         rows = _decoder(reader).decode(b"[[" + lines.strip().replace(b"\n", b"],[") + b"]]")
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     return reader.encode(rows, 0)
+
+
+def _too_many(max_rows: int) -> RowError:
+    many = f"there are more rows than the {max_rows} that one request may hold; send them in parts"
+    return RowError([Problem(None, None, many)])
 
 
 def _read_values(reader: RowReader, body: bytes, unknown: dict[str, None] | None, header: bool | None) -> FloatArray:
@@ -105,8 +133,7 @@ def _read_values(reader: RowReader, body: bytes, unknown: dict[str, None] | None
     n_rows = 0
     while block := list(islice(lines, BLOCK_ROWS)):
         if n_rows + len(block) > reader.max_rows:
-            many = f"there are more rows than the {reader.max_rows} that one request may hold; send them in parts"
-            raise RowError([Problem(None, None, many)])
+            raise _too_many(reader.max_rows)
         rows = [_row(n_rows + i, line, len(names), kept) for i, line in enumerate(block)]
         blocks.append(strict.encode(reader.schema, rows, reader.max_rows, unknown, first=n_rows))
         n_rows += len(block)
@@ -118,7 +145,7 @@ def _lines(body: bytes, delimiter: str) -> Iterator[list[str]]:
     text = io.TextIOWrapper(io.BytesIO(body), "utf-8-sig", newline="")
     seen: list[str] = []
     n_blank = 0
-    lines = csv.reader((_remembered(line, seen) for line in text), strict=True, delimiter=delimiter)
+    lines = csv.reader(_remembered(text, seen), strict=True, delimiter=delimiter)
     values = _value_pattern(delimiter)
     while True:
         seen.clear()
@@ -139,9 +166,15 @@ def _lines(body: bytes, delimiter: str) -> Iterator[list[str]]:
             raise BodyError(f"the body holds more than {MAX_BLANK_LINES} blank lines; send lines of values only")
 
 
-def _remembered(line: str, seen: list[str]) -> str:
-    seen.append(line)
-    return line
+def _remembered(text: io.TextIOWrapper, seen: list[str]) -> Iterator[str]:
+    """The lines of a text; those of the row that is being read are in ``seen``, which the reader of rows clears."""
+    n_characters = 0
+    while line := text.readline(MAX_LINE_CHARACTERS + 1):
+        n_characters = len(line) + (n_characters if seen else 0)
+        seen.append(line)
+        if n_characters > MAX_LINE_CHARACTERS:
+            raise BodyError(f"a row is longer than {MAX_LINE_CHARACTERS} characters; send a line for each row")
+        yield line
 
 
 def _value_pattern(delimiter: str) -> re.Pattern[str]:
@@ -169,7 +202,7 @@ def _delimiter(names: Names, body: bytes) -> str:
     other = names.schema.reading.delimiter
     if other == ",":
         return other
-    head = body.lstrip(b"\r\n").partition(b"\n")[0].rstrip(b"\r").decode("utf-8-sig", "replace")
+    head = body.lstrip(b"\r\n")[:MAX_LINE_CHARACTERS].partition(b"\n")[0].rstrip(b"\r").decode("utf-8-sig", "replace")
 
     def known(delimiter: str) -> bool:
         return any(names.meant(name.strip('"')) in names.known for name in head.split(delimiter))
