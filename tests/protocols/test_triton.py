@@ -15,7 +15,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_reflection.v1alpha import reflection_pb2
-from tritonclient.grpc.service_pb2 import ModelInferRequest
+from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
 from tritonclient.utils import InferenceServerException
 
 from orris.api import Bundle
@@ -229,6 +229,33 @@ def test_a_stream_answers_each_request_in_order(rpc: triton_grpc.InferenceServer
     assert got[3][0] is None
     assert "no model 'none'" in got[3][1].message()
     assert got[4][0].get_response().id == "5"
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_stream_of_usual_rows_is_answered_as_calls_are(server: Server, raw: bool) -> None:
+    """Rows without an id, sent together or alone, are answered on a stream as each is in a call of its own."""
+    asked = []
+    for number in (5.1, 5.2, 5.3):
+        request = ModelInferRequest(model_name="iris")
+        tensor = request.inputs.add(name="rows", datatype="FP64", shape=[1, 4])
+        row = np.array([number, 3.5, 1.4, 0.2])
+        if raw:
+            request.raw_input_contents.append(row.tobytes())
+        else:
+            tensor.contents.fp64_contents.extend(row.tolist())
+        asked.append(request.SerializeToString())
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        call: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        stream: Any = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+        expected = [ModelInferResponse.FromString(call(body, timeout=PATIENCE_SECONDS)) for body in asked]
+        together = list(stream(iter(asked), timeout=PATIENCE_SECONDS))
+        alone = [next(stream(iter([body]), timeout=PATIENCE_SECONDS)) for body in asked]
+    for answers in (together, alone):
+        for answer, wanted in zip(map(ModelStreamInferResponse.FromString, answers), expected, strict=True):
+            assert answer.error_message == ""
+            assert list(answer.infer_response.outputs) == list(wanted.outputs)
+            assert list(answer.infer_response.raw_output_contents) == list(wanted.raw_output_contents)
+            assert answer.infer_response.parameters["triton_final_response"].bool_param
 
 
 def test_a_stream_ends_where_no_message_of_it_would_be_answered(iris: Bundle, tmp_path: Any) -> None:

@@ -8,7 +8,7 @@ change what is loaded need the administrator's credential.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from orris.protocols.grpc.calls import (
     Unary,
     UnaryAnswer,
 )
-from orris.protocols.grpc.dialect import SERVICE, Tensors, refusal
+from orris.protocols.grpc.dialect import PROTOBUF, SERVICE, Tensors, refusal
 from orris.protocols.grpc.exchange import InferExchange
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.protocols.grpc.generated.envelope_pb2 import Envelope
@@ -71,6 +71,19 @@ Index = Callable[..., list[dict[str, str]]]
 """``(only_ready=…)`` -> the entries of V2's repository index."""
 
 logger = logging.getLogger(__name__)
+
+
+class StreamedExchange(Awaited):
+    """A request of a stream, whose reply the stream's coroutine awaits."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def succeed(exchanges: Sequence[StreamedExchange], bodies: Sequence[bytes], microseconds: int) -> None:
+        """Wake the waiters with the usual answers of a tick."""
+        del microseconds
+        for exchange, body in zip(exchanges, bodies, strict=True):
+            exchange.finish(Reply(200, body, PROTOBUF, code="OK"))
 
 
 class InferenceService:
@@ -172,7 +185,7 @@ class InferenceService:
         refused as well.
         """
         async for body in messages:
-            exchange = Awaited(body, call.headers, _STREAM)
+            exchange = StreamedExchange(body, call.headers, _STREAM)
             try:
                 predict_route = self._predict_route(body)
             except OrrisError as error:
