@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -41,6 +43,7 @@ from tests.http2_peer import INFER, ROW, START, WATCH, Peer, message
 from tests.servers import Server, client, serving
 
 CALM = int(ErrorCode.ENHANCE_YOUR_CALM)
+KEY = "orris_of_a_test"
 BROKEN = message()[:5] + b"\xff" * 40
 
 
@@ -50,6 +53,18 @@ def server(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     folder = tmp_path_factory.mktemp("http2")
     limits = {"ORRIS_MAX_BODY_BYTES": "3000000", "ORRIS_MAX_HEADER_BYTES": "16384"}
     with serving(str(iris.folder), "--grpc-port", "0", folder=folder, environ=limits) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def guarded(iris: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a server that wants a key."""
+    folder = tmp_path_factory.mktemp("guarded")
+    keys = folder / "keys.toml"
+    keys.write_text(f'test = {{ sha256 = "{hashlib.sha256(KEY.encode()).hexdigest()}" }}\n')
+    token = {"ORRIS_ADMIN_TOKEN_SHA256": hashlib.sha256(b"an administrator").hexdigest()}
+    arguments = ("--grpc-port", "0", "--api-keys", str(keys))
+    with serving(str(iris.folder), *arguments, folder=folder, environ=token) as running:
         yield running
 
 
@@ -382,6 +397,21 @@ def test_metadata_beyond_the_limit_are_refused(port: int) -> None:
         )
         answers = peer.answers(1, 3)
     assert (answers[1].fields["grpc-status"], answers[3].fields["grpc-status"]) == ("8", "0")
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer", "ModelMetadata", "RepositoryModelLoad"])
+def test_a_caller_without_a_credential_is_refused_at_the_headers(guarded: Server, method: str) -> None:
+    """A call that needs a key is UNAUTHENTICATED before its message, in half a message as well, and others go on."""
+    with Peer(guarded.grpc_port) as peer:
+        path = f"/inference.GRPCInferenceService/{method}"
+        for stream, key in ((1, {}), (3, {"x_api_key": "wrong"})):
+            peer.send(frame(HEADERS, END_HEADERS, stream, peer.head(path, **key)))
+            assert peer.answer(stream).fields["grpc-status"] == str(grpc.StatusCode.UNAUTHENTICATED.value[0])
+        half = frame(HEADERS, END_HEADERS, 5, peer.head(path)) + frame(DATA, 0, 5, message()[:20])
+        peer.send(half + peer.call(7, x_api_key=KEY))
+        answers = peer.answers(5, 7)
+    assert answers[5].fields["grpc-status"] == str(grpc.StatusCode.UNAUTHENTICATED.value[0])
+    assert answers[7].fields["grpc-status"] == "0"
 
 
 # time

@@ -64,20 +64,33 @@ class Method(Protocol):
 UnaryAnswer = Callable[[bytes, "CoroutineCall"], Awaitable[bytes]]
 """``(message, call)`` -> the answer; may raise ``CallEnded`` or ``OrrisError``."""
 
+Check = Callable[[Headers], None]
+"""``(metadata)`` -> nothing; raises ``OrrisError`` if the caller may not make the call."""
+
 StreamAnswer = Callable[[AsyncIterator[bytes], "CoroutineCall"], AsyncGenerator[bytes]]
 """``(messages, call)`` -> the answers; may raise as well."""
 
 
 class Unary:
-    """A method with one message in, and one out."""
+    """A method with one message in, and one out.
 
-    def __init__(self, answer: UnaryAnswer, limits: CallLimits) -> None:
+    A call that ``check`` refuses is answered at its headers, with an empty message: ``answer`` checks it again, and
+    records it.
+    """
+
+    def __init__(self, answer: UnaryAnswer, limits: CallLimits, check: Check | None = None) -> None:
         self.answer = answer
         self.limits = limits
+        self.check = check
 
     def begin(self, stream: Stream, head: CallHead) -> None:
         """A call has begun."""
-        stream.receiver = UnaryCall(self, stream, head)
+        call = stream.receiver = UnaryCall(self, stream, head)
+        if self.check is not None:
+            try:
+                self.check(head.metadata)
+            except OrrisError:
+                call.answer_without_message()
 
 
 class Streaming:
@@ -202,6 +215,16 @@ class UnaryCall(CoroutineCall):
         super().__init__(method.limits, stream, head)
         self._method = method
         self._messages: list[Message] = []
+
+    def answer_without_message(self) -> None:
+        """Answer at once; what still comes is dropped."""
+        self._messages = [Message(b"", compressed=False)]
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def data(self, data: bytes, ended: bool) -> None:
+        """Bytes of the message."""
+        if self._task is None:
+            super().data(data, ended)
 
     def _take(self, messages: list[Message], ended: bool) -> None:
         self._messages += messages

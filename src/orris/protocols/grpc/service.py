@@ -19,6 +19,7 @@ from orris.errors import BodyError, NotFoundError, OrrisError, UnauthorizedError
 from orris.protocols.grpc.calls import (
     CallEnded,
     CallLimits,
+    Check,
     CoroutineCall,
     Method,
     Streaming,
@@ -37,7 +38,7 @@ from orris.protocols.triton import NO_LOG_SETTINGS, NO_TRACE_SETTINGS, configura
 from orris.serving.access.gate import Access
 from orris.serving.catalog import Catalog
 from orris.serving.control import Control
-from orris.serving.exchange import Exchange, Reply, request_id_of
+from orris.serving.exchange import Exchange, Headers, Reply, request_id_of
 from orris.serving.http.asgi import Awaited
 from orris.serving.predict_route import PredictRoute
 from orris.serving.protocol import Credential
@@ -116,6 +117,7 @@ class InferenceService:
         self._control = control
         self._index = index
         self._limits = limits
+        self._check_stream = self._check_of("ModelStreamInfer")
         self._nowhere = PredictRoute(Tensors(), ROUTE, lambda _: catalog.default.current(), routes.context)
         self.max_message_bytes = limits.max_message_bytes
         self.request_seconds = limits.request_seconds
@@ -127,7 +129,8 @@ class InferenceService:
         """
         calls: dict[str, Method] = {ROUTE: self, "ModelStreamInfer": Streaming(self._stream, self._limits)}
         for name, (request_type, answer) in self._calls_without_model().items():
-            calls[name] = Unary(self._simple(name, request_type, answer), self._limits)
+            check = self._check_of(name)
+            calls[name] = Unary(self._simple(name, request_type, answer, check), self._limits, check)
         calls |= {name: Unary(_not_offered(reason), self._limits) for name, reason in NOT_OFFERED.items()}
         return {f"/{SERVICE}/{name}".encode(): method for name, method in calls.items()}
 
@@ -184,6 +187,12 @@ class InferenceService:
         A request that is refused is answered with its text; the stream goes on, unless every further one would be
         refused as well.
         """
+        try:
+            self._check_stream(call.headers)
+        except OrrisError as error:
+            exchange = StreamedExchange(b"", call.headers, _STREAM)
+            self._nowhere.refuse(exchange, error)
+            _end(call, await exchange.reply, exchange.request_id, exchange.trace)
         async for body in messages:
             exchange = StreamedExchange(body, call.headers, _STREAM)
             try:
@@ -214,25 +223,37 @@ class InferenceService:
 
     # the other calls
 
-    def _simple(self, name: str, request_type: Any, answer: Callable[[Any], Awaitable[Any]]) -> UnaryAnswer:
-        """A call that asks no model; what it needs of a credential is in its record.
+    def _check_of(self, name: str) -> Check:
+        """What checks a caller's credential for a call; what the call needs is in its record."""
+        path = f"/{SERVICE}/{name}"
+        admin = self._table.credential(path) is Credential.ADMIN
+
+        def check(headers: Headers) -> None:
+            if admin:
+                self._access.require_admin(headers)
+            self._access.admit_path(path, headers)
+
+        return check
+
+    def _simple(
+        self, name: str, request_type: Any, answer: Callable[[Any], Awaitable[Any]], check: Check
+    ) -> UnaryAnswer:
+        """A call that asks no model.
 
         Args:
             name: Its name.
             request_type: Its message.
             answer: Request -> response; may raise.
+            check: Checks the caller's credential.
         """
         path = f"{SERVICE}/{name}"
-        admin = self._table.credential(f"/{path}") is Credential.ADMIN
 
         async def call(body: bytes, call: CoroutineCall) -> bytes:
             started, headers = perf_counter(), call.headers
             request_id = request_id_of(headers.get(b"x-request-id"))
             problem = ""
             try:
-                if admin:
-                    self._access.require_admin(headers)
-                self._access.admit_path(f"/{path}", headers)
+                check(headers)
                 response = await answer(_parsed(request_type, body))
                 reply = Reply(200, response.SerializeToString(), code="OK")
             except OrrisError as error:
