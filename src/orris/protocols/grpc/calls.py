@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from orris.serving.http.receiving import Receiving
     from orris.serving.http2.stream import Stream
 
+SHORT_BYTES = 1_048_576
+"""Longest message of a call that takes no rows."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -38,6 +41,10 @@ class CallLimits(NamedTuple):
     max_message_bytes: int
     request_seconds: float
     receiving: Receiving
+
+    def of_short(self) -> CallLimits:
+        """The limits of a call whose messages have names and no rows."""
+        return self._replace(max_message_bytes=min(self.max_message_bytes, SHORT_BYTES))
 
 
 class CallEnded(Exception):  # noqa: N818 (it is how a call ends with a status, whose name says whether it is an error)

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 
 from orris.errors import BodyError, OrrisError, Problem
 from orris.protocols.grpc.codec import RowMessageCodec
+from orris.protocols.grpc.fields import BROKEN, check_counts
 from orris.protocols.grpc.generated.open_inference_pb2 import ModelInferRequest, ModelInferResponse
 from orris.protocols.openinference import outputs_of
 from orris.protocols.plans import Plans
@@ -94,10 +95,11 @@ class Tensors:
     def read(self, engine: Engine, body: bytes, headers: Headers) -> Query:  # noqa: ARG002 (the message says it all)
         """Rows of tensors."""
         plan = self._plans.of(engine)
+        check_counts(body, engine.schema.n_columns, plan.reader.max_rows)
         try:
             request = ModelInferRequest.FromString(body)
         except DecodeError:
-            raise BodyError("the message is not a ModelInferRequest") from None
+            raise BodyError(BROKEN) from None
         unknown: dict[str, None] = {}
         rows = plan.reader.read(list(_tensors(plan.reader, request)), unknown)
         for output in request.outputs:

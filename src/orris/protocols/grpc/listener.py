@@ -94,8 +94,8 @@ class GrpcListener:
         reflection = Reflection((SERVICE, HEALTH), POOL)
         self._methods: dict[bytes, Method] = {
             **service.methods(),
-            **Health(catalog).methods(limits),
-            **reflection.methods(limits),
+            **Health(catalog).methods(limits.of_short()),
+            **reflection.methods(limits.of_short()),
         }
         self._http2 = Http2Context(
             self._begin,

@@ -28,6 +28,7 @@ from orris.protocols.grpc.calls import (
 )
 from orris.protocols.grpc.dialect import PROTOBUF, SERVICE, Tensors, refusal
 from orris.protocols.grpc.exchange import InferExchange
+from orris.protocols.grpc.fields import BROKEN, named
 from orris.protocols.grpc.generated import open_inference_pb2 as pb
 from orris.protocols.grpc.generated.envelope_pb2 import Envelope
 from orris.protocols.grpc.messages import MessageReader
@@ -130,8 +131,8 @@ class InferenceService:
         calls: dict[str, Method] = {ROUTE: self, "ModelStreamInfer": Streaming(self._stream, self._limits)}
         for name, (request_type, answer) in self._calls_without_model().items():
             check = self._check_of(name)
-            calls[name] = Unary(self._simple(name, request_type, answer, check), self._limits, check)
-        calls |= {name: Unary(_not_offered(reason), self._limits) for name, reason in NOT_OFFERED.items()}
+            calls[name] = Unary(self._simple(name, request_type, answer, check), self._limits.of_short(), check)
+        calls |= {name: Unary(_not_offered(reason), self._limits.of_short()) for name, reason in NOT_OFFERED.items()}
         return {f"/{SERVICE}/{name}".encode(): method for name, method in calls.items()}
 
     def _calls_without_model(self) -> dict[str, tuple[Any, Callable[[Any], Awaitable[Any]]]]:
@@ -209,9 +210,9 @@ class InferenceService:
     def _predict_route(self, body: bytes) -> PredictRoute:
         """The predict route of the model that a request names; raises ``BodyError`` or ``NotFoundError``."""
         try:
-            asked = Envelope.FromString(body)
+            asked = Envelope.FromString(named(body))
         except DecodeError:
-            raise BodyError("the message is not a ModelInferRequest") from None
+            raise BodyError(BROKEN) from None
         name, version = asked.model_name, asked.model_version
         predict_route = self._calls.get(f"{name}@{version}" if version else name)
         if predict_route is not None:
