@@ -449,6 +449,21 @@ def test_an_idle_connection_is_closed_after_it_was_told(hasty: Server) -> None:
         assert peer.end() == ErrorCode.NO_ERROR
 
 
+def test_a_client_that_has_gone_leaves_no_watch(hasty: Server) -> None:
+    """A client that ends its side gets its answers; a watch, which has no last one, ends in ORRIS_REQUEST_SECONDS."""
+    with Peer(hasty.grpc_port) as calling, Peer(hasty.grpc_port) as watching:
+        calling.send(calling.call(1))
+        watching.send(watching.call(1, bytes(5), WATCH))
+        while (found := watching.frame()) is not None and found.kind != DATA:
+            pass
+        for peer in (calling, watching):
+            peer.socket.shutdown(socket.SHUT_WR)
+        assert calling.answer(1).fields["grpc-status"] == "0"
+        while watching.frame() is not None:
+            pass
+        assert watching.closed
+
+
 def test_the_caller_s_deadline_ends_a_call(port: int) -> None:
     """A stream that is still open at its ``grpc-timeout`` ends with DEADLINE_EXCEEDED."""
     with Peer(port) as peer:

@@ -86,6 +86,7 @@ class Http2Connection(asyncio.Protocol):
         self._deaf = False
         self._leaving = False
         self._shutdown_at = 0.0
+        self._ending_since = 0.0
 
     # asyncio's callbacks
 
@@ -121,6 +122,7 @@ class Http2Connection(asyncio.Protocol):
         if not self.streams or self._deaf or self.scheme == "https":
             return False
         self._deaf = self._leaving = True
+        self._ending_since = perf_counter()
         for stream in [each for each in self.streams.values() if not each.ended]:
             self.drop(stream)
         return bool(self.streams)
@@ -247,6 +249,8 @@ class Http2Connection(asyncio.Protocol):
         if self.unread_since:
             self._look_at_unread(now)
             return
+        if self._ending_since or self.transport.is_closing():
+            self._look_at_end(now)
         if self._shutdown_at and now > self._shutdown_at:
             self._take_no_more()
         if reader.partial_since and now - reader.partial_since > seconds:
@@ -272,6 +276,12 @@ class Http2Connection(asyncio.Protocol):
             self.transport.abort()
             return
         self.unread_since, self._n_unread = now, left
+
+    def _look_at_end(self, now: float) -> None:
+        """Cut off a client that sends no more, while a watch goes on or while it does not read the last of it."""
+        self._ending_since = self._ending_since or now
+        if now - self._ending_since > self.context.request_seconds:
+            self.transport.abort()
 
     # the end of the connection
 
