@@ -58,6 +58,10 @@ class Server:
         """The port of ``url``."""
         return int(self.url.rpartition(":")[2])
 
+    def log_lines(self) -> list[str]:
+        """The lines of ``log`` that are whole; a text in one may hold any character but a line feed."""
+        return self.log.read_text("utf-8").split("\n")[:-1]
+
     def logged_until(self, text: str) -> str:
         """Read standard error until a line holds the text; returns all that was read."""
         assert self.process.stderr is not None

@@ -405,7 +405,7 @@ def test_a_call_is_counted_and_logged(server: Server, stub: Any) -> None:
 def _logged(server: Server, request_id: str) -> list[dict[str, Any]]:
     """Wait for the lines of a request, which are written in batches."""
     for _ in range(200):
-        lines = [json.loads(line) for line in server.log.read_text().splitlines() if f'"{request_id}"' in line]
+        lines = [json.loads(line) for line in server.log_lines() if f'"{request_id}"' in line]
         if lines:
             return lines
         with client(server) as asking:

@@ -137,7 +137,7 @@ def test_the_console_form_has_no_colours_in_a_file(iris: Bundle, tmp_path: Path)
             asking.post("/predict", json=ROW, headers={"x-request-id": "r-1"})
         assert server.stop() == 0
         messages = messages_of(server)
-    (line,) = server.log.read_text().splitlines()
+    (line,) = server.log_lines()
     assert re.fullmatch(
         r"\d\d:\d\d:\d\d\.\d{3} INFO    POST /predict 200  \d+\.\d{3} ms  1\.0\.0  1 row  setosa  request r-1.*", line
     )

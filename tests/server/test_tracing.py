@@ -93,9 +93,7 @@ def ask(traced: Server) -> Iterator[httpx.Client]:
 def lines(server: Server, trace_id: str) -> list[dict[str, Any]]:
     """Wait for the lines of the log about this trace and return them."""
     return eventually(
-        lambda: [
-            line for line in map(json.loads, server.log.read_text().splitlines()) if line.get("trace_id") == trace_id
-        ]
+        lambda: [line for line in map(json.loads, server.log_lines()) if line.get("trace_id") == trace_id]
     )
 
 

@@ -291,7 +291,7 @@ def test_refusals_are_counted_and_logged(iris: Bundle, tmp_path: Path) -> None:
         metrics = ask.get("/metrics").text
         probes = [ask.get(path).status_code for path in ("/health", "/ready")]
         server.stop()
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in server.log_lines()]
     (line,) = [line for line in lines if line["status"] == 503]
     assert 'orris_rejected_total{reason="overloaded"} 1.0' in metrics
     assert 'http_requests_total{method="POST",route="/predict",status="503"} 1.0' in metrics

@@ -59,14 +59,13 @@ def launch(models: Sequence[str], settings: Settings, protocols: Sequence[Protoc
         if code:
             exit_now(code)  # threads that were given up are not waited for
         return code
-    from orris.serving.processes.sharing import MAX_SHARING, Sharing  # noqa: PLC0415
+    from orris.serving.processes.sharing import Sharing  # noqa: PLC0415
     from orris.serving.processes.supervisor import Supervisor  # noqa: PLC0415
 
     listeners = _listeners(settings, n_workers)
     grpc = listen_grpc(settings, n_workers)
     shared = Board(n_workers)
-    shares = n_workers <= MAX_SHARING
-    sharing = (Sharing(n_workers), Sharing(n_workers)) if shares else (None, None)
+    sharing = Sharing(n_workers), Sharing(n_workers)
 
     def work() -> int:
         return _serve(_load(references, settings, shared), settings, shared, listeners, grpc, protocols, sharing)

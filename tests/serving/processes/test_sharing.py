@@ -61,6 +61,23 @@ def test_connections_on_their_way_count(sharing: Sharing) -> None:
         accepted.close()
 
 
+def test_connections_on_their_way_count_for_their_worker_as_well(sharing: Sharing) -> None:
+    """A worker that has not taken what it was handed hands over what it accepts itself."""
+    sharing.sit(0)
+    sharing.tell(5)
+    ends = [connected() for _ in range(10)]
+    for _, accepted in ends:
+        assert sharing.give(1, accepted)
+    sharing.sit(1)
+    assert sharing.lightest(0, {0}) == 0
+    for client, _ in ends:
+        taken = sharing.take(1)
+        assert taken is not None
+        taken.close()
+        client.close()
+    assert sharing.lightest(0, {0}) is None
+
+
 def test_a_connection_outlives_both_workers_on_its_way(sharing: Sharing) -> None:
     """A descriptor that a dead worker has handed to a dead worker is taken by a third process, and works."""
     client, accepted = connected()

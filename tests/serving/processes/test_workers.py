@@ -17,6 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orris.api import Bundle
+from tests.holders import n_held
 from tests.servers import Server, client, serving, serving_patiently
 from tests.serving.clients import REQUEST, load
 from tests.waiting import PATIENCE_SECONDS, eventually
@@ -37,17 +38,6 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
-
-
-def sockets_of(pid: int) -> int:
-    """Return how many sockets a process has open."""
-    return sum(str(link.readlink()).startswith("socket:") for link in Path(f"/proc/{pid}/fd").iterdir())
-
-
-def n_open(port: int) -> int:
-    """Return how many connections a server has open on a port of this machine."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(int(row[1].rpartition(":")[2], 16) == port and row[3] != LISTENING and row[9] != "0" for row in rows)
 
 
 def all_read(connection: socket.socket) -> bool:
@@ -111,20 +101,24 @@ def test_every_worker_answers_for_all(pair: Server) -> None:
     eventually(lambda: metric(pair, "orris_workers_ready") == 2)
 
 
+def _all_of(counts: list[int], total: int) -> list[int]:
+    """The counts, or none: a connection that is handed over has two holders, or none, for a moment."""
+    return counts if sum(counts) == total else []
+
+
 def test_connections_are_shared_evenly_whatever_the_kernel_does(pair: Server) -> None:
     """Of 40 connections that are open at once, no worker has more than 1.5 times the mean, and each is answered.
 
     The kernel chooses the listening socket by a hash, so that one worker may get nearly all of them.
     """
-    eventually(lambda: n_open(pair.port) == 0)  # those of earlier requests
-    at_rest = {pid: sockets_of(pid) for pid in workers_of(pair)}
+    eventually(lambda: metric(pair, "orris_workers_ready") == 2)
+    workers = workers_of(pair)
     connections: list[socket.socket] = []
     for _ in range(40):
         connections.append(socket.create_connection(("127.0.0.1", pair.port)))
         connections[-1].sendall(REQUEST)
         assert connections[-1].recv(65_536).startswith(b"HTTP/1.1 200")
-    counts = [sockets_of(pid) - n for pid, n in at_rest.items()]
-    assert sum(counts) == 40
+    counts = eventually(lambda: _all_of([n_held(pid, connections) for pid in workers], 40))
     assert max(counts) <= 30
     for connection in connections:
         connection.sendall(REQUEST)

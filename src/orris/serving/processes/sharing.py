@@ -2,19 +2,20 @@
 
 The kernel spreads connections over the workers' sockets by a hash, which gives few connections unevenly: of 40, one
 worker of two once got 38. So a worker that has accepted a connection, and has more than another one, hands its
-descriptor over. Descriptors on their way lie in the kernel: the death of either worker loses none of them.
+descriptor over. Descriptors on their way lie in the kernel: the death of either worker loses none of them. They count
+among those of the worker that they go to, for itself as well: it has not taken them while it accepts others.
 
 Made before forking, as the board is; then each worker calls ``sit``. Every number has one writer at a time.
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import socket
+import termios
+from array import array
 from collections.abc import Iterable
-
-MAX_SHARING = 255
-"""Workers that can share; a message is one byte, the sender's seat."""
 
 SLACK = 8
 """A connection is handed over if this worker has more than the other one, and by more than one part in so many."""
@@ -24,25 +25,20 @@ class Sharing:
     """The counts and sockets.
 
     Args:
-        n_workers: Workers of the server, at most ``MAX_SHARING``.
+        n_workers: Workers of the server.
     """
 
     def __init__(self, n_workers: int) -> None:
-        self._n_workers = n_workers
-        numbers = memoryview(mmap.mmap(-1, 8 * n_workers * (n_workers + 1))).cast("Q")
-        self._open = numbers[:n_workers]
-        self._taken = numbers[n_workers:]  # by receiver, then by sender
+        self._open = memoryview(mmap.mmap(-1, 8 * n_workers)).cast("Q")
         self._pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(n_workers)]
         for end in (end for pair in self._pairs for end in pair):
             end.setblocking(False)
         self._seat = 0
-        self._sent = [0] * n_workers
 
     def sit(self, seat: int) -> None:
         """This process is the worker of a seat."""
         self._seat = seat
         self._open[seat] = 0
-        self._sent = [self._taken[self._place(receiver, seat)] for receiver in range(self._n_workers)]
 
     def tell(self, n_open: int) -> None:
         """Tell the other workers how many connections this one has."""
@@ -59,15 +55,14 @@ class Sharing:
         if not loads:
             return None
         load, seat = min(loads)
-        return seat if n_open > load + load // SLACK else None
+        return seat if n_open + self._on_way(self._seat) > load + load // SLACK else None
 
     def give(self, seat: int, accepted: socket.socket) -> bool:
         """Hand a connection to another worker and close it here; ``False``: that is not possible now."""
         try:
-            socket.send_fds(self._pairs[seat][1], [bytes([self._seat])], [accepted.fileno()])
+            socket.send_fds(self._pairs[seat][1], [b"\0"], [accepted.fileno()])
         except OSError:  # it has not taken what it got before, or there are no descriptors left
             return False
-        self._sent[seat] += 1
         accepted.close()
         return True
 
@@ -78,10 +73,9 @@ class Sharing:
     def take(self, seat: int) -> socket.socket | None:
         """A connection that was handed to a worker: this one, or one that does not answer; ``None``: there is none."""
         try:
-            sender, descriptors, _, _ = socket.recv_fds(self._pairs[seat][0], 1, 1)
+            _, descriptors, _, _ = socket.recv_fds(self._pairs[seat][0], 1, 1)
         except (BlockingIOError, InterruptedError):
             return None
-        self._taken[self._place(seat, sender[0])] += 1
         return socket.socket(fileno=descriptors[0]) if descriptors else self.take(seat)
 
     def close(self) -> None:
@@ -91,8 +85,11 @@ class Sharing:
                 end.close()
 
     def _load(self, seat: int) -> int:
-        """Connections of another worker, with those that are on their way to it from here."""
-        return self._open[seat] + max(0, self._sent[seat] - self._taken[self._place(seat, self._seat)])
+        """Connections of another worker, with those that are on their way to it."""
+        return self._open[seat] + self._on_way(seat)
 
-    def _place(self, receiver: int, sender: int) -> int:
-        return receiver * self._n_workers + sender
+    def _on_way(self, seat: int) -> int:
+        """Connections that were handed to a worker and that it has not taken: the kernel holds a byte for each."""
+        found = array("i", [0])
+        fcntl.ioctl(self._pairs[seat][0], termios.FIONREAD, found)
+        return found[0]
