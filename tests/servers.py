@@ -78,6 +78,15 @@ class Server:
         return self.process.wait(PATIENCE_SECONDS)
 
 
+FOR_TESTS = ("ORRIS_TEST_", "ORRIS_CLUSTER_HOME")
+"""How the names of settings of tests begin."""
+
+
+def _environment() -> dict[str, str]:
+    """The environment without the settings of tests, which the server would refuse as unknown."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(FOR_TESTS)}
+
+
 @contextmanager
 def serving(
     *arguments: str, folder: Path, environ: dict[str, str] | None = None, program: Path | None = None
@@ -96,7 +105,7 @@ def serving(
             stdout=output,
             stderr=subprocess.PIPE,
             text=True,
-            env={**UNHURRIED, **os.environ, **(environ or {})},
+            env={**UNHURRIED, **_environment(), **(environ or {})},
         )
     assert process.stderr is not None
     try:
