@@ -130,7 +130,7 @@ def exported_answer(library: str, model: Any, folder: Path) -> Answer:
 
 
 def timber_answer(library: str, model: Any, folder: Path) -> Answer:
-    """timber-compiler: ahead of time to C; of the three it reads XGBoost's JSON and LightGBM's text."""
+    """timber-compiler, which compiles XGBoost's JSON and LightGBM's text to C; its reader of CatBoost is left out."""
     from timber.runtime.predictor import TimberPredictor
 
     file = folder / ("model.json" if library == "XGBoost" else "model.txt")
