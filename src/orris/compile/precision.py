@@ -19,7 +19,7 @@ from orris.compile import ways
 from orris.compile.build import build
 from orris.compile.parity import gate
 from orris.compile.parity import rows as adversary
-from orris.compile.parity.reference import Reference, quiet
+from orris.compile.parity.reference import Reference, estimators_in, quiet
 from orris.compile.strategies import Compiled
 from orris.runtime import Answers, OnnxRuntime
 from orris.schema import Kind, Schema
@@ -194,31 +194,15 @@ def _one_of_each_part(pipeline: Any, schema: Schema, numbers: list[int]) -> list
     """
     table = schema.table or schema.names
     parts: list[set[str]] = []
-    for transformer in _column_transformers(pipeline):
+    for transformer in estimators_in(pipeline):
+        if not hasattr(transformer, "_transformer_to_input_indices"):
+            continue
         if transformer.n_features_in_ != len(table):
             return numbers
         indices = transformer._transformer_to_input_indices.values()
         parts += [{table[i] for i in np.arange(len(table))[chosen]} for chosen in indices]
     by_parts = {tuple(schema.names[i] in part for part in parts): i for i in numbers}
     return sorted(by_parts.values())
-
-
-def _column_transformers(root: Any) -> list[Any]:
-    """Every fitted ``ColumnTransformer`` in an estimator."""
-    found, left, seen = [], [root], set()
-    while left:
-        part = left.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, list | tuple):
-            left += part[:1000]
-        elif isinstance(part, dict):
-            left += part.values()
-        elif hasattr(part, "get_params") and hasattr(part, "__dict__"):
-            found += [part] if hasattr(part, "_transformer_to_input_indices") else []
-            left += vars(part).values()
-    return found
 
 
 def _takes_alike(pipeline: Any, schema: Schema, rows: FloatArray, dtype: str, chosen: frozenset[int]) -> bool:

@@ -144,11 +144,9 @@ def require_answers(reference: Reference, training: FloatArray) -> None:
         raise CompileError(f"the fitted pipeline does not answer its own training rows: {error}") from error
 
 
-def _widest(root: Any) -> int:
-    """The largest number of columns that an estimator in ``root`` was fitted on; 0 where they are a sparse matrix."""
-    widest, seen, left = 0, set(), [root]
-    joined: list[bool] = []
-    encoded: list[bool] = []
+def estimators_in(root: Any) -> Iterator[Any]:
+    """Every fitted estimator in an estimator, itself among them, each once."""
+    seen, left = set(), [root]
     while left:
         part = left.pop()
         if id(part) in seen:
@@ -159,11 +157,20 @@ def _widest(root: Any) -> int:
         elif isinstance(part, dict):
             left += part.values()
         elif hasattr(part, "get_params") and hasattr(part, "__dict__"):
-            width = getattr(part, "n_features_in_", 0)
-            widest = max(widest, width if isinstance(width, int) else 0)
-            if hasattr(part, "sparse_output_"):
-                joined.append(bool(part.sparse_output_))  # a ColumnTransformer
-            elif hasattr(part, "sparse_output"):
-                encoded.append(bool(part.sparse_output))
+            yield part
             left += vars(part).values()
+
+
+def _widest(root: Any) -> int:
+    """The largest number of columns that an estimator in ``root`` was fitted on; 0 where they are a sparse matrix."""
+    widest = 0
+    joined: list[bool] = []
+    encoded: list[bool] = []
+    for part in estimators_in(root):
+        width = getattr(part, "n_features_in_", 0)
+        widest = max(widest, width if isinstance(width, int) else 0)
+        if hasattr(part, "sparse_output_"):
+            joined.append(bool(part.sparse_output_))  # a ColumnTransformer
+        elif hasattr(part, "sparse_output"):
+            encoded.append(bool(part.sparse_output))
     return 0 if any(joined or encoded) else widest
