@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import httpx
 
 from tests.cluster.api import Api, Object, collection
+from tests.cluster.background import in_background
 from tests.cluster.controlplane import Cluster, free_ports
 from tests.cluster.programs import MODULES, definitions, program
 from tests.cluster.waiting import until
@@ -162,10 +163,5 @@ def _hpa(found: Object) -> Object:
 def scaled_objects(api: Api) -> Iterator[None]:
     """A stand-in for KEDA's operator until the end of the context."""
     operator = ScaledObjects(api)
-    thread = threading.Thread(target=operator.run, name="scaled-objects", daemon=True)
-    thread.start()
-    try:
+    with in_background(operator, "scaled-objects"):
         yield
-    finally:
-        operator.stop()
-        thread.join(10)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 
 from tests.cluster.api import Api
+from tests.cluster.background import in_background
 
 
 def ready(api: Api, namespace: str, service: str) -> set[str]:
@@ -72,11 +73,8 @@ def watching(api: Api, namespace: str, service: str) -> Iterator[Watch]:
     """Watch a service's endpoints until the end of the context."""
     watch = Watch(api, namespace, service)
     watch.look()
-    thread = threading.Thread(target=watch.run, name="endpoints", daemon=True)
-    thread.start()
     try:
-        yield watch
+        with in_background(watch, "endpoints"):
+            yield watch
     finally:
-        watch.stop()
-        thread.join(10)
         watch.look()

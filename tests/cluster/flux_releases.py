@@ -20,6 +20,7 @@ import httpx
 import yaml
 
 from tests.cluster.api import MERGE, Object
+from tests.cluster.background import in_background
 from tests.cluster.controlplane import Cluster
 from tests.cluster.programs import program
 
@@ -174,10 +175,5 @@ def helm_releases(cluster: Cluster) -> Iterator[None]:
     folder = cluster.home / "helm-releases"
     folder.mkdir()
     operator = HelmReleases(cluster, folder)
-    thread = threading.Thread(target=operator.run, name="helm-releases", daemon=True)
-    thread.start()
-    try:
+    with in_background(operator, "helm-releases"):
         yield
-    finally:
-        operator.stop()
-        thread.join(10)

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from tests.cluster.api import STRATEGIC, Api, Object, collection
+from tests.cluster.background import in_background
 
 START_SECONDS = 1.5
 FINISH_SECONDS = 1.5
@@ -150,10 +151,5 @@ def _containers(containers: list[Object], state: Object, *, ready: bool) -> list
 def kubelets(api: Api) -> Iterator[Kubelets]:
     """Kubelets that say that pods run, until the end of the context."""
     playing = Kubelets(api)
-    thread = threading.Thread(target=playing.run, name="kubelets", daemon=True)
-    thread.start()
-    try:
+    with in_background(playing, "kubelets"):
         yield playing
-    finally:
-        playing.stop()
-        thread.join(10)
