@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from orris.errors import BodyError, NotReadyError, OrrisError, RequestTimeoutError
 from orris.protocols.grpc.dialect import MAX_TEXT
-from orris.protocols.grpc.exchange import LATE, SEVERAL
+from orris.protocols.grpc.exchange import LATE
 from orris.protocols.grpc.messages import Message, MessageReader, framed, inflated
 from orris.protocols.grpc.metadata import RESPONSE, CallHead, refused, trailers
 from orris.protocols.status import code_of, status_and_text
@@ -138,13 +138,13 @@ class CoroutineCall:
         """Bytes of messages."""
         before = self._reader.begun
         try:
-            self._take(self._reader.feed(data), ended)
+            self._take(data, ended)
         except OrrisError as error:
             self._refuse(error)
         if self._reader.begun and not before:
             self._since = perf_counter()
 
-    def _take(self, messages: list[Message], ended: bool) -> None:
+    def _take(self, data: bytes, ended: bool) -> None:
         raise NotImplementedError
 
     def cancelled(self) -> None:
@@ -221,32 +221,25 @@ class UnaryCall(CoroutineCall):
     def __init__(self, method: Unary, stream: Stream, head: CallHead) -> None:
         super().__init__(method.limits, stream, head)
         self._method = method
-        self._messages: list[Message] = []
+        self._message = Message(b"", compressed=False)
 
     def answer_without_message(self) -> None:
         """Answer at once; what still comes is dropped."""
-        self._messages = [Message(b"", compressed=False)]
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def data(self, data: bytes, ended: bool) -> None:
-        """Bytes of the message."""
-        if self._task is None:
-            super().data(data, ended)
-
-    def _take(self, messages: list[Message], ended: bool) -> None:
-        self._messages += messages
-        if len(self._messages) > 1 or (self._messages and self._reader.begun):
-            raise BodyError(SEVERAL)
-        if ended:
-            if not self._messages:
-                raise BodyError("the call ended before its message")
+    def _take(self, data: bytes, ended: bool) -> None:
+        if self._task is not None:
+            return
+        message = self._reader.only(data, ended=ended)
+        if message is not None:
+            self._message = message
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def _waits_for_rest(self) -> bool:
         return not self._stream.ended
 
     async def _answer(self) -> None:
-        content = await self._method.answer(await self._content(self._messages[0]), self)
+        content = await self._method.answer(await self._content(self._message), self)
         self._send(content)
         self._stream.end(trailers("OK", "", self.trailing))
 
@@ -263,7 +256,8 @@ class StreamCall(CoroutineCall):
         self._waits = False
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def _take(self, messages: list[Message], ended: bool) -> None:
+    def _take(self, data: bytes, ended: bool) -> None:
+        messages = self._reader.feed(data)
         self._queue += messages
         if ended and self._reader.begun:
             raise BodyError("the call ended within a message")

@@ -8,8 +8,8 @@ from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from orris.errors import BodyError, OrrisError, RequestTimeoutError
-from orris.protocols.grpc.messages import Message, MessageReader, framed, inflated
+from orris.errors import OrrisError, RequestTimeoutError
+from orris.protocols.grpc.messages import MessageReader, framed, inflated
 from orris.protocols.grpc.metadata import RESPONSE, CallHead, refused, trailers, usual_trailers
 from orris.serving.exchange import FRESH_IDS, Exchange, Reply, id_of
 from orris.telemetry.tracecontext import Arrival, TraceContext
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from orris.serving.http2.stream import Stream
 
 LATE = "the call took longer than its grpc-timeout"
-SEVERAL = "this call takes one message"
 
 
 class InferExchange(Exchange):
@@ -32,7 +31,7 @@ class InferExchange(Exchange):
         head: What it began with.
     """
 
-    __slots__ = ("_came", "_deadline", "_encoding", "_messages", "_reader", "_service", "_stream")
+    __slots__ = ("_came", "_deadline", "_encoding", "_reader", "_service", "_stream")
 
     def __init__(  # not by way of ``super``: it is made for every call
         self, service: InferenceService, stream: Stream, head: CallHead, came: Arrival
@@ -50,7 +49,6 @@ class InferExchange(Exchange):
         self._encoding = head.encoding
         self._deadline = inf if head.timeout_seconds is inf else self.started + head.timeout_seconds
         self._reader: MessageReader | None = None
-        self._messages: list[Message] = []
 
     # the receiver of the stream
 
@@ -66,17 +64,12 @@ class InferExchange(Exchange):
         if self._reader is None:
             self._reader = self._service.reader(self._stream)
         try:
-            self._messages += self._reader.feed(data)
-            if len(self._messages) > 1 or (self._messages and self._reader.begun):
-                raise BodyError(SEVERAL)
-            if not ended:
-                return
-            if not self._messages:
-                raise BodyError("the call ended before its message")
+            message = self._reader.only(data, ended=ended)
         except OrrisError as error:
             self._service.refuse(self, error)
             return
-        (message,) = self._messages
+        if message is None:
+            return
         if not message.compressed:
             self.body = message.content
             self._service.enter(self)

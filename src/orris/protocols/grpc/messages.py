@@ -40,12 +40,13 @@ class MessageReader:
         receiving: Bounds the bytes of all messages.
     """
 
-    __slots__ = ("_max_bytes", "_n_bytes", "_n_counted", "_n_wanted", "_parts", "_receiving", "_stream")
+    __slots__ = ("_max_bytes", "_messages", "_n_bytes", "_n_counted", "_n_wanted", "_parts", "_receiving", "_stream")
 
     def __init__(self, stream: Stream, max_bytes: int, receiving: Receiving) -> None:
         self._stream = stream
         self._max_bytes = max_bytes
         self._receiving = receiving
+        self._messages: list[Message] = []
         self._parts: list[bytes] = []
         self._n_bytes = 0
         self._n_wanted = -1
@@ -81,6 +82,19 @@ class MessageReader:
             at, self._n_bytes, self._n_wanted = stop, self._n_bytes - self._n_wanted, -1
         self._parts = [content[at:]] if self._n_bytes else []
         return found
+
+    def only(self, data: bytes, *, ended: bool) -> Message | None:
+        """The message of a call with a single one, once the call has ended; raises as ``feed`` does, too.
+
+        Raises:
+            BodyError: There is another number of messages.
+        """
+        self._messages += self.feed(data)
+        if len(self._messages) > 1 or (self._messages and self.begun):
+            raise BodyError("this call takes one message")
+        if ended and not self._messages:
+            raise BodyError("the call ended before its message")
+        return self._messages[0] if ended else None
 
     def _begin(self, prefix: bytes) -> None:
         if prefix[0] > 1:
