@@ -6,13 +6,28 @@ import socket
 from collections.abc import Collection
 from pathlib import Path
 
+from tests.waiting import eventually
+
 
 def children_of(pid: int) -> list[int]:
     """The processes that a process has started: the workers of a supervisor."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def n_held(pid: int, clients: Collection[socket.socket]) -> int:
+def held_by_each(pids: Collection[int], clients: Collection[socket.socket]) -> list[int]:
+    """How many of these clients' connections each process holds, once each connection has one holder.
+
+    One that is handed over has two holders, or none, for a moment.
+    """
+
+    def counts() -> list[int]:
+        found = [_n_held(pid, clients) for pid in pids]
+        return found if sum(found) == len(clients) else []
+
+    return eventually(counts)
+
+
+def _n_held(pid: int, clients: Collection[socket.socket]) -> int:
     """How many of these clients' connections, over IPv4 on this machine, have their other end in a process."""
     ends = {(client.getpeername()[1], client.getsockname()[1]) for client in clients}
     inodes = set()

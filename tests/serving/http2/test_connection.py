@@ -39,7 +39,7 @@ from orris.serving.http2.frames import (
 )
 from orris.serving.http2.frames import settings as settings_frame
 from tests.certificates import self_signed
-from tests.holders import children_of, n_held
+from tests.holders import children_of, held_by_each
 from tests.http2_peer import INFER, ROW, START, WATCH, Peer, message
 from tests.servers import Server, client, serving
 from tests.waiting import eventually
@@ -544,12 +544,7 @@ def test_several_workers_share_few_connections(iris: Bundle, tmp_path: Path) -> 
         for peer in peers:
             peer.send(peer.call(1))
             assert peer.answer(1).fields["grpc-status"] == "0"
-
-        def counts() -> list[int]:
-            found = [n_held(pid, [peer.socket for peer in peers]) for pid in workers]
-            return found if sum(found) == 40 else []  # one that is handed over has two holders for a moment
-
-        held = eventually(counts)
+        held = held_by_each(workers, [peer.socket for peer in peers])
         for peer in peers:
             peer.socket.close()
         assert max(held) <= 30

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from orris.serving.http.balance import Balance
 from orris.serving.processes.sharing import Sharing
 
 
@@ -76,6 +78,31 @@ def test_connections_on_their_way_count_for_their_worker_as_well(sharing: Sharin
         taken.close()
         client.close()
     assert sharing.lightest(0, {0}) is None
+
+
+async def _taken_for(sharing: Sharing, answering: set[int]) -> int:
+    """How many of two connections in the inbox of seat 1 the worker of seat 0 takes, which seats answer beside it."""
+    sharing.sit(0)
+    taken: list[socket.socket] = []
+    balance = Balance(sharing, others=lambda: answering, n_open=lambda: len(taken), adopt=taken.append)
+    ends = [connected() for _ in range(2)]
+    for _, accepted in ends:
+        assert sharing.give(1, accepted)
+    balance.open(1)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    balance.close(1)
+    for end in [*taken, *(client for client, _ in ends)]:
+        end.close()
+    return len(taken)
+
+
+@pytest.mark.parametrize(("answering", "n_taken"), [(set(), 2), ({1}, 0)])
+def test_a_worker_that_answers_again_takes_its_own_connections(
+    sharing: Sharing, answering: set[int], n_taken: int
+) -> None:
+    """A worker takes connections for one that does not answer, and leaves them to it as soon as it does."""
+    assert asyncio.run(_taken_for(sharing, answering)) == n_taken
 
 
 def test_a_connection_outlives_both_workers_on_its_way(sharing: Sharing) -> None:

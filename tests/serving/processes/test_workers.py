@@ -17,7 +17,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from orris.api import Bundle
-from tests.holders import n_held
+from tests.holders import children_of, held_by_each
 from tests.servers import Server, client, serving, serving_patiently
 from tests.serving.clients import REQUEST, load
 from tests.waiting import PATIENCE_SECONDS, eventually
@@ -28,8 +28,7 @@ LISTENING = "0A"
 
 def workers_of(server: Server) -> list[int]:
     """Return the process ids of a server's workers."""
-    pid = server.process.pid
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return children_of(server.process.pid)
 
 
 def gone(pid: int) -> bool:
@@ -101,11 +100,6 @@ def test_every_worker_answers_for_all(pair: Server) -> None:
     eventually(lambda: metric(pair, "orris_workers_ready") == 2)
 
 
-def _all_of(counts: list[int], total: int) -> list[int]:
-    """The counts, or none: a connection that is handed over has two holders, or none, for a moment."""
-    return counts if sum(counts) == total else []
-
-
 def test_connections_are_shared_evenly_whatever_the_kernel_does(pair: Server) -> None:
     """Of 40 connections that are open at once, no worker has more than 1.5 times the mean, and each is answered.
 
@@ -118,8 +112,7 @@ def test_connections_are_shared_evenly_whatever_the_kernel_does(pair: Server) ->
         connections.append(socket.create_connection(("127.0.0.1", pair.port)))
         connections[-1].sendall(REQUEST)
         assert connections[-1].recv(65_536).startswith(b"HTTP/1.1 200")
-    counts = eventually(lambda: _all_of([n_held(pid, connections) for pid in workers], 40))
-    assert max(counts) <= 30
+    assert max(held_by_each(workers, connections)) <= 30
     for connection in connections:
         connection.sendall(REQUEST)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 200")

@@ -72,6 +72,9 @@ class Balance:
             asyncio.get_running_loop().remove_reader(self._sharing.inbox(seat))
 
     def _take(self, seat: int) -> None:
+        if seat in self._others():  # it answers again, before a heartbeat has noticed: these are its own
+            self.close(seat)
+            return
         for _ in range(MAX_ACCEPTED):
             accepted = self._sharing.take(seat)
             if accepted is None:
