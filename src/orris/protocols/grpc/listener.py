@@ -111,18 +111,16 @@ class GrpcListener:
             SettingsError: The TLS files cannot be used.
         """
         http2, catalog = self._http2, self._catalog
-        self._intake = intake = Intake(
+        self._intake = Intake(
             self._listeners,
             lambda: Http2Connection(http2),
             tls=self._tls_context(),
             relieve=http2.close_idle,
-            n_open=lambda: len(http2.connections),
+            connections=http2.connections,
             keeps=lambda: catalog.draining,
             board=self._board,
             sharing=self._sharing,
         )
-        if intake.balance is not None:
-            http2.opened, http2.closed = intake.balance.connected, intake.balance.tell
 
     def _tls_context(self) -> ssl.SSLContext | None:
         chain, key = self._tls
@@ -138,7 +136,7 @@ class GrpcListener:
 
     def on_beat(self) -> None:
         """End what is out of time, and accept for workers that do not."""
-        self._http2.on_beat()
+        self._http2.connections.on_beat()
         if self._intake is not None:
             self._intake.adopt()
 
@@ -149,13 +147,13 @@ class GrpcListener:
             await self._intake.stop()
         connections = self._http2.connections
         while connections and monotonic() < give_up:
-            for connection in list(connections):
+            for connection in connections:
                 connection.shutdown()
                 for stream in list(connection.streams.values()):
                     if isinstance(stream.receiver, CoroutineCall):
                         stream.receiver.end_if_idle()
             await asyncio.sleep(STEP_SECONDS)
-        for connection in list(connections):
+        for connection in connections:
             connection.transport.abort()
 
     def _begin(self, stream: Stream) -> None:

@@ -94,7 +94,6 @@ class Connection(asyncio.Protocol):
         self.scheme = "https" if transport.get_extra_info("sslcontext") is not None else "http"
         self._since = perf_counter()
         self.context.connections.add(self)
-        self.context.opened()
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -152,7 +151,6 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what is being computed for it is dropped when it is done."""
         self.context.connections.discard(self)
-        self.context.closed()
         self.deaf = True
         self._reader.close(exc)
         for waiting in self.pending:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from orris.serving.http.answers import AnswerWriter
 from orris.serving.http.heads import HeadTable
+from orris.serving.http.open_connections import OpenConnections
 
 if TYPE_CHECKING:
     import uvicorn
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from orris.serving.http.cors import Cors
     from orris.serving.http.receiving import Receiving
     from orris.serving.predict_route import PredictRoute
-
-LOOK_SECONDS = 0.5
-"""Time between two looks at the connections for those whose time is up."""
 
 
 @dataclass(eq=False)
@@ -37,8 +34,6 @@ class HttpContext:
         stopping: The server stops.
         connections: Those that are open.
         heads: Heads of requests that were read before.
-        opened: Called when a connection has been added.
-        closed: Called when one has been removed.
     """
 
     predict_routes: Mapping[bytes, PredictRoute]
@@ -48,15 +43,12 @@ class HttpContext:
     keep_alive_seconds: float = 75.0
     cors: Cors | None = None
     stopping: bool = False
-    connections: set[Connection] = field(default_factory=set)
+    connections: OpenConnections[Connection] = field(default_factory=OpenConnections)
     heads: HeadTable = field(default_factory=HeadTable)
-    opened: Callable[[], None] = lambda: None
-    closed: Callable[[], None] = lambda: None
     writer: AnswerWriter = field(default_factory=AnswerWriter)
     config: uvicorn.Config = field(init=False)
     server_state: ServerState = field(init=False)
     app_state: dict[str, Any] = field(init=False)
-    _looked: float = 0.0
 
     def bind(self, config: uvicorn.Config, server_state: ServerState, app_state: dict[str, Any]) -> None:
         """Say what uvicorn's protocols are made with."""
@@ -64,15 +56,10 @@ class HttpContext:
 
     def on_beat(self) -> None:
         """Close connections whose time is up, and give memory back; called at each heartbeat."""
-        now = perf_counter()
-        if now - self._looked >= LOOK_SECONDS:
-            self._looked = now
-            for connection in list(self.connections):
-                connection.look(now)
+        self.connections.on_beat()
         self.receiving.on_beat()
 
     def close_idle(self) -> None:
         """Close the connections that have waited longest without a request: there are no descriptors for others."""
-        idle = sorted((each for each in self.connections if each.idle), key=lambda each: each.idle_since)
-        for connection in idle[: max(1, len(idle) // 10)]:
+        for connection in self.connections.longest_idle():
             connection.transport.close()

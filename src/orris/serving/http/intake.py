@@ -11,9 +11,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from orris.serving.http.accepting import Acceptor
 from orris.serving.http.balance import Balance
+from orris.serving.http.open_connections import OpenConnections
 from orris.serving.processes.board import Board, LocalBoard
 from orris.serving.processes.sharing import Sharing
 
@@ -29,13 +31,10 @@ class Intake:
         protocol: Makes a connection's protocol.
         tls: TLS' context; ``None``: no TLS.
         relieve: Called when there is no descriptor for another connection, to close idle ones.
-        n_open: This worker's open connections.
+        connections: Those that are open in this worker.
         keeps: Says whether connections are not handed to other workers any more.
         board: What this process and the other workers tell each other.
         sharing: How workers share connections; ``None``: there is one worker.
-
-    Attributes:
-        balance: Hands connections to other workers; ``None``: there are none.
     """
 
     def __init__(
@@ -45,7 +44,7 @@ class Intake:
         *,
         tls: ssl.SSLContext | None,
         relieve: Callable[[], None],
-        n_open: Callable[[], int],
+        connections: OpenConnections[Any],
         keeps: Callable[[], bool],
         board: Board | LocalBoard,
         sharing: Sharing | None,
@@ -54,11 +53,11 @@ class Intake:
         self._protocol = protocol
         self._tls = tls
         self._relieve = relieve
-        self._n_open = n_open
+        self._connections = connections
         self._board = board
         self._adopted: dict[int, Acceptor] = {}
         self._keeps = keeps
-        self.balance = self._balance(sharing)
+        self._balance = self._share(sharing)
         self._own = listeners[board.seat] if len(listeners) > 1 else listeners[0]
         self._acceptor = self._accept_from(self._own)
 
@@ -68,12 +67,12 @@ class Intake:
         if board.n_workers == 1:
             return
         lost = board.lost()
-        if self.balance is not None:
+        if self._balance is not None:
             for seat in range(board.n_workers):
                 if seat in lost or seat == board.seat:
-                    self.balance.open(seat)
+                    self._balance.open(seat)
                 else:
-                    self.balance.close(seat)
+                    self._balance.close(seat)
         if len(self._listeners) < board.n_workers:
             return
         for seat in lost - set(self._adopted):
@@ -91,18 +90,18 @@ class Intake:
         """
         give_up = time.monotonic() + QUEUED_SECONDS
         poll = select.poll()
-        if self.balance is not None:
+        if self._balance is not None:
             for seat in range(self._board.n_workers):
-                poll.register(self.balance.open(seat), select.POLLIN)
+                poll.register(self._balance.open(seat), select.POLLIN)
         for seat, listener in enumerate(self._listeners):
             poll.register(listener.fileno(), select.POLLIN)
             if listener is not self._own and seat not in self._adopted:
                 self._adopted[seat] = self._accept_from(listener.dup())
         while poll.poll(0) and time.monotonic() < give_up and not hurry():
             await asyncio.sleep(0)
-        if self.balance is not None:
+        if self._balance is not None:
             for seat in range(self._board.n_workers):
-                self.balance.close(seat)
+                self._balance.close(seat)
         for acceptor in (self._acceptor, *self._adopted.values()):
             await acceptor.finish(QUEUED_SECONDS)
         for listener in self._listeners:
@@ -110,9 +109,9 @@ class Intake:
         await asyncio.sleep(0)
 
     def _accept_from(self, listener: socket.socket) -> Acceptor:
-        return Acceptor(listener, self._protocol, tls=self._tls, relieve=self._relieve, balance=self.balance)
+        return Acceptor(listener, self._protocol, tls=self._tls, relieve=self._relieve, balance=self._balance)
 
-    def _balance(self, sharing: Sharing | None) -> Balance | None:
+    def _share(self, sharing: Sharing | None) -> Balance | None:
         """Share connections with the other workers."""
         board = self._board
         if sharing is None:
@@ -121,9 +120,10 @@ class Intake:
         balance = Balance(
             sharing,
             others=lambda: set() if self._keeps() else set(range(board.n_workers)) - board.lost() - {board.seat},
-            n_open=self._n_open,
+            n_open=lambda: len(self._connections),
             adopt=self._serve_here,
         )
+        self._connections.opened, self._connections.closed = balance.connected, balance.tell
         balance.open(board.seat)
         return balance
 

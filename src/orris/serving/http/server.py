@@ -103,18 +103,16 @@ class Server(uvicorn.Server):
         for companion in self._hooks.companions:
             await companion.start()
         http = self._http
-        self._intake = intake = Intake(
+        self._intake = Intake(
             sockets or [],
             lambda: Connection(http),
             tls=self.config.ssl,
             relieve=http.close_idle,
-            n_open=lambda: len(http.connections),
+            connections=http.connections,
             keeps=lambda: http.stopping,
             board=self._board,
             sharing=self._access.sharing,
         )
-        if intake.balance is not None:
-            http.opened, http.closed = intake.balance.connected, intake.balance.tell
         self.started = True
         self._board.enter(READY)
         self._hooks.on_ready()
@@ -222,7 +220,7 @@ class Server(uvicorn.Server):
             spent = time.monotonic() - start
             if spent > seconds or self.force_exit:
                 return
-            for connection in list(self._http.connections):
+            for connection in self._http.connections:
                 if spent > IDLE_SECONDS and connection.idle:
                     connection.transport.close()
                 elif not connection.stopping:
@@ -231,7 +229,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(STEP_SECONDS)
 
     def _cut_off(self) -> None:
-        for connection in list(self._http.connections):
+        for connection in self._http.connections:
             self.cut_off += not connection.idle
             connection.transport.abort()
         for task in list(self.server_state.tasks):

@@ -94,7 +94,6 @@ class Http2Connection(asyncio.Protocol):
         """A client has connected."""
         self.transport = transport
         self.context.connections.add(self)
-        self.context.opened()
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.scheme = "https"
@@ -130,7 +129,6 @@ class Http2Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's name)
         """The client is gone; what is being computed for it is dropped when it is done."""
         self.context.connections.discard(self)
-        self.context.closed()
         self._deaf = True
         for stream in list(self.streams.values()):
             self.drop(stream)
@@ -284,6 +282,11 @@ class Http2Connection(asyncio.Protocol):
             self.transport.abort()
 
     # the end of the connection
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request has begun that is not answered, or not sent whole."""
+        return not self.streams
 
     def shutdown(self) -> None:
         """Answer what is on its way, take nothing more, and close (RFC 9113, 6.8).
