@@ -30,11 +30,13 @@ def messages_of(server: Server) -> str:
 
 
 def refuses(port: int) -> bool:
-    """Return whether connections are refused."""
+    """Return whether connections are refused; one that meets the closing of the socket may be reset instead."""
     try:
         socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        pass
     return False
 
 
